@@ -42,6 +42,14 @@ enum class ExitReason : u32 {
   FpuLoad = 8,    ///< the block at env.pc needs the x87 unit live
 };
 
+/// Values of EnvHeader::leave: where the guest stands when a helper or slow access does not return into its block.
+enum LeaveCode : u32 {
+  kLeaveNot = 0,
+  kLeaveAtInsn = 1,      ///< at the instruction itself: a fault is pending, or it restarts (rep with events due)
+  kLeaveTransferred = 2, ///< the helper has set env.pc and the whole state
+  kLeaveAfterInsn = 3,   ///< behind the instruction, which is complete (a flush or remap happened)
+};
+
 inline constexpr unsigned kHotRegisters = 8;
 inline constexpr unsigned kSpillSlots = 32;       ///< 8 bytes each
 inline constexpr unsigned kVectorSpillSlots = 8;  ///< 64 bytes each
@@ -59,7 +67,7 @@ struct alignas(64) EnvHeader {
   u64 cc_a = 0;                       ///< lazy flags, see CcOp
   u64 cc_b = 0;
   u32 cc_op = 0;                      ///< a CcOp
-  u32 leave = 0;                      ///< a helper or slow access sets it non-zero to leave the block
+  u32 leave = 0;                      ///< a LeaveCode
   u64 hot_aux[3] = {};                ///< e.g. segment bases; offset 104
 
   // Behind disp8 reach.
