@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <termios.h>
 
 #include <deque>
 #include <fstream>
@@ -355,6 +356,24 @@ TEST_F(ChardevTest, StdioOutputThatIsClosedBlocksNothing) {
       loop.run_once(false);
     }
     return loop.run_once(false) ? 3 : 0;
+  });
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(ChardevTest, StdioTerminalIsRawWhileInUse) {
+  Fd master(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(master && ::grantpt(master.get()) == 0 && ::unlockpt(master.get()) == 0);
+  Fd terminal(::open(::ptsname(master.get()), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(terminal);
+  const int status = with_stdio(terminal.get(), terminal.get(), [](EventLoop& loop) {
+    termios before{}, raw{}, after{};
+    ::tcgetattr(STDIN_FILENO, &before);
+    auto stdio = create(*parse_chardev("stdio,id=s,signal=off"), loop);
+    ::tcgetattr(STDIN_FILENO, &raw);
+    if (!stdio || (raw.c_lflag & (ICANON | ECHO | ISIG)) || !(raw.c_oflag & OPOST)) return 1;
+    stdio->reset();
+    ::tcgetattr(STDIN_FILENO, &after);
+    return after.c_lflag == before.c_lflag && after.c_iflag == before.c_iflag ? 0 : 2;
   });
   EXPECT_EQ(status, 0);
 }
