@@ -69,9 +69,9 @@ class Object {
 
   /// Saved state of this object alone: one section a type of its chain that has any.
   FieldTree save() const;
-  /// Loads what save() gave; after_load() must follow, once all objects are loaded.
+  /// Loads what save() gave; finish_load() must follow, once all objects are loaded: it runs the after_load functions.
   Result<void> load(const FieldTree& state);
-  Result<void> after_load();
+  Result<void> finish_load();
   bool has_saved_state() const;
 
   /// Finds the target of a link property: an absolute path, or an id in `container`, /objects or /machine/peripheral.
