@@ -50,6 +50,7 @@ const mem::RegionRef& Device::add_region(mem::RegionRef region) {
 
 Result<void> Device::realize_on(Bus* bus) {
   EMU_CHECK(is_prepared() && !realized_);
+  const mem::Transaction transaction(memory());  // a failed device is never seen by the guest
   if (bus != nullptr) {
     EMU_TRY(bus->attach(*this));
     bus_ = bus;
