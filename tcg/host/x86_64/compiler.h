@@ -75,6 +75,9 @@ class Compiler {
     u32 recovery = 0;
     u64 pc = 0;
     u32 code = 0;
+    Reg addend = kNoReg;       ///< Access with a borrowed address register
+    bool write = false;
+    u8 view = ir::kCurrentView;
     FlagsState flags;
   };
 
@@ -173,22 +176,32 @@ class Compiler {
   // emit_memory.cpp
   bool emit_memory(u32 index, const Op& op);
   struct Access {
-    Reg address = kNoReg;  ///< holds the guest address
+    Reg address = kNoReg;   ///< holds the guest address
     Reg addend = kNoReg;
-    size_t miss = 0;       ///< fix-up of the jump to the stub
-    u32 retry = 0;
+    Reg check = kNoReg;     ///< scratch of the check; none: the address register is borrowed
+    bool write = false;
+    u8 view = ir::kCurrentView;
+    size_t miss = 0;        ///< fix-up of the jump to the stub
+    size_t retry = 0;
     Mem host() const { return ptr(addend, address); }
   };
-  Access check(const Op& op, const ir::MemInfo& mem, bool write, unsigned align_log2, bool address_copy);
+  Access allocate_access(const Op& op, const ir::MemInfo& mem, bool write, bool copy_address, bool need_check_reg);
+  void emit_check(Access& access, unsigned log2_bytes, unsigned align_log2, bool want_addend = true);
   void emit_load(u32 id, const Op& op);
+  void emit_load_from(u32 id, Reg dst, const Mem& host, Type type, const ir::MemInfo& mem);
   void emit_store(u32 id, const Op& op);
-  void emit_probe(u32 id, const Op& op);
+  void emit_store_to(const Mem& host, const Operand& v, const ir::MemInfo& mem);
+  void emit_probe(const Op& op);
   void emit_rmw(u32 id, const Op& op);
+  void emit_rmw_loop(u32 id, const Op& op, const Access& access);
   void emit_cas(u32 id, const Op& op);
-  ir::RecoveryPoint& new_recovery(const Op& op);
-  void add_access_stub(const Access& access, u32 recovery, const u8* thunk);
-  void emit_slow_only(const Op& op, u32 recovery);
+  void emit_slow_only(u32 id, const Op& op);
+  void settle_flags();                       ///< code that the flags' recovery needs
+  u32 new_recovery(const Op* access_op);
+  void finish_access(const Access& access, u32 recovery, const u8* thunk);
+  void out_of_scratch(Ref r);                ///< to a spill slot, if it is in a scratch register
   Reg address_of(const Op& op, const ir::MemInfo& mem, bool copy);
+  Mem tlb_word(const Access& access, i32 offset) const;
 
   // emit_vector.cpp, emit_x87.cpp
   bool emit_vector(u32 index, const Op& op);

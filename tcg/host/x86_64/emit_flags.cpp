@@ -79,8 +79,8 @@ bool Compiler::emit_flags(u32 id, const Op& op) {
         x = low;
       }
       if (b.kind == Operand::Vec && b.xmm >= xmm16) {
-        hot_.movups(slot(offset_of_vector_spill(4)), b.xmm);
-        hot_.sse(prefix, opcode, x, slot(offset_of_vector_spill(4)));
+        hot_.movups(slot(offset_of_vector_spill(7)), b.xmm);
+        hot_.sse(prefix, opcode, x, slot(offset_of_vector_spill(7)));
       } else if (b.kind == Operand::Vec) {
         hot_.sse(prefix, opcode, x, b.xmm);
       } else {
@@ -373,7 +373,9 @@ Cc Compiler::test_flags(Cond cond, Ref flags) {
   if (flags.is_value() && block_->ops[flags.id()].opcode == Opcode::Select && !is_at_home(flags)) {
     const Reg t = temp();
     pack_flags_into(t, flags);
-    FlagsState packed{.at_home = false, .a = {.kind = Operand::Gpr, .reg = t, .clean = true}};
+    FlagsState packed;
+    packed.at_home = false;
+    packed.a = {.kind = Operand::Gpr, .reg = t, .clean = true};
     return test_packed_state(cond, packed);
   }
   const FlagsState s = flags_state(flags);
