@@ -126,7 +126,7 @@ void Model::build(Ebb& ebb, const TracedBlock& block, std::size_t step) {
     if (traced < block.steps.size()) {
       const auto& from = block.steps[traced];
       known = decoder_.decode({from.bytes, from.length}, address, ebb.mode, insn);
-      if (!known) insn = {.length = from.length};
+      if (!known) insn = {.length = from.length, .unknown = true};
     } else if (first.ram) {
       // Beyond what was executed: the same RAM page, read where the emulator keeps it.
       const auto* bytes = reinterpret_cast<const u8*>(first.ram + offset);
@@ -211,12 +211,13 @@ void Model::execute(const TracedBlock& block) {
     const bool continues = current_ && position_ < current_->insns.size() &&
                            current_->start + current_->offsets[position_] == at.address;
     if (!continues) {
-      Ebb* from = current_;
+      const Exit exit = current_ && position_ ? classify(current_->insns[position_ - 1], at.address) : Exit::Event;
+      const bool backwards = current_ && at.address <= current_->start;
       leave(at.address, at.ram);
-      const bool backwards = from && position_ && at.address <= from->start;
-      const Exit exit = from && position_ ? classify(from->insns[position_ - 1], at.address) : Exit::Event;
       current_ = &enter(block, step);
-      if (backwards || (exit != Exit::SamePage)) current_->needs_exit_check = true;
+      current_->from_other_page |= exit == Exit::CrossPage;
+      current_->from_cycle |= exit == Exit::Indirect || exit == Exit::Return || exit == Exit::Loop ||
+                              (exit == Exit::SamePage && backwards);
       position_ = 0;
     }
     const auto count = std::min(current_->insns.size() - position_, block.steps.size() - step);
@@ -236,12 +237,23 @@ void Model::access(u64 address, bool store) {
   for (auto& tables : tables_) tables.access(address, store, kernel_);
 }
 
+/// A translator that looks at the target, in the same page, before it decides what to store.
+bool Model::flags_dead_at(const Ebb& from, u64 address) const {
+  const auto found = ebbs_.find({address, from.ram + (address - from.start), from.mode});
+  if (found == ebbs_.end()) return false;
+  for (const Insn& insn : found->second->insns) {
+    if (insn.reads_flags || insn.kind != Kind::Sequential || insn.helper) return false;
+    if (insn.writes_flags && !insn.keeps_some_flags) return true;
+  }
+  return false;
+}
+
 std::string Model::finish_phase(const std::string& name) {
   PhaseReport report(name, vcpu_);
   for (auto& [key, ebb] : ebbs_) {
-    report.add(*ebb);
-    ebb->left_after.fill(0);
+    report.add(*ebb, [this](const Ebb& from, u64 address) { return flags_dead_at(from, address); });
   }
+  for (auto& [key, ebb] : ebbs_) ebb->left_after.fill(0);
   const auto text = report.json(counters_, tables_, trials_);
   counters_ = {};
   for (auto& tables : tables_) tables.jump = tables.link = tables.dtlb = {};

@@ -36,7 +36,9 @@ struct Ebb {
   std::vector<Insn> insns;
   std::vector<u16> offsets;
   std::array<u64, 65> left_after{};  // how often it was left after its first n instructions, this phase
-  bool needs_exit_check = false;     // reached indirectly, across pages, or backwards
+  bool from_other_page = false;      // by direct links
+  bool from_cycle = false;           // indirectly, or by a backward link in the page
+  bool needs_exit_check() const { return from_other_page || from_cycle; }
 };
 
 enum class Exit { SamePage, CrossPage, Loop, Indirect, Return, System, Event, kCount };
@@ -107,6 +109,7 @@ class Model {
   };
 
   bool repeats(u64 address) const;
+  bool flags_dead_at(const Ebb& from, u64 address) const;
   void probe_jumps(u64 pc, int view);
   void leave(u64 next_address, u64 next_ram);
   Ebb& enter(const TracedBlock& block, std::size_t step);

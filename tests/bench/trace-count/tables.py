@@ -35,12 +35,13 @@ def phase_table(phases):
 
 def miss_table(phases):
     print("| phase | CR3 writes | INVLPG | jump-cache miss % kept / flushed | link-guard failure % | L1 TLB miss % | "
-          "EBBs made | clones |")
-    print("|---|---|---|---|---|---|---|---|")
+          "EBBs made | clones | helpers % of insns | merged guard, bytes per entry |")
+    print("|---" * 10 + "|")
     for p in phases:
         cell = lambda what: " / ".join(percent(p[form][what][1], p[form][what][0]) for form in ("kept", "flushed"))
         print(f"| {p['phase']} | {p['cr3_writes']} | {p['invlpg']} | {cell('jump')} | {cell('link')} | "
-              f"{cell('dtlb')} | {p['ebbs_made']} | {p['clones']} |")
+              f"{cell('dtlb')} | {p['ebbs_made']} | {p['clones']} | {percent(p['helpers'], p['insns'])} | "
+              f"{(5 * p['exits'][1] - 11 * p['entries_cross_only']) / p['entries']:+.2f} |")
 
 
 def shape_table(phases):
@@ -51,11 +52,41 @@ def shape_table(phases):
         print(f"| {p['phase']} | " + " | ".join(percent(p["shapes"][s][1], p["shapes"][s][0]) for s in shapes) + " |")
 
 
+def byte_table(phases):
+    abis = list(phases[0]["abis"])
+    per_block = lambda p, a: (p["abis"][a]["block_hot"] + p["abis"][a]["block_cold"]) / p["basic_blocks"]
+    print("bytes per basic block, in line and stubs\n\n| phase | " + " | ".join(abis) + " |")
+    print("|---" * (len(abis) + 1) + "|")
+    for p in phases:
+        print(f"| {p['phase']} | " + " | ".join(f"{per_block(p, a):.0f}" for a in abis) + " |")
+    print("| mean | " + " | ".join(f"{sum(per_block(p, a) for p in phases) / len(phases):.0f}" for a in abis) + " |")
+
+
+def density_table(phases):
+    abis = list(phases[0]["abis"])[:2]
+    print("| phase | ABI | block: in line + stubs | register traffic | flag stores | accesses shared %, block | "
+          "EBB: executed path / in line / + stubs | accesses shared %, EBB | path bytes per insn | distinct EBBs | "
+          "their KiB |")
+    print("|---" * 11 + "|")
+    for p in phases:
+        for abi in abis:
+            b = p["abis"][abi]
+            blocks, entries = p["basic_blocks"], p["entries"]
+            print(f"| {p['phase']} | {abi} | {b['block_hot'] / blocks:.0f} + {b['block_cold'] / blocks:.0f} | "
+                  f"{b['block_traffic'] / blocks:.1f} | {b['block_flags'] / blocks:.1f} | "
+                  f"{percent(b['block_shared'], b['block_accesses'])} | {b['ebb_path'] / entries:.0f} / "
+                  f"{b['ebb_hot'] / entries:.0f} / {(b['ebb_hot'] + b['ebb_cold']) / entries:.0f} | "
+                  f"{percent(b['ebb_shared'], b['ebb_accesses'])} | {b['ebb_path'] / p['insns']:.1f} | "
+                  f"{p['distinct_ebbs']} | {b['distinct_bytes'] / 1024:.0f} |")
+
+
 def print_tables(phases):
     phases = [p for p in phases if p["insns"]]
+    unknown = max(p["unknown"] / p["insns"] for p in phases)
+    print(f"instructions that the disassembler does not know: at most {100 * unknown:.3f} % in any phase")
     for vcpu in sorted({p["vcpu"] for p in phases}):
         of_vcpu = [p for p in phases if p["vcpu"] == vcpu]
         print(f"\nvCPU {vcpu}\n")
-        for table in (register_table, phase_table, miss_table, shape_table):
+        for table in (register_table, phase_table, miss_table, shape_table, byte_table, density_table):
             table(of_vcpu)
             print()
