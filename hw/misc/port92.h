@@ -13,7 +13,6 @@ class Port92 final : public IsaDevice {
   static void describe(TypeInfo<Port92>& type);
   Result<void> realize() override;
   void reset_enter() override { state_ = {}; }
-  void reset_hold() override { a20_.set(false); }
 
  private:
   struct State {
