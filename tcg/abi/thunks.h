@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// How generated code and C++ call each other. The host back end emits the thunks once, at the start of the code cache;
+// accel/tcg supplies the callbacks. See translator.md section 3, "Slow-path protocol".
+//
+// Every thunk that reaches C++ beyond a leaf stores all pinned guest registers to their homes in the state, the host's
+// scratch registers to EnvHeader::scratch_save, all live vectors to theirs, loads the host's floating-point control
+// word (and parks a live x87 unit in fpu_image), switches to host_sp, and afterwards reloads everything from those
+// same places. A callback changes a register by changing its slot.
+#pragma once
+
+#include "tcg/abi/env.h"
+
+namespace emu::tcg {
+
+/// A helper that IR calls. `args` points at env.helper_args; the result goes to env.helper_result. A helper that must
+/// not return into the block sets env.leave to non-zero (and says why in target state).
+using HelperFn = u64 (*)(EnvHeader& env, const u64* args);
+
+/// What thunks call. Each returns the host address to continue at: the block's resume or retry address, another block,
+/// or ThunkTable::exit after having set env.exit_reason. Called on the vCPU thread, SysV ABI, on the thread's stack.
+struct RuntimeCallbacks {
+  /// A load, store, rmw or probe at env.slow_address missed. env.return_site identifies the access in the side table.
+  const u8* (*slow_access)(EnvHeader& env) = nullptr;
+  /// A helper set env.leave; env.return_site identifies the call.
+  const u8* (*helper_left)(EnvHeader& env) = nullptr;
+  /// env.pc is set; find or translate the block there in the current mode and fill the jump cache.
+  const u8* (*indirect_miss)(EnvHeader& env) = nullptr;
+  /// An unlinked or failed direct link: env.pc is the target, env.exit_arg the address of the link site, or 0.
+  const u8* (*link_miss)(EnvHeader& env) = nullptr;
+  /// TrapIf/Trap: env.exit_arg = code, env.return_site identifies the instruction.
+  const u8* (*trap)(EnvHeader& env) = nullptr;
+};
+
+/// Host addresses (executable view) of the emitted thunks. Sizes index as log2 of bytes: 0..4 for 1, 2, 4, 8, 16.
+struct ThunkTable {
+  /// Enters translated code: saves the thread's callee-saved registers, loads pinned registers from their homes, jumps
+  /// to `host`. Returns when something jumps to `exit`; the reason is in env.exit_reason.
+  void (*enter)(EnvHeader* env, const u8* host) = nullptr;
+  const u8* exit = nullptr;           ///< stores pinned registers home, restores the thread, returns from enter
+  const u8* exit_from_callback = nullptr; ///< the same for use by callbacks: registers are home already
+  const u8* load[5] = {};
+  const u8* store[5] = {};
+  const u8* access_slow = nullptr;    ///< straight to slow_access: rmw, cas, probe, misaligned
+  const u8* helper = nullptr;         ///< full spill; function address in the scratch register the back end documents
+  const u8* leaf_helper = nullptr;    ///< caller-saved registers only
+  const u8* indirect_miss = nullptr;
+  const u8* link_miss = nullptr;
+  const u8* exit_request = nullptr;   ///< env.pc set by the stub
+  const u8* trap = nullptr;
+  const u8* system = nullptr;         ///< env.pc and env.exit_arg set by the stub
+  const u8* checked = nullptr;        ///< env.pc set by the stub
+  const u8* fpu_load = nullptr;       ///< env.pc set by the stub
+};
+
+}  // namespace emu::tcg

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// HostBackend: turns an IR block into host code, and patches code that may be running. Implemented in tcg/host/<isa>.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "tcg/abi/thunks.h"
+#include "tcg/ir/side_table.h"
+#include "util/result.h"
+
+namespace emu::ir {
+
+/// Room for code. `write` and `exec` view the same memory (equal unless the host forbids RWX).
+struct CodeSpan {
+  u8* write = nullptr;
+  const u8* exec = nullptr;
+  size_t size = 0;
+};
+
+enum class LinkKind : u8 {
+  SamePage,   ///< the target is in the block's own page: linked without a guard
+  CrossPage,  ///< guarded by the exec TLB id of the target page
+};
+
+/// A direct exit. The site is 8-byte aligned and starts unlinked: a jump to its stub (env.pc := target, link_miss).
+struct LinkSite {
+  u32 offset = 0;         ///< from CompiledBlock hot exec base
+  u64 target_pc = 0;
+  LinkKind kind = LinkKind::SamePage;
+};
+
+/// A word in code that changes when the block is cloned at another virtual page.
+struct Relocation {
+  u32 offset = 0;
+  enum class Form : u8 { Abs64, Abs32, Disp32 } form = Form::Abs64;
+};
+
+struct CompileRequest {
+  const Block* block = nullptr;
+  const StateLayout* layout = nullptr;
+  const HelperTable* helpers = nullptr;
+  const tcg::ThunkTable* thunks = nullptr;
+  CodeSpan hot;    ///< block body; 16-byte aligned
+  CodeSpan cold;   ///< stubs, anywhere within +-2 GiB of hot
+  bool allow_same_page_links = true;  ///< false for page-straddling blocks
+};
+
+/// What compile() made. Offsets are from hot.exec unless said otherwise. Recovery keys and resume/retry offsets count
+/// from key_base = hot.exec as well (modulo 2^32 / signed).
+struct CompiledBlock {
+  u32 hot_size = 0;
+  u32 cold_size = 0;
+  u32 entry = 0;          ///< with the exit check; 8-byte aligned; where jump caches, cross-page links and enter() go
+  u32 body = 0;           ///< past the exit check; where forward same-page links go
+  std::vector<LinkSite> links;
+  std::vector<Relocation> relocations;
+  std::vector<u8> side_table;
+  u32 host_insns = 0;     ///< emitted in the hot part, for density counters
+  u32 home_stores = 0;    ///< stores of pinned fields to their homes in the hot part (a design counter)
+  u32 helper_calls = 0;
+};
+
+enum class CompileStatus { Ok, NoRoom, TooComplex };  ///< TooComplex: the caller translates a shorter block
+
+class HostBackend {
+ public:
+  virtual ~HostBackend() = default;
+  virtual std::string name() const = 0;
+
+  /// Fits the back end to a guest: assigns pinned fields to host registers. Error if the layout cannot be met.
+  virtual Result<void> configure(const StateLayout& layout) = 0;
+
+  /// Emits the thunks into `room` and returns their table; bytes used are stored in `used`.
+  virtual Result<tcg::ThunkTable> emit_thunks(CodeSpan room, const StateLayout& layout,
+                                              const tcg::RuntimeCallbacks& callbacks, size_t& used) = 0;
+
+  /// Thread-safe for different spans and result objects.
+  virtual CompileStatus compile(const CompileRequest& request, CompiledBlock& result) = 0;
+
+  /// Activates a link: bytes behind the first 8 are written first, then one atomic 8-byte store. `page_id` is the
+  /// exec-TLB id of the target page (CrossPage only). The caller holds the link lock.
+  virtual void link(CodeSpan site, LinkKind kind, u64 target_pc, u32 page_id, const u8* target) = 0;
+  /// Restores the jump to the stub with one atomic store (a site may be linked again only after quiescence).
+  virtual void unlink(CodeSpan site) = 0;
+  /// Overwrites the first bytes of a block's entry so that whoever enters goes to `stub`, with one atomic store;
+  /// returns the bytes that were there. restore_entry() puts them back.
+  virtual u64 redirect_entry(CodeSpan entry, const u8* stub) = 0;
+  virtual void restore_entry(CodeSpan entry, u64 bytes) = 0;
+  /// Emits a stub that sets env.pc and goes to `thunk` (stale, checked); returns bytes used, 0 if no room.
+  virtual size_t emit_pc_stub(CodeSpan room, u64 pc, const u8* thunk) = 0;
+  /// Emits the comparison stub of a CHECKED block: compares `size` source bytes at host address `source` with `copy`
+  /// (placed in the stub); equal: continues at `body`; different: sets env.pc and goes to `thunk`. 0 if no room.
+  virtual size_t emit_checked_stub(CodeSpan room, u64 pc, const u8* source, std::span<const u8> copy, const u8* body,
+                                   const u8* thunk) = 0;
+
+  /// One line per instruction, for -d out_asm and test failures.
+  virtual std::string disassemble(std::span<const u8> code, u64 address) const = 0;
+};
+
+/// What the back end may be told to leave alone (documented switches; CI runs both ways).
+struct HostOptions {
+  bool avx512 = true;  ///< use EVEX registers 16..31 as scratch when the host has AVX-512VL
+};
+
+/// The back end for this host; implemented once per host library. Error if the host lacks the baseline.
+Result<std::unique_ptr<HostBackend>> make_host_backend(const HostOptions& options);
+
+}  // namespace emu::ir

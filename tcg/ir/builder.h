@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Builder: what front ends write IR with. Typed wrappers catch wrong widths at the call; constants and copies fold while
+// building, and Get after Set (or Get) of the same field yields the value without an op.
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+
+#include "tcg/ir/op.h"
+#include "tcg/ir/vec_ops.h"
+
+namespace emu::ir {
+
+/// A value with its type, as front ends hold it.
+struct Value {
+  Ref ref;
+  Type type = Type::Void;
+  bool is_constant() const { return ref.is_constant(); }
+};
+
+class Builder {
+ public:
+  Builder(Block& block, const StateLayout& layout, const HelperTable& helpers);
+  void begin(u64 pc);  ///< clears the block
+
+  Block& block() { return block_; }
+  void insn_start(u32 pc_delta);
+
+  Value constant(Type type, u64 value);
+  Value i8(u64 v) { return constant(Type::I8, v); }
+  Value i32(u64 v) { return constant(Type::I32, v); }
+  Value i64(u64 v) { return constant(Type::I64, v); }
+  Value pc_constant(u64 pc);  ///< an I64 that is relocated when the block is cloned at another virtual page
+  std::optional<u64> constant_of(Value v) const;  ///< zero-extended from its type
+
+  Value get(FieldId field);
+  void set(FieldId field, Value v);
+  Value get_flags();
+  void set_flags(Value flags);
+
+  Value unary(Opcode opcode, Value a);            ///< Not Neg Bswap Clz Ctz Popcnt
+  Value binary(Opcode opcode, Value a, Value b);  ///< same-typed operands; shifts and rotates: b is I8
+  Value add(Value a, Value b) { return binary(Opcode::Add, a, b); }
+  Value sub(Value a, Value b) { return binary(Opcode::Sub, a, b); }
+  Value mul(Value a, Value b) { return binary(Opcode::Mul, a, b); }
+  Value and_(Value a, Value b) { return binary(Opcode::And, a, b); }
+  Value or_(Value a, Value b) { return binary(Opcode::Or, a, b); }
+  Value xor_(Value a, Value b) { return binary(Opcode::Xor, a, b); }
+  Value shl(Value a, Value count) { return binary(Opcode::Shl, a, count); }
+  Value shr(Value a, Value count) { return binary(Opcode::Shr, a, count); }
+  Value sar(Value a, Value count) { return binary(Opcode::Sar, a, count); }
+  Value not_(Value a) { return unary(Opcode::Not, a); }
+  Value neg(Value a) { return unary(Opcode::Neg, a); }
+  Value add_shl(Value a, Value b, unsigned shift);
+  Value double_shift(Opcode opcode, Value a, Value b, Value count);  ///< Shld, Shrd
+  Value trunc(Type to, Value a);
+  Value zext(Type to, Value a);
+  Value sext(Type to, Value a);
+  Value insert(Value into, Value part, unsigned at_bit);
+  Value extract(Type to, Value a, unsigned at_bit);
+  Value compare(Cond condition, Value a, Value b);
+  Value bit_test(Value a, Value index);
+  Value select(Value condition, Value if_true, Value if_false);
+
+  Value flags3(Opcode opcode, Value a, Value b, Value result);  ///< FlAdd FlAdc FlSub FlSbb
+  Value flags2(Opcode opcode, Value a, Value b);                ///< FlCmp FlTest FlInc FlDec FlShl FlShr FlMulU FlMulS FlSetCarry
+  Value fl_logic(Value result);
+  Value fl_unpack(Value packed);
+  Value fl_fcmp(Value a, Value b, bool is_f64, bool signal_quiet);
+  Value fl_is(Cond condition, Value flags);
+  Value fl_pack(Value flags);
+
+  Value load(Type result, Value address, const MemInfo& mem);  ///< address I64
+  void store(Value address, Value v, const MemInfo& mem);
+  void probe(Value address, const MemInfo& mem);
+  Value rmw(RmwOp op, Value address, Value v, const MemInfo& mem);
+  Value cas(Value address, Value expected, Value desired, const MemInfo& mem);
+  void fence();
+
+  Value vec(VecOp op, Value a, Value b, u8 imm = 0);
+  Value vec1(VecOp op, Value a, u8 imm = 0);
+  Value vec_from_int(Value v);
+  Value vec_to_int(Type to, Value v, unsigned lane);
+  Value vec_insert(Value into, Value v, unsigned lane);
+  Value vec_convert_from_int(Value into, Value v, bool to_f64);
+  Value vec_convert_to_int(Type to, Value v, bool from_f64, Round round);
+  Value vec_mask(Value v, unsigned log2_lane_bytes);
+  Value x87(X87Op op, unsigned reg = 0, Value a = {}, Value b = {});
+
+  Value call(u32 helper, std::initializer_list<Value> args);
+
+  void side_exit(Value condition, u64 pc);
+  void trap_if(Value condition, u32 code);
+  void trap(u32 code);
+  void exit_direct(u64 pc);
+  void exit_indirect(Value pc, unsigned hint = 0);
+  void exit_system(Value pc, u32 reason);
+  bool is_ended() const { return ended_; }
+
+ private:
+  Value emit(Opcode opcode, Type type, Ref a = {}, Ref b = {}, Ref c = {}, u8 flags = 0);
+  Value fold_binary(Opcode opcode, Value a, Value b);
+  u32 add_mem(const MemInfo& mem);
+  void forget_state();
+
+  Block& block_;
+  const StateLayout& layout_;
+  const HelperTable& helpers_;
+  std::vector<Value> known_;  ///< per field: the value it now holds, if known
+  Value flags_;
+  bool ended_ = false;
+};
+
+}  // namespace emu::ir

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opcode, Op and Block: a translated guest block in SSA, 16 bytes an operation, no heap allocation per operation.
+#pragma once
+
+#include <array>
+#include <span>
+#include <vector>
+
+#include "tcg/ir/helper.h"
+#include "tcg/ir/state_layout.h"
+#include "tcg/ir/types.h"
+
+namespace emu::ir {
+
+enum class Opcode : u16 {
+#define IR_OP(name, text, result, a, b, c, effects) name,
+#include "tcg/ir/opcodes.inc"
+#undef IR_OP
+  kCount
+};
+
+enum Effect : u16 {
+  kPure = 1 << 0,
+  kReadsState = 1 << 1,
+  kWritesState = 1 << 2,
+  kReads = 1 << 3,
+  kWrites = 1 << 4,
+  kMayFault = 1 << 5,
+  kEnds = 1 << 6,
+  kExit = 1 << 7,
+  kFpu = 1 << 8,
+  kCall = 1 << 9,  ///< effects are the HelperDesc's
+  kMarker = 1 << 10,
+};
+
+/// What an operand place takes.
+enum class Kind : u8 { None, T, Int, Any, V, I1, I8, I16, I32, I64, V128, Flags, Raw, Mem, Args, Count };
+
+struct OpcodeInfo {
+  const char* name;
+  const char* text;
+  Kind result, a, b, c;
+  u16 effects;
+};
+const OpcodeInfo& info(Opcode opcode);
+
+struct Op {
+  Opcode opcode = Opcode::Nop;
+  Type type = Type::Void;
+  u8 flags = 0;
+  Ref a, b, c;  ///< where opcodes.inc says Raw, Mem, Args or Count: raw numbers
+};
+static_assert(sizeof(Op) == 16);
+
+/// The type of the value an op makes; Void if none.
+Type result_type(const Op& op);
+
+struct PoolConstant {
+  u64 value = 0;
+  bool pc_relative = false;  ///< moves with the block's virtual page when the block is cloned
+};
+
+/// One guest block. Op 0 is a Nop, so that value ids start at 1. The last op has kEnds. Reused from block to block.
+struct Block {
+  u64 pc = 0;                    ///< linear address of the first instruction
+  u32 guest_bytes = 0;
+  u32 guest_insns = 0;
+  bool uses_fpu = false;         ///< holds X87 ops: the x87 unit must be live at entry
+  bool ends_with_check = false;  ///< the next block must see exit_req (interrupts were just enabled)
+  std::vector<Op> ops;
+  std::vector<PoolConstant> pool;
+  std::vector<MemInfo> mems;
+  std::vector<Ref> args;
+
+  void clear();
+  u64 constant_value(Ref r) const { return r.is_pool() ? pool[r.pool_index()].value : u64(r.inline_value()); }
+  const MemInfo& mem(const Op& op) const { return mems[op.c.bits()]; }
+  std::span<const Ref> call_args(const Op& op) const { return {args.data() + op.a.bits(), op.b.bits()}; }
+};
+
+}  // namespace emu::ir

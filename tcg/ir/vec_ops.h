@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// VecOp and X87Op: the sub-operations of Vec and X87 ops, as enumerations and rows.
+#pragma once
+
+#include "util/types.h"
+
+namespace emu::ir {
+
+enum class VecOp : u16 {
+#define VEC_OP(name, text, arity, immediate) name,
+#include "tcg/ir/vec_ops.inc"
+#undef VEC_OP
+  kCount
+};
+
+enum class X87Op : u16 {
+#define X87_OP(name, operands, has_result) name,
+#include "tcg/ir/x87_ops.inc"
+#undef X87_OP
+  kCount
+};
+
+struct VecOpInfo {
+  const char* name;
+  const char* text;
+  u8 arity;
+  bool immediate;
+};
+const VecOpInfo& info(VecOp op);
+
+struct X87OpInfo {
+  const char* name;
+  u8 operands;
+  bool has_result;
+};
+const X87OpInfo& info(X87Op op);
+
+/// How Vec and X87 ops pack their sub-operation and immediate (or register) into op.c.
+constexpr u32 pack_sub_op(u32 op, u32 immediate) { return op | immediate << 16; }
+constexpr VecOp vec_op_of(u32 c) { return VecOp(c & 0xffff); }
+constexpr X87Op x87_op_of(u32 c) { return X87Op(c & 0xffff); }
+constexpr u32 immediate_of(u32 c) { return c >> 16; }
+
+}  // namespace emu::ir
