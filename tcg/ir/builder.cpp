@@ -251,7 +251,7 @@ Value Builder::x87(X87Op op, unsigned reg, Value a, Value b) {
 
 // Calls and exits -----------------------------------------------------------------------------------------------------
 
-Value Builder::call(u32 helper, std::initializer_list<Value> args) {
+Value Builder::call(u32 helper, std::span<const Value> args) {
   const HelperDesc& desc = helpers_.helpers[helper];
   EMU_CHECK(args.size() == desc.arguments && args.size() <= tcg::kHelperArgs);
   const Ref first = Ref::raw(u32(block_.args.size()));

@@ -88,7 +88,8 @@ class Builder {
   Value vec_mask(Value v, unsigned log2_lane_bytes);
   Value x87(X87Op op, unsigned reg = 0, Value a = {}, Value b = {});
 
-  Value call(u32 helper, std::initializer_list<Value> args);
+  Value call(u32 helper, std::span<const Value> args);
+  Value call(u32 helper, std::initializer_list<Value> args) { return call(helper, {args.begin(), args.size()}); }
 
   void side_exit(Value condition, u64 pc);
   void trap_if(Value condition, u32 code);
