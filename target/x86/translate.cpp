@@ -6,6 +6,7 @@
 #include <array>
 
 #include "target/x86/translate_emitter.h"
+#include "util/log.h"
 
 namespace emu::x86 {
 namespace {
@@ -124,7 +125,11 @@ void Emitter::raise_if(Value condition, u32 code) {
 }
 
 void Emitter::undefined(const Insn&) { raise(kUD); }
-void Emitter::not_translated(const Insn&) { raise(kUD); }
+void Emitter::not_translated(const Insn& insn) {
+  log::unimplemented("x86: {} (opcode {:#04x}, modrm {:#04x}) is not translated and raises #UD", insn.row->name,
+                     insn.opcode, insn.modrm);
+  raise(kUD);
+}
 void Emitter::too_long(const Insn&) { raise_gp(); }
 
 }  // namespace emu::x86
