@@ -22,6 +22,8 @@ class AccelClient {
   virtual ~AccelClient() = default;
   /// The vCPU ended in shutdown state (x86: triple fault). `why` says how, in words, with registers.
   virtual void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) = 0;
+  /// The machine's virtual clock in nanoseconds: what CpuServices::ticks() returns. No lock.
+  virtual u64 guest_ns() = 0;
 };
 
 struct AccelOptions {

@@ -95,7 +95,8 @@ class CpuServices {
   virtual void switch_context(u64 id, bool keep) = 0;
   /// Mode key or current view may have changed: views and jump cache are reloaded before the next block.
   virtual void mode_changed() = 0;
-  /// Host time-stamp counter and its frequency for guest time-stamp counters, in ticks of Vcpu's choice.
+  /// The machine's virtual clock in nanoseconds, the base of guest time-stamp counters and of their deadlines: it
+  /// stands still while the machine is stopped.
   virtual u64 ticks() = 0;
 };
 

@@ -12,7 +12,7 @@
 #include "util/result.h"
 #include "util/types.h"
 
-struct _GMainContext;
+struct _GMainContext;  // NOLINT: glib's name for it; glib.h stays out of headers
 
 namespace emu {
 

@@ -31,7 +31,8 @@ std::string next_piece(std::string_view& rest, bool& more) {
 }  // namespace
 
 Options::Options(Pairs pairs) {
-  for (auto& [key, value] : pairs) set(std::move(key), std::move(value));
+  entries_.reserve(pairs.size());
+  for (auto& pair : pairs) set(std::move(pair.first), std::move(pair.second));
 }
 
 Result<Options> Options::parse(std::string_view text, const Syntax& syntax) {
