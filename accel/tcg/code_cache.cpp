@@ -102,8 +102,15 @@ bool CodeCache::take_chunk(Chunk& chunk) {
   Segment& segment = segments_[filling_];
   chunk.exec = exec_base_ + filling_ * segment_bytes_ + segment.chunks_given * kChunkBytes;
   chunk.used = 0;
+  chunk.serial = segment.serial;
   ++segment.chunks_given;
   return true;
+}
+
+bool CodeCache::is_current(const Chunk& chunk) const {
+  if (chunk.exec == nullptr) return false;
+  const std::lock_guard lock(mutex_);
+  return segments_[segment_of(chunk.exec)].serial == chunk.serial;
 }
 
 void CodeCache::record(const u8* start, size_t size, CodeBlock* block) {
@@ -163,6 +170,7 @@ void CodeCache::mark_evicting(unsigned segment) {
   const std::lock_guard lock(mutex_);
   EMU_CHECK(segments_[segment].state == SegmentState::Full);
   segments_[segment].state = SegmentState::Evicting;
+  ++segments_[segment].serial;
 }
 
 void CodeCache::reuse(unsigned segment) {

@@ -40,11 +40,14 @@ class CodeCache {
   struct Chunk {
     const u8* exec = nullptr;
     size_t used = 0;
+    u64 serial = 0;
     size_t left() const { return exec == nullptr ? 0 : kChunkBytes - used; }
     const u8* next() const { return exec + used; }
   };
   /// Gives out a chunk. False: the cache is full, segments must be evicted first.
   bool take_chunk(Chunk& chunk);
+  /// Whether the chunk's segment has not been evicted since it was taken.
+  bool is_current(const Chunk& chunk) const;
   /// Whether eviction should begin, so that a segment is ready when the last one is used up.
   bool is_short() const { return free_segments_.load(std::memory_order_relaxed) <= 1; }
 
@@ -79,6 +82,7 @@ class CodeCache {
     SegmentState state = SegmentState::Free;
     u32 chunks_given = 0;
     u64 filled_at = 0;
+    u64 serial = 1;  ///< grows with each eviction
   };
   CodeCache() = default;
   ChunkInfo& chunk_of(const u8* exec) const { return chunks_[size_t(exec - exec_base_) / kChunkBytes]; }
