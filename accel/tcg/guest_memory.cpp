@@ -257,7 +257,8 @@ AccessStatus GuestMemory::compare_exchange(u64 va, unsigned bytes, u8 view, u128
     finish_store(target, va, 16);
     return AccessStatus::Ok;
   }
-  const std::lock_guard lock(p_.split_locks.mutex);
+  std::unique_lock lock(p_.split_locks.mutex, std::defer_lock);
+  if (target.host == nullptr && !aligned) lock.lock();
   u8 data[16];
   if (probe(va, 16, Access::Store, number) != AccessStatus::Ok || !read(va, data, 16, number)) return status(false);
   u128 old;
@@ -407,12 +408,14 @@ bool GuestMemory::modify(u64 va, unsigned bytes, u8 view, u64& old_value, ir::Rm
     old_value &= mask;
     return true;
   }
-  const std::lock_guard lock(p_.split_locks.mutex);
   u8 data[8] = {};
   Target first, second;
   const unsigned head = rest_of_page(va);
   if (!resolve(va, head, Access::Store, view, first)) return false;
   if (!resolve(va + head, bytes - head, Access::Store, view, second)) return false;
+  // Not around devices: their callbacks may take the machine lock, which comes before every other.
+  std::unique_lock lock(p_.split_locks.mutex, std::defer_lock);
+  if (first.host != nullptr && second.host != nullptr) lock.lock();
   read_piece(first, data, head);
   read_piece(second, data + head, bytes - head);
   old_value = low_bytes(data, bytes);
