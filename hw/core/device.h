@@ -50,6 +50,8 @@ class Device : public qom::Object {
   /// Gives the device its machine: from here on region() and irq_in() work. Done by the place/plug functions.
   void prepare(MachineServices& machine);
   bool is_prepared() const { return machine_ != nullptr; }
+  /// After prepare().
+  MachineServices& machine_services() const { return machine(); }
   /// Attaches to `bus` (null for none) and realizes. On failure it is as before. Child devices are their parent's
   /// business: it realizes them in its own realize(). A device realized later than its machine's first reset is reset.
   Result<void> realize_on(Bus* bus);
@@ -62,7 +64,7 @@ class Device : public qom::Object {
   /// Buses that this device provides.
   const std::vector<Bus*>& child_buses() const { return child_buses_; }
 
-  /// By the names of describe(). Asking for one that is not there is a bug of ours.
+  /// By the names of describe(); "" is the first region. Asking for one that is not there is a bug of ours.
   IrqLine& irq_out(std::string_view name, unsigned index = 0);
   IrqInput irq_in(std::string_view name, unsigned index = 0);
   bool has_irq_in(std::string_view name) const;
@@ -107,7 +109,10 @@ class Device : public qom::Object {
   Result<void> realize_steps();
   void drop_regions();
 
+  void undo_realize();
+
   MachineServices* machine_ = nullptr;
+  size_t described_regions_ = 0;
   Bus* bus_ = nullptr;
   bool realized_ = false;
   std::vector<Bus*> child_buses_;
@@ -155,11 +160,11 @@ class DeviceDescription : public qom::ObjectDescription<T> {
   void plugs_into(std::string bus_type) { device_class().bus_type = std::move(bus_type); }
 
   template <typename C>
-  void irq_out(std::string name, IrqLine C::* line) {
+  void irq_out(std::string name, IrqLine C::*line) {
     add_irq_out(std::move(name), [line](T& d) { return std::span<IrqLine>(&(d.*line), 1); });
   }
   template <typename C, size_t N>
-  void irq_out(std::string name, std::array<IrqLine, N> C::* lines) {
+  void irq_out(std::string name, std::array<IrqLine, N> C::*lines) {
     add_irq_out(std::move(name), [lines](T& d) { return std::span<IrqLine>(d.*lines); });
   }
   template <typename C, size_t N>
@@ -175,18 +180,18 @@ class DeviceDescription : public qom::ObjectDescription<T> {
   }
   template <typename C>
   void irq_in(std::string name, void (C::*handler)(bool)) {
-    device_class().irq_ins.push_back({std::move(name), 1, [handler](Device& d, unsigned, bool level) {
-                                        (static_cast<T&>(d).*handler)(level);
-                                      }});
+    device_class().irq_ins.push_back(
+        {std::move(name), 1, [handler](Device& d, unsigned, bool level) { (static_cast<T&>(d).*handler)(level); }});
   }
 
   /// A region of `size` bytes whose registers are the rows added to the result.
   template <typename C, typename S>
-  RegisterTable<T, S>& registers(std::string name, u64 size, S C::* state) {
+  RegisterTable<T, S>& registers(std::string name, u64 size, S C::*state) {
     auto table = std::make_unique<RegisterTable<T, S>>(name, size, state);
     RegisterTable<T, S>& rows = *table;
     device_class().regions.push_back(
-        {std::move(name), [&rows](Device& d, mem::Memory& m) { return rows.make_region(static_cast<T&>(d), m); }, &rows});
+        {std::move(name), [&rows](Device& d, mem::Memory& m) { return rows.make_region(static_cast<T&>(d), m); },
+         &rows});
     device_class().tables.push_back(std::move(table));
     return rows;
   }
