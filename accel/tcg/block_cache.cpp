@@ -25,10 +25,9 @@ BlockCache::~BlockCache() {
   for (const Retired& r : retired_) delete r.block;
 }
 
-void BlockCache::use_code(ir::HostBackend& backend, CodeCache& code, const u8* lookup_thunk) {
+void BlockCache::use_code(ir::HostBackend& backend, CodeCache& code) {
   backend_ = &backend;
   code_ = &code;
-  lookup_thunk_ = lookup_thunk;
 }
 
 PageCode& BlockCache::page_locked(mem::RamPage page) {

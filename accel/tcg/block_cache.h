@@ -34,7 +34,7 @@ class BlockCache {
   BlockCache(mem::Memory& memory, Quiescence& quiescence, TlbBroadcast& broadcast);
   ~BlockCache();
   /// Without these, blocks are only interpreted. Before any vCPU runs.
-  void use_code(ir::HostBackend& backend, CodeCache& code, const u8* lookup_thunk);
+  void use_code(ir::HostBackend& backend, CodeCache& code);
 
   // Lookup: lock-free, on a vCPU thread that is not quiescent while it uses the block.
   /// `second_page` is asked for the RAM page behind pc's when a straddling block is met.
@@ -114,7 +114,6 @@ class BlockCache {
   TlbBroadcast& broadcast_;
   ir::HostBackend* backend_ = nullptr;
   CodeCache* code_ = nullptr;
-  const u8* lookup_thunk_ = nullptr;
 
   mutable std::mutex mutex_;
   std::unique_ptr<std::atomic<CodeBlock*>[]> buckets_;

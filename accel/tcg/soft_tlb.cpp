@@ -48,12 +48,15 @@ const L2Entry* SoftTlb::walk(u64 va, Access access, u8 view) {
     return nullptr;
   }
   const u64 page = align_down(va, kPageSize);
-  u32 flags = (found.readable ? kL2Readable : 0) | (found.writable ? kL2Writable : 0) |
-              (found.executable ? kL2Executable : 0) | (found.global ? kL2Global : 0) | flag_for(access);
+  u32 flags = flag_for(access);
+  if (found.readable) flags |= kL2Readable;
+  if (found.writable) flags |= kL2Writable;
+  if (found.executable) flags |= kL2Executable;
+  if (found.global) flags |= kL2Global;
   const u64 physical = align_down(cpu_.wrap_physical(found.physical), kPageSize);
   const mem::Section section = memory_.view().lookup(physical);
   const bool is_ram = section.is_ram() && section.covers_page_of(physical);
-  if (is_ram) flags |= kL2Ram | (section.readonly ? 0 : kL2RamWrites);
+  if (is_ram) flags |= section.readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
 
   TableSet& tables = tables_of(view);
   L2Entry& entry = tables.l2().place(page, view, flags);
