@@ -17,8 +17,6 @@ using tcg::kPageSize;
 
 namespace {
 
-constexpr unsigned kMaxAccess = 32;
-
 unsigned rest_of_page(u64 va) { return unsigned(kPageSize - (va & (kPageSize - 1))); }
 
 u64 low_bytes(const u8* data, unsigned bytes) {
@@ -26,6 +24,8 @@ u64 low_bytes(const u8* data, unsigned bytes) {
   std::memcpy(&v, data, std::min(bytes, 8u));
   return v;
 }
+
+u64 swap_bytes(u64 value, unsigned bytes) { return __builtin_bswap64(value) >> (64 - 8 * bytes); }
 
 }  // namespace
 
@@ -362,20 +362,12 @@ bool GuestMemory::load(u64 address, const ir::MemInfo& mem, u8* data) {
   if (!check_alignment(address, mem, Access::Load)) return false;
   const unsigned bytes = 1u << mem.log2_bytes;
   if (mem.write_intent && !probe(address, mem)) return false;
-  if (!read(address, data, bytes, view_number(mem.view))) return false;
-  if (mem.big_endian) std::reverse(data, data + bytes);
-  return true;
+  return read(address, data, bytes, view_number(mem.view));
 }
 
 bool GuestMemory::store(u64 address, const ir::MemInfo& mem, const u8* data) {
   if (!check_alignment(address, mem, Access::Store)) return false;
-  const unsigned bytes = 1u << mem.log2_bytes;
-  u8 swapped[kMaxAccess];
-  if (mem.big_endian) {
-    std::reverse_copy(data, data + bytes, swapped);
-    data = swapped;
-  }
-  return write(address, data, bytes, view_number(mem.view));
+  return write(address, data, 1u << mem.log2_bytes, view_number(mem.view));
 }
 
 bool GuestMemory::probe(u64 address, const ir::MemInfo& mem) {
@@ -429,14 +421,35 @@ bool GuestMemory::modify(u64 va, unsigned bytes, u8 view, u64& old_value, ir::Rm
 
 bool GuestMemory::rmw(ir::RmwOp op, u64 address, const ir::MemInfo& mem, u64 operand, u64& old_value) {
   if (!check_alignment(address, mem, Access::Store)) return false;
-  const unsigned bytes = 1u << mem.log2_bytes;
-  return modify(address, std::min(bytes, 8u), view_number(mem.view), old_value, op, operand, nullptr);
+  const unsigned bytes = std::min(1u << mem.log2_bytes, 8u);
+  const u8 view = view_number(mem.view);
+  if (!mem.big_endian) return modify(address, bytes, view, old_value, op, operand, nullptr);
+  // Sums do not commute with byte swapping: compare and exchange until it holds.
+  u64 seen = 0;
+  if (u8 data[8] = {}; read(address, data, bytes, view)) {
+    seen = low_bytes(data, bytes);
+  } else {
+    return false;
+  }
+  for (;;) {
+    const u64 expected = seen;
+    old_value = swap_bytes(seen, bytes);
+    const u64 desired = swap_bytes(rmw_result(op, old_value, operand), bytes);
+    if (!modify(address, bytes, view, seen, ir::RmwOp::Xchg, desired, &expected)) return false;
+    if (seen == expected) return true;
+  }
 }
 
 bool GuestMemory::cas(u64 address, const ir::MemInfo& mem, u64 expected, u64 desired, u64& old_value) {
   if (!check_alignment(address, mem, Access::Store)) return false;
-  const unsigned bytes = 1u << mem.log2_bytes;
-  return modify(address, std::min(bytes, 8u), view_number(mem.view), old_value, ir::RmwOp::Xchg, desired, &expected);
+  const unsigned bytes = std::min(1u << mem.log2_bytes, 8u);
+  if (mem.big_endian) {
+    expected = swap_bytes(expected, bytes);
+    desired = swap_bytes(desired, bytes);
+  }
+  if (!modify(address, bytes, view_number(mem.view), old_value, ir::RmwOp::Xchg, desired, &expected)) return false;
+  if (mem.big_endian) old_value = swap_bytes(old_value, bytes);
+  return true;
 }
 
 }  // namespace emu::accel

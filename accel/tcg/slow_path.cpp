@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What thunks of generated code call. Each returns the host address to go on at. See tcg/abi/thunks.h.
+#include <algorithm>
 #include <cstring>
 
 #include "accel/tcg/runtime_vcpu.h"
@@ -130,9 +131,11 @@ bool RuntimeVcpu::perform(const ir::AccessRecord& record, u64 va) {
   switch (record.opcode) {
     case ir::Opcode::Ld:
       if (!memory_.load(va, record.mem, data)) return false;
+      if (record.mem.big_endian) std::reverse(data, data + bytes);
       break;
     case ir::Opcode::St:
       read_location(env_, record.value, data, bytes);
+      if (record.mem.big_endian) std::reverse(data, data + bytes);
       return memory_.store(va, record.mem, data);
     case ir::Opcode::Probe:
       return memory_.probe(va, record.mem);
