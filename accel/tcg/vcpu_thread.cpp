@@ -59,6 +59,7 @@ RuntimeVcpu::RuntimeVcpu(TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace
   env_.runtime = this;
   shared_.quiescence.add(participant_);
   cpu_.attach(memory_, *this);
+  tlb_.load_mode(cpu_.mode_key(), cpu_.current_view());  // so that memory can be reached before the first run
 }
 
 RuntimeVcpu::~RuntimeVcpu() { join(); }

@@ -35,7 +35,7 @@ enum Op : u8 {
   kAddi = 11,   ///< ra = rb + c
   kSt32 = 12,   ///< [rb + c] = ra, 4 bytes
   kSlli = 13,   ///< ra = rb << c
-  kDec = 14,    ///< jump: pc += c * 4
+  kJump = 14,    ///< jump: pc += c * 4
   kLd32 = 15,   ///< ra = [rb + c], 4 bytes, sign-extended
 };
 enum System : u8 { kHalt = 1, kStop = 2, kReturn = 3, kSwitch = 4, kSetTable = 5, kEnable = 6, kFlushPage = 7, kUser = 8 };
@@ -131,10 +131,10 @@ class ToyTranslator final : public target::Translator {
       case kSt: b.store(b.get(rb), b.get(a), mem(c, 3)); return false;
       case kSt32: b.store(b.get(rb), b.trunc(ir::Type::I32, b.get(a)), mem(c, 2)); return false;
       case kBne:
-        b.side_exit(b.compare(Cond_NotEqual(), b.get(a), b.get(rb)), pc + u64(i64(c) * 4));
+        b.side_exit(b.compare(ir::Cond::NotEqual, b.get(a), b.get(rb)), pc + u64(i64(c) * 4));
         return false;
       case kJr: b.exit_indirect(b.get(a)); return true;
-      case kDec: b.exit_direct(pc + u64(i64(c) * 4)); return true;
+      case kJump: b.exit_direct(pc + u64(i64(c) * 4)); return true;
       case kSys: b.exit_system(b.i64(pc + 4), u32(c)); return true;
       case kAmoAdd: b.set(a, b.rmw(ir::RmwOp::Add, b.get(rb), b.get(rc), mem(0, 3))); return false;
       case kHelpSt: b.call(store_, {b.get(rb), b.get(a)}); return false;
@@ -142,8 +142,6 @@ class ToyTranslator final : public target::Translator {
       default: b.trap(i[0] == kTrap ? u8(c) : 0xff); return true;
     }
   }
-  static constexpr ir::Cond Cond_NotEqual() { return ir::Cond::NotEqual; }
-
   ir::StateLayout layout_;
   ir::HelperTable helpers_;
   u32 store_ = 0;
@@ -159,6 +157,7 @@ class ToyVcpu final : public target::Vcpu {
 
   ToyState& state() { return state_; }
   target::GuestAccess& memory() { return *memory_; }
+  target::CpuServices& services() { return *services_; }
   std::atomic<u64> traps{0}, faults{0}, interrupts{0};
 
   unsigned index() const override { return index_; }
@@ -167,7 +166,6 @@ class ToyVcpu final : public target::Vcpu {
   void attach(target::GuestAccess& memory, target::CpuServices& services) override {
     memory_ = &memory;
     services_ = &services;
-    by_env().push_back(this);
   }
   void set_interrupt_port(target::CpuInterruptPort*) override {}
   void reset() override {}
@@ -268,10 +266,6 @@ class ToyVcpu final : public target::Vcpu {
   std::atomic<u64> walks{0};
 
  private:
-  static std::vector<ToyVcpu*>& by_env() {
-    static std::vector<ToyVcpu*> all;
-    return all;
-  }
   const unsigned index_;
   ToyTranslator& translator_;
   tcg::EnvStorage storage_;

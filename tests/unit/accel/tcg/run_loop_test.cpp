@@ -22,7 +22,7 @@ TEST_P(RunLoop, LoopAddsUpAndStores) {
 
 TEST_P(RunLoop, IndirectJumpsAndCrossPageJumpsArrive) {
   ToyMachine m(GetParam());
-  m.load(0x1ff8, {insn(kAddi, 2, 2, 1), insn(kDec, 0, 0, 1)});         // falls into the next page
+  m.load(0x1ff8, {insn(kAddi, 2, 2, 1), insn(kJump, 0, 0, 1)});         // falls into the next page
   m.load(0x2000, {insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, 2), insn(kSys, 0, 0, kStop), insn(kJr, 3)});
   m.load(kCode, {li(0, 0), li(1, 300), li(2, 0), li(3, 0x1ff8), insn(kJr, 3)});
   ASSERT_TRUE(m.run(kCode));
@@ -155,7 +155,7 @@ TEST_P(RunLoop, EndlessLoopIsLeftForInterruptAndPause) {
   ToyMachine m(GetParam());
   m.cpu().state().irq_handler = 0x2000;
   m.load(0x2000, {insn(kSys, 0, 0, kStop)});
-  m.load(kCode, {insn(kSys, 0, 0, kEnable), insn(kAddi, 1, 1, 1), insn(kDec, 0, 0, -1)});
+  m.load(kCode, {insn(kSys, 0, 0, kEnable), insn(kAddi, 1, 1, 1), insn(kJump, 0, 0, -1)});
   m.cpu().restart(kCode);
   m.start();
   for (int i = 0; i < 20; ++i) {
