@@ -188,6 +188,7 @@ class Encoder {
       extra = i64(i64(address_after(at_)) << 32) >> 32 == i64(address_after(at_)) ? 4 : 13;
     if (find(Slot::Host, group)) {
       ++out_.shared;
+      out_.shared_on_stack += m.base == kRsp;
       out_.hot += kShared + extra;
       return;
     }

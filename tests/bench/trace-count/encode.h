@@ -31,7 +31,7 @@ struct BlockSite {
 struct Encoded {
   std::vector<u32> hot_after;  // bytes in line after each instruction
   u32 hot = 0, cold = 0;       // whole block: in line; stubs
-  u32 accesses = 0, shared = 0, fault_points = 0;
+  u32 accesses = 0, shared = 0, shared_on_stack = 0, fault_points = 0;
   u32 register_traffic = 0, flag_stores = 0;  // bytes, part of hot and cold
 };
 

@@ -61,6 +61,7 @@ void PhaseReport::count_block_bytes(const Ebb& ebb, std::size_t start, std::size
     bytes_[i].block_cold += times * made.cold;
     bytes_[i].block_accesses += times * made.accesses;
     bytes_[i].block_shared += times * made.shared;
+    bytes_[i].block_shared_stack += times * made.shared_on_stack;
     bytes_[i].block_traffic += times * made.register_traffic;
     bytes_[i].block_flags += times * made.flag_stores;
   }
@@ -80,6 +81,7 @@ void PhaseReport::count_ebb_bytes(const Ebb& ebb, const FlagsDead& dead) {
       bytes_[i].ebb_path += times * made.hot_after[length - 1];
       bytes_[i].ebb_accesses += times * made.accesses;
       bytes_[i].ebb_shared += times * made.shared;
+      bytes_[i].ebb_shared_stack += times * made.shared_on_stack;
     }
   }
 }
@@ -137,7 +139,8 @@ std::string PhaseReport::json(const PhaseCounters& counters, const std::array<Ta
         << ",\"block_shared\":" << b.block_shared << ",\"block_traffic\":" << b.block_traffic
         << ",\"block_flags\":" << b.block_flags << ",\"ebb_hot\":" << b.ebb_hot << ",\"ebb_cold\":" << b.ebb_cold
         << ",\"ebb_path\":" << b.ebb_path << ",\"ebb_accesses\":" << b.ebb_accesses
-        << ",\"ebb_shared\":" << b.ebb_shared << ",\"distinct_bytes\":" << b.distinct_bytes << "}";
+        << ",\"ebb_shared\":" << b.ebb_shared << ",\"block_shared_stack\":" << b.block_shared_stack
+        << ",\"ebb_shared_stack\":" << b.ebb_shared_stack << ",\"distinct_bytes\":" << b.distinct_bytes << "}";
   }
   out << "}}";
   return out.str();
