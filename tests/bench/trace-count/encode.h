@@ -13,9 +13,9 @@ namespace trace {
 
 struct Abi {
   const char* name;
-  u16 pinned;         // guest registers that live in host registers across blocks
-  int scratch;        // host registers left for checks, kept translations and other guest registers
-  bool share = true;  // TLB checks shared between accesses off one base
+  u16 pinned;               // guest registers that live in host registers across blocks
+  int scratch;              // host registers left for checks, kept translations and other guest registers
+  bool share = true;        // TLB checks shared between accesses off one base
   bool store_flags = true;  // flags that may be live are stored at exits
 };
 std::span<const Abi> candidate_abis();

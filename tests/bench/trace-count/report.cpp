@@ -52,7 +52,8 @@ void PhaseReport::add_path(const Ebb& ebb, std::size_t length, u64 times, const 
 /// As if every branch ended a block: the form that compares with other emulators.
 void PhaseReport::count_block_bytes(const Ebb& ebb, std::size_t start, std::size_t count, u64 times,
                                     const FlagsDead& dead) {
-  BlockSite site{.start = ebb.start, .offsets = std::span(ebb.offsets).subspan(start, count),
+  BlockSite site{.start = ebb.start,
+                 .offsets = std::span(ebb.offsets).subspan(start, count),
                  .exit_check = start == 0 && ebb.needs_exit_check(),
                  .flags_dead_at = [&](u64 target) { return dead(ebb, target); }};
   for (std::size_t i = 0; i < bytes_.size(); ++i) {
@@ -69,7 +70,9 @@ void PhaseReport::count_block_bytes(const Ebb& ebb, std::size_t start, std::size
 
 void PhaseReport::count_ebb_bytes(const Ebb& ebb, const FlagsDead& dead) {
   ++distinct_ebbs_;
-  BlockSite site{.start = ebb.start, .offsets = ebb.offsets, .exit_check = ebb.needs_exit_check(),
+  BlockSite site{.start = ebb.start,
+                 .offsets = ebb.offsets,
+                 .exit_check = ebb.needs_exit_check(),
                  .flags_dead_at = [&](u64 target) { return dead(ebb, target); }};
   for (std::size_t i = 0; i < bytes_.size(); ++i) {
     const auto made = encode(ebb.insns, site, candidate_abis()[i]);
@@ -118,12 +121,12 @@ std::string PhaseReport::json(const PhaseCounters& counters, const std::array<Ta
       << ",\"basic_blocks\":" << basic_blocks_ << ",\"insns\":" << insns_ << ",\"guest_bytes\":" << guest_bytes_
       << ",\"accesses\":" << accesses_ << ",\"helpers\":" << helpers_ << ",\"unknown\":" << unknown_
       << ",\"entries_checked\":" << entries_checked_ << ",\"entries_cross_only\":" << entries_cross_only_
-      << ",\"explicit\":" << list(explicit_)
-      << ",\"any\":" << list(any_) << ",\"used\":" << list(used_) << ",\"read_first\":" << list(read_first_)
-      << ",\"written\":" << list(written_) << ",\"exits\":" << list(counters.exits)
-      << ",\"cr3_writes\":" << counters.cr3_writes << ",\"invlpg\":" << counters.invlpg
-      << ",\"memory_accesses\":" << counters.memory_accesses << ",\"ebbs_made\":" << counters.ebbs_made
-      << ",\"clones\":" << counters.clones << ",\"rebuilt\":" << counters.rebuilt;
+      << ",\"explicit\":" << list(explicit_) << ",\"any\":" << list(any_) << ",\"used\":" << list(used_)
+      << ",\"read_first\":" << list(read_first_) << ",\"written\":" << list(written_)
+      << ",\"exits\":" << list(counters.exits) << ",\"cr3_writes\":" << counters.cr3_writes
+      << ",\"invlpg\":" << counters.invlpg << ",\"memory_accesses\":" << counters.memory_accesses
+      << ",\"ebbs_made\":" << counters.ebbs_made << ",\"clones\":" << counters.clones
+      << ",\"rebuilt\":" << counters.rebuilt;
   for (const auto& each : tables) {
     out << ",\"" << (each.flush_on_switch ? "flushed" : "kept") << "\":{\"jump\":" << hits(each.jump)
         << ",\"link\":" << hits(each.link) << ",\"dtlb\":" << hits(each.dtlb) << "}";
