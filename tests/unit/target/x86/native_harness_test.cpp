@@ -165,7 +165,7 @@ class Bytes final : public target::GuestCode {
 
 ir::HelperTable recording_helpers() {
   ir::HelperTable table;
-  add_helpers(table, std::make_index_sequence<H_COUNT>());
+  add_helpers(table, std::make_index_sequence<kHelperCount>());
   return table;
 }
 
