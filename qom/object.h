@@ -127,8 +127,8 @@ class ObjectTree {
     PropertyValue value;
   };
   const TypeRegistry& registry_;
-  std::unique_ptr<Object> root_;
   std::vector<Global> globals_;
+  std::unique_ptr<Object> root_;
 };
 
 /// Saves every object below `root` that has state, by path; and loads it. An object without saved state, or saved

@@ -64,7 +64,7 @@ struct Bytes {
 enum class OnOffAuto { Auto, On, Off };
 
 /// Converts a property's C++ type to and from PropertyValue. Specialise it for types of your own (a MAC address, ...):
-/// `type_name`, `from` (its error is the phrase after "expects") and `to`.
+/// `type_name`, `from` (its error reads on from the property's name: "expects a MAC address") and `to`.
 template <typename V>
 struct PropertyCodec;
 

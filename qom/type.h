@@ -3,6 +3,8 @@
 // TypeRegistry holds them all. docs/devel/devices.md has the worked example.
 #pragma once
 
+#include <fmt/ranges.h>
+
 #include <deque>
 #include <functional>
 #include <map>
@@ -61,6 +63,7 @@ class Type {
  private:
   friend class TypeRegistry;
   friend class Object;
+  friend class ObjectTree;
   template <typename T>
   friend class ObjectDescription;
 
@@ -118,6 +121,7 @@ class TypeRegistry {
   std::vector<std::pair<std::string, std::string>> aliases() const;
 
  private:
+  friend class ObjectTree;
   Type& insert(std::string name, std::string_view parent, std::type_index native);
   const Type* find_native(std::type_index native) const;
   template <typename T>
@@ -183,8 +187,7 @@ class ObjectDescription {
   template <typename C, typename E>
   Property& choice(std::string name, E C::* member, std::string enum_name,
                    std::vector<std::pair<std::string, E>> values, std::string doc) {
-    std::vector<std::string> names;
-    for (const auto& [spelling, value] : values) names.push_back(spelling);
+    std::vector<std::string> names = names_of(values);
     Property& added = add_property(
         std::move(name), std::move(enum_name), std::move(doc),
         [member, values](const Object& o) -> PropertyValue {
@@ -201,7 +204,7 @@ class ObjectDescription {
               return {};
             }
           }
-          return error("one of its named values");
+          return error("expects one of: {}", fmt::join(names_of(values), ", "));
         });
     return added.choices(std::move(names));
   }
@@ -219,11 +222,11 @@ class ObjectDescription {
                },
                [member, container](Object& o, const PropertyValue& value) -> Result<void> {
                  const auto* text = value.get_if<std::string>();
-                 if (text == nullptr) return error("an object's id or path");
+                 if (text == nullptr) return error("expects an object's id or path");
                  Target* target = nullptr;
                  if (!text->empty()) {
                    target = dynamic_cast<Target*>(EMU_TRY(o.resolve_link(*text, container)));
-                   if (target == nullptr) return error("an object of type {}; '{}' is not one", link_type_name<Target>(), *text);
+                   if (target == nullptr) return error("'{}' is not of type {}", *text, link_type_name<Target>());
                  }
                  static_cast<T&>(o).*member = target;
                  return {};
@@ -263,6 +266,12 @@ class ObjectDescription {
   }
 
  private:
+  template <typename E>
+  static std::vector<std::string> names_of(const std::vector<std::pair<std::string, E>>& values) {
+    std::vector<std::string> names;
+    for (const auto& entry : values) names.push_back(entry.first);
+    return names;
+  }
   template <typename Target>
   static std::string link_type_name() {
     if constexpr (requires { Target::kTypeName; }) {

@@ -30,7 +30,7 @@ class GracePeriods {
 
   /// Runs `callback` from poll() once all present readers are gone.
   void defer(std::function<void()> callback);
-  /// Main loop: advances the present grace period and runs what is due, without any lock of ours held.
+  /// Main loop, machine lock held: advances the present grace period and runs what is due.
   /// Returns true while something is still waiting; then call again soon (every few milliseconds, or when kicked).
   bool poll();
   /// Called by defer(), from any thread, so that the main loop polls and vCPUs reach a quiescent point soon.

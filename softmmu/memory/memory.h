@@ -2,6 +2,7 @@
 // All memory of one machine: its RAM blocks and page numbers, its address spaces, transactions and grace periods.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <shared_mutex>
@@ -67,7 +68,10 @@ class Memory {
   void commit();
   void forget(RamBlock& block);
   template <typename Call>
-  void tell_ram_listeners(Call&& call);
+  void tell_ram_listeners(Call&& call) {
+    std::shared_lock hold(listener_mutex_);
+    for (RamListener* listener : ram_listeners_) call(*listener);
+  }
 
   MachineLock lock_;
   GracePeriods grace_;
@@ -76,9 +80,15 @@ class Memory {
   bool stale_ = false;
   std::atomic<u64> generation_{0};
 
-  mutable std::shared_mutex ram_mutex_;  // leaf lock: the three below
-  std::vector<std::weak_ptr<RamBlock>> blocks_;  // by first page
+  mutable std::shared_mutex ram_mutex_;  // leaf lock: the two below
+  struct KnownBlock {
+    std::string id;
+    u64 first_page, page_count;
+    std::weak_ptr<RamBlock> block;
+  };
+  std::vector<KnownBlock> blocks_;  // by first page
   u64 next_page_ = 0;
+  std::shared_mutex listener_mutex_;  // held (shared) while listeners are called
   std::vector<RamListener*> ram_listeners_;
 };
 

@@ -27,7 +27,8 @@ class RamListener {
   /// set. The bytes are already there.
   virtual void code_page_written(RamPage page, u32 offset, u32 length) = 0;
   /// Dirty bits of these pages were cleared, or logging was switched on: TLBs must not keep write permission that was
-  /// granted because the pages were dirty already.
+  /// granted because the pages were dirty already. A vCPU that drops such a permission later, when it applies the
+  /// queued request, calls mark_dirty() for the page: stores since the bit was cleared went unseen.
   virtual void write_tracking_restarted(RamPage first, u64 count) = 0;
 };
 
@@ -67,7 +68,7 @@ class RamBlock {
   bool is_logging(DirtyClient client) const { return (logging_.load() & bit_of(client)) != 0; }
   bool is_dirty(DirtyClient client, RamPage page) const { return (flags(page).load() & bit_of(client)) != 0; }
   /// Clears the client's bits of pages [offset, offset + length) and calls `visitor(offset, length)` for each run of
-  /// pages that were dirty. TLBs are told before the visitor is called, so what it reads is not older than the bits.
+  /// pages that were dirty. TLBs are told before the visitor is called; see write_tracking_restarted().
   void take_dirty(DirtyClient client, u64 offset, u64 length, const std::function<void(u64, u64)>& visitor);
   void set_dirty(DirtyClient client, u64 offset, u64 length);
 
@@ -84,6 +85,7 @@ class RamBlock {
 
  private:
   friend class Memory;
+  friend class AddressSpace;
   friend class PinnedSpan;
   friend u8* host_address(const RamBlock& block, u64 offset);
   static constexpr u8 kCode = 1;
