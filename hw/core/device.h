@@ -50,6 +50,8 @@ class Device : public qom::Object {
   /// Gives the device its machine: from here on region() and irq_in() work. Done by the place/plug functions.
   void prepare(MachineServices& machine);
   bool is_prepared() const { return machine_ != nullptr; }
+  /// After prepare().
+  MachineServices& machine_services() const { return machine(); }
   /// Attaches to `bus` (null for none) and realizes. On failure it is as before. Child devices are their parent's
   /// business: it realizes them in its own realize(). A device realized later than its machine's first reset is reset.
   Result<void> realize_on(Bus* bus);
@@ -62,7 +64,7 @@ class Device : public qom::Object {
   /// Buses that this device provides.
   const std::vector<Bus*>& child_buses() const { return child_buses_; }
 
-  /// By the names of describe(). Asking for one that is not there is a bug of ours.
+  /// By the names of describe(); "" is the first region. Asking for one that is not there is a bug of ours.
   IrqLine& irq_out(std::string_view name, unsigned index = 0);
   IrqInput irq_in(std::string_view name, unsigned index = 0);
   bool has_irq_in(std::string_view name) const;
@@ -107,7 +109,10 @@ class Device : public qom::Object {
   Result<void> realize_steps();
   void drop_regions();
 
+  void undo_realize();
+
   MachineServices* machine_ = nullptr;
+  size_t described_regions_ = 0;
   Bus* bus_ = nullptr;
   bool realized_ = false;
   std::vector<Bus*> child_buses_;

@@ -60,6 +60,9 @@ class MachineServices {
   virtual void add_power_listener(PowerListener& listener) = 0;
   virtual void remove_power_listener(PowerListener& listener) = 0;
 
+  /// True after the machine's first reset: a device plugged from then on is reset by itself.
+  virtual bool was_reset() const { return false; }
+
   /// Runs `work` on the main loop with the machine lock held; from any thread.
   virtual void run_on_main_loop(std::function<void()> work) = 0;
 };
