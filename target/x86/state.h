@@ -141,6 +141,8 @@ enum SystemReason : u32 {
   kSysLookup = 0,       ///< nothing but: the mode may have changed; look up env.pc afresh, events allowed
   kSysHalt = 1,         ///< HLT completed; env.pc is behind it
   kSysInterruptWindow = 2, ///< STI/POPF/MOV SS ended the block; events are looked at after the shadow
-  kSysPause = 3,        ///< PAUSE: let another vCPU run if cores are 
+  kSysPause = 3,        ///< PAUSE: let another vCPU run if cores are short
+  kSysSingleStep = 4,   ///< the one instruction of a Mode::kTF block completed: #DB (BS), then as kSysInterruptWindow
+};
 
 }  // namespace emu::x86
