@@ -107,7 +107,9 @@ enum Field : ir::FieldId {
   F_FP_CONTROL,        // I32, EnvHeader::fp_control
   F_VEC_TMP0, F_VEC_TMP1,  // V128
   F_TEMP0,             // ..F_TEMP0 + 7, I64
-  F_COUNT = F_TEMP0 + 8,
+  F_CS_LIMIT = F_TEMP0 + 8,  // I32, seg[CS].limit: near branch targets (an execute-only CS admits no reads)
+  F_TSC_AUX,           // I64
+  F_COUNT,
 };
 ir::StateLayout make_state_layout();
 
