@@ -11,7 +11,7 @@ enum Helper : u32 {
 #define X86_HELPER(name, arguments, effects) H_##name,
 #include "target/x86/helpers.inc"
 #undef X86_HELPER
-  H_COUNT
+  kHelperCount
 };
 
 /// Index i describes Helper(i).
