@@ -152,6 +152,11 @@ void L2Table::drop_non_global() { advance(0); }
 
 // --- Jump cache ---
 
+namespace {
+constexpr u64 kLongestInsn = 16;  ///< bytes, of any guest
+}
+static_assert(tcg::kJumpCacheEntries % kPageSize == 0);
+
 JumpCacheTable::JumpCacheTable() { clear(0); }
 
 void JumpCacheTable::fill(u64 pc, const u8* host, bool global) {
@@ -167,13 +172,15 @@ void JumpCacheTable::fill(u64 pc, const u8* host, bool global) {
 }
 
 void JumpCacheTable::drop_page(u64 page) {
-  const unsigned first = tcg::jump_cache_index(page) & ~63u;
-  for (unsigned i = first; i < first + 64; ++i) {
-    // Only what is in use: a write to an untouched part would make its zero page real.
-    if (entries()[i].host != nullptr) clear(i);
+  // The page's targets lie in one aligned quarter of the table, among those of other pages.
+  const unsigned quarter = tcg::jump_cache_index(page) & ~unsigned(kPageSize - 1);
+  touched_.for_each_in(quarter, unsigned(kPageSize), [&](unsigned i) {
+    if (entries()[i].pc - page < kPageSize) clear(i);
+  });
+  for (u64 pc = page - kLongestInsn + 1; pc != page; ++pc) {
+    const unsigned i = tcg::jump_cache_index(pc);
+    if (entries()[i].pc == pc) clear(i);
   }
-  const unsigned straddling = tcg::jump_cache_index(page - 1);
-  if (entries()[straddling].host != nullptr) clear(straddling);
 }
 
 void JumpCacheTable::flush() {

@@ -149,7 +149,9 @@ bool RuntimeVcpu::halt_if_idle() {
   if (state == target::Halt::Running) return false;
   if (state == target::Halt::Shutdown && !shutdown_reported_) {
     shutdown_reported_ = true;
-    shared_.client.vcpu_shut_down(cpu_, fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()));
+    const std::string why = cpu_.shutdown_reason();
+    shared_.client.vcpu_shut_down(
+        cpu_, why.empty() ? fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()) : why);
   }
   statistics_.halts.add();
   offline();
