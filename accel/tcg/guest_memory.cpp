@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstring>
 
-#include "accel/tcg/host_atomic.h"
+#include "accel/tcg/host_ops.h"
 #include "softmmu/memory/host_access.h"
 #include "util/log.h"
 

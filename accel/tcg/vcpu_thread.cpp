@@ -2,6 +2,7 @@
 // The vCPU's thread: kick, halt, requests and quiescent points.
 #include <chrono>
 
+#include "accel/tcg/host_ops.h"
 #include "accel/tcg/runtime_vcpu.h"
 #include "util/log.h"
 #include "util/sys/futex.h"
@@ -105,6 +106,7 @@ void RuntimeVcpu::offline() {
 }
 
 void RuntimeVcpu::thread_main() {
+  env_.fp_control_host = host_fp_control();
   while (shared_.run.wait_to_run()) {
     // While we stood still the CPU may have been reset, and its whole state with it.
     env_.runtime = this;
