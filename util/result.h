@@ -61,11 +61,11 @@ inline tl::unexpected<Error> error(Error e) { return tl::unexpected<Error>(std::
 namespace detail {
 template <typename R>
 auto propagate(R&& r) {
-  return tl::unexpected<Error>(std::move(r).error());
+  return tl::unexpected<Error>(std::forward<R>(r).error());
 }
 template <typename R>
 auto propagate(R&& r, const std::string& context) {
-  return tl::unexpected<Error>(std::move(r).error().within(context));
+  return tl::unexpected<Error>(std::forward<R>(r).error().within(context));
 }
 }  // namespace detail
 }  // namespace emu

@@ -6,18 +6,20 @@
 namespace emu::tcg {
 namespace {
 
+constexpr u64 when(bool condition, u64 flags) { return condition ? flags : 0; }
+
 u64 zero_sign_parity(u64 result, unsigned width) {
   result &= low_mask(width);
-  return (result == 0 ? u64(kFlagZero) : 0) | (result >> (width - 1) ? u64(kFlagSign) : 0) |
-         (__builtin_parity(unsigned(result & 0xff)) ? 0 : u64(kFlagParity));
+  return when(result == 0, kFlagZero) | when(result >> (width - 1), kFlagSign) |
+         when(!__builtin_parity(unsigned(result & 0xff)), kFlagParity);
 }
 
 /// Flags of a sum or difference whose carry (or borrow) out of every bit is known.
 u64 from_carries(u64 result, u64 carries, unsigned width) {
   const u64 top = (carries >> (width - 1)) & 1;
   const u64 next = (carries >> (width - 2)) & 1;
-  return zero_sign_parity(result, width) | (top ? u64(kFlagCarry) : 0) | (top != next ? u64(kFlagOverflow) : 0) |
-         ((carries >> 3) & 1 ? u64(kFlagAdjust) : 0);
+  return zero_sign_parity(result, width) | when(top, kFlagCarry) | when(top != next, kFlagOverflow) |
+         when((carries >> 3) & 1, kFlagAdjust);
 }
 
 u64 add_carries(u64 a, u64 b, u64 result) { return (a & b) | ((a | b) & ~result); }
@@ -39,14 +41,14 @@ u64 pack_flags(u32 op, u64 a, u64 b) {
     case CcKind::Dec:
       return (from_carries(a, sub_borrows(a + 1, 1, a), width) & ~u64(kFlagCarry)) | (b & 1);
     case CcKind::Shl:
-      return zero_sign_parity(a, width) | (b & msb ? u64(kFlagCarry) : 0) | ((a ^ b) & msb ? u64(kFlagOverflow) : 0);
+      return zero_sign_parity(a, width) | when(b & msb, kFlagCarry) | when((a ^ b) & msb, kFlagOverflow);
     case CcKind::Shr:
-      return zero_sign_parity(a, width) | (b & 1) | ((a ^ b) & msb ? u64(kFlagOverflow) : 0);
+      return zero_sign_parity(a, width) | (b & 1) | when((a ^ b) & msb, kFlagOverflow);
     case CcKind::MulU:
-      return zero_sign_parity(a, width) | (b & low_mask(width) ? u64(kFlagCarry | kFlagOverflow) : 0);
+      return zero_sign_parity(a, width) | when(b & low_mask(width), kFlagCarry | kFlagOverflow);
     case CcKind::MulS: {
       const u64 sign = a & msb ? low_mask(width) : 0;
-      return zero_sign_parity(a, width) | ((b & low_mask(width)) != sign ? u64(kFlagCarry | kFlagOverflow) : 0);
+      return zero_sign_parity(a, width) | when((b & low_mask(width)) != sign, kFlagCarry | kFlagOverflow);
     }
     case CcKind::Carries: return from_carries(a, b, width);
   }

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "chardev/chardev_options.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <vector>
+
+#include "util/string.h"
+#include "util/suggest.h"
+
+namespace emu::chardev {
+namespace {
+
+constexpr std::array<std::string_view, 8> kKinds = {"null",   "file",    "stdio",  "pty",
+                                                    "socket", "ringbuf", "memory", "mux"};
+
+/// Kinds that QEMU's users may ask for and that we do not have.
+constexpr std::array<std::string_view, 14> kUnsupported = {"udp",      "pipe",    "vc",      "serial",      "tty",
+                                                           "parallel", "parport", "msmouse", "braille",     "testdev",
+                                                           "spicevmc", "dbus",    "console", "qemu-vdagent"};
+
+template <typename List>
+bool contains(const List& list, std::string_view text) {
+  return std::find(list.begin(), list.end(), text) != list.end();
+}
+
+Result<void> refuse_if_set(Options& options, std::string_view key, std::string_view why) {
+  if (!options.take(key)) return {};
+  return error("'{}' is not supported: {}", key, why);
+}
+
+Result<FileOptions> parse_file(Options& options) {
+  FileOptions file;
+  file.path = EMU_TRY(options.take_required("path"));
+  file.append = EMU_TRY(options.take_bool_or("append", false));
+  file.input_path = options.take("input-path").value_or("");
+  return file;
+}
+
+Result<SocketOptions> parse_socket(Options& options) {
+  SocketOptions socket;
+  const auto path = options.take("path");
+  const auto port = options.take("port");
+  socket.path = path.value_or("");
+  socket.host = options.take("host").value_or("");
+  socket.port = port.value_or("");
+  socket.fd = EMU_TRY(options.take_u64("fd"));
+  const bool tcp = port || !socket.host.empty();
+  if (int(path.has_value()) + int(tcp) + int(socket.fd.has_value()) != 1) {
+    return error("exactly one of 'path=', 'host=' with 'port=', and 'fd=' is needed");
+  }
+  if (path && path->empty()) return error("'path=' is empty");
+  if (tcp && socket.port.empty()) return error("'port=' is missing");
+  if (socket.fd && *socket.fd > 0x7fffffff) return error("fd: {} is not a file descriptor", *socket.fd);
+
+  const auto wait = EMU_TRY(options.take_bool("wait"));
+  socket.server = EMU_TRY(options.take_bool_or("server", false));
+  if (wait && !socket.server) return error("'wait=' needs server=on");
+  socket.wait = wait.value_or(socket.server);
+  const auto delay = EMU_TRY(options.take_bool("delay"));
+  socket.no_delay = EMU_TRY(options.take_bool_or("nodelay", delay && !*delay));
+  const auto v4 = EMU_TRY(options.take_bool("ipv4"));
+  const auto v6 = EMU_TRY(options.take_bool("ipv6"));
+  if (v4 && v6 && !*v4 && !*v6) return error("ipv4 and ipv6 cannot both be off");
+  const bool only_v4 = v4.value_or(!v6.value_or(false)) && !v6.value_or(!v4.value_or(false));
+  const bool only_v6 = v6.value_or(!v4.value_or(false)) && !v4.value_or(!v6.value_or(false));
+  if (only_v4 != only_v6) socket.family = only_v4 ? SocketOptions::Family::V4 : SocketOptions::Family::V6;
+
+  if (const auto seconds = EMU_TRY(options.take_u64("reconnect")); seconds && *seconds != 0) {
+    return error("'reconnect' is not supported: a client connects once, at start");
+  }
+  for (const std::string_view key : {"telnet", "websocket", "tn3270"}) {
+    if (EMU_TRY(options.take_bool_or(key, false)))
+      return error("'{}' is not supported: sockets carry plain bytes", key);
+  }
+  EMU_TRY(refuse_if_set(options, "tls-creds", "sockets are not encrypted"));
+  EMU_TRY(refuse_if_set(options, "tls-authz", "sockets are not encrypted"));
+  EMU_TRY(refuse_if_set(options, "to", "name one port"));
+  if (EMU_TRY(options.take_bool_or("abstract", false))) return error("'abstract' is not supported: name a file");
+  return socket;
+}
+
+Result<RingBufferOptions> parse_ring_buffer(Options& options) {
+  constexpr u64 kMost = u64(1) << 30;
+  RingBufferOptions ring;
+  ring.size = EMU_TRY(options.take_size("size")).value_or(ring.size);
+  if (!std::has_single_bit(ring.size) || ring.size > kMost) {
+    return error("size: {} is not a power of two up to 1G", ring.size);
+  }
+  return ring;
+}
+
+Result<void> parse_backend(std::string_view kind, Options& options, ChardevOptions& result) {
+  if (kind == "null") {
+    result.backend = NullOptions{};
+  } else if (kind == "file") {
+    result.backend = EMU_TRY(parse_file(options));
+  } else if (kind == "stdio") {
+    result.backend = StdioOptions{.signal = EMU_TRY(options.take_bool_or("signal", true))};
+  } else if (kind == "pty") {
+    result.backend = PtyOptions{};
+  } else if (kind == "socket") {
+    result.backend = EMU_TRY(parse_socket(options));
+  } else if (kind == "ringbuf" || kind == "memory") {
+    result.backend = EMU_TRY(parse_ring_buffer(options));
+  } else if (kind == "mux") {
+    return error(Error("a mux is made of another back end").with_hint("write e.g. -chardev stdio,id=c0,mux=on"));
+  } else if (contains(kUnsupported, kind)) {
+    return error("back end '{}' is not supported", kind);
+  } else {
+    std::string hint = did_you_mean(kind, std::span<const std::string_view>(kKinds));
+    if (hint.empty()) hint = "'-chardev help' lists the back ends";
+    return error(Error(fmt::format("no back end '{}'", kind)).with_hint(std::move(hint)));
+  }
+  return {};
+}
+
+Result<void> parse_common(Options& options, ChardevOptions& result) {
+  result.mux = EMU_TRY(options.take_bool_or("mux", result.mux));
+  result.logfile = options.take("logfile").value_or("");
+  result.logappend = EMU_TRY(options.take_bool_or("logappend", false));
+  return options.finish();
+}
+
+Result<ChardevOptions> parse_known(Options& options, std::string id, std::string_view kind) {
+  ChardevOptions result;
+  result.id = std::move(id);
+  EMU_TRY(parse_backend(kind, options, result));
+  EMU_TRY(parse_common(options, result));
+  return result;
+}
+
+bool is_identifier(std::string_view id) {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  return !id.empty() && letter(id[0]) && std::all_of(id.begin(), id.end(), [&](char c) {
+    return letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+  });
+}
+
+// ---- -serial
+
+/// "HOST:PORT,key=value..." with the host in brackets when it is an IPv6 address.
+Result<Options> split_tcp(std::string_view text) {
+  const auto comma = text.find(',');
+  const std::string_view address = text.substr(0, comma);
+  const auto colon = address.rfind(':');
+  if (colon == std::string_view::npos || colon + 1 == address.size()) {
+    return error("'{}' is not an address: write tcp:HOST:PORT", address);
+  }
+  std::string_view host = address.substr(0, colon);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  Options options;
+  if (comma != std::string_view::npos) options = EMU_TRY(Options::parse(text.substr(comma + 1)));
+  options.set("host", host.empty() && !options.has("server") ? "localhost" : std::string(host));
+  options.set("port", std::string(address.substr(colon + 1)));
+  return options;
+}
+
+/// The legacy spelling as the options that -chardev takes, and the kind.
+Result<std::pair<std::string, Options>> translate_legacy(std::string_view text) {
+  const auto colon = text.find(':');
+  const std::string_view name = text.substr(0, std::min(colon, text.find(',')));
+  const std::string_view rest = colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
+  for (const std::string_view plain : {"null", "pty", "stdio"}) {
+    if (name != plain) continue;
+    const std::string_view options = text.substr(name.size());
+    if (options.starts_with(':')) return error("'{}' takes nothing after a colon", plain);
+    return std::pair(std::string(plain), EMU_TRY(Options::parse(options.empty() ? options : options.substr(1))));
+  }
+  if (name == "file") {
+    if (rest.empty()) return error("file: the path is missing");
+    return std::pair(std::string("file"), Options(Options::Pairs{{"path", std::string(rest)}}));
+  }
+  if (name == "unix") return std::pair(std::string("socket"), EMU_TRY(Options::parse(rest, {.implied_key = "path"})));
+  if (name == "tcp") return std::pair(std::string("socket"), EMU_TRY(split_tcp(rest)));
+  if (name == "telnet" || name == "tn3270" || name == "websocket") {
+    return error(Error(fmt::format("'{}:' is not supported: sockets carry plain bytes", name))
+                     .with_hint("write tcp:HOST:PORT,server=on,wait=off"));
+  }
+  if (name == "udp" || name == "pipe" || name == "vc" || name == "con" || name == "msmouse" || name == "braille" ||
+      name.starts_with("/dev/")) {
+    return error("back end '{}' is not supported", name);
+  }
+  static constexpr std::array<std::string_view, 9> kNames = {"none", "null", "pty",      "stdio", "file",
+                                                             "unix", "tcp",  "chardev:", "mon:"};
+  std::string hint = did_you_mean(name, std::span<const std::string_view>(kNames));
+  if (hint.empty())
+    hint = "it can be stdio, null, pty, file:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID, none, or mon:...";
+  return error(Error(fmt::format("no back end '{}'", name)).with_hint(std::move(hint)));
+}
+
+}  // namespace
+
+Result<ChardevOptions> parse_chardev(std::string_view text) {
+  auto options = EMU_TRY(Options::parse(text, {.implied_key = "backend"}), "-chardev");
+  return parse_chardev(options);
+}
+
+Result<ChardevOptions> parse_chardev(Options& options) {
+  const auto id = options.take("id");
+  const auto kind = options.take("backend");
+  if (!kind) return error(Error("-chardev: the back end is missing").with_hint("write e.g. -chardev stdio,id=c0"));
+  if (!id) return error("-chardev {}: 'id=' is missing", *kind);
+  if (!is_identifier(*id)) {
+    return error("-chardev: '{}' is not an id: a letter, then letters, digits, '-', '.', '_'", *id);
+  }
+  return EMU_TRY(parse_known(options, *id, *kind), "-chardev " + *id);
+}
+
+std::string chardev_help() {
+  return "Available chardev backend types:\n"
+         "  file    path=PATH[,append=on][,input-path=PATH]\n"
+         "  null\n"
+         "  pty\n"
+         "  ringbuf [size=SIZE]\n"
+         "  socket  path=PATH | host=HOST,port=PORT[,ipv4=on][,ipv6=on][,nodelay=on] | fd=N\n"
+         "          [,server=on[,wait=off]]\n"
+         "  stdio   [signal=off]\n"
+         "All take id=ID[,mux=on][,logfile=PATH[,logappend=on]].\n";
+}
+
+Result<SerialSpec> parse_serial(std::string_view text, std::string default_id) {
+  SerialSpec spec;
+  if (text.starts_with("mon:")) {
+    spec = EMU_TRY(parse_serial(text.substr(4), std::move(default_id)));
+    if (spec.with_monitor) return error("'mon:' stands twice in '{}'", text);
+    if (spec.kind == SerialSpec::Kind::None) return error("'{}': a monitor needs a back end", text);
+    spec.with_monitor = true;
+    spec.options.mux = true;
+    // With a monitor at hand Ctrl-C need not be the way out, and belongs to the guest.
+    if (auto* stdio = std::get_if<StdioOptions>(&spec.options.backend)) stdio->signal = false;
+    return spec;
+  }
+  if (text == "none") return spec;
+  if (text.starts_with("chardev:")) {
+    spec.kind = SerialSpec::Kind::Reference;
+    spec.reference = text.substr(8);
+    if (spec.reference.empty()) return error("chardev: the id is missing");
+    return spec;
+  }
+  if (text.empty()) return error(Error("the back end is missing").with_hint("write e.g. stdio, file:PATH or none"));
+  spec.kind = SerialSpec::Kind::Inline;
+  auto [kind, options] = EMU_TRY(translate_legacy(text));
+  spec.options = EMU_TRY(parse_known(options, std::move(default_id), kind), std::string(text));
+  return spec;
+}
+
+}  // namespace emu::chardev

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "chardev/socket_chardev.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "util/log.h"
+
+namespace emu::chardev {
+namespace {
+
+constexpr int kStream = SOCK_STREAM | SOCK_CLOEXEC;
+
+struct AddressList {
+  addrinfo* first = nullptr;
+  ~AddressList() {
+    if (first) ::freeaddrinfo(first);
+  }
+};
+
+std::string name_of(const SocketOptions& options) {
+  if (!options.path.empty()) return "unix:" + options.path;
+  if (options.fd) return fmt::format("fd:{}", *options.fd);
+  const bool bracket = options.host.find(':') != std::string::npos;
+  return fmt::format("tcp:{}{}{}:{}", bracket ? "[" : "", options.host, bracket ? "]" : "", options.port);
+}
+
+/// Waits for a connect() that a signal interrupted.
+bool finish_connecting(int fd) {
+  pollfd ready{fd, POLLOUT, 0};
+  while (::poll(&ready, 1, -1) < 0 && errno == EINTR) {
+  }
+  int failure = 0;
+  socklen_t size = sizeof failure;
+  ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &size);
+  errno = failure;
+  return failure == 0;
+}
+
+bool connect_to(int fd, const sockaddr* address, socklen_t size) {
+  return ::connect(fd, address, size) == 0 || (errno == EINTR && finish_connecting(fd));
+}
+
+Result<Fd> open_unix(const std::string& path, bool server) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) {
+    return error("'{}' is longer than the {} characters a socket's path may have", path, sizeof address.sun_path - 1);
+  }
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
+  Fd fd(::socket(AF_UNIX, kStream, 0));
+  if (!fd) return error("cannot make a socket: {}", std::strerror(errno));
+  if (!server) {
+    if (!connect_to(fd.get(), generic, sizeof address))
+      return error("cannot connect to '{}': {}", path, std::strerror(errno));
+    return fd;
+  }
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());  // of an earlier run
+  if (::bind(fd.get(), generic, sizeof address) < 0 || ::listen(fd.get(), 1) < 0) {
+    return error("cannot listen on '{}': {}", path, std::strerror(errno));
+  }
+  return fd;
+}
+
+Result<Fd> open_tcp(const SocketOptions& options) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = options.server ? AI_PASSIVE : 0;
+  hints.ai_family = options.family == SocketOptions::Family::V4   ? AF_INET
+                    : options.family == SocketOptions::Family::V6 ? AF_INET6
+                                                                  : AF_UNSPEC;
+  AddressList addresses;
+  const char* const host = options.host.empty() ? nullptr : options.host.c_str();
+  if (const int failure = ::getaddrinfo(host, options.port.c_str(), &hints, &addresses.first); failure != 0) {
+    return error("cannot resolve '{}': {}", name_of(options), ::gai_strerror(failure));
+  }
+  int failure = EADDRNOTAVAIL;
+  for (const addrinfo* address = addresses.first; address; address = address->ai_next) {
+    Fd fd(::socket(address->ai_family, kStream, address->ai_protocol));
+    const int one = 1;
+    bool opened = fd.is_valid();
+    if (opened && options.server) {
+      ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+      opened = ::bind(fd.get(), address->ai_addr, address->ai_addrlen) == 0 && ::listen(fd.get(), 1) == 0;
+    } else if (opened) {
+      opened = connect_to(fd.get(), address->ai_addr, address->ai_addrlen);
+    }
+    if (opened) return fd;
+    failure = errno;
+  }
+  return error("cannot {} '{}': {}", options.server ? "listen on" : "connect to", name_of(options),
+               std::strerror(failure));
+}
+
+Result<Fd> adopt(int fd, bool server) {
+  int listening = 0;
+  socklen_t size = sizeof listening;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0) return error("fd {} is not a socket", fd);
+  if (server != (listening != 0)) {
+    return error("fd {} is {} listening socket, which does not go with server={}", fd, listening ? "a" : "not a",
+                 server ? "on" : "off");
+  }
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return Fd(fd);
+}
+
+}  // namespace
+
+SocketChardev::SocketChardev(std::string id, const SocketOptions& options, EventLoop& loop)
+    : FdChardev(std::move(id), loop), options_(options) {}
+
+SocketChardev::~SocketChardev() {
+  close_streams();
+  if (made_path_) ::unlink(options_.path.c_str());
+}
+
+Result<std::unique_ptr<Chardev>> SocketChardev::create(const std::string& id, const SocketOptions& options,
+                                                       EventLoop& loop) {
+  std::unique_ptr<SocketChardev> socket(new SocketChardev(id, options, loop));
+  EMU_TRY(socket->start());
+  return std::unique_ptr<Chardev>(std::move(socket));
+}
+
+Result<void> SocketChardev::start() {
+  Fd fd = options_.fd              ? EMU_TRY(adopt(int(*options_.fd), options_.server))
+          : !options_.path.empty() ? EMU_TRY(open_unix(options_.path, options_.server))
+                                   : EMU_TRY(open_tcp(options_));
+  if (!options_.server) {
+    connected(std::move(fd));
+    return {};
+  }
+  made_path_ = !options_.path.empty();
+  listener_ = std::move(fd);
+  ::fcntl(listener_.get(), F_SETFL, ::fcntl(listener_.get(), F_GETFL) | O_NONBLOCK);
+  listener_watch_ = loop().watch_fd(listener_.get(), FdEvents::Read, [this](FdEvents) { accept_client(); });
+  if (options_.wait) return wait_for_client();
+  return {};
+}
+
+Result<void> SocketChardev::wait_for_client() {
+  log::info("waiting for a connection on {}", name_of(options_));
+  while (!is_open()) {
+    pollfd ready{listener_.get(), POLLIN, 0};
+    if (::poll(&ready, 1, -1) < 0 && errno != EINTR)
+      return error("cannot wait for a connection: {}", std::strerror(errno));
+    if (ready.revents) accept_client();
+  }
+  return {};
+}
+
+void SocketChardev::accept_client() {
+  Fd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (client) connected(std::move(client));
+}
+
+void SocketChardev::connected(Fd connection) {
+  listener_watch_.set_events(FdEvents::None);  // the next one waits until this one is gone
+  connection_ = std::move(connection);
+  if (options_.no_delay) {
+    const int one = 1;
+    ::setsockopt(connection_.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  }
+  open_streams(connection_.get(), connection_.get());
+  tell(ChardevEvent::Opened);
+}
+
+void SocketChardev::disconnect() {
+  if (!is_open()) return;
+  close_streams();
+  connection_.reset();
+  listener_watch_.set_events(FdEvents::Read);
+  tell(ChardevEvent::Closed);
+}
+
+std::string SocketChardev::description() const {
+  return fmt::format("{}{}{}", is_open() ? "" : "disconnected:", name_of(options_),
+                     options_.server ? ",server=on" : "");
+}
+
+std::string SocketChardev::address() const {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  char host[NI_MAXHOST], port[NI_MAXSERV];
+  auto* const generic = reinterpret_cast<sockaddr*>(&storage);
+  if (::getsockname(listener_.get(), generic, &size) < 0 || storage.ss_family == AF_UNIX ||
+      ::getnameinfo(generic, size, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return options_.path;
+  }
+  return storage.ss_family == AF_INET6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
+}
+
+}  // namespace emu::chardev

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "util/event_loop.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include "util/event_notifier.h"
+#include "util/fd.h"
+#include "util/thread.h"
+
+namespace emu {
+namespace {
+using namespace std::chrono_literals;
+
+TEST(EventLoop, QuitFromAnotherThreadEndsRun) {
+  EventLoop loop;
+  std::thread other = start_thread("quitter", [&] { loop.quit(); });
+  loop.run();
+  other.join();
+}
+
+TEST(EventLoop, PostedWorkRunsInOrderOnTheLoopThread) {
+  EventLoop loop;
+  std::vector<int> order;
+  bool on_loop = false;
+  std::thread other = start_thread("poster", [&] {
+    EXPECT_FALSE(loop.is_loop_thread());
+    for (int i = 0; i < 100; i++) loop.post([&order, i, owned = std::make_unique<int>(i)] { order.push_back(*owned); });
+    loop.post([&] {
+      on_loop = loop.is_loop_thread();
+      loop.quit();
+    });
+  });
+  loop.run();
+  other.join();
+  EXPECT_TRUE(on_loop);
+  ASSERT_EQ(order.size(), 100u);
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+struct Pair {
+  Fd a, b;
+  Pair() {
+    int fds[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    a.reset(fds[0]);
+    b.reset(fds[1]);
+  }
+};
+
+TEST(EventLoop, WatchReportsReadableAndHangUp) {
+  EventLoop loop;
+  Pair pair;
+  std::vector<FdEvents> seen;
+  FdWatch watch = loop.watch_fd(pair.a.get(), FdEvents::Read, [&](FdEvents ready) {
+    seen.push_back(ready);
+    char c;
+    (void)!::read(pair.a.get(), &c, 1);
+  });
+  EXPECT_FALSE(loop.run_once(false));
+  ASSERT_EQ(::write(pair.b.get(), "x", 1), 1);
+  loop.run_once(true);
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0], FdEvents::Read);
+  pair.b.reset();
+  loop.run_once(true);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_TRUE(any(seen[1] & FdEvents::HangUp));
+  watch.set_events(FdEvents::None);
+  EXPECT_FALSE(loop.run_once(false));
+}
+
+TEST(EventLoop, WatchMayDestroyItself) {
+  EventLoop loop;
+  Pair pair;
+  int calls = 0;
+  std::vector<int> big(1000, 3);
+  FdWatch watch;
+  watch = loop.watch_fd(pair.a.get(), FdEvents::Write, [&watch, &calls, big](FdEvents) {
+    watch.reset();
+    calls += big[999];
+  });
+  loop.run_once(true);
+  loop.run_once(false);
+  EXPECT_EQ(calls, 3);
+}
+
+TEST(EventLoop, TimerOfAnAttachedQueueFires) {
+  EventLoop loop;
+  Clock clock(Clock::Kind::Realtime);
+  auto attachment = loop.attach(clock.main_queue());
+  ASSERT_TRUE(attachment);
+  ClockNs fired{};
+  Timer timer = clock.make_timer([&] {
+    fired = clock.now();
+    loop.quit();
+  });
+  const ClockNs start = clock.now();
+  timer.arm_at(start + 2ms);
+  loop.run();
+  EXPECT_GE(fired, start + 2ms);
+}
+
+TEST(EventLoop, TimerArmedFromAnotherThreadWakesTheLoop) {
+  EventLoop loop;
+  Clock clock(Clock::Kind::Host);
+  auto attachment = loop.attach(clock.main_queue());
+  ASSERT_TRUE(attachment);
+  Timer timer = clock.make_timer([&] { loop.quit(); });
+  std::thread other = start_thread("armer", [&] { timer.arm_after(1ms); });
+  loop.run();
+  other.join();
+}
+
+TEST(EventLoop, StoppedVirtualClockWakesNobody) {
+  EventLoop loop;
+  Clock clock(Clock::Kind::Virtual);
+  auto attachment = loop.attach(clock.main_queue());
+  ASSERT_TRUE(attachment);
+  int fired = 0;
+  Timer timer = clock.make_timer([&] { fired++; });
+  timer.arm_at(0ns);
+  std::this_thread::sleep_for(2ms);
+  EXPECT_FALSE(loop.run_once(false));
+  clock.start();
+  loop.run_once(true);
+  EXPECT_EQ(fired, 1);
+}
+
+TEST(EventNotifier, RemembersOneNotification) {
+  auto notifier = EventNotifier::create();
+  ASSERT_TRUE(notifier);
+  EXPECT_FALSE(notifier->test_and_clear());
+  notifier->notify();
+  notifier->notify();
+  EXPECT_TRUE(notifier->test_and_clear());
+  EXPECT_FALSE(notifier->test_and_clear());
+}
+
+}  // namespace
+}  // namespace emu

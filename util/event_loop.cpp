@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "util/event_loop.h"
+
+#include <glib.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "util/event_notifier.h"
+#include "util/guarded.h"
+
+namespace emu {
+
+static_assert(std::is_same_v<::_GMainContext, GMainContext>);
+
+namespace detail {
+
+/// Begins as the GSource that glib allocates for us.
+struct FdSource {
+  GSource base;
+  int fd;
+  gpointer tag;  ///< null while nothing is polled
+  std::shared_ptr<std::function<void(FdEvents)>> callback;
+};
+
+}  // namespace detail
+
+namespace {
+using detail::FdSource;
+
+FdSource* as_fd_source(GSource* source) { return reinterpret_cast<FdSource*>(source); }
+
+GIOCondition condition_of(FdEvents events) {
+  int condition = G_IO_HUP | G_IO_ERR;
+  if (any(events & FdEvents::Read)) condition |= G_IO_IN;
+  if (any(events & FdEvents::Write)) condition |= G_IO_OUT;
+  return GIOCondition(condition);
+}
+
+FdEvents ready_events(FdSource* source) {
+  if (!source->tag) return FdEvents::None;
+  const GIOCondition ready = g_source_query_unix_fd(&source->base, source->tag);
+  FdEvents events = FdEvents::None;
+  if (ready & G_IO_IN) events = events | FdEvents::Read;
+  if (ready & G_IO_OUT) events = events | FdEvents::Write;
+  if (ready & (G_IO_HUP | G_IO_ERR | G_IO_NVAL)) events = events | FdEvents::HangUp;
+  return events;
+}
+
+gboolean check(GSource* source) { return any(ready_events(as_fd_source(source))); }
+
+gboolean dispatch(GSource* source, GSourceFunc, gpointer) {
+  FdSource* const self = as_fd_source(source);
+  const FdEvents ready = ready_events(self);
+  const auto callback = self->callback;  // the callback may destroy its own watch
+  if (any(ready) && callback) (*callback)(ready);
+  return G_SOURCE_CONTINUE;
+}
+
+void finalize(GSource* source) { as_fd_source(source)->callback.~shared_ptr(); }
+
+GSourceFuncs g_fd_source_functions = {nullptr, check, dispatch, finalize, nullptr, nullptr};
+
+}  // namespace
+
+// ---- FdWatch
+
+FdWatch& FdWatch::operator=(FdWatch&& other) noexcept {
+  if (this != &other) {
+    reset();
+    source_ = std::exchange(other.source_, nullptr);
+  }
+  return *this;
+}
+
+void FdWatch::set_events(FdEvents events) {
+  if (!source_) return;
+  GSource* const base = &source_->base;
+  if (events == FdEvents::None) {
+    if (source_->tag) g_source_remove_unix_fd(base, std::exchange(source_->tag, nullptr));
+  } else if (source_->tag) {
+    g_source_modify_unix_fd(base, source_->tag, condition_of(events));
+  } else {
+    source_->tag = g_source_add_unix_fd(base, source_->fd, condition_of(events));
+  }
+}
+
+void FdWatch::reset() {
+  if (!source_) return;
+  GSource* const base = &std::exchange(source_, nullptr)->base;
+  g_source_destroy(base);
+  g_source_unref(base);
+}
+
+// ---- Timers
+
+namespace detail {
+
+/// A timerfd that always stands at its queue's deadline. Kept alive by the queue's notify and the attachment.
+struct TimerSource {
+  explicit TimerSource(TimerQueue& timers) : queue(&timers) {}
+
+  std::mutex mutex;   ///< held while reading the deadline and setting the timer, so that the latest reading wins
+  TimerQueue* queue;  ///< null once detached
+  Fd timer;
+  FdWatch watch;
+
+  void update() {
+    const std::lock_guard lock(mutex);
+    if (!queue) return;
+    itimerspec spec{};
+    const bool wall = queue->clock().kind() == Clock::Kind::Host;
+    const auto deadline = wall ? queue->deadline() : queue->monotonic_deadline();
+    if (deadline) {
+      const i64 ns = std::max<i64>(deadline->count(), 1);  // 0 would disarm
+      spec.it_value = {.tv_sec = time_t(ns / 1'000'000'000), .tv_nsec = long(ns % 1'000'000'000)};
+    }
+    // A wall clock that is set wakes us, to look again.
+    const int flags = TFD_TIMER_ABSTIME | (wall ? TFD_TIMER_CANCEL_ON_SET : 0);
+    ::timerfd_settime(timer.get(), flags, &spec, nullptr);
+  }
+
+  void expired() {
+    u64 expirations = 0;
+    (void)!::read(timer.get(), &expirations, sizeof expirations);  // ECANCELED: the wall clock was set
+    if (queue) queue->run_due();                                   // detached on this thread only
+    update();
+  }
+};
+
+}  // namespace detail
+
+TimerAttachment& TimerAttachment::operator=(TimerAttachment&& other) noexcept {
+  if (this != &other) {
+    reset();
+    source_ = std::move(other.source_);
+  }
+  return *this;
+}
+
+void TimerAttachment::reset() {
+  const auto source = std::exchange(source_, nullptr);
+  if (!source) return;
+  source->queue->set_notify(nullptr);
+  source->watch.reset();
+  // A notify that is under way on another thread still holds the source; it finds no queue.
+  const std::lock_guard lock(source->mutex);
+  source->queue = nullptr;
+}
+
+Result<TimerAttachment> EventLoop::attach(TimerQueue& queue) {
+  const int clock_id = queue.clock().kind() == Clock::Kind::Host ? CLOCK_REALTIME : CLOCK_MONOTONIC;
+  auto source = std::make_shared<detail::TimerSource>(queue);
+  source->timer.reset(::timerfd_create(clock_id, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!source->timer) return error("cannot create a timerfd: {}", std::strerror(errno));
+  source->watch = watch_fd(source->timer.get(), FdEvents::Read, [weak = std::weak_ptr(source)](FdEvents) {
+    if (const auto alive = weak.lock()) alive->expired();
+  });
+  queue.set_notify([source] { source->update(); });
+  source->update();
+  TimerAttachment attachment;
+  attachment.source_ = std::move(source);
+  return attachment;
+}
+
+// ---- EventLoop
+
+struct EventLoop::Posted {
+  explicit Posted(EventNotifier event) : notifier(std::move(event)) {}
+  EventNotifier notifier;
+  Guarded<std::vector<UniqueFunction<void()>>> work;
+};
+
+EventLoop::EventLoop(Context context)
+    : context_(context == Context::Shared ? g_main_context_ref(g_main_context_default()) : g_main_context_new()),
+      thread_(std::this_thread::get_id()) {
+  auto notifier = EventNotifier::create();
+  EMU_CHECK(notifier.has_value());  // without a single descriptor left nothing can run
+  posted_ = std::make_shared<Posted>(std::move(*notifier));
+  posted_watch_ = watch_fd(posted_->notifier.fd(), FdEvents::Read, [posted = posted_](FdEvents) {
+    posted->notifier.test_and_clear();
+    std::vector<UniqueFunction<void()>> batch;
+    posted->work.lock()->swap(batch);
+    for (auto& work : batch) work();
+  });
+}
+
+EventLoop::~EventLoop() {
+  posted_watch_.reset();
+  std::vector<UniqueFunction<void()>> dropped;
+  posted_->work.lock()->swap(dropped);
+  dropped.clear();
+  g_main_context_unref(context_);
+}
+
+void EventLoop::run() {
+  while (!quit_.exchange(false)) run_once(/*wait=*/true);
+}
+
+void EventLoop::quit() {
+  quit_.store(true);
+  g_main_context_wakeup(context_);
+}
+
+bool EventLoop::run_once(bool wait) {
+  thread_.store(std::this_thread::get_id(), std::memory_order_release);
+  return g_main_context_iteration(context_, wait);
+}
+
+void EventLoop::post(UniqueFunction<void()> work) {
+  posted_->work.lock()->push_back(std::move(work));
+  posted_->notifier.notify();
+}
+
+FdWatch EventLoop::watch_fd(int fd, FdEvents events, std::function<void(FdEvents)> callback) {
+  GSource* const base = g_source_new(&g_fd_source_functions, sizeof(FdSource));
+  FdSource* const source = as_fd_source(base);
+  source->fd = fd;
+  source->tag = nullptr;
+  new (&source->callback) std::shared_ptr<std::function<void(FdEvents)>>(
+      std::make_shared<std::function<void(FdEvents)>>(std::move(callback)));
+  FdWatch watch(source);
+  watch.set_events(events);
+  g_source_attach(base, context_);
+  return watch;
+}
+
+}  // namespace emu

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "util/task.h"
+
+#include <deque>
+
+namespace emu {
+namespace detail {
+
+void resume_on_trampoline(std::coroutine_handle<> handle) {
+  // Per thread, and empty whenever no coroutine runs on it.
+  static thread_local std::deque<std::coroutine_handle<>>* t_ready = nullptr;
+  if (t_ready) {
+    t_ready->push_back(handle);
+    return;
+  }
+  std::deque<std::coroutine_handle<>> ready;
+  t_ready = &ready;
+  for (;;) {
+    handle.resume();
+    if (ready.empty()) break;
+    handle = ready.front();
+    ready.pop_front();
+  }
+  t_ready = nullptr;
+}
+
+}  // namespace detail
+
+detail::RootTask TaskOwner::run(Task<void> task) {
+  co_await std::move(task);
+  running_--;
+  // drain() may be waiting for an event in this loop.
+  if (running_ == 0) loop_.post([] {});
+}
+
+void TaskOwner::start(Task<void> task) {
+  EMU_CHECK(loop_.is_loop_thread());
+  running_++;
+  const detail::RootTask root = run(std::move(task));
+  root.handle.promise().stop = stop_.get_token();
+  detail::resume_on_trampoline(root.handle);
+}
+
+void TaskOwner::cancel() {
+  std::stop_source stopping = std::exchange(stop_, std::stop_source());
+  stopping.request_stop();
+}
+
+void TaskOwner::drain() {
+  EMU_CHECK(loop_.is_loop_thread());
+  while (running_ > 0) loop_.run_once(/*wait=*/true);
+}
+
+Task<bool> sleep_until(EventLoop& loop, TimerQueue& queue, ClockNs when) {
+  const auto stop = co_await this_task_stop();
+  const Completion<bool> done(loop);
+  Timer timer = queue.make_timer([done] { done.complete(true); });
+  timer.arm_at(when);
+  bool slept = false;
+  {
+    const std::stop_callback cancelled(stop, [&done] { done.complete(false); });
+    slept = co_await done;
+  }
+  co_return slept;
+}
+
+}  // namespace emu
