@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hw/intc/ioapic.h"
+
+#include <fmt/format.h>
+
+#include "util/log.h"
+
+namespace emu::hw {
+
+void IoApic::describe(TypeInfo<IoApic>& type) {
+  type.doc("I/O interrupt controller (82093AA)");
+  type.not_user_creatable();
+  type.irq_in("irq", kPins, &IoApic::set_pin);
+  type.region("ioapic", 0x1000, &IoApic::read, &IoApic::write,
+              {.valid = {1, 8}, .impl = {4, 4}, .locking = mem::Locking::None});
+  type.saved(1, &IoApic::state_, &IoApic::fields, &IoApic::after_load);
+}
+
+void IoApic::wire(ApicBus& bus) {
+  bus_ = &bus;
+  bus.add(*this);
+}
+
+void IoApic::reset_enter() {
+  std::lock_guard guard(mutex_);
+  const u32 levels = state_.levels;  // the pins follow their devices
+  state_ = {};
+  state_.levels = levels;
+  state_.redirection.fill(kMasked);
+}
+
+void IoApic::fields(Archive& ar, State& s) {
+  ar("select", s.select)("id", s.id)("levels", s.levels)("redirection", s.redirection);
+}
+
+Result<void> IoApic::after_load() {
+  std::lock_guard guard(mutex_);
+  for (unsigned pin = 0; pin < kPins; pin++) {
+    if (state_.redirection[pin] & ~(kWritable | kRemoteIrr | kSendPending)) {
+      return error("ioapic: reserved bits in entry {}: {:#x}", pin, state_.redirection[pin]);
+    }
+  }
+  return {};
+}
+
+u64 IoApic::read(u64 offset, unsigned) {
+  std::lock_guard guard(mutex_);
+  switch (offset) {
+    case IOREGSEL: return state_.select;
+    case IOWIN: return read_window_locked();
+    default: return 0;
+  }
+}
+
+void IoApic::write(u64 offset, u64 value, unsigned) {
+  if (offset == EOI) return end_of_interrupt(u8(value));
+  std::lock_guard guard(mutex_);
+  if (offset == IOREGSEL) state_.select = u8(value);
+  else if (offset == IOWIN) write_window_locked(u32(value));
+}
+
+u32 IoApic::read_window_locked() const {
+  switch (state_.select) {
+    case IOAPICID: return u32(state_.id) << 24;
+    case IOAPICVER: return (kPins - 1) << 16 | 0x20;
+    case IOAPICARB: return u32(state_.id) << 24;
+    default: break;
+  }
+  const unsigned word = state_.select - IOREDTBL;
+  if (state_.select < IOREDTBL || word >= kPins * 2) return 0;
+  return u32(state_.redirection[word / 2] >> (word % 2 * 32));
+}
+
+void IoApic::write_window_locked(u32 value) {
+  if (state_.select == IOAPICID) {
+    state_.id = u8(value >> 24 & 0xf);
+    return;
+  }
+  const unsigned word = state_.select - IOREDTBL;
+  if (state_.select < IOREDTBL || word >= kPins * 2) return;
+  const unsigned pin = word / 2;
+  u64& entry = state_.redirection[pin];
+  const u64 old = entry;
+  const u64 merged = word % 2 ? (old & 0xffff'ffff) | u64(value) << 32 : (old & ~u64(0xffff'ffff)) | value;
+  entry = (merged & kWritable) | (old & ~kWritable);
+  if (!(entry & kLevel)) entry &= ~kRemoteIrr;
+  // A level that is still there is sent when its pin is unmasked.
+  if ((entry & kLevel) && !(entry & (kMasked | kRemoteIrr)) && (state_.levels & bit(pin))) send_locked(pin);
+}
+
+void IoApic::set_pin(unsigned pin, bool level) {
+  std::lock_guard guard(mutex_);
+  const bool was = state_.levels & bit(pin);
+  state_.levels = level ? state_.levels | bit(pin) : state_.levels & ~bit(pin);
+  const u64 entry = state_.redirection[pin];
+  if (!level || (entry & kMasked)) return;
+  if ((entry & kLevel) ? !(entry & kRemoteIrr) : !was) send_locked(pin);
+}
+
+void IoApic::send_locked(unsigned pin) {
+  u64& entry = state_.redirection[pin];
+  ApicMessage message;
+  message.destination = u32(entry >> 56);
+  message.logical = entry & kLogical;
+  message.mode = DeliveryMode(entry >> 8 & 7);
+  message.vector = u8(entry);
+  message.level_triggered = entry & kLevel;
+  if (message.level_triggered) entry |= kRemoteIrr;
+  if (bus_ != nullptr) bus_->deliver(message);
+}
+
+void IoApic::end_of_interrupt(u8 vector) {
+  std::lock_guard guard(mutex_);
+  for (unsigned pin = 0; pin < kPins; pin++) {
+    u64& entry = state_.redirection[pin];
+    if (u8(entry) != vector || !(entry & kLevel) || !(entry & kRemoteIrr)) continue;
+    entry &= ~kRemoteIrr;
+    if (!(entry & kMasked) && (state_.levels & bit(pin))) send_locked(pin);
+  }
+}
+
+std::string IoApic::dump() const {
+  std::lock_guard guard(mutex_);
+  std::string text = fmt::format("ioapic: ver=0x20 id=0x{:02x} sel=0x{:02x}\n", state_.id, state_.select);
+  for (unsigned pin = 0; pin < kPins; pin++) {
+    const u64 e = state_.redirection[pin];
+    text += fmt::format("  pin {:<2} 0x{:016x} dest={:x} vec={:<3} {} {} {}{}{}\n", pin, e, e >> 56, u8(e),
+                        e & kLevel ? "level" : "edge", e & kActiveLow ? "active-lo" : "active-hi",
+                        e & kLogical ? "logical" : "physical", e & kMasked ? " masked" : "", e & kRemoteIrr ? " remote-irr" : "");
+  }
+  return text + fmt::format("  levels 0x{:06x}\n", state_.levels);
+}
+
+void register_ioapic(TypeRegistry& registry) { registry.add<IoApic>("ioapic"); }
+
+}  // namespace emu::hw
