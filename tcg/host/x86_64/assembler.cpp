@@ -466,6 +466,11 @@ void Assembler::align(size_t power_of_two) {
   const size_t past = size_t(reinterpret_cast<uintptr_t>(here())) & (power_of_two - 1);
   if (past) nop(power_of_two - past);
 }
+void Assembler::fill(size_t count, u8 value) {
+  const unsigned instructions = instructions_;
+  for (size_t i = 0; i < count; ++i) byte(value);
+  instructions_ = instructions;
+}
 void Assembler::int3() { byte(0xcc); }
 void Assembler::ud2() {
   begin();

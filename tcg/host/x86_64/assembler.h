@@ -176,6 +176,7 @@ class Assembler {
   void sse_from_gpr(u8 prefix, u32 opcode, Width w, Xmm reg, Reg rm);
   void sse_from_gpr_imm(u8 prefix, u32 opcode, Width w, Xmm reg, Reg rm, u8 imm);
   void sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm);
+  void sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, const Mem& rm);
   void sse_to_gpr_imm(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm, u8 imm);
   void movd_to(Width w, Xmm dst, Reg src);    ///< any register 0..31; rest of dst zero
   void movd_from(Width w, Reg dst, Xmm src);
@@ -201,6 +202,7 @@ class Assembler {
   // Filling
   void nop(size_t bytes);
   void align(size_t power_of_two);
+  void fill(size_t bytes, u8 value);  ///< not counted as instructions
   void int3();
   void ud2();
   void byte(u8 value);

@@ -146,6 +146,9 @@ void Assembler::sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm_reg) 
   EMU_CHECK(rm_reg < xmm16);
   rr(prefix, w == Width::q, opcode, reg, rm_reg);
 }
+void Assembler::sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, const Mem& m) {
+  rm(prefix, w == Width::q, opcode, reg, m);
+}
 void Assembler::sse_to_gpr_imm(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm_reg, u8 imm) {
   sse_to_gpr(prefix, opcode, w, reg, rm_reg);
   put8(imm);

@@ -12,6 +12,7 @@
 
 #include "tcg/host/x86_64/registers.h"
 #include "tcg/ir/backend.h"
+#include "tcg/ir/vec_ops.h"
 
 namespace emu::tcg::x86_64 {
 
@@ -206,18 +207,31 @@ class Compiler {
   // emit_vector.cpp, emit_x87.cpp
   bool emit_vector(u32 index, const Op& op);
   void emit_vec(u32 id, const Op& op);
+  void emit_vec_insert(u32 id, const Op& op);
+  void emit_vec_to_int(u32 id, const Op& op);
   void emit_x87(u32 id, const Op& op);
-  struct Borrowed {
+  void emit_x87_result(u32 id, const Op& op, Type type);
+  Mem x87_operand(Ref r, Type type);
+  /// A register that legacy SSE reaches to compute op id in. Borrowed: a pinned one, put back by finish_legacy().
+  struct Work {
     Xmm reg = kNoXmm;
-    bool is_borrowed = false;
+    Xmm result = kNoXmm;
   };
-  Borrowed legacy_dest(u32 id, Ref a, Ref b);
-  void finish_legacy(u32 id, const Borrowed& dst);
+  Work legacy_work(u32 id, Ref a, Ref b);
+  void finish_legacy(u32 id, const Work& work);
+  Mem in_memory(const Operand& vector);  ///< a vector's slot, or a transient copy
 
   // emit_exits.cpp
   bool emit_exit(u32 index, const Op& op);
   void emit_call(u32 id, const Op& op);
+  void emit_side_exit(const Op& op);
+  void emit_trap_if(const Op& op);
+  void emit_trap(Assembler& a, u32 code, u32 recovery);
+  void forget_state();
   void emit_direct(u64 pc);
+  void emit_link_miss(u64 pc, size_t from, bool in_cold);
+  void emit_access_stub(const Stub& stub);
+  bool is_pc_relative_target(u64 pc) const;
   void emit_link(Assembler& a, u64 pc);
   void emit_indirect(const Op& op);
   void emit_system(const Op& op);

@@ -79,8 +79,8 @@ bool Compiler::emit_flags(u32 id, const Op& op) {
         x = low;
       }
       if (b.kind == Operand::Vec && b.xmm >= xmm16) {
-        hot_.movups(slot(offset_of_vector_spill(7)), b.xmm);
-        hot_.sse(prefix, opcode, x, slot(offset_of_vector_spill(7)));
+        hot_.movups(slot(kTransient), b.xmm);
+        hot_.sse(prefix, opcode, x, slot(kTransient));
       } else if (b.kind == Operand::Vec) {
         hot_.sse(prefix, opcode, x, b.xmm);
       } else {

@@ -251,7 +251,7 @@ void Compiler::emit_store(u32 id, const Op& op) {
   }
   const Operand a = operand(op.a, Type::I64);
   const bool same = a.kind == Operand::Gpr && v.kind == Operand::Gpr && a.reg == v.reg;
-  Access access = allocate_access(op, mem, true, same && is_scratch(a.reg), false);
+  Access access = allocate_access(op, mem, true, same && is_scratch(a.reg), vector);
   const u32 recovery = new_recovery(&op);
   recovery_[recovery].access.value = location(v);
   emit_check(access, mem.log2_bytes, mem.align_log2);
@@ -259,16 +259,10 @@ void Compiler::emit_store(u32 id, const Op& op) {
     emit_store_to(access.host(), v, mem);
   } else if (mem.log2_bytes == 4) {
     hot_.movups(access.host(), v.xmm);
-  } else {  // low bytes of the vector, by way of the address: it is not needed any more
+  } else {  // low bytes of the vector
     hot_.lea(Width::q, access.addend, access.host());
-    const Reg t = access.address == kAddress ? kAddress : access.check;
-    if (t == kNoReg || t == access.addend) {
-      too_complex_ = true;
-      return;
-    }
-    hot_.movd_from(Width::q, t, v.xmm);
-    hot_.mov(Width(mem.log2_bytes), ptr(access.addend), t);
-    gpr_head_[t] = 0;
+    hot_.movd_from(Width::q, access.check, v.xmm);
+    hot_.mov(Width(mem.log2_bytes), ptr(access.addend), access.check);
   }
   if (mem.order == ir::Order::SeqCst) hot_.lock_alu_imm(Alu::Or, Width::d, ptr(kEnv, -8), 0);
   const ThunkTable& thunks = *request_->thunks;

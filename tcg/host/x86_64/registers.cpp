@@ -41,6 +41,7 @@ Result<RegisterMap> make_register_map(const ir::StateLayout& layout, const HostF
   for (size_t i = 0; i < layout.fields.size(); ++i) {
     const ir::StateField& field = layout.fields[i];
     const ir::FieldId id = ir::FieldId(i);
+    if (field.type == ir::Type::V128 && field.offset % 16) return error("state field {}: not aligned", field.name);
     switch (field.pin) {
       case Pin::None: break;
       case Pin::MulLow: EMU_TRY(pin_integer(map, id, field, rax)); break;
