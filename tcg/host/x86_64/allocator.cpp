@@ -66,8 +66,9 @@ u32 Compiler::furthest_use(u32 first) const {
 
 unsigned Compiler::new_spill(u32) {
   for (unsigned i = 0; i < kSpillsForValues; ++i) {
-    if (furthest_use(spill_head_[i]) < now_) {
+    if (furthest_use(spill_head_[i]) < now_ && !(spills_of_op_ >> i & 1)) {
       spill_head_[i] = 0;
+      spills_of_op_ |= 1u << i;
       return i;
     }
   }
