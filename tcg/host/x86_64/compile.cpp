@@ -71,7 +71,8 @@ void Compiler::analyse() {
     const Op& op = block_->ops[i];
     const u16 effects = ir::info(op.opcode).effects;
     if (op.opcode == Opcode::InsnStart) insn_deltas_.push_back(op.c.bits());
-    if ((effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0) flags_before_[i] = flags.bits();
+    const bool observes = (effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0;
+    if (observes || op.opcode == Opcode::GetFlags) flags_before_[i] = flags.bits();
     if (op.opcode == Opcode::SetFlags) flags = op.a;
     if (op.opcode == Opcode::Call &&
         (request_->helpers->helpers[op.c.bits()].effects & ir::kHelperWritesState)) {

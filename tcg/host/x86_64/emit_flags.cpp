@@ -466,6 +466,7 @@ Cc Compiler::test_flags(Cond cond, Ref flags) {
 
 /// A condition of packed flags, or of a Logic tuple whose result is `s.a`.
 Cc Compiler::test_packed_state(Cond cond, const FlagsState& s, Width w) {
+  if (s.a.kind == Operand::Gpr) hold(s.a.reg);
   if (cc_kind(s.cc_op) == CcKind::Logic) {
     if (s.a.kind == Operand::Slot) hot_.alu_imm(Alu::Cmp, w, slot(s.a.offset), 0);
     else hot_.test(w, s.a.reg, s.a.reg);
@@ -512,9 +513,13 @@ void Compiler::call_leaf(HelperFn function) {
 }
 
 void Compiler::store_leaf_args(const FlagsState& s) {
+  const u32 held = held_;
+  if (s.a.kind == Operand::Gpr) hold(s.a.reg);
+  if (s.b.kind == Operand::Gpr) hold(s.b.reg);
   hot_.mov_imm(Width::q, slot(kArgs), i32(s.cc_op));
   store_word(slot(kArgs + 8), s.a, Type::I64);
   if (s.b.kind != Operand::None) store_word(slot(kArgs + 16), s.b, Type::I64);
+  held_ = held;
 }
 
 Cc Compiler::test_flags_slowly(Cond cond, const FlagsState& s) {
