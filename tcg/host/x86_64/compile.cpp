@@ -187,7 +187,7 @@ void Compiler::emit_entry() {
 void Compiler::emit_op(u32 index) {
   const Op& op = block_->ops[index];
   now_ = index;
-  held_ = held_xmm_ = spills_of_op_ = 0;
+  held_ = held_xmm_ = spills_of_op_ = vector_spills_of_op_ = 0;
   if (op.opcode == Opcode::InsnStart) {
     insn_delta_ = op.c.bits();
     ++insn_index_;

@@ -133,7 +133,7 @@ FlagsState Compiler::flags_state(Ref flags) {
   const Op& op = block_->ops[flags.id()];
   const unsigned log2 = ir::log2_bytes(op.type);
   const auto tuple = [&](CcKind kind, const Operand& a, const Operand& b) {
-    s.cc_op = cc_op(kind, log2);
+    s.cc_op = kind == CcKind::Packed ? 0 : cc_op(kind, log2);
     s.a = a;
     s.b = b;
   };
@@ -164,7 +164,6 @@ FlagsState Compiler::flags_state(Ref flags) {
     case Opcode::FlUnpack: tuple(CcKind::Packed, operand(op.a, Type::I64), zero); break;
     default: tuple(CcKind::Packed, own(), zero); break;  // FlSetCarry, FlFcmp, an old GetFlags
   }
-  if (cc_kind(s.cc_op) == CcKind::Packed) s.cc_op = 0;
   return s;
 }
 
