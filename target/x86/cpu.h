@@ -25,6 +25,13 @@ struct CpuConfig {
   CpuModel model;
 };
 
+/// Where a boot loader enters: 32-bit protected mode, flat segments, paging and interrupts off.
+struct FlatEntry {
+  u32 eip = 0, eax = 0, ebx = 0, esi = 0;
+  u32 gdt_base = 0;
+  u16 gdt_limit = 0, cs = 0x10, ds = 0x18;
+};
+
 struct CpuidResult {
   u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
   bool operator==(const CpuidResult&) const = default;
@@ -148,6 +155,9 @@ class X86Cpu final : public target::Vcpu {
   void startup(u8 vector) override;
   /// The A20 gate. Any thread; takes effect before the CPU's next instruction after an exit check.
   void set_a20(bool enabled);
+
+  /// After reset(), instead of the reset vector. The GDT must hold what `cs` and `ds` say.
+  void enter_flat32(const FlatEntry& entry);
 
   CpuidResult cpuid(u32 leaf, u32 subleaf) const;
   u64 read_tsc() const;

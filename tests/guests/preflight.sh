@@ -64,5 +64,5 @@ preflight_x86_64_v3() {
     done
     [ -z "$missing" ] && return 0
     preflight_problem "this processor is not x86-64-v3: it lacks$missing." \
-        "Use a processor from 2013 (Intel Haswell), 2017 (AMD Zen) or later; in a virtual machine, pass the host's CPU on."
+        "Use an Intel Haswell (2013), AMD Zen (2017) or later; in a virtual machine, pass the host's CPU on."
 }

@@ -12,20 +12,57 @@ namespace {
 constexpr u64 kAllStatusFlagsModified = X86_EFLAGS_MODIFY_CF | X86_EFLAGS_MODIFY_ZF | X86_EFLAGS_MODIFY_SF;
 constexpr u64 kAnyFlagWritten = kAllStatusFlagsModified | X86_EFLAGS_MODIFY_AF | X86_EFLAGS_MODIFY_OF |
                                 X86_EFLAGS_MODIFY_PF | X86_EFLAGS_RESET_CF | X86_EFLAGS_RESET_OF | X86_EFLAGS_SET_CF;
-constexpr u64 kAnyFlagRead = X86_EFLAGS_TEST_OF | X86_EFLAGS_TEST_SF | X86_EFLAGS_TEST_ZF | X86_EFLAGS_TEST_PF |
-                             X86_EFLAGS_TEST_CF;
+constexpr u64 kAnyFlagRead =
+    X86_EFLAGS_TEST_OF | X86_EFLAGS_TEST_SF | X86_EFLAGS_TEST_ZF | X86_EFLAGS_TEST_PF | X86_EFLAGS_TEST_CF;
 
 int gpr_number(unsigned reg) {
   switch (reg) {
-    case X86_REG_AL: case X86_REG_AH: case X86_REG_AX: case X86_REG_EAX: case X86_REG_RAX: return 0;
-    case X86_REG_CL: case X86_REG_CH: case X86_REG_CX: case X86_REG_ECX: case X86_REG_RCX: return 1;
-    case X86_REG_DL: case X86_REG_DH: case X86_REG_DX: case X86_REG_EDX: case X86_REG_RDX: return 2;
-    case X86_REG_BL: case X86_REG_BH: case X86_REG_BX: case X86_REG_EBX: case X86_REG_RBX: return 3;
-    case X86_REG_SPL: case X86_REG_SP: case X86_REG_ESP: case X86_REG_RSP: return 4;
-    case X86_REG_BPL: case X86_REG_BP: case X86_REG_EBP: case X86_REG_RBP: return 5;
-    case X86_REG_SIL: case X86_REG_SI: case X86_REG_ESI: case X86_REG_RSI: return 6;
-    case X86_REG_DIL: case X86_REG_DI: case X86_REG_EDI: case X86_REG_RDI: return 7;
-    default: break;
+    case X86_REG_AL:
+    case X86_REG_AH:
+    case X86_REG_AX:
+    case X86_REG_EAX:
+    case X86_REG_RAX:
+      return 0;
+    case X86_REG_CL:
+    case X86_REG_CH:
+    case X86_REG_CX:
+    case X86_REG_ECX:
+    case X86_REG_RCX:
+      return 1;
+    case X86_REG_DL:
+    case X86_REG_DH:
+    case X86_REG_DX:
+    case X86_REG_EDX:
+    case X86_REG_RDX:
+      return 2;
+    case X86_REG_BL:
+    case X86_REG_BH:
+    case X86_REG_BX:
+    case X86_REG_EBX:
+    case X86_REG_RBX:
+      return 3;
+    case X86_REG_SPL:
+    case X86_REG_SP:
+    case X86_REG_ESP:
+    case X86_REG_RSP:
+      return 4;
+    case X86_REG_BPL:
+    case X86_REG_BP:
+    case X86_REG_EBP:
+    case X86_REG_RBP:
+      return 5;
+    case X86_REG_SIL:
+    case X86_REG_SI:
+    case X86_REG_ESI:
+    case X86_REG_RSI:
+      return 6;
+    case X86_REG_DIL:
+    case X86_REG_DI:
+    case X86_REG_EDI:
+    case X86_REG_RDI:
+      return 7;
+    default:
+      break;
   }
   const auto in = [reg](unsigned first) { return reg >= first && reg < first + 8; };
   if (in(X86_REG_R8)) return int(8 + reg - X86_REG_R8);
@@ -47,39 +84,106 @@ u8 gpr_or_none(unsigned reg) {
 
 bool is_string(unsigned id) {
   switch (id) {
-    case X86_INS_MOVSB: case X86_INS_MOVSW: case X86_INS_MOVSQ: case X86_INS_STOSB: case X86_INS_STOSW:
-    case X86_INS_STOSD: case X86_INS_STOSQ: case X86_INS_LODSB: case X86_INS_LODSW: case X86_INS_LODSD:
-    case X86_INS_LODSQ: case X86_INS_SCASB: case X86_INS_SCASW: case X86_INS_SCASD: case X86_INS_SCASQ:
-    case X86_INS_CMPSB: case X86_INS_CMPSW: case X86_INS_CMPSQ: case X86_INS_INSB: case X86_INS_INSW:
-    case X86_INS_INSD: case X86_INS_OUTSB: case X86_INS_OUTSW: case X86_INS_OUTSD:
+    case X86_INS_MOVSB:
+    case X86_INS_MOVSW:
+    case X86_INS_MOVSQ:
+    case X86_INS_STOSB:
+    case X86_INS_STOSW:
+    case X86_INS_STOSD:
+    case X86_INS_STOSQ:
+    case X86_INS_LODSB:
+    case X86_INS_LODSW:
+    case X86_INS_LODSD:
+    case X86_INS_LODSQ:
+    case X86_INS_SCASB:
+    case X86_INS_SCASW:
+    case X86_INS_SCASD:
+    case X86_INS_SCASQ:
+    case X86_INS_CMPSB:
+    case X86_INS_CMPSW:
+    case X86_INS_CMPSQ:
+    case X86_INS_INSB:
+    case X86_INS_INSW:
+    case X86_INS_INSD:
+    case X86_INS_OUTSB:
+    case X86_INS_OUTSW:
+    case X86_INS_OUTSD:
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
 /// Instructions that end a block because they may change mode, or leave to the run loop.
 bool ends_block(unsigned id) {
   switch (id) {
-    case X86_INS_SYSCALL: case X86_INS_SYSRET: case X86_INS_SYSENTER: case X86_INS_SYSEXIT: case X86_INS_INT:
-    case X86_INS_INT3: case X86_INS_INT1: case X86_INS_INTO: case X86_INS_IRET: case X86_INS_IRETD:
-    case X86_INS_IRETQ: case X86_INS_HLT: case X86_INS_STI: case X86_INS_POPF: case X86_INS_POPFD:
-    case X86_INS_POPFQ: case X86_INS_WRMSR: case X86_INS_STAC: case X86_INS_CLAC: case X86_INS_LJMP:
-    case X86_INS_LCALL: case X86_INS_RETF: case X86_INS_RETFQ: case X86_INS_INVLPG: case X86_INS_UD2:
-    case X86_INS_XRSTOR: case X86_INS_XRSTOR64: case X86_INS_LMSW: case X86_INS_CLTS: case X86_INS_INVPCID:
+    case X86_INS_SYSCALL:
+    case X86_INS_SYSRET:
+    case X86_INS_SYSENTER:
+    case X86_INS_SYSEXIT:
+    case X86_INS_INT:
+    case X86_INS_INT3:
+    case X86_INS_INT1:
+    case X86_INS_INTO:
+    case X86_INS_IRET:
+    case X86_INS_IRETD:
+    case X86_INS_IRETQ:
+    case X86_INS_HLT:
+    case X86_INS_STI:
+    case X86_INS_POPF:
+    case X86_INS_POPFD:
+    case X86_INS_POPFQ:
+    case X86_INS_WRMSR:
+    case X86_INS_STAC:
+    case X86_INS_CLAC:
+    case X86_INS_LJMP:
+    case X86_INS_LCALL:
+    case X86_INS_RETF:
+    case X86_INS_RETFQ:
+    case X86_INS_INVLPG:
+    case X86_INS_UD2:
+    case X86_INS_XRSTOR:
+    case X86_INS_XRSTOR64:
+    case X86_INS_LMSW:
+    case X86_INS_CLTS:
+    case X86_INS_INVPCID:
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
 bool is_other_helper(unsigned id) {
   switch (id) {
-    case X86_INS_CPUID: case X86_INS_RDMSR: case X86_INS_IN: case X86_INS_OUT: case X86_INS_CLI: case X86_INS_PUSHF:
-    case X86_INS_PUSHFD: case X86_INS_PUSHFQ: case X86_INS_XSAVE: case X86_INS_XSAVE64: case X86_INS_XSAVEOPT:
-    case X86_INS_FXSAVE: case X86_INS_FXSAVE64: case X86_INS_FXRSTOR: case X86_INS_FXRSTOR64: case X86_INS_LGDT:
-    case X86_INS_LIDT: case X86_INS_LLDT: case X86_INS_LTR: case X86_INS_SWAPGS: case X86_INS_RDPMC:
-    case X86_INS_PAUSE: case X86_INS_WBINVD: case X86_INS_CMPXCHG16B: case X86_INS_VERW: case X86_INS_RDRAND:
+    case X86_INS_CPUID:
+    case X86_INS_RDMSR:
+    case X86_INS_IN:
+    case X86_INS_OUT:
+    case X86_INS_CLI:
+    case X86_INS_PUSHF:
+    case X86_INS_PUSHFD:
+    case X86_INS_PUSHFQ:
+    case X86_INS_XSAVE:
+    case X86_INS_XSAVE64:
+    case X86_INS_XSAVEOPT:
+    case X86_INS_FXSAVE:
+    case X86_INS_FXSAVE64:
+    case X86_INS_FXRSTOR:
+    case X86_INS_FXRSTOR64:
+    case X86_INS_LGDT:
+    case X86_INS_LIDT:
+    case X86_INS_LLDT:
+    case X86_INS_LTR:
+    case X86_INS_SWAPGS:
+    case X86_INS_RDPMC:
+    case X86_INS_PAUSE:
+    case X86_INS_WBINVD:
+    case X86_INS_CMPXCHG16B:
+    case X86_INS_VERW:
+    case X86_INS_RDRAND:
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -108,7 +212,12 @@ void fill_stack(Insn& out, bool load, u8 size) {
   out.stepped = kRsp;
   out.step = load ? size : -i64(size);
   if (out.memory.present) return;  // push [m]: the explicit access is the one that is counted with its own check
-  out.memory = {.present = true, .load = load, .store = !load, .stack = true, .base = kRsp, .size = size,
+  out.memory = {.present = true,
+                .load = load,
+                .store = !load,
+                .stack = true,
+                .base = kRsp,
+                .size = size,
                 .displacement = load ? 0 : -i64(size)};
 }
 
@@ -116,10 +225,14 @@ Kind branch_kind(const cs_insn& insn, const cs_x86& x86, u64& target) {
   const bool direct = x86.op_count == 1 && x86.operands[0].type == X86_OP_IMM;
   if (direct) target = u64(x86.operands[0].imm);
   switch (insn.id) {
-    case X86_INS_JMP: return direct ? Kind::Jump : Kind::IndirectJump;
-    case X86_INS_CALL: return direct ? Kind::Call : Kind::IndirectCall;
-    case X86_INS_RET: return Kind::Return;
-    default: break;
+    case X86_INS_JMP:
+      return direct ? Kind::Jump : Kind::IndirectJump;
+    case X86_INS_CALL:
+      return direct ? Kind::Call : Kind::IndirectCall;
+    case X86_INS_RET:
+      return Kind::Return;
+    default:
+      break;
   }
   const bool conditional = (insn.id >= X86_INS_JAE && insn.id <= X86_INS_JS && insn.id != X86_INS_JMP) ||
                            insn.id == X86_INS_LOOP || insn.id == X86_INS_LOOPE || insn.id == X86_INS_LOOPNE;
@@ -196,9 +309,12 @@ bool Decoder::decode(std::span<const u8> bytes, u64 address, Mode mode, Insn& ou
   out.keeps_some_flags = out.writes_flags && (flags & kAllStatusFlagsModified) != kAllStatusFlagsModified;
 
   const u8 word = mode == Mode::k64 ? 8 : mode == Mode::k32 ? 4 : 2;
-  if (insn->id == X86_INS_PUSH || out.kind == Kind::Call || out.kind == Kind::IndirectCall) fill_stack(out, false, word);
-  else if (insn->id == X86_INS_POP || out.kind == Kind::Return) fill_stack(out, true, word);
-  else fill_step(*insn, x86, out);
+  if (insn->id == X86_INS_PUSH || out.kind == Kind::Call || out.kind == Kind::IndirectCall)
+    fill_stack(out, false, word);
+  else if (insn->id == X86_INS_POP || out.kind == Kind::Return)
+    fill_stack(out, true, word);
+  else
+    fill_step(*insn, x86, out);
   if (out.string || out.is_invlpg) out.memory.present = false;
   cs_free(insn, 1);
   return true;

@@ -35,8 +35,8 @@ struct Insn {
   u8 length = 0, immediate_bytes = 0;
   Kind kind = Kind::Sequential;
   bool unknown = false;  // the disassembler does not have it: counted as inline code of its own length
-  bool helper = false;  // string operation, system instruction: leaves inline code
-  bool string = false;  // may be repeated: the emulator shows each element as a block of its own
+  bool helper = false;   // string operation, system instruction: leaves inline code
+  bool string = false;   // may be repeated: the emulator shows each element as a block of its own
   bool writes_cr3 = false, is_invlpg = false;
   u16 mentioned = 0;  // in explicit operands
   u16 implied = 0;    // rsp of push, rax and rdx of mul, ...

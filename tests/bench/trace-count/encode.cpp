@@ -108,8 +108,10 @@ class Encoder {
       if (insn.helper) open.clear();
       for (int reg = 0; reg < 16; ++reg) {
         if (!(insn.written >> reg & 1) && insn.stepped != reg) continue;
-        if (insn.stepped == reg) offset[reg] += insn.step;
-        else version[reg] = next_version++, offset[reg] = 0;
+        if (insn.stepped == reg)
+          offset[reg] += insn.step;
+        else
+          version[reg] = next_version++, offset[reg] = 0;
       }
     }
   }
@@ -134,9 +136,8 @@ class Encoder {
 
   void make_room(int free_wanted) {
     while (int(slots_.size()) > abi_.scratch - free_wanted && !slots_.empty()) {
-      const auto victim = std::max_element(slots_.begin(), slots_.end(), [this](const Slot& a, const Slot& b) {
-        return next_use(a) < next_use(b);
-      });
+      const auto victim = std::max_element(slots_.begin(), slots_.end(),
+                                           [this](const Slot& a, const Slot& b) { return next_use(a) < next_use(b); });
       if (victim->dirty) traffic(kEnvMove);
       slots_.erase(victim);
     }
@@ -188,6 +189,7 @@ class Encoder {
       extra = i64(i64(address_after(at_)) << 32) >> 32 == i64(address_after(at_)) ? 4 : 13;
     if (find(Slot::Host, group)) {
       ++out_.shared;
+      out_.shared_on_stack += m.base == kRsp;
       out_.hot += kShared + extra;
       return;
     }
@@ -236,14 +238,17 @@ class Encoder {
         break;
       }
       case Kind::Jump:
-      case Kind::Call: leave_to(insn.target, /*in_line=*/true); break;
+      case Kind::Call:
+        leave_to(insn.target, /*in_line=*/true);
+        break;
       case Kind::IndirectJump:
       case Kind::IndirectCall:
       case Kind::Return:
         synchronise(/*cold=*/false, /*flags_dead=*/false);
         out_.hot += kJumpCache + 3 * !insn.memory.load;
         break;
-      case Kind::System: break;
+      case Kind::System:
+        break;
     }
   }
 

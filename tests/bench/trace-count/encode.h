@@ -13,9 +13,9 @@ namespace trace {
 
 struct Abi {
   const char* name;
-  u16 pinned;         // guest registers that live in host registers across blocks
-  int scratch;        // host registers left for checks, kept translations and other guest registers
-  bool share = true;  // TLB checks shared between accesses off one base
+  u16 pinned;               // guest registers that live in host registers across blocks
+  int scratch;              // host registers left for checks, kept translations and other guest registers
+  bool share = true;        // TLB checks shared between accesses off one base
   bool store_flags = true;  // flags that may be live are stored at exits
 };
 std::span<const Abi> candidate_abis();
@@ -31,7 +31,7 @@ struct BlockSite {
 struct Encoded {
   std::vector<u32> hot_after;  // bytes in line after each instruction
   u32 hot = 0, cold = 0;       // whole block: in line; stubs
-  u32 accesses = 0, shared = 0, fault_points = 0;
+  u32 accesses = 0, shared = 0, shared_on_stack = 0, fault_points = 0;
   u32 register_traffic = 0, flag_stores = 0;  // bytes, part of hot and cold
 };
 

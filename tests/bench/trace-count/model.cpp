@@ -171,10 +171,14 @@ Exit Model::classify(const Insn& last, u64 next_address) const {
   }
   switch (last.kind) {
     case Kind::IndirectJump:
-    case Kind::IndirectCall: return Exit::Indirect;
-    case Kind::Return: return Exit::Return;
-    case Kind::System: return Exit::System;
-    default: return Exit::Event;
+    case Kind::IndirectCall:
+      return Exit::Indirect;
+    case Kind::Return:
+      return Exit::Return;
+    case Kind::System:
+      return Exit::System;
+    default:
+      return Exit::Event;
   }
 }
 
@@ -208,16 +212,16 @@ void Model::execute(const TracedBlock& block) {
       ++step;
       continue;
     }
-    const bool continues = current_ && position_ < current_->insns.size() &&
-                           current_->start + current_->offsets[position_] == at.address;
+    const bool continues =
+        current_ && position_ < current_->insns.size() && current_->start + current_->offsets[position_] == at.address;
     if (!continues) {
       const Exit exit = current_ && position_ ? classify(current_->insns[position_ - 1], at.address) : Exit::Event;
       const bool backwards = current_ && at.address <= current_->start;
       leave(at.address, at.ram);
       current_ = &enter(block, step);
       current_->from_other_page |= exit == Exit::CrossPage;
-      current_->from_cycle |= exit == Exit::Indirect || exit == Exit::Return || exit == Exit::Loop ||
-                              (exit == Exit::SamePage && backwards);
+      current_->from_cycle |=
+          exit == Exit::Indirect || exit == Exit::Return || exit == Exit::Loop || (exit == Exit::SamePage && backwards);
       position_ = 0;
     }
     const auto count = std::min(current_->insns.size() - position_, block.steps.size() - step);

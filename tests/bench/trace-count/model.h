@@ -42,8 +42,8 @@ struct Ebb {
 };
 
 enum class Exit { SamePage, CrossPage, Loop, Indirect, Return, System, Event, kCount };
-constexpr const char* kExitNames[] = {"same page", "cross page", "loop to own head", "indirect jump or call",
-                                      "return", "system", "event"};
+constexpr const char* kExitNames[] = {"same page", "cross page", "loop to own head", "indirect jump or call", "return",
+                                      "system",    "event"};
 
 struct HitCount {
   u64 tried = 0, missed = 0;
@@ -54,8 +54,8 @@ struct HitCount {
 /// nothing, or everything that belongs to the user.
 struct Tables {
   bool flush_on_switch = false;
-  std::array<u64, 4096> jump_cache[2] = {};          // user, kernel
-  std::array<u64, 1024> exec[2] = {};                // RAM id of the page found there, tagged by virtual page
+  std::array<u64, 4096> jump_cache[2] = {};  // user, kernel
+  std::array<u64, 1024> exec[2] = {};        // RAM id of the page found there, tagged by virtual page
   std::array<u64, 1024> exec_tag[2] = {};
   std::array<u64, 4096> read[3] = {}, write[3] = {};  // user, kernel, kernel on user pages (SMAP override)
   HitCount jump, link, dtlb;

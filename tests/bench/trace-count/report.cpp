@@ -52,7 +52,8 @@ void PhaseReport::add_path(const Ebb& ebb, std::size_t length, u64 times, const 
 /// As if every branch ended a block: the form that compares with other emulators.
 void PhaseReport::count_block_bytes(const Ebb& ebb, std::size_t start, std::size_t count, u64 times,
                                     const FlagsDead& dead) {
-  BlockSite site{.start = ebb.start, .offsets = std::span(ebb.offsets).subspan(start, count),
+  BlockSite site{.start = ebb.start,
+                 .offsets = std::span(ebb.offsets).subspan(start, count),
                  .exit_check = start == 0 && ebb.needs_exit_check(),
                  .flags_dead_at = [&](u64 target) { return dead(ebb, target); }};
   for (std::size_t i = 0; i < bytes_.size(); ++i) {
@@ -61,6 +62,7 @@ void PhaseReport::count_block_bytes(const Ebb& ebb, std::size_t start, std::size
     bytes_[i].block_cold += times * made.cold;
     bytes_[i].block_accesses += times * made.accesses;
     bytes_[i].block_shared += times * made.shared;
+    bytes_[i].block_shared_stack += times * made.shared_on_stack;
     bytes_[i].block_traffic += times * made.register_traffic;
     bytes_[i].block_flags += times * made.flag_stores;
   }
@@ -68,7 +70,9 @@ void PhaseReport::count_block_bytes(const Ebb& ebb, std::size_t start, std::size
 
 void PhaseReport::count_ebb_bytes(const Ebb& ebb, const FlagsDead& dead) {
   ++distinct_ebbs_;
-  BlockSite site{.start = ebb.start, .offsets = ebb.offsets, .exit_check = ebb.needs_exit_check(),
+  BlockSite site{.start = ebb.start,
+                 .offsets = ebb.offsets,
+                 .exit_check = ebb.needs_exit_check(),
                  .flags_dead_at = [&](u64 target) { return dead(ebb, target); }};
   for (std::size_t i = 0; i < bytes_.size(); ++i) {
     const auto made = encode(ebb.insns, site, candidate_abis()[i]);
@@ -80,6 +84,7 @@ void PhaseReport::count_ebb_bytes(const Ebb& ebb, const FlagsDead& dead) {
       bytes_[i].ebb_path += times * made.hot_after[length - 1];
       bytes_[i].ebb_accesses += times * made.accesses;
       bytes_[i].ebb_shared += times * made.shared;
+      bytes_[i].ebb_shared_stack += times * made.shared_on_stack;
     }
   }
 }
@@ -116,12 +121,12 @@ std::string PhaseReport::json(const PhaseCounters& counters, const std::array<Ta
       << ",\"basic_blocks\":" << basic_blocks_ << ",\"insns\":" << insns_ << ",\"guest_bytes\":" << guest_bytes_
       << ",\"accesses\":" << accesses_ << ",\"helpers\":" << helpers_ << ",\"unknown\":" << unknown_
       << ",\"entries_checked\":" << entries_checked_ << ",\"entries_cross_only\":" << entries_cross_only_
-      << ",\"explicit\":" << list(explicit_)
-      << ",\"any\":" << list(any_) << ",\"used\":" << list(used_) << ",\"read_first\":" << list(read_first_)
-      << ",\"written\":" << list(written_) << ",\"exits\":" << list(counters.exits)
-      << ",\"cr3_writes\":" << counters.cr3_writes << ",\"invlpg\":" << counters.invlpg
-      << ",\"memory_accesses\":" << counters.memory_accesses << ",\"ebbs_made\":" << counters.ebbs_made
-      << ",\"clones\":" << counters.clones << ",\"rebuilt\":" << counters.rebuilt;
+      << ",\"explicit\":" << list(explicit_) << ",\"any\":" << list(any_) << ",\"used\":" << list(used_)
+      << ",\"read_first\":" << list(read_first_) << ",\"written\":" << list(written_)
+      << ",\"exits\":" << list(counters.exits) << ",\"cr3_writes\":" << counters.cr3_writes
+      << ",\"invlpg\":" << counters.invlpg << ",\"memory_accesses\":" << counters.memory_accesses
+      << ",\"ebbs_made\":" << counters.ebbs_made << ",\"clones\":" << counters.clones
+      << ",\"rebuilt\":" << counters.rebuilt;
   for (const auto& each : tables) {
     out << ",\"" << (each.flush_on_switch ? "flushed" : "kept") << "\":{\"jump\":" << hits(each.jump)
         << ",\"link\":" << hits(each.link) << ",\"dtlb\":" << hits(each.dtlb) << "}";
@@ -137,7 +142,8 @@ std::string PhaseReport::json(const PhaseCounters& counters, const std::array<Ta
         << ",\"block_shared\":" << b.block_shared << ",\"block_traffic\":" << b.block_traffic
         << ",\"block_flags\":" << b.block_flags << ",\"ebb_hot\":" << b.ebb_hot << ",\"ebb_cold\":" << b.ebb_cold
         << ",\"ebb_path\":" << b.ebb_path << ",\"ebb_accesses\":" << b.ebb_accesses
-        << ",\"ebb_shared\":" << b.ebb_shared << ",\"distinct_bytes\":" << b.distinct_bytes << "}";
+        << ",\"ebb_shared\":" << b.ebb_shared << ",\"block_shared_stack\":" << b.block_shared_stack
+        << ",\"ebb_shared_stack\":" << b.ebb_shared_stack << ",\"distinct_bytes\":" << b.distinct_bytes << "}";
   }
   out << "}}";
   return out.str();

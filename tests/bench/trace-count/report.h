@@ -23,8 +23,9 @@ class PhaseReport {
 
  private:
   struct ByteSums {
-    u64 block_hot = 0, block_cold = 0, block_accesses = 0, block_shared = 0, block_traffic = 0, block_flags = 0;
-    u64 ebb_hot = 0, ebb_cold = 0, ebb_path = 0, ebb_accesses = 0, ebb_shared = 0;
+    u64 block_hot = 0, block_cold = 0, block_accesses = 0, block_shared = 0, block_shared_stack = 0, block_traffic = 0,
+        block_flags = 0;
+    u64 ebb_hot = 0, ebb_cold = 0, ebb_path = 0, ebb_accesses = 0, ebb_shared = 0, ebb_shared_stack = 0;
     u64 distinct_bytes = 0;  // of all blocks that ran, each once: what the code cache holds
   };
 

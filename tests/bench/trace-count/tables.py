@@ -64,20 +64,22 @@ def byte_table(phases):
 
 def density_table(phases):
     abis = list(phases[0]["abis"])[:2]
-    print("| phase | ABI | block: in line + stubs | register traffic | flag stores | accesses shared %, block | "
-          "EBB: executed path / in line / + stubs | accesses shared %, EBB | path bytes per insn | distinct EBBs | "
-          "their KiB |")
+    print("| phase | ABI | block: in line + stubs | register traffic | flag stores | accesses shared % (by rsp), block | "
+          "EBB: executed path / in line / + stubs | accesses shared % (by rsp), EBB | path bytes per insn | "
+          "distinct EBBs | their KiB |")
     print("|---" * 11 + "|")
     for p in phases:
         for abi in abis:
             b = p["abis"][abi]
             blocks, entries = p["basic_blocks"], p["entries"]
-            print(f"| {p['phase']} | {abi} | {b['block_hot'] / blocks:.0f} + {b['block_cold'] / blocks:.0f} | "
-                  f"{b['block_traffic'] / blocks:.1f} | {b['block_flags'] / blocks:.1f} | "
-                  f"{percent(b['block_shared'], b['block_accesses'])} | {b['ebb_path'] / entries:.0f} / "
-                  f"{b['ebb_hot'] / entries:.0f} / {(b['ebb_hot'] + b['ebb_cold']) / entries:.0f} | "
-                  f"{percent(b['ebb_shared'], b['ebb_accesses'])} | {b['ebb_path'] / p['insns']:.1f} | "
-                  f"{p['distinct_ebbs']} | {b['distinct_bytes'] / 1024:.0f} |")
+            shared = lambda form: (f"{percent(b[form + '_shared'], b[form + '_accesses'])} "
+                                   f"({percent(b[form + '_shared_stack'], b[form + '_accesses'])})")
+            cells = [p["phase"], abi, f"{b['block_hot'] / blocks:.0f} + {b['block_cold'] / blocks:.0f}",
+                     f"{b['block_traffic'] / blocks:.1f}", f"{b['block_flags'] / blocks:.1f}", shared("block"),
+                     f"{b['ebb_path'] / entries:.0f} / {b['ebb_hot'] / entries:.0f} / "
+                     f"{(b['ebb_hot'] + b['ebb_cold']) / entries:.0f}", shared("ebb"),
+                     f"{b['ebb_path'] / p['insns']:.1f}", str(p["distinct_ebbs"]), f"{b['distinct_bytes'] / 1024:.0f}"]
+            print("| " + " | ".join(cells) + " |")
 
 
 def print_tables(phases):

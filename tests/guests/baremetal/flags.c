@@ -27,10 +27,10 @@ static word sub_flags(unsigned a, unsigned b, unsigned borrow) {
 }
 
 /// Runs `instruction` with operands %0 (read and written) and %2, carry set first as given.
-#define RUN(instruction, value, operand, carry, flags)                                                     \
-  __asm__ volatile("bt $0, %k3\n" instruction "\npushf\npop %1"                                          \
-                   : "+q"(value), "=&r"(flags)                                                             \
-                   : "q"((uint8_t)(operand)), "r"((uint32_t)(carry))                                       \
+#define RUN(instruction, value, operand, carry, flags)               \
+  __asm__ volatile("bt $0, %k3\n" instruction "\npushf\npop %1"      \
+                   : "+q"(value), "=&r"(flags)                       \
+                   : "q"((uint8_t)(operand)), "r"((uint32_t)(carry)) \
                    : "cc")
 
 static void expect(uint8_t got, unsigned expected, word flags, word expected_flags, word defined, int line) {
@@ -42,15 +42,20 @@ static void expect(uint8_t got, unsigned expected, word flags, word expected_fla
 static void add_and_subtract(unsigned a, unsigned b, unsigned carry) {
   uint8_t value;
   word flags;
-  value = (uint8_t)a; RUN("addb %2, %0", value, b, carry, flags);
+  value = (uint8_t)a;
+  RUN("addb %2, %0", value, b, carry, flags);
   expect(value, a + b, flags, add_flags(a, b, 0), kAll, __LINE__);
-  value = (uint8_t)a; RUN("adcb %2, %0", value, b, carry, flags);
+  value = (uint8_t)a;
+  RUN("adcb %2, %0", value, b, carry, flags);
   expect(value, a + b + carry, flags, add_flags(a, b, carry), kAll, __LINE__);
-  value = (uint8_t)a; RUN("subb %2, %0", value, b, carry, flags);
+  value = (uint8_t)a;
+  RUN("subb %2, %0", value, b, carry, flags);
   expect(value, a - b, flags, sub_flags(a, b, 0), kAll, __LINE__);
-  value = (uint8_t)a; RUN("sbbb %2, %0", value, b, carry, flags);
+  value = (uint8_t)a;
+  RUN("sbbb %2, %0", value, b, carry, flags);
   expect(value, a - b - carry, flags, sub_flags(a, b, carry), kAll, __LINE__);
-  value = (uint8_t)a; RUN("cmpb %2, %0", value, b, carry, flags);
+  value = (uint8_t)a;
+  RUN("cmpb %2, %0", value, b, carry, flags);
   expect(value, a, flags, sub_flags(a, b, 0), kAll, __LINE__);
 }
 
@@ -58,33 +63,41 @@ static void logic(unsigned a, unsigned b) {
   uint8_t value;
   word flags;
   const word defined = kAll & ~AF;
-  value = (uint8_t)a; RUN("andb %2, %0", value, b, 1, flags);
+  value = (uint8_t)a;
+  RUN("andb %2, %0", value, b, 1, flags);
   expect(value, a & b, flags, sign_zero_parity((uint8_t)(a & b)), defined, __LINE__);
-  value = (uint8_t)a; RUN("orb %2, %0", value, b, 1, flags);
+  value = (uint8_t)a;
+  RUN("orb %2, %0", value, b, 1, flags);
   expect(value, a | b, flags, sign_zero_parity((uint8_t)(a | b)), defined, __LINE__);
-  value = (uint8_t)a; RUN("xorb %2, %0", value, b, 1, flags);
+  value = (uint8_t)a;
+  RUN("xorb %2, %0", value, b, 1, flags);
   expect(value, a ^ b, flags, sign_zero_parity((uint8_t)(a ^ b)), defined, __LINE__);
-  value = (uint8_t)a; RUN("testb %2, %0", value, b, 1, flags);
+  value = (uint8_t)a;
+  RUN("testb %2, %0", value, b, 1, flags);
   expect(value, a, flags, sign_zero_parity((uint8_t)(a & b)), defined, __LINE__);
 }
 
 static void one_operand(unsigned a, unsigned carry) {
   uint8_t value;
   word flags;
-  value = (uint8_t)a; RUN("incb %0", value, 0, carry, flags);
+  value = (uint8_t)a;
+  RUN("incb %0", value, 0, carry, flags);
   expect(value, a + 1, flags, (add_flags(a, 1, 0) & ~(word)CF) | carry, kAll, __LINE__);
-  value = (uint8_t)a; RUN("decb %0", value, 0, carry, flags);
+  value = (uint8_t)a;
+  RUN("decb %0", value, 0, carry, flags);
   expect(value, a - 1, flags, (sub_flags(a, 1, 0) & ~(word)CF) | carry, kAll, __LINE__);
-  value = (uint8_t)a; RUN("negb %0", value, 0, carry, flags);
+  value = (uint8_t)a;
+  RUN("negb %0", value, 0, carry, flags);
   expect(value, 0 - a, flags, sub_flags(0, a, 0), kAll, __LINE__);
-  value = (uint8_t)a; RUN("notb %0", value, 0, carry, flags);
+  value = (uint8_t)a;
+  RUN("notb %0", value, 0, carry, flags);
   expect(value, ~a, flags, carry, CF, __LINE__);
 }
 
-#define SHIFT(instruction, value, count, carry, flags)                                             \
-  __asm__ volatile("bt $0, %k3\n" instruction " %%cl, %0\npushf\npop %1"                          \
-                   : "+q"(value), "=&r"(flags)                                                      \
-                   : "c"((uint8_t)(count)), "r"((uint32_t)(carry))                                  \
+#define SHIFT(instruction, value, count, carry, flags)                   \
+  __asm__ volatile("bt $0, %k3\n" instruction " %%cl, %0\npushf\npop %1" \
+                   : "+q"(value), "=&r"(flags)                           \
+                   : "c"((uint8_t)(count)), "r"((uint32_t)(carry))       \
                    : "cc")
 
 static void shifts(unsigned a, unsigned count, unsigned carry) {
@@ -94,30 +107,35 @@ static void shifts(unsigned a, unsigned count, unsigned carry) {
   const word set_by_shift = masked ? ZF | SF | PF : 0;
 
   const uint64_t left = (uint64_t)a << masked;
-  value = (uint8_t)a; SHIFT("shlb", value, count, carry, flags);
+  value = (uint8_t)a;
+  SHIFT("shlb", value, count, carry, flags);
   const word left_carry = masked == 0 ? carry : (word)(left >> 8 & 1);
   expect(value, (uint8_t)left, flags, sign_zero_parity((uint8_t)left) | left_carry,
          set_by_shift | (masked <= 8 ? CF : 0), __LINE__);
 
-  value = (uint8_t)a; SHIFT("shrb", value, count, carry, flags);
+  value = (uint8_t)a;
+  SHIFT("shrb", value, count, carry, flags);
   const word right_carry = masked == 0 ? carry : (word)(a >> (masked - 1) & 1);
   expect(value, a >> masked, flags, sign_zero_parity((uint8_t)(a >> masked)) | right_carry,
          set_by_shift | (masked <= 8 ? CF : 0), __LINE__);
 
   const int32_t wide = (int8_t)a;
-  value = (uint8_t)a; SHIFT("sarb", value, count, carry, flags);
+  value = (uint8_t)a;
+  SHIFT("sarb", value, count, carry, flags);
   const word arithmetic_carry = masked == 0 ? carry : (word)(wide >> (masked - 1) & 1);
   expect(value, (uint8_t)(wide >> masked), flags, sign_zero_parity((uint8_t)(wide >> masked)) | arithmetic_carry,
          set_by_shift | CF, __LINE__);
 
   const unsigned turn = masked & 7;
   const uint8_t rotated = (uint8_t)(a << turn | a >> ((8 - turn) & 7));
-  value = (uint8_t)a; SHIFT("rolb", value, count, carry, flags);
+  value = (uint8_t)a;
+  SHIFT("rolb", value, count, carry, flags);
   expect(value, turn ? rotated : a, flags, masked == 0 ? carry : (word)(value & 1), CF, __LINE__);
 
   unsigned ring = a | carry << 8;  // nine bits
   for (unsigned i = 0; i < masked % 9; ++i) ring = (ring << 1 | ring >> 8) & 0x1ff;
-  value = (uint8_t)a; SHIFT("rclb", value, count, carry, flags);
+  value = (uint8_t)a;
+  SHIFT("rclb", value, count, carry, flags);
   expect(value, (uint8_t)ring, flags, ring >> 8, CF, __LINE__);
 }
 

@@ -90,9 +90,15 @@ static void conversions_and_specials(void) {
   __asm__("sqrtsd %1, %0" : "=x"(root) : "x"(minus));
   EXPECT_BITS(root, 0xfff8000000000000);  // the default NaN is negative
   bool parity, carry, zero;
-  __asm__("ucomisd %3, %4; setp %0; setc %1; setz %2" : "=q"(parity), "=q"(carry), "=q"(zero) : "x"(root), "x"(half) : "cc");
+  __asm__("ucomisd %3, %4; setp %0; setc %1; setz %2"
+          : "=q"(parity), "=q"(carry), "=q"(zero)
+          : "x"(root), "x"(half)
+          : "cc");
   CHECK(parity && carry && zero);
-  __asm__("comisd %3, %4; setp %0; setc %1; setz %2" : "=q"(parity), "=q"(carry), "=q"(zero) : "x"(half), "x"(minus) : "cc");
+  __asm__("comisd %3, %4; setp %0; setc %1; setz %2"
+          : "=q"(parity), "=q"(carry), "=q"(zero)
+          : "x"(half), "x"(minus)
+          : "cc");
   CHECK(!parity && carry && !zero);  // minus < half
 }
 

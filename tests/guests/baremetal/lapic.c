@@ -8,8 +8,10 @@ static volatile unsigned ticks, ipis;
 static bool x2apic;
 
 static void end_of_interrupt(void) {
-  if (x2apic) write_msr(0x80b, 0);
-  else lapic_end_of_interrupt();
+  if (x2apic)
+    write_msr(0x80b, 0);
+  else
+    lapic_end_of_interrupt();
 }
 static void on_timer(struct TrapFrame* frame) {
   (void)frame;
@@ -85,8 +87,12 @@ void main(void) {
   one_shot();
   periodic();
   self_ipi();
-  if (leaf[2] & 1u << 24) tsc_deadline();
-  else print("no TSC deadline timer\n");
-  if (leaf[2] & 1u << 21) x2apic_mode();
-  else print("no x2APIC\n");
+  if (leaf[2] & 1u << 24)
+    tsc_deadline();
+  else
+    print("no TSC deadline timer\n");
+  if (leaf[2] & 1u << 21)
+    x2apic_mode();
+  else
+    print("no x2APIC\n");
 }

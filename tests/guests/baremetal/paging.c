@@ -35,7 +35,7 @@ static void map_window_tables(void) {
   for (word i = 0; i < kEntries; ++i) directory[i] = i << 22 | kLarge | P | W;
   directory[kWindow >> 22] = (word)table | P | W | U;
   __asm__ volatile(
-      "mov %%cr4, %%eax; or $0x10, %%eax; mov %%eax, %%cr4\n"       // PSE
+      "mov %%cr4, %%eax; or $0x10, %%eax; mov %%eax, %%cr4\n"  // PSE
       "mov %0, %%cr3\n"
       "mov %%cr0, %%eax; or $0x80010000, %%eax; mov %%eax, %%cr0"  // PG, WP
       ::"r"(directory)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Code written, run, rewritten: in another page, in the page that is running, in the very block that is running, byte by
-// byte, and through two pages at once.
+// Code written, run, rewritten: in another page, in the page that is running, in the very block that is running,
+// byte by byte, and through two pages at once.
 #include "guest.h"
 
 static uint8_t code[3 * 4096] __attribute__((aligned(4096)));

@@ -25,14 +25,14 @@ static void record_and_skip(struct TrapFrame* frame) {
 #endif
 
 /// Runs one faulting instruction; `at` receives its address.
-#define FAULTING(instruction, ...)                                                              \
-  ({                                                                                            \
-    word at_;                                                                                   \
-    __asm__ volatile(SET_RESUME "mov $1f, %[at]\n1: " instruction "\n2:"                        \
-                     : [resume] "=m"(resume), [at] "=&r"(at_)                                   \
-                     : __VA_ARGS__                                                              \
-                     : "memory", "cc");                                                         \
-    at_;                                                                                        \
+#define FAULTING(instruction, ...)                                       \
+  ({                                                                     \
+    word at_;                                                            \
+    __asm__ volatile(SET_RESUME "mov $1f, %[at]\n1: " instruction "\n2:" \
+                     : [resume] "=m"(resume), [at] "=&r"(at_)            \
+                     : __VA_ARGS__                                       \
+                     : "memory", "cc");                                  \
+    at_;                                                                 \
   })
 
 static void software_interrupts(void) {

@@ -56,8 +56,8 @@ static void open_pages(void) {
   word* first = (word*)(pdpt[0] & ~(word)0xfff);
   first[0] |= U;
   pdpt[4] = (word)user_directory | P | W | U;
-  user_directory[0] = 0x400000 | kLarge | P | W;      // supervisor
-  user_directory[1] = 0x400000 | kLarge | P | U;      // user, read-only
+  user_directory[0] = 0x400000 | kLarge | P | W;  // supervisor
+  user_directory[1] = 0x400000 | kLarge | P | U;  // user, read-only
   __asm__ volatile("mov %0, %%cr3" ::"r"(pml4) : "memory");
 }
 

@@ -81,13 +81,15 @@ void setup_traps(void) {
   __asm__("mov %%cs, %0" : "=r"(code));
   for (int i = 0; i < 256; ++i) {
     const word entry = trap_entries[i];
-    idt[i] = (struct Gate){.offset_low = (uint16_t)entry, .selector = code, .type = 0x8e,
-                           .offset_middle = (uint16_t)(entry >> 16)};
+    idt[i] = (struct Gate){
+        .offset_low = (uint16_t)entry, .selector = code, .type = 0x8e, .offset_middle = (uint16_t)(entry >> 16)};
 #ifdef __x86_64__
     idt[i].offset_high = (uint32_t)(entry >> 32);
 #endif
   }
   load_idt();
+  out8(0x21, 0xff);  // firmware may have left the timer running through the 8259s, on vector 8
+  out8(0xa1, 0xff);
 }
 
 void trap(struct TrapFrame* frame) {

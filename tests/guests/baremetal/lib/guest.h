@@ -18,14 +18,14 @@ void print_hex(word value);
 __attribute__((noreturn)) void pass(void);
 __attribute__((noreturn)) void fail(const char* file, int line, const char* what, word got, word expected);
 
-#define CHECK(condition) \
-  do {                   \
+#define CHECK(condition)                                          \
+  do {                                                            \
     if (!(condition)) fail(__FILE__, __LINE__, #condition, 0, 1); \
   } while (0)
-#define CHECK_EQUAL(got, expected)                                            \
-  do {                                                                        \
-    const word got_ = (word)(got), expected_ = (word)(expected);              \
-    if (got_ != expected_) fail(__FILE__, __LINE__, #got, got_, expected_);   \
+#define CHECK_EQUAL(got, expected)                                          \
+  do {                                                                      \
+    const word got_ = (word)(got), expected_ = (word)(expected);            \
+    if (got_ != expected_) fail(__FILE__, __LINE__, #got, got_, expected_); \
   } while (0)
 
 struct TrapFrame {

@@ -12,7 +12,8 @@
         .macro entry number
 trap_\number:
         // 8, 10-14, 17, 21, 29, 30 push an error code themselves
-        .if !(\number == 8 || (\number >= 10 && \number <= 14) || \number == 17 || \number == 21 || \number == 29 || \number == 30)
+        .set has_error, \number == 8 || (\number >= 10 && \number <= 14) || \number == 17 || \number == 21
+        .if !(has_error || \number == 29 || \number == 30)
         push    $0
         .endif
         push    $\number
