@@ -70,12 +70,12 @@ enum class Prefix : u8 { Any, NoRep /* neither F2 nor F3 */, None /* nor 66 */, 
 enum class InsnFeature : u8 {
   kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kSse4a, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
   kAdx, kAesni, kPclmul, kSha, kAvx, kAvx2, kFma, kF16c, kCx16, kRdtscp, kRdpid, kRdrand, kRdseed, kFsgsbase, kInvpcid,
-  kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kNx,
-  kPku, kLahf64, kPrefetchw, kMovdiri, kUmip, kGfni, kFeatureCount,
+  kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kPku,
+  kPrefetchw, kGfni, kCount,
 };
 using InsnFeatures = u64;
 constexpr InsnFeatures feature_bit(InsnFeature f) { return u64(1) << u8(f); }
-/// Everything that has translated rows.
+/// Every encoding the tables know.
 constexpr InsnFeatures kAllFeatures = ~u64(0);
 
 using FlagMask = u16;  ///< Rflag bits of the arithmetic flags

@@ -97,14 +97,16 @@ void Emitter::inc_dec(const Insn& insn) {
   const bool is_dec = insn.row->arg == 1;
   const Place to = place(insn, 0, AccessKind::ReadWrite);
   const Value step = constant(to.log2, is_dec ? ~u64(0) : 1);
-  Value result;
-  if (insn.has(kHasLock)) {
-    result = b_.add(rmw(RmwOp::Add, to, step), step);
-  } else {
-    result = b_.add(load(to), step);
-    store(to, result);
+  const bool is_locked = insn.has(kHasLock);
+  const Value a = is_locked ? rmw(RmwOp::Add, to, step) : load(to);
+  const Value result = b_.add(a, step);
+  if (!is_locked) store(to, result);
+  if (!wants_flags(insn)) return;
+  if (insn.live & kCF) {
+    b_.set_flags(b_.flags2(is_dec ? Opcode::FlDec : Opcode::FlInc, result, b_.get_flags()));
+  } else {  // then they need not depend on the flags before
+    b_.set_flags(b_.flags3(is_dec ? Opcode::FlSub : Opcode::FlAdd, a, constant(to.log2, 1), result));
   }
-  if (wants_flags(insn)) b_.set_flags(b_.flags2(is_dec ? Opcode::FlDec : Opcode::FlInc, result, b_.get_flags()));
 }
 
 /// MUL, IMUL with one operand: rDX:rAX (or AX) = rAX * operand.

@@ -31,11 +31,13 @@ std::string hex(std::span<const u8> bytes) {
   return s;
 }
 
-/// Near branches with 66 in 64-bit mode: Intel ignores the prefix, Capstone follows AMD. UD0, UD1: Intel reads a ModRM.
+/// Near branches with 66 in 64-bit mode: Intel ignores the prefix, Capstone follows AMD, and forgets
+/// the 66 after F2 or F3. UD0, UD1: Intel reads a ModRM.
 bool is_known_difference(const Bits& bits, const Insn& insn) {
   const std::string_view name = insn.row->name;
   if (name == "UD0" || name == "UD1") return true;
-  if (insn.has(kHas66) && insn.has(kHasRepne) && insn.row->size_rule == SizeRule::F64) return true;  // "bnd" and 66
+  const bool is_repeated = insn.has(kHasRep) || insn.has(kHasRepne);
+  if (insn.has(kHas66) && is_repeated && insn.row->size_rule == SizeRule::F64) return true;
   return bits.capstone == CS_MODE_64 && insn.has(kHas66) && insn.row->size_rule == SizeRule::F64;
 }
 
