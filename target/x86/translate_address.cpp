@@ -102,9 +102,11 @@ Emitter::Linear Emitter::linear(const Effective& e, u64 bytes, AccessKind kind) 
   // Valid iff low <= offset && offset + bytes - 1 <= high: rights and limit at once (see SegmentRange).
   const Value offset = effective_value(e);
   const auto bound = [&](Field field) { return b_.zext(Type::I64, b_.get(field_at(field, e.segment))); };
-  const Value low = bound(writes ? F_SEG_WRITE_LOW : F_SEG_READ_LOW);
   const Value high = bound(writes ? F_SEG_WRITE_HIGH : F_SEG_READ_HIGH);
-  raise_if(b_.compare(ir::Cond::Below, offset, low), fault);
+  if (mode_.is_protected()) {  // elsewhere segments start at 0
+    const Value low = bound(writes ? F_SEG_WRITE_LOW : F_SEG_READ_LOW);
+    raise_if(b_.compare(ir::Cond::Below, offset, low), fault);
+  }
   raise_if(b_.compare(ir::Cond::Above, b_.add(offset, b_.i64(bytes - 1)), high), fault);
   const Value sum = b_.add(b_.get(field_at(F_SEG_BASE, e.segment)), offset);
   return {b_.zext(Type::I64, b_.trunc(Type::I32, sum)), 0, e.is_stack};

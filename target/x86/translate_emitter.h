@@ -257,9 +257,6 @@ class Emitter {
   Value condition(unsigned code) { return b_.fl_is(ir::Cond(code & 15), b_.get_flags()); }
 
   // Stack
-  struct Pushed {
-    Value new_sp;
-  };
   Value stack_pointer();                       ///< I64, zero-extended from the stack width
   Value stack_offset(Value sp, i64 delta);     ///< sp + delta at stack width, I64
   void set_stack_pointer(Value sp64);
@@ -271,8 +268,8 @@ class Emitter {
   void go(u64 pc);                             ///< near continuation at a constant linear pc
   void go_indirect(Value pc, unsigned hint);
   void leave_to_system(u64 next, u32 reason = kSysLookup);
+  void check_branch_limit(const Insn& insn, Value taken);
   void branch_relative(const Insn& insn, Value taken);  ///< no `taken` (Void): unconditional
-  void near_jump_to(Value ip, unsigned log2, unsigned hint);
   Value checked_target(Value ip);              ///< CS limit check; linear pc
   bool is_single() const { return mode_.has(Mode::kTF) || mode_.has(Mode::kInhibit); }
   u32 single_reason() const { return mode_.has(Mode::kTF) ? u32(kSysSingleStep) : u32(kSysInterruptWindow); }
@@ -282,16 +279,15 @@ class Emitter {
   void after_segment_load(const Insn& insn, unsigned segment);
 
   // Shifts
+  Value shift_count(const Insn& insn, unsigned operand);
+  Value has_moved(const Insn& insn, Value count);
+  void set_flags_if_moved(const Insn& insn, Value count, Value flags);
   void rotate(const Insn& insn, bool right, const Place& p, Value a, Value count);
   void plain_shift(const Insn& insn, unsigned kind, const Place& p, Value a, Value count);
   void rotate_carry(const Insn& insn, bool right, const Place& p, Value a, Value count);
   void bit_scan_result(const Insn& insn, Value source, Value result);
 
   // Strings
-  struct StringIndex {
-    Value offset;  ///< I64, wrapped
-    unsigned reg;
-  };
   Value index_register(const Insn& insn, unsigned reg);
   void advance(const Insn& insn, unsigned reg, Value old_index);
   Linear source_index(const Insn& insn, Value si, AccessKind kind);
