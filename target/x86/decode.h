@@ -108,11 +108,20 @@ struct Row {
 
   // The words that tables are written with.
   constexpr Row reads(FlagMask m) const { Row r = *this; r.read = m; return r; }
-  constexpr Row writes(FlagMask m, FlagMask undef = 0) const { Row r = *this; r.written = m; r.undefined = undef; return r; }
+  constexpr Row writes(FlagMask m, FlagMask undef = 0) const {
+    Row r = *this;
+    r.written = m;
+    r.undefined = undef;
+    return r;
+  }
   constexpr Row size(SizeRule s) const { Row r = *this; r.size_rule = s; return r; }
   constexpr Row with(unsigned rule) const { Row r = *this; r.rules = u16(r.rules | rule); return r; }
   constexpr Row reg(u8 n) const { Row r = *this; r.reg_field = n; r.rules = u16(r.rules | kModrm); return r; }
-  constexpr Row rm(u8 n) const { Row r = *this; r.rm_field = n; r.mod = Mod::Register; r.rules = u16(r.rules | kModrm); return r; }
+  constexpr Row rm(u8 n) const {
+    Row r = mod3();
+    r.rm_field = n;
+    return r;
+  }
   constexpr Row mem() const { Row r = *this; r.mod = Mod::Memory; r.rules = u16(r.rules | kModrm); return r; }
   constexpr Row mod3() const { Row r = *this; r.mod = Mod::Register; r.rules = u16(r.rules | kModrm); return r; }
   constexpr Row p(Prefix x) const { Row r = *this; r.prefix = x; return r; }

@@ -11,9 +11,9 @@ namespace {
 
 enum Alu : u16 { kAdd, kOr, kAdc, kSbb, kAnd, kSub, kXor, kCmp };
 
-constexpr Opcode kAluOpcode[] = {Opcode::Add, Opcode::Or, Opcode::Add, Opcode::Sub,
+constexpr Opcode kAluOpcode[] = {Opcode::Add, Opcode::Or,  Opcode::Add, Opcode::Sub,
                                  Opcode::And, Opcode::Sub, Opcode::Xor, Opcode::Sub};
-constexpr RmwOp kAluRmw[] = {RmwOp::Add, RmwOp::Or, RmwOp::Add, RmwOp::Sub,
+constexpr RmwOp kAluRmw[] = {RmwOp::Add, RmwOp::Or,  RmwOp::Add, RmwOp::Sub,
                              RmwOp::And, RmwOp::Sub, RmwOp::Xor, RmwOp::Sub};
 
 bool is_same_register(const Insn& insn) {
@@ -205,7 +205,8 @@ void Emitter::idiv(const Insn& insn) {
   if (insn.size >= 1) {  // the one quotient that does not fit the wide type either
     const Value lowest = b_.constant(type, u64(1) << (width(type) - 1));
     raise_if(b_.and_(b_.compare(ir::Cond::Equal, dividend, lowest),
-                     b_.compare(ir::Cond::Equal, wide, b_.constant(type, ~u64(0)))), kDE);
+                     b_.compare(ir::Cond::Equal, wide, b_.constant(type, ~u64(0)))),
+             kDE);
   }
   const Value quotient = b_.binary(Opcode::SDiv, dividend, wide);
   const Value remainder = b_.binary(Opcode::SRem, dividend, wide);

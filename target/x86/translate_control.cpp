@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Branches, calls, returns, interrupts: everything that chooses the next block.
 //
-// pc is linear. Code with a flat CS has IP = pc and constant targets; elsewhere IP = pc - CS.base is computed where it is
-// visible, and targets are tested against the CS limit and the 64 KiB wrap at run time.
+// pc is linear. Code with a flat CS has IP = pc and constant targets; elsewhere IP = pc - CS.base is computed where it
+// is visible, and targets are tested against the CS limit and the 64 KiB wrap at run time.
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
@@ -13,16 +13,21 @@ namespace {
 enum Hint : unsigned { kJump = 0, kCall = 1, kReturn = 2 };
 }
 
-// ---- Leaving ---------------------------------------------------------------------------------------------------------
+// ---- Leaving
+// ---------------------------------------------------------------------------------------------------------
 
 void Emitter::go(u64 pc) {
-  if (is_single()) b_.exit_system(b_.pc_constant(pc), single_reason());
-  else b_.exit_direct(pc);
+  if (is_single())
+    b_.exit_system(b_.pc_constant(pc), single_reason());
+  else
+    b_.exit_direct(pc);
 }
 
 void Emitter::go_indirect(Value pc, unsigned hint) {
-  if (is_single()) b_.exit_system(pc, single_reason());
-  else b_.exit_indirect(pc, hint);
+  if (is_single())
+    b_.exit_system(pc, single_reason());
+  else
+    b_.exit_indirect(pc, hint);
 }
 
 /// After a helper that may have changed the mode, or has transferred control (then this is never reached).
@@ -83,7 +88,8 @@ void Emitter::branch_relative(const Insn& insn, Value taken) {
   ++exits_;
 }
 
-// ---- Near branches ---------------------------------------------------------------------------------------------------
+// ---- Near branches
+// ---------------------------------------------------------------------------------------------------
 
 void Emitter::jcc(const Insn& insn) {
   const Value taken = condition(insn.opcode);
@@ -132,7 +138,8 @@ void Emitter::ret(const Insn& insn) {
   go_indirect(target, kReturn);
 }
 
-// ---- Far transfers and events: helpers set env.pc and leave ------------------------------------------------------------
+// ---- Far transfers and events: helpers set env.pc and leave
+// ------------------------------------------------------------
 
 /// Selector and offset of an immediate or memory far pointer.
 Emitter::Value Emitter::far_selector(const Insn& insn, Value& offset) {

@@ -40,9 +40,14 @@ void Emitter::shift(const Insn& insn) {
     return;
   }
   switch (kind) {
-    case kRol: case kRor: return rotate(insn, kind == kRor, p, a, count);
-    case kRcl: case kRcr: return rotate_carry(insn, kind == kRcr, p, a, count);
-    default: return plain_shift(insn, kind, p, a, count);
+    case kRol:
+    case kRor:
+      return rotate(insn, kind == kRor, p, a, count);
+    case kRcl:
+    case kRcr:
+      return rotate_carry(insn, kind == kRcr, p, a, count);
+    default:
+      return plain_shift(insn, kind, p, a, count);
   }
 }
 
@@ -61,7 +66,8 @@ void Emitter::rotate(const Insn& insn, bool right, const Place& p, Value a, Valu
   const unsigned bits = 8u << p.log2;
   const auto known = b_.constant_of(count);
   const Value turn = known ? b_.i8(*known & (bits - 1)) : count;
-  const Value result = known && (*known & (bits - 1)) == 0 ? a : b_.binary(right ? Opcode::Rotr : Opcode::Rotl, a, turn);
+  const Value result =
+      known && (*known & (bits - 1)) == 0 ? a : b_.binary(right ? Opcode::Rotr : Opcode::Rotl, a, turn);
   store(p, result);
   if (!wants_flags(insn)) return;
 
@@ -88,8 +94,8 @@ void Emitter::rotate_carry(const Insn& insn, bool right, const Place& p, Value a
   }
   const Value flags = b_.get_flags();
   const Value carry_in = b_.zext(a.type, b_.fl_is(Cond::Below, flags));
-  const Value result = right ? b_.or_(b_.shr(a, b_.i8(1)), b_.shl(carry_in, b_.i8(bits - 1)))
-                             : b_.or_(b_.shl(a, b_.i8(1)), carry_in);
+  const Value result =
+      right ? b_.or_(b_.shr(a, b_.i8(1)), b_.shl(carry_in, b_.i8(bits - 1))) : b_.or_(b_.shl(a, b_.i8(1)), carry_in);
   store(p, result);
   if (!wants_flags(insn)) return;
   const Value wide = to_i64(a), wide_result = to_i64(result);

@@ -95,7 +95,8 @@ TEST_P(DecodeLength, KnowsWhatCapstoneKnows) {
   }
   cs_close(&handle);
   for (const auto& [name, count] : unknown)
-    fmt::print("undefined here, known to Capstone ({} bits): {} x{}  {}\n", GetParam().name, name, count, examples[name]);
+    fmt::print("undefined here, known to Capstone ({} bits): {} x{}  {}\n", GetParam().name, name, count,
+               examples[name]);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, DecodeLength, testing::ValuesIn(kModes),
@@ -126,11 +127,11 @@ TEST(Decode, LockIsUndefinedOutsideItsForms) {
     EXPECT_EQ(decode({bytes.begin(), bytes.size()}, Mode{kModes[2].mode}, kAllFeatures, insn), DecodeStatus::Ok);
     return insn.row == &kUndefinedRow;
   };
-  EXPECT_FALSE(is_undefined({0xf0, 0x01, 0x03}));  // lock add [rbx], eax
-  EXPECT_TRUE(is_undefined({0xf0, 0x01, 0xc3}));   // lock add ebx, eax
-  EXPECT_TRUE(is_undefined({0xf0, 0x03, 0x03}));   // lock add eax, [rbx]
-  EXPECT_TRUE(is_undefined({0xf0, 0x39, 0x03}));   // lock cmp
-  EXPECT_TRUE(is_undefined({0xf0, 0x89, 0x03}));   // lock mov
+  EXPECT_FALSE(is_undefined({0xf0, 0x01, 0x03}));       // lock add [rbx], eax
+  EXPECT_TRUE(is_undefined({0xf0, 0x01, 0xc3}));        // lock add ebx, eax
+  EXPECT_TRUE(is_undefined({0xf0, 0x03, 0x03}));        // lock add eax, [rbx]
+  EXPECT_TRUE(is_undefined({0xf0, 0x39, 0x03}));        // lock cmp
+  EXPECT_TRUE(is_undefined({0xf0, 0x89, 0x03}));        // lock mov
   EXPECT_TRUE(is_undefined({0xf0, 0x0f, 0xa3, 0x03}));  // lock bt
 }
 

@@ -57,9 +57,11 @@ class TranslatedRun {
   const ir::Block& block() const { return block_; }
   u64 next_pc() const { return next_pc_; }
   u64 arg() const { return arg_; }
-  static constexpr u32 kUserMode64 = 1u << Mode::kPE | 1u << Mode::kCode64 | 3u << Mode::kCplShift | 1u << Mode::kFlatDS |
-                                     1u << Mode::kFlatES | 1u << Mode::kFlatSS | 1u << Mode::kFlatCS | 1u << Mode::kOsFxsr;
-  static constexpr u32 kUserMode32 = (kUserMode64 & ~(1u << Mode::kCode64)) | 1u << Mode::kCode32 | 1u << Mode::kStack32;
+  static constexpr u32 kUserMode64 = 1u << Mode::kPE | 1u << Mode::kCode64 | 3u << Mode::kCplShift |
+                                     1u << Mode::kFlatDS | 1u << Mode::kFlatES | 1u << Mode::kFlatSS |
+                                     1u << Mode::kFlatCS | 1u << Mode::kOsFxsr;
+  static constexpr u32 kUserMode32 =
+      (kUserMode64 & ~(1u << Mode::kCode64)) | 1u << Mode::kCode32 | 1u << Mode::kStack32;
 
  private:
   class Memory;

@@ -163,7 +163,8 @@ Outcome NativeHarness::run(std::span<const u8> code, Registers& r) {
   return Outcome::Done;
 }
 
-// ---- Translated ----------------------------------------------------------------------------------------------------------
+// ---- Translated
+// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -187,7 +188,8 @@ void add_helpers(ir::HelperTable& table, std::index_sequence<kIndexes...>) {
 #include "target/x86/helpers.inc"
 #undef X86_HELPER
   };
-  (table.add({kEntries[kIndexes].name, &record_call<kIndexes>, kEntries[kIndexes].effects, kEntries[kIndexes].arguments}),
+  (table.add(
+       {kEntries[kIndexes].name, &record_call<kIndexes>, kEntries[kIndexes].effects, kEntries[kIndexes].arguments}),
    ...);
 }
 
@@ -231,12 +233,23 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
     old_value = old;
     u64 v = operand;
     switch (op) {
-      case ir::RmwOp::Add: v = old + operand; break;
-      case ir::RmwOp::Sub: v = old - operand; break;
-      case ir::RmwOp::And: v = old & operand; break;
-      case ir::RmwOp::Or: v = old | operand; break;
-      case ir::RmwOp::Xor: v = old ^ operand; break;
-      case ir::RmwOp::Xchg: break;
+      case ir::RmwOp::Add:
+        v = old + operand;
+        break;
+      case ir::RmwOp::Sub:
+        v = old - operand;
+        break;
+      case ir::RmwOp::And:
+        v = old & operand;
+        break;
+      case ir::RmwOp::Or:
+        v = old | operand;
+        break;
+      case ir::RmwOp::Xor:
+        v = old ^ operand;
+        break;
+      case ir::RmwOp::Xchg:
+        break;
     }
     return store(address, mem, reinterpret_cast<const u8*>(&v));
   }
@@ -350,9 +363,12 @@ Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 m
   const u64 packed = tcg::pack_flags(s.hdr.cc_op, s.hdr.cc_a, s.hdr.cc_b);
   r.flags = (r.flags & ~u64(kArithmetic | kDF)) | packed | (s.df < 0 ? u64(kDF) : 0);
   switch (result.reason) {
-    case tcg::ExitReason::Trap: return result.arg == kDE ? Outcome::DivideError : Outcome::Trap;
-    case tcg::ExitReason::Fault: return cpu_.has_pending_fault() ? Outcome::DivideError : Outcome::Fault;
-    default: return result.pc == pc + code.size() ? Outcome::Done : Outcome::Elsewhere;
+    case tcg::ExitReason::Trap:
+      return result.arg == kDE ? Outcome::DivideError : Outcome::Trap;
+    case tcg::ExitReason::Fault:
+      return cpu_.has_pending_fault() ? Outcome::DivideError : Outcome::Fault;
+    default:
+      return result.pc == pc + code.size() ? Outcome::Done : Outcome::Elsewhere;
   }
 }
 

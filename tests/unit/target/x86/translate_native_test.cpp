@@ -17,12 +17,13 @@ using E = Emitter;
 /// Handlers whose rows user code may execute freely, and which fall through to the next instruction.
 bool is_testable(const Row& row, bool is_64) {
   static const Emit kHandlers[] = {
-      &E::alu, &E::test, &E::not_, &E::neg, &E::inc_dec, &E::mul, &E::imul_reg, &E::div, &E::idiv, &E::cmpxchg,
-      &E::cmpxchg8b, &E::xadd, &E::adcx, &E::mov, &E::movzx, &E::movsx, &E::movbe, &E::lea, &E::xchg, &E::bswap,
-      &E::cmovcc, &E::setcc, &E::cbw, &E::cwd, &E::xlat, &E::lahf, &E::sahf, &E::carry_op, &E::direction_op,
-      &E::push, &E::pop, &E::enter, &E::leave, &E::shift, &E::double_shift, &E::bit_test, &E::bsf, &E::bsr,
-      &E::tzcnt, &E::lzcnt, &E::popcnt, &E::movs, &E::stos, &E::lods, &E::cmps, &E::scas, &E::nop, &E::mfence,
-      &E::pusha, &E::popa, &E::salc, &E::crc32, &E::bcd, &E::pushf, &E::popf};
+      &E::alu,    &E::test,    &E::not_,         &E::neg,      &E::inc_dec,      &E::mul,   &E::imul_reg, &E::div,
+      &E::idiv,   &E::cmpxchg, &E::cmpxchg8b,    &E::xadd,     &E::adcx,         &E::mov,   &E::movzx,    &E::movsx,
+      &E::movbe,  &E::lea,     &E::xchg,         &E::bswap,    &E::cmovcc,       &E::setcc, &E::cbw,      &E::cwd,
+      &E::xlat,   &E::lahf,    &E::sahf,         &E::carry_op, &E::direction_op, &E::push,  &E::pop,      &E::enter,
+      &E::leave,  &E::shift,   &E::double_shift, &E::bit_test, &E::bsf,          &E::bsr,   &E::tzcnt,    &E::lzcnt,
+      &E::popcnt, &E::movs,    &E::stos,         &E::lods,     &E::cmps,         &E::scas,  &E::nop,      &E::mfence,
+      &E::pusha,  &E::popa,    &E::salc,         &E::crc32,    &E::bcd,          &E::pushf, &E::popf};
   if (row.is_missing() || row.has(is_64 ? kNo64 : kOnly64) || row.is_vex) return false;
   // Prefetches with a register are #UD on AMD; cache-line flushes fault, which ours do not.
   if (row.emitter == &E::nop && (row.opcode == 0x0d || row.opcode == 0xae) && row.mod != Mod::Register) return false;
@@ -30,9 +31,33 @@ bool is_testable(const Row& row, bool is_64) {
 }
 
 u64 awkward(std::mt19937_64& random) {
-  static constexpr u64 kValues[] = {0, 1, 2, 3, 0x7f, 0x80, 0x81, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000,
-                                    0x7fff'ffff, 0x8000'0000, 0xffff'ffff, 0x1'0000'0000, 0x7fff'ffff'ffff'ffff,
-                                    0x8000'0000'0000'0000, ~u64(0), ~u64(1), 0x5555'5555'5555'5555, 31, 32, 33, 63, 64};
+  static constexpr u64 kValues[] = {0,
+                                    1,
+                                    2,
+                                    3,
+                                    0x7f,
+                                    0x80,
+                                    0x81,
+                                    0xff,
+                                    0x100,
+                                    0x7fff,
+                                    0x8000,
+                                    0xffff,
+                                    0x10000,
+                                    0x7fff'ffff,
+                                    0x8000'0000,
+                                    0xffff'ffff,
+                                    0x1'0000'0000,
+                                    0x7fff'ffff'ffff'ffff,
+                                    0x8000'0000'0000'0000,
+                                    ~u64(0),
+                                    ~u64(1),
+                                    0x5555'5555'5555'5555,
+                                    31,
+                                    32,
+                                    33,
+                                    63,
+                                    64};
   if (random() % 2) return kValues[random() % std::size(kValues)];
   return random() % 3 ? random() : random() >> (random() % 64);
 }
@@ -83,7 +108,8 @@ class CaseMaker {
     for (u64& r : c.registers.gpr) r = awkward(random_) & (native_.is_64() ? ~u64(0) : 0xffff'ffff);
     c.registers.flags = 2 | (random_() & kArithmetic) | (random_() % 4 == 0 ? u64(kDF) : 0);
     c.registers.gpr[RSP] = place_in_buffer() & ~u64(7);
-    if (is_repeated) c.registers.gpr[RCX] = (random_() % 24) | (c.insn.address == 2 && native_.is_64() ? random_() << 32 : 0);
+    if (is_repeated)
+      c.registers.gpr[RCX] = (random_() % 24) | (c.insn.address == 2 && native_.is_64() ? random_() << 32 : 0);
     c.is_usable = fix_up(c);
     if (!native_.is_64())
       for (u64& r : c.registers.gpr) r = u32(r);
@@ -174,7 +200,8 @@ class CaseMaker {
     return true;
   }
   static bool is_string(Emit handler) {
-    return handler == &E::movs || handler == &E::stos || handler == &E::lods || handler == &E::cmps || handler == &E::scas;
+    return handler == &E::movs || handler == &E::stos || handler == &E::lods || handler == &E::cmps ||
+           handler == &E::scas;
   }
   static unsigned immediate_bytes(const Insn& i) {
     unsigned n = 0;
@@ -235,7 +262,9 @@ void compare_every_row(NativeHarness& native) {
     int done = 0;
     for (int attempt = 0; attempt < 600 && done < 60; ++attempt) {
       const Case c = maker.make(row);
-      if (!c.is_usable || (c.insn.is_memory && !c.insn.row->has(kNoMemory) && c.insn.address != address && !native.is_64())) continue;
+      if (!c.is_usable ||
+          (c.insn.is_memory && !c.insn.row->has(kNoMemory) && c.insn.address != address && !native.is_64()))
+        continue;
       if (is_result_undefined(c, c.registers)) continue;
       for (u8& b : memory_before) b = u8(random() % 4 ? random() : 0);
       if (row.emitter == &E::popf)
@@ -259,8 +288,7 @@ void compare_every_row(NativeHarness& native) {
       if (host != ours) wrong += fmt::format(" outcome {} for {}", int(ours), int(host));
       if (host == Outcome::Done && ours == Outcome::Done) {
         for (unsigned r = 0; r < registers; ++r)
-          if (expect.gpr[r] != got.gpr[r])
-            wrong += fmt::format(" r{}: {:#x} for {:#x}", r, got.gpr[r], expect.gpr[r]);
+          if (expect.gpr[r] != got.gpr[r]) wrong += fmt::format(" r{}: {:#x} for {:#x}", r, got.gpr[r], expect.gpr[r]);
         if ((expect.flags ^ got.flags) & mask)
           wrong += fmt::format(" flags: {:#x} for {:#x} mask {:#x}", got.flags, expect.flags, mask);
         if (std::memcmp(memory_native.data(), native.buffer(), memory_native.size()) != 0) wrong += " memory";
@@ -301,10 +329,11 @@ TEST(TranslateNative, SequencesAgreeWithTheHost) {
   CaseMaker maker(random, native);
   std::vector<const Row*> rows;
   for (const Row& row : all_rows()) {
-    static const Emit kHandlers[] = {&E::alu, &E::test, &E::neg, &E::inc_dec, &E::mov, &E::movzx, &E::movsx, &E::lea,
-                                     &E::cmovcc, &E::setcc, &E::carry_op, &E::lahf, &E::sahf, &E::xadd, &E::xchg,
-                                     &E::cbw, &E::cwd, &E::bit_test, &E::cmpxchg};
-    if (is_testable(row, true) && std::find(std::begin(kHandlers), std::end(kHandlers), row.emitter) != std::end(kHandlers))
+    static const Emit kHandlers[] = {&E::alu,  &E::test,   &E::neg,   &E::inc_dec,  &E::mov,    &E::movzx, &E::movsx,
+                                     &E::lea,  &E::cmovcc, &E::setcc, &E::carry_op, &E::lahf,   &E::sahf,  &E::xadd,
+                                     &E::xchg, &E::cbw,    &E::cwd,   &E::bit_test, &E::cmpxchg};
+    if (is_testable(row, true) &&
+        std::find(std::begin(kHandlers), std::end(kHandlers), row.emitter) != std::end(kHandlers))
       rows.push_back(&row);
   }
   for (int round = 0; round < 5000; ++round) {
