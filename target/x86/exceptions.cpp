@@ -55,7 +55,7 @@ void X86Cpu::raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind) {
 /// Delivers an event that software did not ask for, and whatever faults that causes, down to the shutdown.
 void X86Cpu::deliver_with_nesting(Event event) {
   if (event.kind == Event::Kind::External) fault_chain_.clear();
-  for (;;) {
+  for (unsigned attempt = 0;; ++attempt) {
     log_event(event);
     fault_chain_.push_back(event.has_error ? fmt::format("{} ({:#x}, error {:#x})", vector_name(event.vector), event.vector, event.error)
                                            : fmt::format("{} ({:#x})", vector_name(event.vector), event.vector));
@@ -70,6 +70,8 @@ void X86Cpu::deliver_with_nesting(Event event) {
     }
     const Pending second = pending_;
     pending_ = {};
+    if (!second.valid && attempt < 8) continue;  // the memory wants another attempt: code was written over
+    if (!second.valid) return shut_down("its delivery never ended");
     if (second.vector == kPFv) s_->cr2 = second.address;
     const bool first_is_exception = event.kind != Event::Kind::External;
     if (event.vector == kDFv && first_is_exception && classify(second.vector) != FaultClass::Benign) {

@@ -40,6 +40,11 @@ TEST(Models, UntranslatedFeaturesAreNamedOnce) {
   EXPECT_FALSE(parse_cpu_option("max,+avx512f,enforce=on"));
 }
 
+TEST(Models, EncodingsFollowFeatures) {
+  EXPECT_TRUE(insn_features(*parse_cpu_option("max")) & feature_bit(InsnFeature::kRdtscp));
+  EXPECT_FALSE(insn_features(*parse_cpu_option("max,-rdtscp")) & feature_bit(InsnFeature::kRdtscp));
+}
+
 TEST(Models, HelpListsModelsAndFeatures) {
   const std::string help = cpu_help();
   EXPECT_NE(help.find("qemu64"), std::string::npos);
