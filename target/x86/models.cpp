@@ -47,9 +47,10 @@ bool is_translated(const FeatureInfo& f) {
   return f.translated == Translated::kYes || (f.translated == Translated::kRows && has_all_rows(f.instructions));
 }
 
-constexpr Cpuid kPentiumPro[] = {Cpuid::Fpu, Cpuid::De, Cpuid::Pse, Cpuid::Tsc, Cpuid::Msr, Cpuid::Pae, Cpuid::Mce, Cpuid::Cx8,
-    Cpuid::Apic, Cpuid::Sep, Cpuid::Mtrr, Cpuid::Pge, Cpuid::Mca, Cpuid::Cmov, Cpuid::Pat, Cpuid::Pse36, Cpuid::Clflush, Cpuid::Mmx,
-    Cpuid::Fxsr, Cpuid::Sse, Cpuid::Sse2, Cpuid::Sse3};
+constexpr Cpuid kPentiumPro[] = {Cpuid::Fpu,  Cpuid::De,   Cpuid::Pse,  Cpuid::Tsc,   Cpuid::Msr,     Cpuid::Pae,
+                                 Cpuid::Mce,  Cpuid::Cx8,  Cpuid::Apic, Cpuid::Sep,   Cpuid::Mtrr,    Cpuid::Pge,
+                                 Cpuid::Mca,  Cpuid::Cmov, Cpuid::Pat,  Cpuid::Pse36, Cpuid::Clflush, Cpuid::Mmx,
+                                 Cpuid::Fxsr, Cpuid::Sse,  Cpuid::Sse2, Cpuid::Sse3};
 constexpr Cpuid kLong[] = {Cpuid::Cx16, Cpuid::Lm, Cpuid::Syscall, Cpuid::Nx, Cpuid::LahfLm};
 /// What every model under translation says.
 constexpr Cpuid kAlways[] = {Cpuid::Hypervisor, Cpuid::X2apic};
@@ -93,8 +94,8 @@ const FeatureInfo* find_feature(std::string_view name) {
 
 constexpr std::string_view kNumbers[] = {"family", "model", "stepping", "phys-bits", "level", "xlevel"};
 constexpr std::string_view kStrings[] = {"vendor", "model-id"};
-constexpr std::string_view kSwitches[] = {"check", "enforce", "host-phys-bits", "kvm", "l3-cache", "migratable", "pmu", "tcg-cpuid",
-                                          "hv-passthrough"};
+constexpr std::string_view kSwitches[] = {"check",      "enforce", "host-phys-bits", "kvm",           "l3-cache",
+                                          "migratable", "pmu",     "tcg-cpuid",      "hv-passthrough"};
 
 Result<void> unknown_property(std::string_view key) {
   std::vector<std::string> candidates;
@@ -102,7 +103,8 @@ Result<void> unknown_property(std::string_view key) {
   for (std::string_view name : kNumbers) candidates.emplace_back(name);
   for (std::string_view name : kStrings) candidates.emplace_back(name);
   for (std::string_view name : kSwitches) candidates.emplace_back(name);
-  return error(Error(fmt::format("-cpu: no such feature or property '{}'", key)).with_hint(did_you_mean(key, candidates)));
+  return error(
+      Error(fmt::format("-cpu: no such feature or property '{}'", key)).with_hint(did_you_mean(key, candidates)));
 }
 
 Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u64 high) {
@@ -199,11 +201,13 @@ Result<void> drop_missing(Parsed& parsed) {
     if (parsed.enforce) return error("-cpu {},enforce: not translated: {}", parsed.model.name, names);
     parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
   }
-  constexpr struct { Cpuid feature, needs; } kNeeds[] = {
-      {Cpuid::Xsaveopt, Cpuid::Xsave}, {Cpuid::Xsavec, Cpuid::Xsave}, {Cpuid::Xgetbv1, Cpuid::Xsave}, {Cpuid::Xsaves, Cpuid::Xsave},
-      {Cpuid::Avx, Cpuid::Xsave}, {Cpuid::Pcid, Cpuid::Lm}, {Cpuid::Invpcid, Cpuid::Lm}, {Cpuid::Fsgsbase, Cpuid::Lm},
-      {Cpuid::La57, Cpuid::Lm}, {Cpuid::LahfLm, Cpuid::Lm}, {Cpuid::Pdpe1gb, Cpuid::Lm}, {Cpuid::X2apic, Cpuid::Apic},
-      {Cpuid::TscDeadline, Cpuid::Apic}};
+  constexpr struct {
+    Cpuid feature, needs;
+  } kNeeds[] = {{Cpuid::Xsaveopt, Cpuid::Xsave},  {Cpuid::Xsavec, Cpuid::Xsave}, {Cpuid::Xgetbv1, Cpuid::Xsave},
+                {Cpuid::Xsaves, Cpuid::Xsave},    {Cpuid::Avx, Cpuid::Xsave},    {Cpuid::Pcid, Cpuid::Lm},
+                {Cpuid::Invpcid, Cpuid::Lm},      {Cpuid::Fsgsbase, Cpuid::Lm},  {Cpuid::La57, Cpuid::Lm},
+                {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
+                {Cpuid::TscDeadline, Cpuid::Apic}};
   for (const auto& need : kNeeds) {
     if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
   }
