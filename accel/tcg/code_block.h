@@ -22,6 +22,7 @@ struct Link {
   u64 target_pc = 0;
   CodeBlock* from = nullptr;
   CodeBlock* to = nullptr;
+  const u8* stub = nullptr;  ///< where the site leads when it is not linked
   Link* next_incoming = nullptr;
   u64 free_epoch = 0;  ///< unlinked in this grace period: may be linked anew when it is over
 };

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstring>
 
-#include "accel/tcg/host_atomic.h"
+#include "accel/tcg/host_ops.h"
 #include "softmmu/memory/host_access.h"
 #include "util/log.h"
 
@@ -74,7 +74,8 @@ bool GuestMemory::resolve_store(u64 va, unsigned bytes, u8 view, const L2Entry& 
     switch (p_.blocks.judge_store(page, u32(va & (kPageSize - 1)), bytes, p_.running.running_block())) {
       case BlockCache::StoreVerdict::HitsRunning:
         p_.statistics.restarts.add();
-        return false;  // nothing is pending: the instruction starts again, alone
+        p_.running.restart_alone();
+        return false;
       case BlockCache::StoreVerdict::Free:
       case BlockCache::StoreVerdict::Code:
         break;

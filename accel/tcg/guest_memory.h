@@ -18,6 +18,8 @@ class RunningBlock {
  public:
   virtual ~RunningBlock() = default;
   virtual const CodeBlock* running_block() = 0;
+  /// The access that is now refused, without a fault, is to be repeated with its instruction alone in a block.
+  virtual void restart_alone() = 0;
 };
 
 /// Shared by the vCPUs of a machine: read-modify-writes that no host instruction does (across two pages) exclude each

@@ -98,6 +98,7 @@ void RuntimeVcpu::interpret(CodeBlock& block) {
   statistics_.blocks_entered.add();
   statistics_.interpreted_blocks.add();
   if (log::enabled(log::Mask::Exec | log::Mask::Cpu)) log_entry(block);
+  env_.fpu_live = 0;
   interpreted_ = &block;
   const ir::InterpretResult result = ir::interpret(*block.ir, shared_.translator->layout(),
                                                    shared_.translator->helpers(), env_, memory_);
@@ -118,15 +119,13 @@ void RuntimeVcpu::handle_exit(ExitReason reason) {
     case ExitReason::Checked:
       return;
     case ExitReason::FpuLoad:
-      env_.fpu_live = 1;
+      env_.fpu_live = 1;  // entering generated code loads the unit from its image
       return;
     case ExitReason::Leave:
       break;
     case ExitReason::Fault:
-      if (!cpu_.has_pending_fault()) {
-        step_alone_ = true;  // a store hit the block it is in: once more, with nothing behind it
-        return;
-      }
+      // None: the instruction starts again, because events are due (rep) or because a store hit its own block.
+      if (!cpu_.has_pending_fault()) return;
       log::write_if(log::Mask::Int, "vcpu {}: fault at pc {:#x}\n", cpu_.index(), env_.pc);
       cpu_.deliver_pending();
       break;
@@ -139,6 +138,7 @@ void RuntimeVcpu::handle_exit(ExitReason reason) {
       break;
   }
   env_.leave = kLeaveNot;
+  env_.fpu_live = 0;  // kernels seldom touch the x87 unit; its image is up to date
   mode_is_stale_ = true;
 }
 

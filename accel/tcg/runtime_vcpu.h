@@ -101,6 +101,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
 
   // slow_path.cpp
   const accel::CodeBlock* running_block() override;
+  void restart_alone() override { step_alone_ = true; }
   Site& site_at(u64 return_site);
   const u8* exit_code(ExitReason reason);
   const u8* leave_at_instruction(Site& site, ExitReason reason);

@@ -210,8 +210,11 @@ const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
   CodeBlock& block = *found.block;
   if (block.state.load(std::memory_order_acquire) == CodeBlock::State::Published && !log::enabled(log::Mask::NoChain)) {
     tlb_.jump_cache().fill(pc, block.entry(), found.global);
-    if (!block.straddles()) tlb_.install_exec(pc, view_, block.page_id, found.global);
-    if (link_site != 0 && shared_.blocks->link(reinterpret_cast<const u8*>(link_site), block, mode_, &participant_)) {
+    // Where the page was not known executable, a guard that failed for this reason brought us here, or the link is new
+    // and its next use will make it: either way there is nothing to look up under the cache's lock.
+    const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
+    if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view_, block.page_id, found.global);
+    if (was_executable && link_site != 0 && shared_.blocks->link(reinterpret_cast<const u8*>(link_site), block, mode_, &participant_)) {
       statistics_.links_made.add();
     }
   }

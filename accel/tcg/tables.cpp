@@ -167,13 +167,17 @@ void JumpCacheTable::fill(u64 pc, const u8* host, bool global) {
 }
 
 void JumpCacheTable::drop_page(u64 page) {
-  const unsigned first = tcg::jump_cache_index(page) & ~63u;
-  for (unsigned i = first; i < first + 64; ++i) {
-    // Only what is in use: a write to an untouched part would make its zero page real.
-    if (entries()[i].host != nullptr) clear(i);
+  // The page's targets lie in one aligned quarter of the table (tcg::jump_cache_index); only what is in use is looked at.
+  constexpr unsigned kQuarter = unsigned(kPageSize);
+  const unsigned first = tcg::jump_cache_index(page) & ~(kQuarter - 1);
+  touched_.for_each_in(first, kQuarter, [&](unsigned i) {
+    if (align_down(entries()[i].pc, kPageSize) == page) clear(i);
+  });
+  // A block that straddles into the page begins in the last fifteen bytes of the one before.
+  for (u64 pc = page - 15; pc != page; ++pc) {
+    const unsigned i = tcg::jump_cache_index(pc);
+    if (entries()[i].host != nullptr && entries()[i].pc == pc) clear(i);
   }
-  const unsigned straddling = tcg::jump_cache_index(page - 1);
-  if (entries()[straddling].host != nullptr) clear(straddling);
 }
 
 void JumpCacheTable::flush() {

@@ -44,7 +44,12 @@ class IndexSet {
   }
   template <typename Visit>
   void for_each(Visit&& visit) const {
-    for (unsigned w = 0; w < kBits / 64; ++w) {
+    for_each_in(0, kBits, visit);
+  }
+  /// Those in [first, first + count), both multiples of 64.
+  template <typename Visit>
+  void for_each_in(unsigned first, unsigned count, Visit&& visit) const {
+    for (unsigned w = first / 64; w < (first + count) / 64; ++w) {
       for (u64 word = words_[w]; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
     }
   }

@@ -19,8 +19,10 @@ Result<std::unique_ptr<TcgAccelerator>> TcgAccelerator::create(const AccelOption
 
 TcgAccelerator::~TcgAccelerator() {
   shut_down();
+  if (shared_.memory == nullptr) return;
+  const mem::MachineLockScope lock(shared_.memory->lock());
   for (mem::AddressSpace* space : spaces_) space->remove_listener(*this);
-  if (shared_.memory != nullptr) shared_.memory->remove_ram_listener(*this);
+  shared_.memory->remove_ram_listener(*this);
 }
 
 /// What needs the guest's state layout and memory: once, with the first vCPU.
@@ -52,6 +54,7 @@ Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memo
   vcpus_.push_back(std::make_unique<tcg::RuntimeVcpu>(shared_, cpu, memory, ports));
   if (std::find(spaces_.begin(), spaces_.end(), &memory) == spaces_.end()) {
     spaces_.push_back(&memory);
+    const mem::MachineLockScope lock(memory.memory().lock());
     memory.add_listener(*this);
   }
   return {};

@@ -276,6 +276,7 @@ void RuntimeVcpu::interpret_alone(u64 pc) {
     return;
   }
   bytes.reset();
+  env_.fpu_live = 0;
   const ir::InterpretResult done = ir::interpret(scratch_ir_, shared_.translator->layout(),
                                                  shared_.translator->helpers(), env_, memory_);
   env_.pc = done.pc;

@@ -2,6 +2,7 @@
 // The vCPU's thread: kick, halt, requests and quiescent points.
 #include <chrono>
 
+#include "accel/tcg/host_ops.h"
 #include "accel/tcg/runtime_vcpu.h"
 #include "util/log.h"
 #include "util/sys/futex.h"
@@ -105,6 +106,7 @@ void RuntimeVcpu::offline() {
 }
 
 void RuntimeVcpu::thread_main() {
+  env_.fp_control_host = host_fp_control();
   while (shared_.run.wait_to_run()) {
     // While we stood still the CPU may have been reset, and its whole state with it.
     env_.runtime = this;
@@ -149,7 +151,9 @@ bool RuntimeVcpu::halt_if_idle() {
   if (state == target::Halt::Running) return false;
   if (state == target::Halt::Shutdown && !shutdown_reported_) {
     shutdown_reported_ = true;
-    shared_.client.vcpu_shut_down(cpu_, fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()));
+    const std::string why = cpu_.shutdown_reason();
+    shared_.client.vcpu_shut_down(
+        cpu_, why.empty() ? fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()) : why);
   }
   statistics_.halts.add();
   offline();

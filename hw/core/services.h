@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "qom/object.h"
 #include "softmmu/memory/memory.h"
@@ -56,6 +57,9 @@ class MachineServices {
   virtual void request_suspend() = 0;
   virtual void request_wakeup(WakeupReason reason) = 0;
   virtual void report_panic(PanicKind kind) = 0;
+
+  /// Full path of a firmware file by its name (the -L folders); the name itself when it is a path or not found there.
+  virtual std::string find_data_file(const std::string& name) const { return name; }
 
   virtual void add_power_listener(PowerListener& listener) = 0;
   virtual void remove_power_listener(PowerListener& listener) = 0;

@@ -329,7 +329,6 @@ class X86Cpu final : public target::Vcpu {
   void init_fpu();
   void make_protected_env(u8* out, unsigned bytes) const;
   void load_env_image(const u8* image, unsigned bytes);
-  u64 fault_free_store(u64 linear, const u8* data, size_t bytes);
 
   CpuConfig config_;
   target::Translator& translator_;

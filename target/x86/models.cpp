@@ -34,8 +34,8 @@ constexpr Cpuid kPentiumPro[] = {Cpuid::Fpu, Cpuid::De, Cpuid::Pse, Cpuid::Tsc, 
     Cpuid::Apic, Cpuid::Sep, Cpuid::Mtrr, Cpuid::Pge, Cpuid::Mca, Cpuid::Cmov, Cpuid::Pat, Cpuid::Pse36, Cpuid::Clflush, Cpuid::Mmx,
     Cpuid::Fxsr, Cpuid::Sse, Cpuid::Sse2, Cpuid::Sse3};
 constexpr Cpuid kLong[] = {Cpuid::Cx16, Cpuid::Lm, Cpuid::Syscall, Cpuid::Nx, Cpuid::LahfLm};
-/// What every model under translation says: x2APIC, the hypervisor, and which vulnerabilities it has not.
-constexpr Cpuid kTranslated[] = {Cpuid::Hypervisor, Cpuid::X2apic};
+/// What every model under translation says.
+constexpr Cpuid kAlways[] = {Cpuid::Hypervisor, Cpuid::X2apic};
 
 struct Model {
   const char* name;
@@ -154,9 +154,11 @@ Result<void> apply_piece(Parsed& parsed, std::string_view piece) {
 
 CpuidFeatures model_features(const Model& model) {
   CpuidFeatures set;
-  for (Cpuid f : kPentiumPro) set.set(f);
-  for (Cpuid f : kTranslated) set.set(f);
-  if (model.is_long) {
+  if (!model.is_max) {
+    for (Cpuid f : kPentiumPro) set.set(f);
+    for (Cpuid f : kAlways) set.set(f);
+  }
+  if (model.is_long && !model.is_max) {
     for (Cpuid f : kLong) set.set(f);
   }
   if (model.is_max) {

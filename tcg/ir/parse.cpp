@@ -276,12 +276,18 @@ class Parser {
     MemInfo mem;
     Ref base;
     if (!line.take('[')) return error("'[' expected");
-    if (line.peek() == 'v') {
+    const bool has_value = line.peek() == 'v' || line.peek() == 'p';
+    Line ahead = line;
+    const u64 first = has_value ? 0 : EMU_TRY(ahead.number());
+    const bool has_base = has_value || ahead.peek() == '+' || ahead.peek() == '-';
+    if (has_base) {
       base = EMU_TRY(parse_reference(line));
       const bool plus = line.take('+');
       if (plus || line.peek() == '-') mem.disp = i32(EMU_TRY(spaced_number(line)));
     } else {
-      mem.disp = i32(EMU_TRY(line.number()));
+      line = ahead;
+      mem.disp = i32(first);
+      if (u64(i64(mem.disp)) != first) return error("displacement {:#x} needs more than 32 bits", first);
     }
     if (!line.take(']')) return error("']' expected");
     mem.log2_bytes = EMU_TRY(parse_log2(line));

@@ -83,23 +83,16 @@ class DeadWalk {
   bool flags_overwritten_ = false;
 };
 
-void check([[maybe_unused]] const Block& block, [[maybe_unused]] const StateLayout& layout,
-           [[maybe_unused]] const HelperTable& helpers) {
-#ifndef NDEBUG
-  EMU_CHECK(verify(block, layout, helpers));
-#endif
-}
-
 }  // namespace
 
 void optimize(Block& block, const StateLayout& layout, const HelperTable& helpers, const PassOptions& options) {
   if (options.fold && !block.folded) {
     refold(block, layout, helpers);
-    check(block, layout, helpers);
+    EMU_CHECK(!options.verify || verify(block, layout, helpers));
   }
   if (options.dead_code || options.dead_flags) {
     DeadWalk(block, layout, helpers, options).run();
-    check(block, layout, helpers);
+    EMU_CHECK(!options.verify || verify(block, layout, helpers));
   }
 }
 

@@ -152,7 +152,9 @@ class ToyVcpu final : public target::Vcpu {
   static constexpr u64 kPresent = 1, kWritable = 2, kExecutable = 4, kGlobal = 8;
 
   ToyVcpu(unsigned index, ToyTranslator& translator)
-      : index_(index), translator_(translator), storage_(sizeof(ToyState)), state_(*new (storage_.state()) ToyState) {}
+      : index_(index), translator_(translator), storage_(sizeof(ToyState)), state_(*new (storage_.state()) ToyState) {
+    state_.hdr.fp_control = 0x1f80;  // an x86 host's control word with every exception masked
+  }
   static ToyVcpu& of(tcg::EnvHeader& env);
 
   ToyState& state() { return state_; }

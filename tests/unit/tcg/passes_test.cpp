@@ -16,7 +16,7 @@ using ir::PassOptions;
 
 class PassTest : public testing::Test {
  protected:
-  std::string optimized(std::string_view text, const PassOptions& options = {}) {
+  std::string optimized(std::string_view text, const PassOptions& options = {.verify = true}) {
     Block block;
     const auto parsed = ir::parse(text, layout_, helpers_, block);
     if (!parsed) return parsed.error().message();
@@ -190,7 +190,7 @@ class RandomPassTest : public PassTest, public testing::WithParamInterface<unsig
 
 TEST_P(RandomPassTest, optimized_block_means_the_same) {
   const unsigned bits = GetParam();
-  const PassOptions options{bool(bits & 1), bool(bits & 2), bool(bits & 4)};
+  const PassOptions options{bool(bits & 1), bool(bits & 2), bool(bits & 4), true};
   for (u64 seed = 0; seed < 1500; ++seed) {
     RandomBlock random(seed * 8 + bits);
     Block block;

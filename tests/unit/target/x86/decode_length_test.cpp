@@ -35,6 +35,7 @@ std::string hex(std::span<const u8> bytes) {
 bool is_known_difference(const Bits& bits, const Insn& insn) {
   const std::string_view name = insn.row->name;
   if (name == "UD0" || name == "UD1") return true;
+  if (insn.has(kHas66) && insn.has(kHasRepne) && insn.row->size_rule == SizeRule::F64) return true;  // "bnd" and 66
   return bits.capstone == CS_MODE_64 && insn.has(kHas66) && insn.row->size_rule == SizeRule::F64;
 }
 

@@ -26,7 +26,8 @@ enum class Outcome { Done, DivideError, Trap, Fault, HelperCalled, Elsewhere };
 class NativeHarness {
  public:
   static constexpr size_t kBufferSize = 4096;
-  NativeHarness();
+  enum class Bits { k32, k64 };
+  explicit NativeHarness(Bits bits = Bits::k64);
   ~NativeHarness();
   NativeHarness(const NativeHarness&) = delete;
   NativeHarness& operator=(const NativeHarness&) = delete;
@@ -35,8 +36,11 @@ class NativeHarness {
   /// Where the instruction under test lies: RIP-relative operands count from here.
   u64 code_address() const;
   Outcome run(std::span<const u8> code, Registers& registers);
+  bool is_64() const { return bits_ == Bits::k64; }
 
  private:
+  size_t assemble(std::span<const u8> code);
+  Bits bits_;
   u8* code_ = nullptr;
   u8* buffer_ = nullptr;
   size_t prologue_ = 0;
@@ -56,6 +60,7 @@ class TranslatedRun {
   /// The IR of the last block, one op a line if the printer is there.
   static constexpr u32 kUserMode64 = 1u << Mode::kPE | 1u << Mode::kCode64 | 3u << Mode::kCplShift | 1u << Mode::kFlatDS |
                                      1u << Mode::kFlatES | 1u << Mode::kFlatSS | 1u << Mode::kFlatCS | 1u << Mode::kOsFxsr;
+  static constexpr u32 kUserMode32 = (kUserMode64 & ~(1u << Mode::kCode64)) | 1u << Mode::kCode32 | 1u << Mode::kStack32;
 
  private:
   class Memory;

@@ -12,7 +12,7 @@ namespace {
 
 // Offsets in the register block, which is the second page of the code mapping.
 constexpr size_t kPage = 4096;
-constexpr size_t kIn = 0, kOut = 128, kFlagsIn = 256, kFlagsOut = 264, kHostSp = 272;
+constexpr size_t kIn = 0, kOut = 128, kFlagsIn = 256, kFlagsOut = 264, kHostSp = 272, kFarPointer = 280;
 
 thread_local sigjmp_buf g_escape;
 
@@ -47,23 +47,59 @@ class Assembler {
   }
   void load(unsigned reg, size_t offset) { at_block({0x48 | int(reg >= 8) << 2, 0x8b, 5 | int(reg & 7) << 3}, offset); }
   void save(unsigned reg, size_t offset) { at_block({0x48 | int(reg >= 8) << 2, 0x89, 5 | int(reg & 7) << 3}, offset); }
+  /// `opcode` with a 32-bit absolute operand in the register block (32-bit code).
+  void absolute(std::initializer_list<int> opcode, size_t offset) {
+    bytes(opcode);
+    word(u32(u64(base_ + kPage + offset)));
+  }
+  /// From 64-bit code to what follows, in `selector`.
+  void far_jump_memory(size_t offset, int selector) {
+    at_block({0xff, 0x2d}, offset);
+    const u32 target = u32(u64(at_));
+    std::memcpy(base_ + kPage + offset, &target, 4);
+    base_[kPage + offset + 4] = u8(selector);
+    base_[kPage + offset + 5] = 0;
+  }
+  void far_jump_direct(int selector) {
+    bytes({0xea});
+    word(u32(u64(at_ + 6)));
+    bytes({selector, 0});
+  }
   size_t size() const { return size_t(at_ - base_); }
 
  private:
+  void word(u32 v) {
+    std::memcpy(at_, &v, 4);
+    at_ += 4;
+  }
   u8* base_;
   u8* at_;
 };
 
-void assemble_prologue(Assembler& a) {
+// Linux' user segments: flat data, 32-bit code, 64-bit code.
+constexpr int kData = 0x2b, kCode32 = 0x23, kCode64 = 0x33;
+
+void assemble_prologue(Assembler& a, bool is_64) {
   a.bytes({0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57});  // push rbx rbp r12..r15
   a.save(RSP, kHostSp);
-  a.at_block({0xff, 0x35}, kFlagsIn);  // push flags
-  a.bytes({0x9d});                     // popfq
-  for (unsigned i = 0; i < 16; ++i) a.load(i, kIn + 8 * i);
+  if (!is_64) a.bytes({0xb8, kData, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0});  // mov eax, data; mov ds, eax; mov es, eax
+  a.at_block({0xff, 0x35}, kFlagsIn);                                   // push flags
+  a.bytes({0x9d});                                                      // popfq
+  if (is_64) {
+    for (unsigned i = 0; i < 16; ++i) a.load(i, kIn + 8 * i);
+    return;
+  }
+  a.far_jump_memory(kFarPointer, kCode32);
+  for (unsigned i = 0; i < 8; ++i) a.absolute({0x8b, 5 | int(i) << 3}, kIn + 8 * i);
 }
 
-void assemble_epilogue(Assembler& a) {
-  for (unsigned i = 0; i < 16; ++i) a.save(i, kOut + 8 * i);
+void assemble_epilogue(Assembler& a, bool is_64) {
+  if (is_64) {
+    for (unsigned i = 0; i < 16; ++i) a.save(i, kOut + 8 * i);
+  } else {
+    for (unsigned i = 0; i < 8; ++i) a.absolute({0x89, 5 | int(i) << 3}, kOut + 8 * i);
+    a.far_jump_direct(kCode64);
+  }
   a.load(RSP, kHostSp);
   a.bytes({0x9c});                      // pushfq
   a.at_block({0x8f, 0x05}, kFlagsOut);  // pop
@@ -75,7 +111,7 @@ void assemble_epilogue(Assembler& a) {
 
 thread_local int g_helper_called = -1;
 
-NativeHarness::NativeHarness() {
+NativeHarness::NativeHarness(Bits bits) : bits_(bits) {
   const auto map = [](size_t size, int protection) {
     void* p = mmap(nullptr, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     return p == MAP_FAILED ? nullptr : static_cast<u8*>(p);
@@ -91,9 +127,16 @@ NativeHarness::NativeHarness() {
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
   for (const int signal : {SIGFPE, SIGSEGV, SIGBUS, SIGILL}) sigaction(signal, &action, nullptr);
+  prologue_ = assemble({});
+}
+
+size_t NativeHarness::assemble(std::span<const u8> code) {
   Assembler a(code_);
-  assemble_prologue(a);
-  prologue_ = a.size();
+  assemble_prologue(a, is_64());
+  const size_t at = a.size();
+  a.raw(code);
+  assemble_epilogue(a, is_64());
+  return at;
 }
 
 NativeHarness::~NativeHarness() {
@@ -104,10 +147,7 @@ NativeHarness::~NativeHarness() {
 u64 NativeHarness::code_address() const { return u64(code_ + prologue_); }
 
 Outcome NativeHarness::run(std::span<const u8> code, Registers& r) {
-  Assembler a(code_);
-  assemble_prologue(a);
-  a.raw(code);
-  assemble_epilogue(a);
+  assemble(code);
   u8* block = code_ + kPage;
   std::memcpy(block + kIn, r.gpr, sizeof(r.gpr));
   std::memcpy(block + kFlagsIn, &r.flags, 8);
@@ -118,7 +158,7 @@ Outcome NativeHarness::run(std::span<const u8> code, Registers& r) {
   }
   reinterpret_cast<void (*)()>(code_)();
   g_is_running = false;
-  std::memcpy(r.gpr, block + kOut, sizeof(r.gpr));
+  std::memcpy(r.gpr, block + kOut, is_64() ? sizeof(r.gpr) : 64);
   std::memcpy(&r.flags, block + kFlagsOut, 8);
   return Outcome::Done;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Atomic operations on guest RAM at host addresses of any alignment the host can do.
+// What depends on the host: atomic operations on guest RAM at addresses of any alignment it can do, and its
+// floating-point control word.
 #pragma once
 
 #include "tcg/ir/types.h"
@@ -12,6 +13,15 @@ namespace emu::accel {
 #else
 #define EMU_HOST_ATOMIC16
 #endif
+/// The control word of the host's floating-point unit as C++ wants it (tcg/abi/env.h, fp_control_host).
+inline u32 host_fp_control() {
+#if defined(__x86_64__)
+  return __builtin_ia32_stmxcsr();
+#else
+  return 0;
+#endif
+}
+
 /// Aligned to 16. Returns the old value.
 EMU_HOST_ATOMIC16 inline u128 atomic_cas16(u8* at, u128 expected, u128 desired) {
   return __sync_val_compare_and_swap(reinterpret_cast<u128*>(at), expected, desired);

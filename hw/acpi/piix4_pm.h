@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Power management function of machine "pc": PIIX4 function 3. Intel 82371AB datasheet (290562-001), chapter 7; general-
+// purpose events at the fixed ports of QEMU's board, where firmware and our ACPI tables expect them.
+#pragma once
+
+#include <memory>
+
+#include "hw/acpi/pm_block.h"
+#include "hw/pci/pci_bus.h"
+
+namespace emu::hw {
+
+/// Outputs "sci" (ISA interrupt 9 on the board) and "smi". Deviation: of the device monitors, GPI, GPO and the system
+/// management bus only what a guest's drivers need to find nothing there.
+class Piix4Pm final : public PciDevice {
+ public:
+  enum Reg : unsigned { PMBA = 0x40, DEVACTB = 0x58, PMREGMISC = 0x80, SMBBA = 0x90, SMBHSTCFG = 0xd2 };
+  static constexpr u16 kGpePort = 0xafe0, kSmiPort = 0xb2;
+  static constexpr u8 kAcpiEnable = 0xf1, kAcpiDisable = 0xf0;  ///< commands at the SMI port
+  static constexpr u32 kApmcEnable = bit(25);                   // DEVACTB
+
+  Piix4Pm() : PciDevice({.vendor = 0x8086, .device = 0x7113, .revision = 3, .class_code = pci::kClassOtherBridge}) {}
+  static void describe(TypeInfo<Piix4Pm>& type);
+  Result<void> realize() override;
+  void unrealize() override;
+  void reset_enter() override;
+  void reset_hold() override { pm_->reset(); }
+  AcpiPmBlock& pm() { return *pm_; }
+
+ private:
+  struct State {
+    u8 apm_command = 0, apm_status = 0;
+    u8 smbus_status = 0, smbus_control = 0, smbus_command = 0, smbus_address = 0, smbus_data0 = 0, smbus_data1 = 0;
+  };
+  void fields(Archive& ar);
+  Result<void> after_load() { return pm_->after_load(); }
+  void config_written(unsigned offset, unsigned size) override;
+  void refresh_ports();
+  AcpiPmBlock::Sleep sleep(unsigned type) const;
+
+  u64 read_apm(u64 offset, unsigned size);
+  void write_apm(u64 offset, u64 value, unsigned size);
+  u64 read_smbus(u64 offset, unsigned size);
+  void write_smbus(u64 offset, u64 value, unsigned size);
+
+  State state_;
+  bool disable_s3_ = true, disable_s4_ = true;
+  u8 s4_value_ = 2;
+  std::unique_ptr<AcpiPmBlock> pm_;
+  mem::RegionRef io_;
+  IrqLine sci_, smi_;
+};
+
+void register_piix4_pm(TypeRegistry& registry);
+
+}  // namespace emu::hw

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// A PCI bus: which functions are on it, their address spaces, and where their interrupt pins go.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "hw/pci/pci_device.h"
+
+namespace emu::hw {
+
+/// Made by a host bridge with add_bus<PciBus>("pci.0"). Machine lock, except set_pin().
+class PciBus : public Bus {
+ public:
+  static constexpr const char* kTypeName = "PCI";
+  /// Interrupt line of the bus that pin 0..3 (INTA..INTD) of a function drives.
+  using PinMap = std::function<unsigned(u8 devfn, unsigned pin)>;
+
+  // By the bridges, before any pin is driven.
+  void set_spaces(mem::RegionRef memory, mem::RegionRef ports);
+  /// `lines` are the inputs of the interrupt router; `map` gives an index into them.
+  void set_irqs(PinMap map, std::vector<IrqInput> lines);
+  void set_number(u8 number) { number_ = number; }
+  /// Functions without an address get a slot from here on.
+  void set_first_free_slot(unsigned slot) { first_free_slot_ = slot; }
+
+  u8 number() const { return number_; }
+  mem::Region& memory_space() { return *memory_; }
+  const mem::RegionRef& memory_ref() const { return memory_; }
+  mem::Region& ports() { return *ports_; }
+  const mem::RegionRef& ports_ref() const { return ports_; }
+
+  /// The function there, or null.
+  PciDevice* at(u8 devfn) const { return functions_[devfn]; }
+  /// This bus or one behind it; null when there is none of that number.
+  PciBus* find(u8 number);
+
+  /// The level of one function's pin; pins on one line are OR-ed. Any thread. Lock order: device → bus → router.
+  void set_pin(u8 devfn, unsigned pin, bool level);
+  /// The line a pin is on, for tables and people.
+  unsigned line_of(u8 devfn, unsigned pin) const { return map_ ? map_(devfn, pin) : 0; }
+
+  Result<void> attach(Device& device) override;
+  void detach(Device& device) override;
+  std::string device_address(const Device& device) const override;
+  bool is_full() const override;
+
+ private:
+  Result<u8> choose(const PciDevice& device) const;
+
+  mem::RegionRef memory_, ports_;
+  std::array<PciDevice*, pci::kSlots * pci::kFunctions> functions_{};
+  u8 number_ = 0;
+  unsigned first_free_slot_ = 0;
+  PinMap map_;
+  std::mutex irq_mutex_;  ///< the two below
+  std::vector<IrqInput> lines_;
+  std::vector<std::vector<bool>> levels_;  ///< by line, then devfn * 4 + pin
+  std::vector<unsigned> high_;             ///< pins high, by line
+};
+
+/// Functions with 4 KiB of configuration space may be on it.
+class PcieBus final : public PciBus {
+ public:
+  static constexpr const char* kTypeName = "PCIE";
+};
+
+/// One function as `info pci` and query-pci show it.
+struct PciFunctionInfo {
+  struct Region {
+    unsigned bar;
+    bool io, prefetchable, is_64bit;
+    u64 size;
+    std::optional<u64> address;
+  };
+  u8 bus, slot, function;
+  u16 class_code, vendor, device, subsystem_vendor, subsystem;
+  u8 irq_line, irq_pin;
+  std::vector<Region> regions;
+  std::string id;
+};
+std::vector<PciFunctionInfo> enumerate_pci(const PciBus& bus);
+/// The text of `info pci`.
+std::string describe_pci(const PciBus& bus);
+/// "VGA controller"; "Class 0c03" for a class without a name here.
+std::string pci_class_title(u16 class_code);
+
+/// Registers "PCI", "PCIE" and "pci-device".
+void register_pci_core(TypeRegistry& registry);
+
+}  // namespace emu::hw

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hw/pci/pci_device.h"
+
+#include <charconv>
+#include <fstream>
+#include <iterator>
+
+#include "hw/pci/pci_bus.h"
+#include "util/log.h"
+
+namespace emu::qom {
+
+Result<hw::PciAddress> PropertyCodec<hw::PciAddress>::from(const PropertyValue& value) {
+  const auto refuse = [] { return emu::error("expects a PCI address 'slot.function' in hexadecimal, as '02.0'"); };
+  if (const auto* number = value.get_if<u64>()) return *number < 256 ? Result<hw::PciAddress>(hw::PciAddress{u8(*number)}) : refuse();
+  if (const auto* number = value.get_if<i64>()) {
+    return *number >= 0 && *number < 256 ? Result<hw::PciAddress>(hw::PciAddress{u8(*number)}) : refuse();
+  }
+  const auto* text = value.get_if<std::string>();
+  if (text == nullptr) return refuse();
+  const auto hex = [](std::string_view digits, unsigned limit) -> std::optional<unsigned> {
+    if (digits.starts_with("0x")) digits.remove_prefix(2);
+    unsigned number = 0;
+    const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), number, 16);
+    if (failed != std::errc() || end != digits.data() + digits.size() || number >= limit) return std::nullopt;
+    return number;
+  };
+  const std::string_view view = *text;
+  const size_t dot = view.find('.');
+  const auto slot = hex(view.substr(0, dot), hw::pci::kSlots);
+  const auto function = dot == std::string_view::npos ? 0 : hex(view.substr(dot + 1), hw::pci::kFunctions);
+  if (!slot || !function) return refuse();
+  return hw::PciAddress{hw::pci_devfn(*slot, *function)};
+}
+
+PropertyValue PropertyCodec<hw::PciAddress>::to(hw::PciAddress address) {
+  return fmt::format("{:02x}.{:x}", address.devfn >> 3, address.devfn & 7);
+}
+
+}  // namespace emu::qom
+
+namespace emu::hw {
+namespace {
+
+using namespace pci;
+
+// What the low bits of a BAR say, §6.2.5.1
+constexpr u32 kBarIo = 1, kBar64 = 4, kBarPrefetch = 8;
+
+bool is_io(BarKind kind) { return kind == BarKind::Io; }
+bool is_64bit(BarKind kind) { return kind == BarKind::Memory64 || kind == BarKind::PrefetchableMemory64; }
+bool is_prefetchable(BarKind kind) {
+  return kind == BarKind::PrefetchableMemory32 || kind == BarKind::PrefetchableMemory64;
+}
+
+}  // namespace
+
+PciDevice::PciDevice(const PciIdentity& identity)
+    : identity_(identity), config_(identity.express ? kExpressConfigBytes : kConfigBytes) {}
+
+void PciDevice::describe(TypeInfo<PciDevice>& type) {
+  type.plugs_into(PciBus::kTypeName);
+  type.property("addr", &PciDevice::address_, "slot and function, as 02.0; the first free slot if not given");
+  type.property("multifunction", &PciDevice::multifunction_, "whether the slot may have more functions than 0");
+  type.property("romfile", &PciDevice::rom_file_, "file with the expansion ROM");
+  type.property("rombar", &PciDevice::rom_bar_, "whether the guest sees the expansion ROM");
+  type.saved(1, &PciDevice::fields, &PciDevice::after_load);
+}
+
+PciBus& PciDevice::pci_bus() const {
+  auto* pci = dynamic_cast<PciBus*>(bus());
+  EMU_CHECK(pci != nullptr);
+  return *pci;
+}
+
+// Life cycle. --------------------------------------------------------------------------------------------------------
+
+Result<void> PciDevice::before_realize() {
+  config_ = PciConfig(config_.size());
+  for (PciBar& bar : bars_) bar = {};
+  write_standard_header();
+  return {};
+}
+
+void PciDevice::write_standard_header() {
+  config_.set16(VENDOR_ID, identity_.vendor);
+  config_.set16(DEVICE_ID, identity_.device);
+  config_.set8(REVISION_ID, identity_.revision);
+  config_.set8(CLASS_PROG, identity_.prog_if);
+  config_.set16(CLASS_DEVICE, identity_.class_code);
+  config_.set8(HEADER_TYPE, multifunction_ ? kMultifunction : 0);
+  config_.set16(SUBSYSTEM_VENDOR_ID, identity_.subsystem_vendor);
+  config_.set16(SUBSYSTEM_ID, identity_.subsystem);
+  config_.allow16(COMMAND, kCommandIo | kCommandMemory | kCommandMaster | kCommandParity | kCommandSerr | kCommandIntxDisable);
+  config_.clears16(STATUS, kStatusErrors);
+  config_.device_changes(STATUS, u8(kStatusInterrupt));
+  config_.allow8(CACHE_LINE_SIZE, 0xff);
+  config_.allow8(INTERRUPT_LINE, 0xff);
+}
+
+Result<void> PciDevice::after_realize() {
+  if (!rom_file_.empty()) EMU_TRY(add_rom());
+  config_.remember_reset_values();
+  intx_disabled_ = false;
+  return {};
+}
+
+void PciDevice::after_unrealize() {
+  set_intx(false);
+  for (PciBar& bar : bars_) {
+    if (bar.region != nullptr) bar.region->remove_from_parent();
+    bar = {};
+  }
+  dma_space_.reset();
+  dma_window_.reset();
+  dma_root_.reset();
+}
+
+void PciDevice::before_reset_enter() {
+  config_.reset();
+  update_mappings();
+  update_bus_master();
+  intx_disabled_ = false;
+  update_intx();
+}
+
+/// The file must look like an expansion ROM, §6.3.1.1.
+Result<void> PciDevice::add_rom() {
+  const std::string path = machine().find_data_file(rom_file_);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return error("{}: cannot read romfile '{}'", type().name(), rom_file_);
+  const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (bytes.size() < 3 || bytes.size() > 16u << 20 || u8(bytes[0]) != 0x55 || u8(bytes[1]) != 0xaa) {
+    return error("{}: romfile '{}' is no expansion ROM", type().name(), rom_file_);
+  }
+  if (!rom_bar_) return {};
+  const u64 size = std::max<u64>(std::bit_ceil(bytes.size()), 2048);
+  auto ram = EMU_TRY(memory().make_ram(pci_bus().device_address(*this) + "/rom", size), type().name());
+  ram->write(0, bytes.data(), bytes.size());
+  add_bar(kRomBar, BarKind::Memory32, add_region(mem::Region::rom(memory(), type().name() + ".rom", std::move(ram))));
+  return {};
+}
+
+void PciDevice::fields(Archive& ar) {
+  bool level = intx_level_;
+  ar("config", config_.bytes())("intx_level", level);
+  intx_level_ = level;
+}
+
+Result<void> PciDevice::after_load() {
+  if (!config_.is_plausible()) return error("{}: saved configuration space is of another device", type().name());
+  update_mappings();
+  update_bus_master();
+  intx_disabled_ = (config_.get16(COMMAND) & kCommandIntxDisable) != 0;
+  update_intx();
+  config_written(0, config_.size());
+  return {};
+}
+
+// Configuration accesses. --------------------------------------------------------------------------------------------
+
+u32 PciDevice::config_read(unsigned offset, unsigned size) { return read_config(offset, size); }
+
+void PciDevice::config_write(unsigned offset, unsigned size, u32 value) {
+  if (offset + size > config_.size()) return;
+  config_.write(offset, size, value);
+  const auto touches = [&](unsigned first, unsigned length) { return offset < first + length && first < offset + size; };
+  if (touches(COMMAND, 2) || touches(BAR0, 4 * kBars) || touches(ROM_ADDRESS, 4)) update_mappings();
+  if (touches(COMMAND, 2)) {
+    update_bus_master();
+    intx_disabled_ = (config_.get16(COMMAND) & kCommandIntxDisable) != 0;
+    update_intx();
+  }
+  config_written(offset, size);
+}
+
+// BARs. --------------------------------------------------------------------------------------------------------------
+
+void PciDevice::add_bar(unsigned index, BarKind kind, mem::RegionRef region) {
+  const u64 size = u64(region->size());
+  EMU_CHECK(index <= kRomBar && bars_[index].region == nullptr && std::has_single_bit(size));
+  EMU_CHECK(size >= (is_io(kind) ? 4 : 16) && (is_64bit(kind) ? index + 1 < kBars : size <= u64(1) << 31));
+  bars_[index] = {kind, std::move(region), size, std::nullopt};
+  const unsigned offset = bar_offset(index);
+  if (index == kRomBar) {
+    config_.allow32(offset, u32(~(size - 1)) | kRomEnable);
+    return;
+  }
+  config_.set32(offset, is_io(kind) ? kBarIo : (is_64bit(kind) ? kBar64 : 0) | (is_prefetchable(kind) ? kBarPrefetch : 0));
+  config_.allow32(offset, u32(~(size - 1)));
+  if (is_64bit(kind)) config_.allow32(offset + 4, u32(~(size - 1) >> 32));
+}
+
+std::optional<u64> PciDevice::bar_address(unsigned index) const {
+  const PciBar& bar = bars_[index];
+  const u16 command = config_.get16(COMMAND);
+  if (!(command & (is_io(bar.kind) ? kCommandIo : kCommandMemory))) return std::nullopt;
+  u64 address = config_.get32(bar_offset(index));
+  if (index == kRomBar && !(address & kRomEnable)) return std::nullopt;
+  if (is_64bit(bar.kind)) address |= u64(config_.get32(bar_offset(index) + 4)) << 32;
+  address = align_down(address, bar.size);
+  const u64 last = address + bar.size - 1;
+  // Addresses met only while firmware sizes a BAR (0 and all ones) are no place for it.
+  if (address == 0 || last < address) return std::nullopt;
+  if (is_io(bar.kind)) return last <= 0xffff ? std::optional(address) : std::nullopt;
+  if (!is_64bit(bar.kind) && last >= 0xffff'ffff) return std::nullopt;
+  if (is_64bit(bar.kind) && (last == ~u64(0) || last == 0xffff'ffff)) return std::nullopt;
+  return address;
+}
+
+void PciDevice::update_mappings() {
+  const mem::Transaction transaction(memory());
+  for (unsigned index = 0; index <= kRomBar; index++) {
+    PciBar& bar = bars_[index];
+    if (bar.region == nullptr) continue;
+    const std::optional<u64> address = bar_address(index);
+    if (address == bar.address) continue;
+    bar.region->remove_from_parent();
+    bar.address = address;
+    if (!address) continue;
+    // Above what the chipset decodes by itself, such as the VGA window: a BAR there is the guest's own wish.
+    mem::Region& space = is_io(bar.kind) ? pci_bus().ports() : pci_bus().memory_space();
+    space.add(*address, bar.region, 1);
+  }
+}
+
+mem::AddressSpace& PciDevice::dma() const {
+  if (dma_space_ == nullptr) {
+    dma_root_ = mem::Region::container(memory(), "bus master container", mem::kWholeAddressSpace);
+    dma_window_ = mem::Region::alias(memory(), "bus master", machine().system_memory().root(), 0, mem::kWholeAddressSpace);
+    dma_window_->set_enabled(is_bus_master());
+    dma_root_->add(0, dma_window_);
+    dma_space_ = std::make_unique<mem::AddressSpace>(memory(), type().name(), dma_root_);
+  }
+  return *dma_space_;
+}
+
+void PciDevice::update_bus_master() {
+  if (dma_window_ != nullptr) dma_window_->set_enabled(is_bus_master());
+}
+
+// Interrupt pin. -----------------------------------------------------------------------------------------------------
+
+void PciDevice::set_intx(bool level) {
+  intx_level_ = level;
+  update_intx();
+}
+
+void PciDevice::update_intx() {
+  auto* pci = dynamic_cast<PciBus*>(bus());
+  const u8 pin = config_.get8(INTERRUPT_PIN);
+  if (pci == nullptr || pin == 0 || pin > 4) return;
+  pci->set_pin(devfn_, pin - 1, intx_level_ && !intx_disabled_);
+}
+
+}  // namespace emu::hw

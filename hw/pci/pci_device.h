@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Base of all PCI functions. PCI Local Bus specification 3.0 (sections as §).
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "hw/core/device.h"
+#include "hw/pci/pci_config.h"
+
+namespace emu::hw {
+
+class PciBus;
+
+/// What a function says it is. Constant for a type.
+struct PciIdentity {
+  u16 vendor = 0, device = 0;
+  u8 revision = 0;
+  u16 class_code = 0;  ///< base class << 8 | sub-class
+  u8 prog_if = 0;
+  u16 subsystem_vendor = 0x1af4, subsystem = 0x1100;  ///< what QEMU's guests see where nothing else is said
+  bool express = false;                               ///< 4 KiB of configuration space
+};
+
+/// Place on a bus, "slot.function" in hexadecimal: the `addr` property.
+struct PciAddress {
+  u8 devfn = 0;
+  bool operator==(const PciAddress&) const = default;
+};
+constexpr u8 pci_devfn(unsigned slot, unsigned function) { return u8(slot << 3 | function); }
+
+enum class BarKind { Io, Memory32, Memory64, PrefetchableMemory32, PrefetchableMemory64 };
+
+struct PciBar {
+  BarKind kind = BarKind::Memory32;
+  mem::RegionRef region;  ///< null: no such BAR
+  u64 size = 0;
+  std::optional<u64> address;  ///< where it is mapped now
+};
+
+/// A model adds its BARs and capabilities in realize(). Machine lock, except set_intx().
+class PciDevice : public Device {
+ public:
+  static constexpr const char* kTypeName = "pci-device";
+  static void describe(TypeInfo<PciDevice>& type);
+
+  const PciIdentity& identity() const { return identity_; }
+  u8 devfn() const { return devfn_; }
+  unsigned slot() const { return devfn_ >> 3; }
+  unsigned function() const { return devfn_ & 7; }
+  bool is_multifunction() const { return multifunction_; }
+  PciBus& pci_bus() const;
+  const PciConfig& config() const { return config_; }
+  const std::array<PciBar, pci::kBars + 1>& bars() const { return bars_; }
+
+  // Configuration accesses by the guest; any offset, `size` 1, 2 or 4, naturally aligned.
+  u32 config_read(unsigned offset, unsigned size);
+  void config_write(unsigned offset, unsigned size, u32 value);
+
+ protected:
+  explicit PciDevice(const PciIdentity& identity);
+
+  PciConfig& config() { return config_; }
+  /// Region's size must be a power of two, at least 16 bytes (4 for I/O). 64-bit kinds take two indices.
+  void add_bar(unsigned index, BarKind kind, mem::RegionRef region);
+  /// INTA# by default; 0 for a function without a pin. In realize().
+  void use_interrupt_pin(unsigned pin) { config_.set8(pci::INTERRUPT_PIN, u8(pin)); }
+  /// The level of the function's interrupt pin. Any thread; the device orders its own sets.
+  void set_intx(bool level);
+  bool is_bus_master() const { return (config_.get16(pci::COMMAND) & pci::kCommandMaster) != 0; }
+
+  /// Gives a read from configuration space, and hears of writes after they took effect (and, after a
+  /// load, of the whole space).
+  virtual u32 read_config(unsigned offset, unsigned size) { return config_.read(offset, size); }
+  virtual void config_written(unsigned offset, unsigned size) {
+    static_cast<void>(offset);
+    static_cast<void>(size);
+  }
+
+  /// System memory while the guest lets the function be bus master, else nothing. First called in realize().
+  mem::AddressSpace& dma() const override;
+
+  Result<void> before_realize() override;
+  Result<void> after_realize() override;
+  void after_unrealize() override;
+  void before_reset_enter() override;
+
+ private:
+  friend class PciBus;
+
+  void fields(Archive& ar);
+  Result<void> after_load();
+  void write_standard_header();
+  Result<void> add_rom();
+  /// Moves the BARs to where configuration space says.
+  void update_mappings();
+  std::optional<u64> bar_address(unsigned index) const;
+  static unsigned bar_offset(unsigned index) {
+    return index == pci::kRomBar ? unsigned(pci::ROM_ADDRESS) : unsigned(pci::BAR0) + 4 * index;
+  }
+  void update_bus_master();
+  void update_intx();
+
+  const PciIdentity identity_;
+  PciConfig config_;
+  std::optional<PciAddress> address_;  ///< as asked for
+  u8 devfn_ = 0;
+  bool multifunction_ = false;
+  std::string rom_file_;
+  bool rom_bar_ = true;
+  std::array<PciBar, pci::kBars + 1> bars_;
+  std::atomic<bool> intx_level_{false};
+  std::atomic<bool> intx_disabled_{false};
+  mutable mem::RegionRef dma_root_, dma_window_;
+  mutable std::unique_ptr<mem::AddressSpace> dma_space_;
+};
+
+}  // namespace emu::hw
+
+namespace emu::qom {
+template <>
+struct PropertyCodec<hw::PciAddress> {
+  static std::string type_name() { return "str"; }
+  static Result<hw::PciAddress> from(const PropertyValue& value);
+  static PropertyValue to(hw::PciAddress address);
+};
+}  // namespace emu::qom
