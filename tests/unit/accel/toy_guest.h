@@ -398,10 +398,6 @@ class ToyMachine : accel::AccelClient {
 };
 
 /// The engines that every test runs with.
-#if __has_include("tcg/host/x86_64/backend.h")
 #define TOY_ENGINES testing::Values(Engine::Interpreter, Engine::Jit)
-#else
-#define TOY_ENGINES testing::Values(Engine::Interpreter)
-#endif
 
 }  // namespace emu::toy
