@@ -194,7 +194,10 @@ void Compiler::emit_call(u32 id, const Op& op) {
   take(kFunction);
   if (helper.effects & ir::kHelperWritesState) forget_state();
   u32 recovery = 0;
-  if (!leaf) recovery = new_recovery(nullptr);
+  if (!leaf) {
+    recovery = new_recovery(nullptr);
+    store_pc(hot_, block_->pc + insn_delta_);
+  }
   hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.function));
   hot_.call(leaf ? request_->thunks->leaf_helper : request_->thunks->helper);
   if (!leaf) {
