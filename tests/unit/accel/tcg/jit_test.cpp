@@ -9,9 +9,9 @@ namespace {
 
 constexpr u64 kCode = 0x1000;
 
-/// 40,000 blocks of two instructions, run through twice by every CPU.
+/// 25,000 blocks of two instructions, run through twice by every CPU.
 void fill_with_blocks(ToyMachine& m) {
-  constexpr u32 kBlocks = 40000;
+  constexpr u32 kBlocks = 25000;
   std::vector<u32> code;
   for (u32 i = 0; i < kBlocks; ++i) {
     code.push_back(insn(kAddi, 2, 2, 1));
@@ -26,19 +26,19 @@ void fill_with_blocks(ToyMachine& m) {
 }
 
 TEST(Jit, CodeMemoryIsReusedWhenItRunsOut) {
-  ToyMachine m(Engine::Jit, 1, {.code_cache_bytes = 4 << 20});
+  ToyMachine m(Engine::Jit, 1, {.code_cache_bytes = 2 << 20});
   fill_with_blocks(m);
   ASSERT_TRUE(m.run(kCode));
-  EXPECT_EQ(m.reg(2), 80000u);
+  EXPECT_EQ(m.reg(2), 50000u);
   EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u) << m.accel().statistics();
 }
 
 TEST(Jit, CodeMemoryIsReusedUnderTwoCpus) {
-  ToyMachine m(Engine::Jit, 2, {.code_cache_bytes = 4 << 20});
+  ToyMachine m(Engine::Jit, 2, {.code_cache_bytes = 2 << 20});
   fill_with_blocks(m);
   ASSERT_TRUE(m.run(kCode));
-  EXPECT_EQ(m.reg(2, 0), 80000u);
-  EXPECT_EQ(m.reg(2, 1), 80000u);
+  EXPECT_EQ(m.reg(2, 0), 50000u);
+  EXPECT_EQ(m.reg(2, 1), 50000u);
   EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u);
 }
 
