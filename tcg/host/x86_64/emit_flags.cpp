@@ -133,7 +133,7 @@ FlagsState Compiler::flags_state(Ref flags) {
   const Op& op = block_->ops[flags.id()];
   const unsigned log2 = ir::log2_bytes(op.type);
   const auto tuple = [&](CcKind kind, const Operand& a, const Operand& b) {
-    s.cc_op = cc_op(kind, log2);
+    s.cc_op = kind == CcKind::Packed ? 0 : cc_op(kind, log2);
     s.a = a;
     s.b = b;
   };
@@ -164,7 +164,6 @@ FlagsState Compiler::flags_state(Ref flags) {
     case Opcode::FlUnpack: tuple(CcKind::Packed, operand(op.a, Type::I64), zero); break;
     default: tuple(CcKind::Packed, own(), zero); break;  // FlSetCarry, FlFcmp, an old GetFlags
   }
-  if (cc_kind(s.cc_op) == CcKind::Packed) s.cc_op = 0;
   return s;
 }
 
@@ -466,6 +465,7 @@ Cc Compiler::test_flags(Cond cond, Ref flags) {
 
 /// A condition of packed flags, or of a Logic tuple whose result is `s.a`.
 Cc Compiler::test_packed_state(Cond cond, const FlagsState& s, Width w) {
+  if (s.a.kind == Operand::Gpr) hold(s.a.reg);
   if (cc_kind(s.cc_op) == CcKind::Logic) {
     if (s.a.kind == Operand::Slot) hot_.alu_imm(Alu::Cmp, w, slot(s.a.offset), 0);
     else hot_.test(w, s.a.reg, s.a.reg);
@@ -512,9 +512,13 @@ void Compiler::call_leaf(HelperFn function) {
 }
 
 void Compiler::store_leaf_args(const FlagsState& s) {
+  const u32 held = held_;
+  if (s.a.kind == Operand::Gpr) hold(s.a.reg);
+  if (s.b.kind == Operand::Gpr) hold(s.b.reg);
   hot_.mov_imm(Width::q, slot(kArgs), i32(s.cc_op));
   store_word(slot(kArgs + 8), s.a, Type::I64);
   if (s.b.kind != Operand::None) store_word(slot(kArgs + 16), s.b, Type::I64);
+  held_ = held;
 }
 
 Cc Compiler::test_flags_slowly(Cond cond, const FlagsState& s) {
