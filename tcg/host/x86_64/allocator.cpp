@@ -297,7 +297,10 @@ Reg Compiler::temp(u32 avoid) {
       best_use = use;
     }
   }
-  EMU_CHECK(best != kNoReg);
+  if (best == kNoReg) {
+    too_complex_ = true;
+    return kScratch[0];
+  }
   take(best);
   return best;
 }
