@@ -145,8 +145,8 @@ void Compiler::emit_indirect(const Op& op) {
   if (pc.kind != Operand::Gpr || pc.reg != kAddress) load(kAddress, operand(op.a, Type::I64), Width::q);
   hot_.rorx(Width::q, r9, r11, kPageBits);
   hot_.alu(Alu::Xor, Width::d, r9, r11);
-  hot_.alu_imm32(Alu::And, Width::d, r9, i32(kJumpCacheEntries - 1));
   hot_.shift_imm(Shift::Shl, Width::d, r9, 4);
+  hot_.alu_imm32(Alu::And, Width::d, r9, i32((kJumpCacheEntries - 1) << 4));
   hot_.alu(Alu::Add, Width::q, r9, slot(i32(offsetof(EnvHeader, jc))));
   hot_.alu(Alu::Cmp, Width::q, ptr(r9), r11);
   Stub stub;
