@@ -295,16 +295,24 @@ bool Compiler::host_flags_are(Ref flags, Cond cond) const {
   if (!(fl.opcode >= Opcode::FlAdd && fl.opcode <= Opcode::FlDec) || made.type != fl.type) return false;
   const Ref result = Ref::value(host_flags_of_);
   switch (fl.opcode) {
-    case Opcode::FlAdd: return fl.c == result && made.opcode == Opcode::Add;
-    case Opcode::FlSub: return fl.c == result && (made.opcode == Opcode::Sub || made.opcode == Opcode::Neg);
+    // Folding may have made the result the result of another operation: the operands must be the same, too.
+    case Opcode::FlAdd:
+      return fl.c == result && made.opcode == Opcode::Add &&
+             ((fl.a == made.a && fl.b == made.b) || (fl.a == made.b && fl.b == made.a));
+    case Opcode::FlSub:
+      if (fl.c != result) return false;
+      if (made.opcode == Opcode::Sub) return fl.a == made.a && fl.b == made.b;
+      return made.opcode == Opcode::Neg && fl.a == Ref::inline_constant(0) && fl.b == made.a;
     case Opcode::FlLogic:
       if (fl.a != result) return false;
       return made.opcode == Opcode::And || made.opcode == Opcode::Or || made.opcode == Opcode::Xor ||
              ((made.opcode == Opcode::Add || made.opcode == Opcode::Sub) && is_result_only(cond));
     case Opcode::FlInc:
     case Opcode::FlDec:
-      return fl.a == result && (made.opcode == Opcode::Add || made.opcode == Opcode::Sub) &&
-             (is_result_only(cond) || !uses_carry(cond));
+      if (fl.a != result || uses_carry(cond)) return false;
+      if (is_result_only(cond)) return made.opcode == Opcode::Add || made.opcode == Opcode::Sub;
+      if (made.b == Ref::inline_constant(1)) return made.opcode == (fl.opcode == Opcode::FlInc ? Opcode::Add : Opcode::Sub);
+      return made.b == Ref::inline_constant(-1) && made.opcode == (fl.opcode == Opcode::FlInc ? Opcode::Sub : Opcode::Add);
     default: return false;
   }
 }

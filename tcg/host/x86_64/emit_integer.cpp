@@ -440,6 +440,7 @@ void Compiler::emit_insert(u32 id, const Op& op) {
   Operand p = operand(op.b, part_type);
   const Width w = width_of(part_type);
   if (part_type == Type::I32) {
+    if (p.kind == Operand::Gpr && p.reg == d) return define(id, d);  // the whole's own low half
     hot_.shift_imm(Shift::Shr, Width::q, d, 32);
     hot_.shift_imm(Shift::Shl, Width::q, d, 32);
     const Reg t = use_clean(op.b, part_type);
