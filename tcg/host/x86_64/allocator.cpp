@@ -142,7 +142,7 @@ void Compiler::evict(Reg r, u32 after, u32 except) {
   }
   Reg free_reg = kNoReg;
   for (const Reg s : kScratch) {
-    if (s != r && !(held_ >> s & 1) && is_free(s, now_ - 1)) free_reg = s;
+    if (s != r && !(held_ >> s & 1) && !holds_window(s) && is_free(s, now_ - 1)) free_reg = s;
   }
   if (free_reg != kNoReg && !is_scratch(r)) {  // from scratch to scratch would only delay the spill
     hot_.mov(Width::q, free_reg, r);
@@ -285,7 +285,7 @@ Reg Compiler::temp(u32 avoid) {
   Reg best = kNoReg;
   u32 best_use = 0;
   for (const Reg r : kScratch) {
-    if ((held_ | avoid) >> r & 1) continue;
+    if ((held_ | avoid | window_regs_) >> r & 1) continue;
     const u32 use = furthest_use(gpr_head_[r]);
     if (use < now_) {
       gpr_head_[r] = 0;
@@ -297,6 +297,11 @@ Reg Compiler::temp(u32 avoid) {
       best_use = use;
     }
   }
+  for (const Reg r : kScratch) {
+    if (best != kNoReg || !holds_window(r) || ((held_ | avoid) >> r & 1)) continue;
+    drop_window(r);
+    best = r;
+  }
   if (best == kNoReg) {
     too_complex_ = true;
     return kScratch[0];
@@ -306,6 +311,7 @@ Reg Compiler::temp(u32 avoid) {
 }
 
 void Compiler::take(Reg r) {
+  if (holds_window(r)) drop_window(r);
   hold(r);
   evict(r, now_ - 1);
   if (is_scratch(r)) gpr_head_[r] = 0;

@@ -180,6 +180,7 @@ class Assembler {
   void sse_to_gpr_imm(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm, u8 imm);
   void movd_to(Width w, Xmm dst, Reg src);    ///< any register 0..31; rest of dst zero
   void movd_from(Width w, Reg dst, Xmm src);
+  void movd_load(Width w, Xmm dst, const Mem& src);  ///< MOVSS or MOVQ: rest of dst zero; 0..31
   void movups(Xmm dst, const Mem& src);       ///< 0..31; EVEX from 16 on (all of them keep nothing above 128 bits)
   void movups(const Mem& dst, Xmm src);
   void movaps(Xmm dst, Xmm src);              ///< 0..31

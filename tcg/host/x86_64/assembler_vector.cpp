@@ -161,6 +161,11 @@ void Assembler::movd_from(Width w, Reg dst, Xmm src) {
   if (src >= xmm16) return evex(kMap0f, kPp66, w == Width::q, 0, 0x7e, src, unsigned(dst));
   rr(0x66, w == Width::q, 0x0f7e, src, dst);
 }
+void Assembler::movd_load(Width w, Xmm dst, const Mem& src) {
+  const bool is_q = w == Width::q;
+  if (dst >= xmm16) return evex(kMap0f, kPpF3, is_q, 0, is_q ? 0x7e : 0x10, dst, src);
+  rm(0xf3, false, is_q ? 0x0f7e : 0x0f10, dst, src);
+}
 void Assembler::movups(Xmm dst, const Mem& src) {
   if (dst >= xmm16) return evex(kMap0f, kPpNone, false, 0, 0x10, dst, src);
   rm(0, false, 0x0f10, dst, src);

@@ -35,6 +35,8 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   std::fill(std::begin(spill_head_), std::end(spill_head_), 0);
   std::fill(std::begin(vec_spill_head_), std::end(vec_spill_head_), 0);
   home_values_.clear();
+  window_accesses_.clear();
+  window_regs_ = 0;
   flags_ = {};
   host_flags_of_ = 0;
   home_flags_.clear();
@@ -44,6 +46,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
 
   analyse();
   find_hints();
+  find_windows();
   emit_entry();
   for (u32 i = 1; i < block_->ops.size() && !too_complex_; ++i) emit_op(i);
   if (too_complex_) return ir::CompileStatus::TooComplex;

@@ -67,16 +67,18 @@ class Compiler {
 
   /// Work for the cold part.
   struct Stub {
-    enum Kind : u8 { Access, Side, TrapIf, LinkMiss, ExitRequest, IndirectMiss, FpuLoad, LeafCarry } kind = Access;
+    enum Kind : u8 { Access, Window, Side, TrapIf, LinkMiss, ExitRequest, IndirectMiss, FpuLoad, LeafCarry } kind = Access;
     Reg address = kNoReg;
-    bool in_cold = false;      ///< the jump to be patched is in cold_
     size_t from = 0;           ///< its fix-up
+    size_t other_from = 0;     ///< Access: another one, or 0
     size_t resume = 0;
     const u8* thunk = nullptr;
     u32 recovery = 0;
     u64 pc = 0;
     u32 code = 0;
     Reg addend = kNoReg;       ///< Access with a borrowed address register
+    u32 windows = 0;           ///< registers of windows that are active here
+    u32 extra = 0;             ///< Window: index into window_accesses_
     bool write = false;
     u8 view = ir::kCurrentView;
     FlagsState flags;
@@ -183,15 +185,28 @@ class Compiler {
     bool write = false;
     u8 view = ir::kCurrentView;
     size_t miss = 0;        ///< fix-up of the jump to the stub
+    size_t misaligned = 0;  ///< and of a second one, or 0
     size_t retry = 0;
     Mem host() const { return ptr(addend, address); }
   };
   Access allocate_access(const Op& op, const ir::MemInfo& mem, bool write, bool copy_address, bool need_check_reg);
   void emit_check(Access& access, unsigned log2_bytes, unsigned align_log2, bool want_addend = true);
+  void emit_check_of(Access& access, u32 bytes, unsigned align_log2, bool want_addend = true);
   void emit_load(u32 id, const Op& op);
-  void emit_load_from(u32 id, Reg dst, const Mem& host, Type type, const ir::MemInfo& mem);
+  /// What a load or store moves: dst or x for loads, v for stores.
+  struct Transfer {
+    Operand v;
+    Reg dst = kNoReg;
+    Xmm x = kNoXmm;
+    bool is_load() const { return dst != kNoReg || x != kNoXmm; }
+  };
+  void emit_transfer(Assembler& a, const Transfer& transfer, const Mem& host, const Op& op);
+  Transfer prepare_load(u32 id, const Op& op, Reg default_dst);
+  Operand prepare_store(const Op& op);
+  void define_loaded(u32 id, const Op& op, const Transfer& transfer);
+  void emit_load_from(Assembler& a, Reg dst, const Mem& host, Type type, const ir::MemInfo& mem);
   void emit_store(u32 id, const Op& op);
-  void emit_store_to(const Mem& host, const Operand& v, const ir::MemInfo& mem);
+  void emit_store_to(Assembler& a, const Mem& host, const Operand& v, const ir::MemInfo& mem);
   void emit_probe(const Op& op);
   void emit_rmw(u32 id, const Op& op);
   void emit_rmw_loop(u32 id, const Op& op, const Access& access);
@@ -203,6 +218,25 @@ class Compiler {
   void out_of_scratch(Ref r);                ///< to a spill slot, if it is in a scratch register
   Reg address_of(const Op& op, const ir::MemInfo& mem, bool copy);
   Mem tlb_word(const Access& access, i32 offset) const;
+
+  // emit_window.cpp
+  /// Accesses off one base that share a check: [base + low, base + high). While active, `reg` is the host address of
+  /// base + low, or 0 where the check failed.
+  struct Window {
+    u32 base = 0;
+    u8 view = 0;
+    bool write = false;
+    i32 low = 0, high = 0;
+    u32 members = 0;       ///< still to be emitted
+    Reg reg = kNoReg;      ///< none: not active
+  };
+  void find_windows();
+  bool emit_in_window(u32 id, const Op& op);
+  void emit_window_stub(const Stub& stub);
+  void emit_window_check(Access& access, u32 bytes);
+  void drop_window(Reg r);
+  void drop_windows();
+  bool holds_window(Reg r) const { return (window_regs_ >> r & 1) != 0; }
 
   // emit_vector.cpp, emit_x87.cpp
   bool emit_vector(u32 index, const Op& op);
@@ -250,6 +284,21 @@ class Compiler {
   std::vector<Value> values_;
   std::vector<u32> flags_before_;   ///< per op that observes state: Ref bits of the guest flags
   std::vector<Stub> stubs_;
+  std::vector<Window> windows_;
+  std::vector<u16> window_of_;      ///< per op: index into windows_, or 0
+  u32 window_regs_ = 0;
+  struct WindowAccess {
+    u32 op = 0;
+    Transfer transfer;
+    Operand base;
+    Reg window = kNoReg;
+    bool write = false;
+    bool opens = false;             ///< the check in the hot part may be tried again
+    Reg borrowed = kNoReg;          ///< the check left tag ^ address there
+    size_t check = 0, resume = 0;   ///< in the hot part
+    i32 low = 0;
+  };
+  std::vector<WindowAccess> window_accesses_;
   std::vector<ir::RecoveryPoint> recovery_;
   u32 recovery_count_ = 0;
   u32 gpr_head_[16] = {}, xmm_head_[32] = {}, spill_head_[kSpillSlots] = {}, vec_spill_head_[kVectorSpillSlots] = {};

@@ -192,6 +192,7 @@ void Compiler::emit_call(u32 id, const Op& op) {
     store_word(slot(kArgs + i32(i) * 8), operand(args[i], type), type);
   }
   take(kFunction);
+  if (!leaf) drop_windows();
   if (helper.effects & ir::kHelperWritesState) forget_state();
   u32 recovery = 0;
   if (!leaf) {
@@ -226,15 +227,25 @@ void Compiler::emit_access_stub(const Stub& stub) {
   cold_.call(stub.thunk);
   ir::RecoveryPoint& p = recovery_[stub.recovery];
   p.key = offset_in(cold_, cold_.position());
-  side_table_.add(p);
   cold_.jmp(hot_.exec_base() + stub.resume);
+  if (stub.windows) {  // the access may have changed mappings
+    const i64 resume = p.resume;
+    p.resume = i64(cold_.here() - hot_.exec_base());
+    for (const Reg r : kScratch) {
+      if (stub.windows >> r & 1) cold_.mov_imm(r, 0);
+    }
+    cold_.jmp(hot_.exec_base() + resume);
+  }
+  side_table_.add(p);
 }
 
 void Compiler::emit_cold() {
   for (const Stub& stub : stubs_) {
     if (stub.kind != Stub::LinkMiss) hot_.patch_rel32(stub.from, cold_.here());
+    if (stub.other_from) hot_.patch_rel32(stub.other_from, cold_.here());
     switch (stub.kind) {
       case Stub::Access: emit_access_stub(stub); break;
+      case Stub::Window: emit_window_stub(stub); break;
       case Stub::LeafCarry: emit_carry_stub(stub); break;
       case Stub::Side: {
         Reg t = kNoReg;

@@ -100,10 +100,12 @@ Compiler::Access Compiler::allocate_access(const Op& op, const ir::MemInfo& mem,
   access.view = mem.view;
   access.address = address_of(op, mem, copy_address);
   access.addend = temp();
-  unsigned left = 0;
-  for (const Reg r : kScratch) left += !(held_ >> r & 1);
-  EMU_CHECK(left > 0 || !need_check_reg);
-  if (left > 0) access.check = temp();
+  // Only a register that costs nothing: borrowing the address register takes seven bytes, a spill and reload more.
+  for (const Reg r : kScratch) {
+    if (!(held_ >> r & 1) && !holds_window(r) && is_free(r, now_ - 1)) access.check = r;
+  }
+  if (access.check != kNoReg) take(access.check);
+  else if (need_check_reg) access.check = temp();
   return access;
 }
 
@@ -114,6 +116,10 @@ Mem Compiler::tlb_word(const Access& access, i32 offset) const {
 
 /// Leaves the addend in access.addend, so that access.host() is where the bytes are.
 void Compiler::emit_check(Access& access, unsigned log2_bytes, unsigned align_log2, bool want_addend) {
+  emit_check_of(access, 1u << log2_bytes, align_log2, want_addend);
+}
+
+void Compiler::emit_check_of(Access& access, u32 bytes, unsigned align_log2, bool want_addend) {
   access.retry = hot_.position();
   hot_.rorx(Width::q, access.addend, access.address, kIndexRotate);
   hot_.alu_imm32(Alu::And, Width::d, access.addend, i32(kIndexMask));
@@ -124,11 +130,16 @@ void Compiler::emit_check(Access& access, unsigned log2_bytes, unsigned align_lo
   const Reg t = access.check == kNoReg ? access.address : access.check;
   if (access.check != kNoReg) hot_.mov(Width::q, t, access.address);
   hot_.alu(Alu::Xor, Width::q, t, tag);
-  if (align_log2) {
+  if (align_log2 && (1u << align_log2) < bytes) {  // aligned ones may still cross the page's end
+    hot_.test_imm(Width::d, t, (1 << align_log2) - 1);
+    access.misaligned = hot_.jcc_forward(Cc::NotEqual);
+    hot_.alu_imm(Alu::Cmp, Width::q, t, i32(kPageSize - bytes));
+    access.miss = hot_.jcc_forward(Cc::Above);
+  } else if (align_log2) {
     hot_.test_imm(Width::q, t, -i32(kPageSize) | ((1 << align_log2) - 1));
     access.miss = hot_.jcc_forward(Cc::NotEqual);
   } else {
-    hot_.alu_imm(Alu::Cmp, Width::q, t, i32(kPageSize) - (1 << log2_bytes));
+    hot_.alu_imm(Alu::Cmp, Width::q, t, i32(kPageSize - bytes));
     access.miss = hot_.jcc_forward(Cc::Above);
   }
   if (access.check == kNoReg) hot_.alu(Alu::Xor, Width::q, t, tag);
@@ -143,10 +154,12 @@ void Compiler::finish_access(const Access& access, u32 recovery, const u8* thunk
   Stub stub;
   stub.kind = Stub::Access;
   stub.from = access.miss;
+  stub.other_from = access.misaligned;
   stub.address = access.address;
   stub.recovery = recovery;
   stub.thunk = thunk;
   stub.resume = access.retry;
+  stub.windows = window_regs_;
   if (access.check == kNoReg) {
     stub.addend = access.addend;
     stub.write = access.write;
@@ -155,19 +168,79 @@ void Compiler::finish_access(const Access& access, u32 recovery, const u8* thunk
   stubs_.push_back(stub);
 }
 
-void Compiler::emit_load_from(u32 id, Reg dst, const Mem& host, Type type, const ir::MemInfo& mem) {
+void Compiler::emit_load_from(Assembler& a, Reg dst, const Mem& host, Type type, const ir::MemInfo& mem) {
   const Width size = Width(mem.log2_bytes), to = wide(type);
   const bool sign = mem.extend == ir::Extend::Sign && size < width_of(type);
   if (mem.big_endian && size != Width::b) {
-    hot_.movbe(size, dst, host);
-    if (sign) hot_.movsx(size, to, dst, dst);
-    else if (size == Width::w) hot_.movzx(size, dst, dst);
+    a.movbe(size, dst, host);
+    if (sign) a.movsx(size, to, dst, dst);
+    else if (size == Width::w) a.movzx(size, dst, dst);
   } else if (sign) {
-    hot_.movsx(size, to, dst, host);
+    a.movsx(size, to, dst, host);
   } else {
-    hot_.movzx(size, dst, host);
+    a.movzx(size, dst, host);
   }
-  define(id, dst, !sign || type == Type::I32);
+}
+
+void Compiler::emit_store_to(Assembler& a, const Mem& host, const Operand& v, const ir::MemInfo& mem) {
+  const Width size = Width(mem.log2_bytes);
+  if (v.kind == Operand::Vec) {
+    a.movups(host, v.xmm);
+  } else if (v.kind == Operand::Constant) {
+    u64 value = v.value;
+    if (mem.big_endian) value = __builtin_bswap64(value) >> (64 - bits(size));
+    a.mov_imm(size, host, i32(value));
+    if (v.pc_relative) relocate(a, a.position() - 4, ir::Relocation::Form::Abs32);
+  } else if (mem.big_endian && size != Width::b) {
+    a.movbe(size, host, v.reg);
+  } else {
+    a.mov(size, host, v.reg);
+  }
+}
+
+void Compiler::emit_transfer(Assembler& a, const Transfer& t, const Mem& host, const Op& op) {
+  const ir::MemInfo& mem = block_->mem(op);
+  if (!t.is_load()) return emit_store_to(a, host, t.v, mem);
+  if (t.dst != kNoReg) return emit_load_from(a, t.dst, host, op.type, mem);
+  if (mem.log2_bytes == 4) a.movups(t.x, host);
+  else a.movd_load(Width(mem.log2_bytes), t.x, host);
+}
+
+/// Where a load goes. An integer goes to the pinned register that is set next, else to default_dst.
+Compiler::Transfer Compiler::prepare_load(u32 id, const Op& op, Reg default_dst) {
+  Transfer t;
+  if (ir::is_vector(op.type)) {
+    t.x = vec_dest(id);
+    return t;
+  }
+  const u8 hint = values_[id].hint;
+  const bool hinted = hint != kNoHostRegister && is_free(Reg(hint), now_);
+  t.dst = hinted ? Reg(hint) : default_dst;
+  return t;
+}
+
+/// The operand of a store in a register that stays, or an immediate. Never in r11, which is for the address.
+Operand Compiler::prepare_store(const Op& op) {
+  const ir::MemInfo& mem = block_->mem(op);
+  Operand v = operand(op.b, op.type);
+  if (ir::is_vector(op.type)) {
+    v.kind = Operand::Vec;
+    v.xmm = use_xmm(op.b);
+  } else if (v.kind == Operand::Gpr) {
+    if (v.reg == kAddress) {
+      v = {.kind = Operand::Gpr, .reg = temp(1u << kAddress)};
+      hot_.mov(Width::q, v.reg, kAddress);
+    }
+    hold(v.reg);
+  } else if (v.kind == Operand::Constant && i64(v.value) == i64(i32(v.value)) && !(mem.big_endian && mem.log2_bytes == 3) &&
+             (!v.pc_relative || (mem.log2_bytes == 3 && !mem.big_endian))) {
+    return v;  // pc constants move with the block: the word is relocated
+  } else {
+    const Reg t = temp(1u << kAddress);
+    load(t, v, width_of(op.type));
+    v = {.kind = Operand::Gpr, .reg = t};
+  }
+  return v;
 }
 
 void Compiler::emit_load(u32 id, const Op& op) {
@@ -179,49 +252,34 @@ void Compiler::emit_load(u32 id, const Op& op) {
   const bool vector = ir::is_vector(op.type);
   if (vector && mem.big_endian && mem.log2_bytes > 0) return emit_slow_only(id, op);
   settle_flags();
-  Xmm x = kNoXmm;
-  if (vector) x = vec_dest(id);
+  if (emit_in_window(id, op)) return;
+  Transfer t;
+  if (vector) t = prepare_load(id, op, kNoReg);
   Access access = allocate_access(op, mem, false, false, false);
-  const u8 hint = values_[id].hint;
-  const bool hinted = !vector && hint != kNoHostRegister && is_free(Reg(hint), now_);
-  const Reg d = hinted ? Reg(hint) : access.addend;
+  if (!vector) t = prepare_load(id, op, access.addend);
   const u32 recovery = new_recovery(&op);
   if (is_used(id)) {
-    Operand result{.kind = vector ? Operand::Vec : Operand::Gpr, .reg = d, .xmm = x};
+    const Operand result{.kind = vector ? Operand::Vec : Operand::Gpr, .reg = t.dst, .xmm = t.x};
     recovery_[recovery].access.result = location(result);
   }
   emit_check(access, mem.log2_bytes, mem.align_log2);
-  if (!vector) {
-    emit_load_from(id, d, access.host(), op.type, mem);
+  if (vector && mem.log2_bytes < 2) {
+    hot_.movzx(Width(mem.log2_bytes), access.addend, access.host());
+    hot_.movd_to(Width::d, t.x, access.addend);
   } else {
-    if (mem.log2_bytes == 4) {
-      hot_.movups(x, access.host());
-    } else if (mem.log2_bytes >= 2) {
-      const bool is_q = mem.log2_bytes == 3;
-      if (x >= xmm16) hot_.mov(is_q ? Width::q : Width::d, access.addend, access.host()), hot_.movd_to(is_q ? Width::q : Width::d, x, access.addend);
-      else hot_.sse(0xf3, is_q ? 0x0f7e : 0x0f10, x, access.host());
-    } else {
-      hot_.movzx(Width(mem.log2_bytes), access.addend, access.host());
-      hot_.movd_to(Width::d, x, access.addend);
-    }
-    define_xmm(id, x);
+    emit_transfer(hot_, t, access.host(), op);
   }
+  define_loaded(id, op, t);
   const bool slow = mem.write_intent || mem.align_log2;
   const ThunkTable& thunks = *request_->thunks;
   finish_access(access, recovery, slow ? thunks.access_slow : thunks.load[mem.log2_bytes]);
 }
 
-void Compiler::emit_store_to(const Mem& host, const Operand& v, const ir::MemInfo& mem) {
-  const Width size = Width(mem.log2_bytes);
-  if (v.kind == Operand::Constant) {
-    u64 value = v.value;
-    if (mem.big_endian) value = __builtin_bswap64(value) >> (64 - bits(size));
-    hot_.mov_imm(size, host, i32(value));
-  } else if (mem.big_endian && size != Width::b) {
-    hot_.movbe(size, host, v.reg);
-  } else {
-    hot_.mov(size, host, v.reg);
-  }
+void Compiler::define_loaded(u32 id, const Op& op, const Transfer& t) {
+  if (t.dst == kNoReg) return define_xmm(id, t.x);
+  const ir::MemInfo& mem = block_->mem(op);
+  const bool sign = mem.extend == ir::Extend::Sign && Width(mem.log2_bytes) < width_of(op.type);
+  define(id, t.dst, !sign || op.type == Type::I32);
 }
 
 void Compiler::emit_store(u32 id, const Op& op) {
@@ -233,36 +291,21 @@ void Compiler::emit_store(u32 id, const Op& op) {
   const bool vector = ir::is_vector(op.type);
   if (vector && mem.big_endian && mem.log2_bytes > 0) return emit_slow_only(id, op);
   settle_flags();
-  Operand v = operand(op.b, op.type);
-  if (vector) {
-    v.kind = Operand::Vec;
-    v.xmm = use_xmm(op.b);
-  } else if (v.kind == Operand::Gpr) {
-    // An address register that is also the value must not be borrowed by the check; r11 is for the address.
-    if (v.reg == kAddress) {
-      v = {.kind = Operand::Gpr, .reg = temp(1u << kAddress)};
-      hot_.mov(Width::q, v.reg, kAddress);
-    }
-    hold(v.reg);
-  } else if (v.kind == Operand::Slot || !v.is_imm32() || (mem.big_endian && mem.log2_bytes == 3)) {
-    const Reg t = temp(1u << kAddress);
-    load(t, v, width_of(op.type));
-    v = {.kind = Operand::Gpr, .reg = t};
-  }
+  if (emit_in_window(id, op)) return;
+  const Operand v = prepare_store(op);
   const Operand a = operand(op.a, Type::I64);
+  // An address register that is also the value must not be borrowed by the check.
   const bool same = a.kind == Operand::Gpr && v.kind == Operand::Gpr && a.reg == v.reg;
   Access access = allocate_access(op, mem, true, same && is_scratch(a.reg), vector);
   const u32 recovery = new_recovery(&op);
   recovery_[recovery].access.value = location(v);
   emit_check(access, mem.log2_bytes, mem.align_log2);
-  if (!vector) {
-    emit_store_to(access.host(), v, mem);
-  } else if (mem.log2_bytes == 4) {
-    hot_.movups(access.host(), v.xmm);
-  } else {  // low bytes of the vector
+  if (vector && mem.log2_bytes < 4) {
     hot_.lea(Width::q, access.addend, access.host());
     hot_.movd_from(Width::q, access.check, v.xmm);
     hot_.mov(Width(mem.log2_bytes), ptr(access.addend), access.check);
+  } else {
+    emit_store_to(hot_, access.host(), v, mem);
   }
   if (mem.order == ir::Order::SeqCst) hot_.lock_alu_imm(Alu::Or, Width::d, ptr(kEnv, -8), 0);
   const ThunkTable& thunks = *request_->thunks;
@@ -410,6 +453,7 @@ void Compiler::emit_slow_only(u32 id, const Op& op) {
   p.key = offset_in(hot_, hot_.position());
   p.resume = i64(hot_.position());
   side_table_.add(p);
+  drop_windows();  // the access may have changed mappings
   if (result.kind == Operand::Gpr) define(id, result.reg);
   else if (result.kind == Operand::Vec) define_xmm(id, result.xmm);
 }

@@ -72,10 +72,29 @@ bool loops(const ir::Block& block) {
   return false;
 }
 
+/// Makes most accesses start from the base of an earlier one, a little further, so that they share checks.
+void share_bases(ir::Block& block, RandomBlock& random) {
+  ir::Ref base;
+  i32 disp = 0;
+  for (ir::Op& op : block.ops) {
+    if (op.opcode != ir::Opcode::Ld && op.opcode != ir::Opcode::St) continue;
+    ir::MemInfo& mem = block.mems[op.c.bits()];
+    if (base.is_value() && random.chance(80)) {
+      op.a = base;
+      mem.disp = disp + i32(random.below(100)) - 20;
+      if (mem.align_log2) mem.align_log2 = u8(random.below(2));
+    } else {
+      base = op.a;
+      disp = mem.disp;
+    }
+  }
+}
+
 struct Variant {
   const char* name;
   RandomBlockOptions options;
   bool optimize = false;
+  bool share = false;
 };
 
 class RandomBlocks : public testing::TestWithParam<std::tuple<bool, Variant>> {
@@ -87,6 +106,7 @@ class RandomBlocks : public testing::TestWithParam<std::tuple<bool, Variant>> {
     options.insns = 1 + unsigned(seed % 10);
     random.generate(block, options);
     if (loops(block) || stores_without_pop(block)) return;
+    if (variant.share) share_bases(block, random);
     if (variant.optimize) ir::optimize(block, bench.layout, bench.helpers, {});
     const auto valid = ir::verify(block, bench.layout, bench.helpers);
     ASSERT_TRUE(valid) << valid.error().message();
@@ -165,7 +185,9 @@ INSTANTIATE_TEST_SUITE_P(
                                      Variant{"Vectors", with(plain(), &RandomBlockOptions::vectors)},
                                      Variant{"Floats", with(with(plain(), &RandomBlockOptions::vectors), &RandomBlockOptions::floats)},
                                      Variant{"X87", with(plain(), &RandomBlockOptions::x87)},
-                                     Variant{"All", all()}, Variant{"AllOptimized", all(), true})),
+                                     Variant{"All", all()}, Variant{"AllOptimized", all(), true},
+                                     Variant{"SharedMemory", with(plain(), &RandomBlockOptions::memory), true, true},
+                                     Variant{"SharedAll", all(), true, true})),
     [](const auto& parameter) {
       return std::string(std::get<0>(parameter.param) ? "Avx512" : "Avx2") + std::get<1>(parameter.param).name;
     });
