@@ -1,13 +1,154 @@
 // SPDX-License-Identifier: Apache-2.0
-// x87 rows. None is translated yet: all rows say so and raise #UD.
+// x87: one instruction to one or two IR X87 operations. SDM Vol. 1 chapter 8, Vol. 2 chapter 3.
+//
+// Exceptions are masked in the host's unit and their flags accumulate. Deviations: an unmasked one is reported, as #MF, by
+// FWAIT alone and not by other waiting instructions, and has had its masked response by then; with CR0.NE clear it is
+// #MF, too. A store that faults has already set its flags, which it sets again when restarted. Instruction and data
+// pointers: fpu_state.cpp.
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
 
-void Emitter::x87(const Insn& insn) {
-  if (!translate_x87(insn)) not_translated(insn);
+using ir::X87Op;
+
+namespace {
+
+X87Op op_of(const Insn& insn) { return X87Op(insn.row->arg); }
+constexpr u64 kExceptions = 0x3f, kSummaryAndBusy = 0x8080;
+
+}  // namespace
+
+bool Emitter::can_x87() {
+  if (mode_.has(Mode::kCr0EM) || mode_.has(Mode::kCr0TS)) return raise(kNM), false;
+  return true;
 }
 
-bool Emitter::translate_x87(const Insn&) { return false; }
+Emitter::Place Emitter::x87_place(const Insn& insn, Type type, AccessKind kind) {
+  return memory_place(insn, ir::log2_bytes(type), kind);
+}
+
+void Emitter::x87_nop(const Insn&) { can_x87(); }
+
+void Emitter::x87_op(const Insn& insn) {
+  if (can_x87()) b_.x87(op_of(insn), insn.rm & 7);
+}
+
+void Emitter::x87_op_pop(const Insn& insn) {
+  if (!can_x87()) return;
+  b_.x87(op_of(insn), insn.rm & 7);
+  b_.x87(X87Op::Pop);
+}
+
+// ---- Memory operands -------------------------------------------------------------------------------------------------
+
+void Emitter::x87_memory(const Insn& insn) {
+  if (!can_x87()) return;
+  b_.x87(op_of(insn), 0, load(x87_place(insn, ir::x87_operand_type(op_of(insn), 0), AccessKind::Read)));
+}
+
+void Emitter::x87_memory_pop(const Insn& insn) {
+  x87_memory(insn);
+  if (!is_ended()) b_.x87(X87Op::Pop);
+}
+
+void Emitter::x87_store(const Insn& insn) {
+  if (!can_x87()) return;
+  const Place p = x87_place(insn, ir::x87_result_type(op_of(insn)), AccessKind::Write);
+  store(p, b_.x87(op_of(insn)));
+}
+
+void Emitter::x87_store_pop(const Insn& insn) {
+  x87_store(insn);
+  if (!is_ended()) b_.x87(X87Op::Pop);
+}
+
+void Emitter::x87_load80(const Insn& insn) {
+  if (!can_x87()) return;
+  const Linear l = linear(effective(insn), 10, AccessKind::Read);
+  const Value significand = load_at(l, 3);
+  const Value exponent = load_at({b_.add(linear_value(l), b_.i64(8)), 0, l.is_stack}, 1);
+  b_.x87(X87Op::PushF80, 0, significand, exponent);
+}
+
+void Emitter::x87_store80(const Insn& insn) {
+  if (!can_x87()) return;
+  const Linear l = linear(effective(insn), 10, AccessKind::Write);
+  b_.x87(X87Op::StoreReg, 0);  // onto itself: an empty register becomes the indefinite, with its flags
+  const Value significand = b_.x87(X87Op::ToF80Low), exponent = b_.x87(X87Op::ToF80High);
+  store_at({b_.add(linear_value(l), b_.i64(8)), 0, l.is_stack}, exponent);
+  store_at(l, significand);
+  b_.x87(X87Op::Pop);
+}
+
+/// FLDENV, FNSTENV, FRSTOR, FNSAVE, FBLD, FBSTP (arg: the helper).
+void Emitter::x87_image(const Insn& insn) {
+  if (!can_x87()) return;
+  const u32 helper = insn.row->arg;
+  const unsigned operand_bytes = insn.size == 1 ? 2 : 4;
+  const bool is_decimal = helper == H_fbld || helper == H_fbstp;
+  const bool is_whole = helper == H_fsave || helper == H_frstor;
+  const bool writes = helper == H_fstenv || helper == H_fsave || helper == H_fbstp;
+  const u64 bytes = is_decimal ? 10 : 7 * operand_bytes + (is_whole ? 80 : 0);
+  const Value address = linear_value(linear(effective(insn), bytes, writes ? AccessKind::Write : AccessKind::Read));
+  if (is_decimal) {
+    call(Helper(helper), {address});
+  } else {
+    call(Helper(helper), {address, b_.i64(operand_bytes)});
+  }
+}
+
+// ---- Flags -----------------------------------------------------------------------------------------------------------
+
+void Emitter::x87_compare_flags(const Insn& insn) {
+  if (!can_x87()) return;
+  const Value packed = b_.x87(op_of(insn), insn.rm & 7);
+  if (wants_flags(insn)) b_.set_flags(b_.fl_unpack(packed));
+}
+
+void Emitter::x87_compare_flags_pop(const Insn& insn) {
+  x87_compare_flags(insn);
+  if (!is_ended()) b_.x87(X87Op::Pop);
+}
+
+/// arg: the condition code.
+void Emitter::x87_cmov(const Insn& insn) {
+  if (can_x87()) b_.x87(X87Op::CmovIf, insn.rm & 7, condition(insn.row->arg));
+}
+
+// ---- Control and status ------------------------------------------------------------------------------------------------
+
+/// The guest's: the host has every exception masked and so never sets the summary.
+Emitter::Value Emitter::x87_status_word() {
+  const Value status = b_.x87(X87Op::StatusWord), control = b_.x87(X87Op::ControlWord);
+  const Value pending = b_.and_(b_.and_(status, b_.not_(control)), b_.constant(Type::I16, kExceptions));
+  const Value is_pending = b_.compare(ir::Cond::NotEqual, pending, b_.constant(Type::I16, 0));
+  const Value summary =
+      b_.select(is_pending, b_.constant(Type::I16, kSummaryAndBusy), b_.constant(Type::I16, 0));
+  return b_.or_(status, summary);
+}
+
+void Emitter::x87_status(const Insn& insn) {
+  if (!can_x87()) return;
+  if (!insn.is_memory) return set_gpr(RAX, 1, x87_status_word());
+  const Place p = x87_place(insn, Type::I16, AccessKind::Write);
+  store(p, x87_status_word());
+}
+
+void Emitter::x87_store_control(const Insn& insn) {
+  if (!can_x87()) return;
+  const Place p = x87_place(insn, Type::I16, AccessKind::Write);
+  store(p, b_.x87(X87Op::ControlWord));
+}
+
+void Emitter::x87_load_control(const Insn& insn) {
+  if (!can_x87()) return;
+  b_.x87(X87Op::LoadControl, 0, load(x87_place(insn, Type::I16, AccessKind::Read)));
+}
+
+void Emitter::x87_wait(const Insn&) {
+  if (mode_.has(Mode::kCr0TS) && mode_.has(Mode::kCr0MP)) return raise(kNM);
+  const Value summary = b_.and_(x87_status_word(), b_.constant(Type::I16, kSummaryAndBusy));
+  raise_if(b_.compare(ir::Cond::NotEqual, summary, b_.constant(Type::I16, 0)), kMF);
+}
 
 }  // namespace emu::x86
