@@ -53,6 +53,10 @@ class JitBench {
     return backend->compile(request, compiled);
   }
 
+  u8* hot() { return code_ + kHotAt; }
+  u8* cold() { return hot() + kHotBytes; }
+  tcg::View& view() { return *view_; }
+  tcg::JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
   GuestState& state() { return *static_cast<GuestState*>(storage_.state()); }
 
   ir::InterpretResult run(GuestMemory& memory, u64 seed) {
