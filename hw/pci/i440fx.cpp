@@ -68,7 +68,6 @@ Result<void> I440FxHost::realize() {
 void I440FxHost::unrealize() { pci_memory_->remove_from_parent(); }
 
 void register_i440fx(TypeRegistry& registry) {
-  registry.add_abstract<PciHostBridge, SysBusDevice>();
   registry.add<I440Fx>("i440FX");
   registry.add<I440FxHost>("i440FX-pcihost");
 }

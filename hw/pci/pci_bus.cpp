@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "hw/pci/pci_host.h"
+
 namespace emu::hw {
 
 using namespace pci;
@@ -184,6 +186,7 @@ void register_pci_core(TypeRegistry& registry) {
   registry.add_base<PciBus, Bus>();
   registry.add_base<PcieBus, PciBus>();
   registry.add_abstract<PciDevice, Device>();
+  registry.add_abstract<PciHostBridge, SysBusDevice>();
 }
 
 }  // namespace emu::hw

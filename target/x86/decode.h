@@ -70,12 +70,12 @@ enum class Prefix : u8 { Any, NoRep /* neither F2 nor F3 */, None /* nor 66 */, 
 enum class InsnFeature : u8 {
   kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kSse4a, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
   kAdx, kAesni, kPclmul, kSha, kAvx, kAvx2, kFma, kF16c, kCx16, kRdtscp, kRdpid, kRdrand, kRdseed, kFsgsbase, kInvpcid,
-  kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kNx,
-  kPku, kLahf64, kPrefetchw, kMovdiri, kUmip, kGfni, kFeatureCount,
+  kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kPku,
+  kPrefetchw, kGfni, kCount,
 };
 using InsnFeatures = u64;
 constexpr InsnFeatures feature_bit(InsnFeature f) { return u64(1) << u8(f); }
-/// Everything that has translated rows.
+/// Every encoding the tables know.
 constexpr InsnFeatures kAllFeatures = ~u64(0);
 
 using FlagMask = u16;  ///< Rflag bits of the arithmetic flags
@@ -108,11 +108,20 @@ struct Row {
 
   // The words that tables are written with.
   constexpr Row reads(FlagMask m) const { Row r = *this; r.read = m; return r; }
-  constexpr Row writes(FlagMask m, FlagMask undef = 0) const { Row r = *this; r.written = m; r.undefined = undef; return r; }
+  constexpr Row writes(FlagMask m, FlagMask undef = 0) const {
+    Row r = *this;
+    r.written = m;
+    r.undefined = undef;
+    return r;
+  }
   constexpr Row size(SizeRule s) const { Row r = *this; r.size_rule = s; return r; }
   constexpr Row with(unsigned rule) const { Row r = *this; r.rules = u16(r.rules | rule); return r; }
   constexpr Row reg(u8 n) const { Row r = *this; r.reg_field = n; r.rules = u16(r.rules | kModrm); return r; }
-  constexpr Row rm(u8 n) const { Row r = *this; r.rm_field = n; r.mod = Mod::Register; r.rules = u16(r.rules | kModrm); return r; }
+  constexpr Row rm(u8 n) const {
+    Row r = mod3();
+    r.rm_field = n;
+    return r;
+  }
   constexpr Row mem() const { Row r = *this; r.mod = Mod::Memory; r.rules = u16(r.rules | kModrm); return r; }
   constexpr Row mod3() const { Row r = *this; r.mod = Mod::Register; r.rules = u16(r.rules | kModrm); return r; }
   constexpr Row p(Prefix x) const { Row r = *this; r.prefix = x; return r; }

@@ -53,18 +53,34 @@ void scan_prefixes(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
     const u8 byte = at.peek();
     if (at.is_bad()) return;
     switch (byte) {
-      case 0xf0: insn.prefixes |= kHasLock; break;
-      case 0xf2: insn.prefixes = u8((insn.prefixes & ~kHasRep) | kHasRepne); opening.rep = byte; break;
-      case 0xf3: insn.prefixes = u8((insn.prefixes & ~kHasRepne) | kHasRep); opening.rep = byte; break;
-      case 0x66: insn.prefixes |= kHas66; break;
-      case 0x67: insn.prefixes |= kHas67; break;
-      case 0x26: case 0x2e: case 0x36: case 0x3e:
+      case 0xf0:
+        insn.prefixes |= kHasLock;
+        break;
+      case 0xf2:
+        insn.prefixes = u8((insn.prefixes & ~kHasRep) | kHasRepne);
+        opening.rep = byte;
+        break;
+      case 0xf3:
+        insn.prefixes = u8((insn.prefixes & ~kHasRepne) | kHasRep);
+        opening.rep = byte;
+        break;
+      case 0x66:
+        insn.prefixes |= kHas66;
+        break;
+      case 0x67:
+        insn.prefixes |= kHas67;
+        break;
+      case 0x26:
+      case 0x2e:
+      case 0x36:
+      case 0x3e:
         if (!code64) {  // ignored in 64-bit mode, and does not undo an FS or GS before it
           insn.segment = u8((byte >> 3) & 3);
           insn.prefixes |= kHasSegment;
         }
         break;
-      case 0x64: case 0x65:
+      case 0x64:
+      case 0x65:
         insn.segment = byte == 0x64 ? FS : GS;
         insn.prefixes |= kHasSegment;
         break;
@@ -104,8 +120,10 @@ bool scan_vex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
     last = at.next();
     insn.rex = u8(0x40 | (~p1 >> 5 & 7) | (last & 0x80 ? 8 : 0));
     const unsigned map = p1 & 31;
-    if (map == 0 || map > 3) opening.is_bad_vex = true;
-    else opening.map = Map(map);
+    if (map == 0 || map > 3)
+      opening.is_bad_vex = true;
+    else
+      opening.map = Map(map);
   }
   if (!mode.has(Mode::kCode64)) insn.rex &= 0x48;
   insn.vvvv = u8(~last >> 3 & 15);
@@ -179,8 +197,10 @@ void scan_modrm(Cursor& at, bool ignore_mod, bool code64, Insn& insn) {
   insn.rm = u8((insn.modrm & 7) | (insn.rex & 1) << 3);
   if (insn.modrm >= 0xc0 || ignore_mod) return;
   insn.is_memory = true;
-  if (insn.address == 1) scan_modrm16(at, insn);
-  else scan_modrm32(at, insn, code64);
+  if (insn.address == 1)
+    scan_modrm16(at, insn);
+  else
+    scan_modrm32(at, insn, code64);
 }
 
 void scan_immediates(Cursor& at, Insn& insn) {
@@ -189,19 +209,37 @@ void scan_immediates(Cursor& at, Insn& insn) {
   for (const Operand operand : insn.row->operands) {
     u64 value = 0;
     switch (operand) {
-      case Operand::Ib: case Operand::L: value = at.next(); break;
-      case Operand::Ibs: case Operand::Jb: value = u64(at.sign_extended(1)); break;
-      case Operand::Iw: value = at.little_endian(2); break;
-      case Operand::Iz: value = u64(at.sign_extended(wide)); break;
-      case Operand::Jz: value = u64(at.sign_extended(wide)); break;
-      case Operand::Iv: value = u64(at.sign_extended(1u << insn.size)); break;
-      case Operand::Ob: case Operand::Ov: value = at.little_endian(1u << insn.address); break;
+      case Operand::Ib:
+      case Operand::L:
+        value = at.next();
+        break;
+      case Operand::Ibs:
+      case Operand::Jb:
+        value = u64(at.sign_extended(1));
+        break;
+      case Operand::Iw:
+        value = at.little_endian(2);
+        break;
+      case Operand::Iz:
+        value = u64(at.sign_extended(wide));
+        break;
+      case Operand::Jz:
+        value = u64(at.sign_extended(wide));
+        break;
+      case Operand::Iv:
+        value = u64(at.sign_extended(1u << insn.size));
+        break;
+      case Operand::Ob:
+      case Operand::Ov:
+        value = at.little_endian(1u << insn.address);
+        break;
       case Operand::Ap: {
         value = at.little_endian(wide);
         value |= at.little_endian(2) << 32;
         break;
       }
-      default: continue;
+      default:
+        continue;
     }
     insn.imm = have_one ? insn.imm | value << 16 : value;  // ENTER is the only one with two
     have_one = true;
@@ -213,34 +251,57 @@ u8 operand_size(SizeRule rule, Mode mode, const Insn& insn) {
   const u8 legacy = mode.has(Mode::kCode32) != has66 ? 2 : 1;
   const u8 general = !code64 ? legacy : insn.rex_w() ? 3 : has66 ? 1 : 2;
   switch (rule) {
-    case SizeRule::Byte: return 0;
-    case SizeRule::W: return 1;
-    case SizeRule::D: return 2;
-    case SizeRule::Q: return 3;
-    case SizeRule::Y: return code64 && insn.rex_w() ? 3 : 2;
-    case SizeRule::D64: return !code64 ? legacy : has66 && !insn.rex_w() ? 1 : 3;
-    case SizeRule::F64: return code64 ? 3 : legacy;
-    case SizeRule::Mode: return code64 ? 3 : 2;
-    default: return general;
+    case SizeRule::Byte:
+      return 0;
+    case SizeRule::W:
+      return 1;
+    case SizeRule::D:
+      return 2;
+    case SizeRule::Q:
+      return 3;
+    case SizeRule::Y:
+      return code64 && insn.rex_w() ? 3 : 2;
+    case SizeRule::D64:
+      return !code64 ? legacy : has66 && !insn.rex_w() ? 1 : 3;
+    case SizeRule::F64:
+      return code64 ? 3 : legacy;
+    case SizeRule::Mode:
+      return code64 ? 3 : 2;
+    default:
+      return general;
   }
 }
 
 bool is_byte_operand(Operand o) {
   switch (o) {
-    case Operand::Eb: case Operand::Gb: case Operand::Zb: case Operand::Mb: case Operand::AL: case Operand::Ob:
-    case Operand::Xb: case Operand::Yb: return true;
-    default: return false;
+    case Operand::Eb:
+    case Operand::Gb:
+    case Operand::Zb:
+    case Operand::Mb:
+    case Operand::AL:
+    case Operand::Ob:
+    case Operand::Xb:
+    case Operand::Yb:
+      return true;
+    default:
+      return false;
   }
 }
 
 bool prefix_matches(Prefix want, u8 rep, bool has66) {
   switch (want) {
-    case Prefix::Any: return true;
-    case Prefix::NoRep: return rep == 0;
-    case Prefix::None: return rep == 0 && !has66;
-    case Prefix::P66: return rep == 0 && has66;
-    case Prefix::PF3: return rep == 0xf3;
-    case Prefix::PF2: return rep == 0xf2;
+    case Prefix::Any:
+      return true;
+    case Prefix::NoRep:
+      return rep == 0;
+    case Prefix::None:
+      return rep == 0 && !has66;
+    case Prefix::P66:
+      return rep == 0 && has66;
+    case Prefix::PF3:
+      return rep == 0xf3;
+    case Prefix::PF2:
+      return rep == 0xf2;
   }
   return false;
 }
@@ -290,9 +351,9 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     if (!row) row = &kUndefinedRow;
     insn.row = row;
     if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);
-    const SizeRule rule = row->size_rule != SizeRule::Auto         ? row->size_rule
+    const SizeRule rule = row->size_rule != SizeRule::Auto    ? row->size_rule
                           : is_byte_operand(row->operands[0]) ? SizeRule::Byte
-                                                               : SizeRule::V;
+                                                              : SizeRule::V;
     insn.size = operand_size(rule, mode, insn);
     if (!at.is_bad()) scan_immediates(at, insn);
     if (!is_valid(*row, insn, mode)) insn.row = &kUndefinedRow;
@@ -308,14 +369,38 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
 
 unsigned operand_log2(Operand operand, const Insn& insn) {
   switch (operand) {
-    case Operand::Eb: case Operand::Gb: case Operand::Ib: case Operand::Mb: case Operand::Zb: case Operand::AL:
-    case Operand::CL: case Operand::Ob: case Operand::Xb: case Operand::Yb: return 0;
-    case Operand::Ew: case Operand::Gw: case Operand::Iw: case Operand::Mw: case Operand::Sw: case Operand::DX: return 1;
-    case Operand::Ed: case Operand::Gd: case Operand::Md: return 2;
-    case Operand::Eq: case Operand::Mq: return 3;
-    case Operand::Mdq: return 4;
-    case Operand::Ey: case Operand::Gy: return insn.rex_w() ? 3 : 2;
-    default: return insn.size;
+    case Operand::Eb:
+    case Operand::Gb:
+    case Operand::Ib:
+    case Operand::Mb:
+    case Operand::Zb:
+    case Operand::AL:
+    case Operand::CL:
+    case Operand::Ob:
+    case Operand::Xb:
+    case Operand::Yb:
+      return 0;
+    case Operand::Ew:
+    case Operand::Gw:
+    case Operand::Iw:
+    case Operand::Mw:
+    case Operand::Sw:
+    case Operand::DX:
+      return 1;
+    case Operand::Ed:
+    case Operand::Gd:
+    case Operand::Md:
+      return 2;
+    case Operand::Eq:
+    case Operand::Mq:
+      return 3;
+    case Operand::Mdq:
+      return 4;
+    case Operand::Ey:
+    case Operand::Gy:
+      return insn.rex_w() ? 3 : 2;
+    default:
+      return insn.size;
   }
 }
 

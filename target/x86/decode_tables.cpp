@@ -24,13 +24,21 @@ constexpr Row make_row(Map map, u8 opcode, const char* name, Ops... operands) {
   return row;
 }
 template <typename... Ops>
-constexpr Row one(u8 opcode, const char* name, Ops... o) { return make_row(kMapOne, opcode, name, o...); }
+constexpr Row one(u8 opcode, const char* name, Ops... o) {
+  return make_row(kMapOne, opcode, name, o...);
+}
 template <typename... Ops>
-constexpr Row two(u8 opcode, const char* name, Ops... o) { return make_row(kMap0F, opcode, name, o...); }
+constexpr Row two(u8 opcode, const char* name, Ops... o) {
+  return make_row(kMap0F, opcode, name, o...);
+}
 template <typename... Ops>
-constexpr Row t38(u8 opcode, const char* name, Ops... o) { return make_row(kMap38, opcode, name, o...); }
+constexpr Row t38(u8 opcode, const char* name, Ops... o) {
+  return make_row(kMap38, opcode, name, o...);
+}
 template <typename... Ops>
-constexpr Row t3a(u8 opcode, const char* name, Ops... o) { return make_row(kMap3A, opcode, name, o...); }
+constexpr Row t3a(u8 opcode, const char* name, Ops... o) {
+  return make_row(kMap3A, opcode, name, o...);
+}
 
 constexpr FlagMask kAll = kArithmetic;
 constexpr FlagMask kAllButCF = kArithmetic & ~kCF;
@@ -41,10 +49,10 @@ constexpr FlagMask kAllButCFZF = kArithmetic & ~(kCF | kZF);
 constexpr FlagMask kCondition[] = {kOF, kCF, kZF, kCF | kZF, kSF, kPF, kSF | kOF, kZF | kSF | kOF};
 
 constexpr Row kRows[] = {
-#include "target/x86/decode_tables_onebyte.inc"
 #include "target/x86/decode_tables_0f.inc"
-#include "target/x86/decode_tables_0f_sse.inc"
 #include "target/x86/decode_tables_0f38_3a.inc"
+#include "target/x86/decode_tables_0f_sse.inc"
+#include "target/x86/decode_tables_onebyte.inc"
 #include "target/x86/decode_tables_x87.inc"
 };
 constexpr size_t kRowCount = std::size(kRows);
@@ -58,14 +66,14 @@ constexpr bool needs_modrm(const Row& row) {
 }
 
 struct Index {
-  std::array<u16, kMapCount * 256 + 1> start = {};
-  std::array<u16, kRowCount * 2 + 600> rows = {};  // rows that span several opcodes are listed under each
-  std::array<bool, kMapCount * 256> modrm = {};
+  std::array<u16, kMapCount* 256 + 1> start = {};
+  std::array<u16, kRowCount* 2 + 600> rows = {};  // rows that span several opcodes are listed under each
+  std::array<bool, kMapCount* 256> modrm = {};
 };
 
 constexpr Index make_index() {
   Index index;
-  std::array<u16, kMapCount * 256 + 1> count = {};
+  std::array<u16, kMapCount* 256 + 1> count = {};
   for (const Row& row : kRows)
     for (unsigned i = 0; i < row.count; ++i) ++count[row.map * 256u + row.opcode + i];
   u16 sum = 0;

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "target/x86/decode.h"
 #include "util/result.h"
 #include "util/types.h"
 
@@ -29,7 +30,7 @@ enum class FeatureWord : u8 {
 
 /// One bit each; the names are in models.inc.
 enum class Cpuid : u16 {
-#define X86_FEATURE(id, word, bit_number, spelling, implemented) id,
+#define X86_FEATURE(id, word, bit_number, spelling, translated, instructions) id,
 #include "target/x86/models.inc"
 #undef X86_FEATURE
   Count
@@ -72,6 +73,8 @@ struct CpuModel {
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
 /// spelling; a value that is no number or switch.
 Result<CpuModel> parse_cpu_option(std::string_view option);
+/// The encodings that exist on such a CPU, for the translator.
+InsnFeatures insn_features(const CpuModel& model);
 /// `-cpu help`.
 std::string cpu_help();
 

@@ -22,11 +22,20 @@ u32 gpr_home(unsigned i) {
 /// rax..rdi and r12..r14 are the eleven that code mentions most (translator.md section 3).
 Pin gpr_pin(unsigned i) {
   switch (i) {
-    case RAX: return Pin::MulLow;
-    case RDX: return Pin::MulHigh;
-    case RCX: return Pin::ShiftCount;
-    case R8: case R9: case R10: case R11: case R15: return Pin::None;
-    default: return Pin::General;
+    case RAX:
+      return Pin::MulLow;
+    case RDX:
+      return Pin::MulHigh;
+    case RCX:
+      return Pin::ShiftCount;
+    case R8:
+    case R9:
+    case R10:
+    case R11:
+    case R15:
+      return Pin::None;
+    default:
+      return Pin::General;
   }
 }
 

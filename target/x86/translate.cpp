@@ -50,6 +50,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
   const bool one_insn = mode.has(Mode::kTF) || mode.has(Mode::kInhibit);
   const unsigned limit = one_insn ? 1 : std::clamp(request.max_insns, 1u, kMaxInsns);
   const std::span<const u8> bytes = code.first();
+  if (bytes.empty()) return {.status = Status::FetchFault, .fault_address = request.pc};
 
   std::array<Insn, kMaxInsns> insns;
   unsigned count = 0, offset = 0;

@@ -7,7 +7,8 @@ namespace emu::x86 {
 
 using ir::Opcode;
 
-// ---- Registers -------------------------------------------------------------------------------------------------------
+// ---- Registers
+// -------------------------------------------------------------------------------------------------------
 
 Emitter::Value Emitter::fit(Type to, Value v) {
   if (v.type == to) return v;
@@ -32,16 +33,22 @@ Emitter::Value Emitter::merged_gpr(unsigned reg, unsigned log2, Value v) {
 
 void Emitter::set_gpr(unsigned reg, unsigned log2, Value v) { b_.set(gpr_field(reg), merged_gpr(reg, log2, v)); }
 
-// ---- Addresses -------------------------------------------------------------------------------------------------------
+// ---- Addresses
+// -------------------------------------------------------------------------------------------------------
 
 bool Emitter::is_flat(unsigned segment) const {
   if (code64()) return segment < FS;
   switch (segment) {
-    case DS: return mode_.has(Mode::kFlatDS);
-    case ES: return mode_.has(Mode::kFlatES);
-    case SS: return mode_.has(Mode::kFlatSS);
-    case CS: return mode_.has(Mode::kFlatCS);
-    default: return false;
+    case DS:
+      return mode_.has(Mode::kFlatDS);
+    case ES:
+      return mode_.has(Mode::kFlatES);
+    case SS:
+      return mode_.has(Mode::kFlatSS);
+    case CS:
+      return mode_.has(Mode::kFlatCS);
+    default:
+      return false;
   }
 }
 
@@ -102,9 +109,11 @@ Emitter::Linear Emitter::linear(const Effective& e, u64 bytes, AccessKind kind) 
   // Valid iff low <= offset && offset + bytes - 1 <= high: rights and limit at once (see SegmentRange).
   const Value offset = effective_value(e);
   const auto bound = [&](Field field) { return b_.zext(Type::I64, b_.get(field_at(field, e.segment))); };
-  const Value low = bound(writes ? F_SEG_WRITE_LOW : F_SEG_READ_LOW);
   const Value high = bound(writes ? F_SEG_WRITE_HIGH : F_SEG_READ_HIGH);
-  raise_if(b_.compare(ir::Cond::Below, offset, low), fault);
+  if (mode_.is_protected()) {  // elsewhere segments start at 0
+    const Value low = bound(writes ? F_SEG_WRITE_LOW : F_SEG_READ_LOW);
+    raise_if(b_.compare(ir::Cond::Below, offset, low), fault);
+  }
   raise_if(b_.compare(ir::Cond::Above, b_.add(offset, b_.i64(bytes - 1)), high), fault);
   const Value sum = b_.add(b_.get(field_at(F_SEG_BASE, e.segment)), offset);
   return {b_.zext(Type::I64, b_.trunc(Type::I32, sum)), 0, e.is_stack};
@@ -134,7 +143,8 @@ Emitter::Value Emitter::load_at(const Linear& l, unsigned log2, AccessKind kind)
 
 void Emitter::store_at(const Linear& l, Value v) { b_.store(l.address, v, mem_info(ir::log2_bytes(v.type), l)); }
 
-// ---- Operands --------------------------------------------------------------------------------------------------------
+// ---- Operands
+// --------------------------------------------------------------------------------------------------------
 
 Emitter::Place Emitter::memory_place(const Insn& insn, unsigned log2, AccessKind kind) {
   const Linear l = linear(effective(insn), u64(1) << log2, kind);
@@ -159,22 +169,53 @@ Emitter::Place Emitter::place(const Insn& insn, unsigned operand, AccessKind kin
     return p;
   };
   switch (code) {
-    case Eb: case Ew: case Ed: case Eq: case Ev: case Ey:
+    case Eb:
+    case Ew:
+    case Ed:
+    case Eq:
+    case Ev:
+    case Ey:
       return insn.is_memory ? memory_place(insn, p.log2, kind) : in_register(insn.rm);
-    case M: case Mb: case Mw: case Md: case Mq: case Mdq: case Mv: return memory_place(insn, p.log2, kind);
-    case Gb: case Gw: case Gd: case Gv: case Gy: return in_register(insn.reg);
-    case Ry: return in_register(insn.rm);
-    case Zb: case Zv: return in_register((insn.opcode & 7u) | (insn.rex & 1u) << 3);
-    case AL: case rAX: case CL: case DX:
+    case M:
+    case Mb:
+    case Mw:
+    case Md:
+    case Mq:
+    case Mdq:
+    case Mv:
+      return memory_place(insn, p.log2, kind);
+    case Gb:
+    case Gw:
+    case Gd:
+    case Gv:
+    case Gy:
+      return in_register(insn.reg);
+    case Ry:
+      return in_register(insn.rm);
+    case Zb:
+    case Zv:
+      return in_register((insn.opcode & 7u) | (insn.rex & 1u) << 3);
+    case AL:
+    case rAX:
+    case CL:
+    case DX:
       p.where = Place::Where::Register;
       p.reg = code == CL ? RCX : code == DX ? RDX : RAX;
       return p;
-    case Ib: case Ibs: case Iw: case Iz: case Iv:
+    case Ib:
+    case Ibs:
+    case Iw:
+    case Iz:
+    case Iv:
       if (code == Ib) p.log2 = 0;
       p.value = constant(code == Ib || code == Iw ? p.log2 : insn.size, insn.imm);
       return p;
-    case One: p.log2 = 0; p.value = b_.i8(1); return p;
-    case Ob: case Ov: {
+    case One:
+      p.log2 = 0;
+      p.value = b_.i8(1);
+      return p;
+    case Ob:
+    case Ov: {
       const Effective e{b_.i64(insn.imm), 0, insn.segment, false};
       const Linear l = linear(e, u64(1) << p.log2, kind);
       p.where = Place::Where::Memory;
@@ -182,7 +223,8 @@ Emitter::Place Emitter::place(const Insn& insn, unsigned operand, AccessKind kin
       p.mem = mem_info(p.log2, l);
       return p;
     }
-    default: break;
+    default:
+      break;
   }
   EMU_CHECK(false && "operand code without a place");
   return p;
@@ -190,9 +232,12 @@ Emitter::Place Emitter::place(const Insn& insn, unsigned operand, AccessKind kin
 
 Emitter::Value Emitter::load(const Place& p, bool write_intent) {
   switch (p.where) {
-    case Place::Where::Immediate: return p.value;
-    case Place::Where::Register: return p.log2 == 0 ? get_byte(p.reg, p.is_high_byte) : get_gpr(p.reg, p.log2);
-    case Place::Where::Memory: break;
+    case Place::Where::Immediate:
+      return p.value;
+    case Place::Where::Register:
+      return p.log2 == 0 ? get_byte(p.reg, p.is_high_byte) : get_gpr(p.reg, p.log2);
+    case Place::Where::Memory:
+      break;
   }
   ir::MemInfo mem = p.mem;
   mem.write_intent |= write_intent;
@@ -211,7 +256,8 @@ void Emitter::store(const Place& p, Value v) {
   }
 }
 
-// ---- Flags -----------------------------------------------------------------------------------------------------------
+// ---- Flags
+// -----------------------------------------------------------------------------------------------------------
 
 Emitter::Value Emitter::flag_bit(Value i1, unsigned at_bit) {
   const Value wide = b_.zext(Type::I64, i1);

@@ -11,9 +11,9 @@ namespace {
 
 enum Alu : u16 { kAdd, kOr, kAdc, kSbb, kAnd, kSub, kXor, kCmp };
 
-constexpr Opcode kAluOpcode[] = {Opcode::Add, Opcode::Or, Opcode::Add, Opcode::Sub,
+constexpr Opcode kAluOpcode[] = {Opcode::Add, Opcode::Or,  Opcode::Add, Opcode::Sub,
                                  Opcode::And, Opcode::Sub, Opcode::Xor, Opcode::Sub};
-constexpr RmwOp kAluRmw[] = {RmwOp::Add, RmwOp::Or, RmwOp::Add, RmwOp::Sub,
+constexpr RmwOp kAluRmw[] = {RmwOp::Add, RmwOp::Or,  RmwOp::Add, RmwOp::Sub,
                              RmwOp::And, RmwOp::Sub, RmwOp::Xor, RmwOp::Sub};
 
 bool is_same_register(const Insn& insn) {
@@ -97,14 +97,16 @@ void Emitter::inc_dec(const Insn& insn) {
   const bool is_dec = insn.row->arg == 1;
   const Place to = place(insn, 0, AccessKind::ReadWrite);
   const Value step = constant(to.log2, is_dec ? ~u64(0) : 1);
-  Value result;
-  if (insn.has(kHasLock)) {
-    result = b_.add(rmw(RmwOp::Add, to, step), step);
-  } else {
-    result = b_.add(load(to), step);
-    store(to, result);
+  const bool is_locked = insn.has(kHasLock);
+  const Value a = is_locked ? rmw(RmwOp::Add, to, step) : load(to);
+  const Value result = b_.add(a, step);
+  if (!is_locked) store(to, result);
+  if (!wants_flags(insn)) return;
+  if (insn.live & kCF) {
+    b_.set_flags(b_.flags2(is_dec ? Opcode::FlDec : Opcode::FlInc, result, b_.get_flags()));
+  } else {  // then they need not depend on the flags before
+    b_.set_flags(b_.flags3(is_dec ? Opcode::FlSub : Opcode::FlAdd, a, constant(to.log2, 1), result));
   }
-  if (wants_flags(insn)) b_.set_flags(b_.flags2(is_dec ? Opcode::FlDec : Opcode::FlInc, result, b_.get_flags()));
 }
 
 /// MUL, IMUL with one operand: rDX:rAX (or AX) = rAX * operand.
@@ -203,7 +205,8 @@ void Emitter::idiv(const Insn& insn) {
   if (insn.size >= 1) {  // the one quotient that does not fit the wide type either
     const Value lowest = b_.constant(type, u64(1) << (width(type) - 1));
     raise_if(b_.and_(b_.compare(ir::Cond::Equal, dividend, lowest),
-                     b_.compare(ir::Cond::Equal, wide, b_.constant(type, ~u64(0)))), kDE);
+                     b_.compare(ir::Cond::Equal, wide, b_.constant(type, ~u64(0)))),
+             kDE);
   }
   const Value quotient = b_.binary(Opcode::SDiv, dividend, wide);
   const Value remainder = b_.binary(Opcode::SRem, dividend, wide);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Branches, calls, returns, interrupts: everything that chooses the next block.
 //
-// pc is linear. Code with a flat CS has IP = pc and constant targets; elsewhere IP = pc - CS.base is computed where it is
-// visible, and targets are tested against the CS limit and the 64 KiB wrap at run time.
+// pc is linear. Code with a flat CS has IP = pc and constant targets; elsewhere IP = pc - CS.base is computed where it
+// is visible, and targets are tested against the CS limit and the 64 KiB wrap at run time.
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
@@ -13,16 +13,21 @@ namespace {
 enum Hint : unsigned { kJump = 0, kCall = 1, kReturn = 2 };
 }
 
-// ---- Leaving ---------------------------------------------------------------------------------------------------------
+// ---- Leaving
+// ---------------------------------------------------------------------------------------------------------
 
 void Emitter::go(u64 pc) {
-  if (is_single()) b_.exit_system(b_.pc_constant(pc), single_reason());
-  else b_.exit_direct(pc);
+  if (is_single())
+    b_.exit_system(b_.pc_constant(pc), single_reason());
+  else
+    b_.exit_direct(pc);
 }
 
 void Emitter::go_indirect(Value pc, unsigned hint) {
-  if (is_single()) b_.exit_system(pc, single_reason());
-  else b_.exit_indirect(pc, hint);
+  if (is_single())
+    b_.exit_system(pc, single_reason());
+  else
+    b_.exit_indirect(pc, hint);
 }
 
 /// After a helper that may have changed the mode, or has transferred control (then this is never reached).
@@ -43,90 +48,79 @@ Emitter::Value Emitter::checked_target(Value ip) {
   return b_.zext(Type::I64, b_.trunc(Type::I32, b_.add(ip, b_.get(field_at(F_SEG_BASE, CS)))));
 }
 
-/// Near branch by displacement, if `taken` (Void: always). The block goes on behind a conditional branch.
+/// Raises #GP if the branch is taken and its target lies beyond the CS limit. Flat code has no such fault.
+void Emitter::check_branch_limit(const Insn& insn, Value taken) {
+  if (code64() || is_flat(CS)) return;
+  const Value next_ip = ip_value(next_pc(insn), 3);
+  const u64 mask = insn.size == 1 ? 0xffff : 0xffff'ffff;
+  const Value ip = b_.and_(b_.add(next_ip, b_.i64(insn.imm)), b_.i64(mask));
+  Value beyond = b_.compare(Cond::Above, ip, b_.zext(Type::I64, b_.get(F_CS_LIMIT)));
+  if (taken.type != Type::Void) beyond = b_.and_(beyond, taken);
+  raise_if(beyond, trap_code(kGP, 0));
+}
+
+/// Near branch by displacement after check_branch_limit(), if `taken` (Void: always). The block goes on behind a
+/// conditional branch.
 void Emitter::branch_relative(const Insn& insn, Value taken) {
   const bool always = taken.type == Type::Void;
   const bool is_16 = !code64() && insn.size == 1;
-  u64 target = wrap_pc(next_pc(insn) + insn.imm);
-  if (code64() || is_flat(CS)) {
-    if (is_16) target &= 0xffff;
-  } else {
-    const Value next_ip = b_.zext(Type::I64, b_.trunc(Type::I32, ip_value(next_pc(insn), 3)));
-    Value ip = b_.add(next_ip, b_.i64(insn.imm));
-    if (is_16) {
-      // At most one wrap, in the displacement's direction; then the target is 64 KiB away from `target`.
-      const bool up = i64(insn.imm) >= 0;
-      Value wraps = up ? b_.compare(Cond::Above, ip, b_.i64(0xffff)) : b_.compare(Cond::Less, ip, b_.i64(0));
-      if (!always) wraps = b_.and_(wraps, taken);
-      ip = b_.and_(ip, b_.i64(0xffff));
-      Value beyond = b_.compare(Cond::Above, ip, b_.zext(Type::I64, b_.get(F_CS_LIMIT)));
-      if (!always) beyond = b_.and_(beyond, taken);
-      raise_if(beyond, trap_code(kGP, 0));
-      const u64 wrapped = wrap_pc(target + (up ? -u64(0x10000) : u64(0x10000)));
-      if (is_single()) {
-        const Value there = b_.select(wraps, b_.pc_constant(wrapped), b_.pc_constant(target));
-        return go_indirect(always ? there : b_.select(taken, there, b_.pc_constant(next_pc(insn))), kJump);
-      }
-      b_.side_exit(wraps, wrapped);
-      ++exits_;
-    } else {
-      ip = b_.and_(ip, b_.i64(0xffff'ffff));
-      Value beyond = b_.compare(Cond::Above, ip, b_.zext(Type::I64, b_.get(F_CS_LIMIT)));
-      if (!always) beyond = b_.and_(beyond, taken);
-      raise_if(beyond, trap_code(kGP, 0));
+  const u64 next = next_pc(insn);
+  u64 target = wrap_pc(next + insn.imm);
+  if (is_16 && is_flat(CS)) target &= 0xffff;
+
+  if (is_16 && !is_flat(CS)) {
+    // At most one wrap, in the displacement's direction; then the target is 64 KiB away from `target`.
+    const bool up = i64(insn.imm) >= 0;
+    const Value next_ip = b_.zext(Type::I64, b_.trunc(Type::I32, ip_value(next, 3)));
+    const Value ip = b_.add(next_ip, b_.i64(insn.imm));
+    Value wraps = up ? b_.compare(Cond::Above, ip, b_.i64(0xffff)) : b_.compare(Cond::Less, ip, b_.i64(0));
+    const u64 wrapped = wrap_pc(target + (up ? -u64(0x10000) : u64(0x10000)));
+    if (is_single()) {
+      const Value there = b_.select(wraps, b_.pc_constant(wrapped), b_.pc_constant(target));
+      return go_indirect(always ? there : b_.select(taken, there, b_.pc_constant(next)), kJump);
     }
+    b_.side_exit(always ? wraps : b_.and_(wraps, taken), wrapped);
+    ++exits_;
   }
   if (always) return go(target);
-  if (is_single()) return go_indirect(b_.select(taken, b_.pc_constant(target), b_.pc_constant(next_pc(insn))), kJump);
+  if (is_single()) return go_indirect(b_.select(taken, b_.pc_constant(target), b_.pc_constant(next)), kJump);
   b_.side_exit(taken, target);
   ++exits_;
 }
 
-void Emitter::near_jump_to(Value ip, unsigned log2, unsigned hint) {
-  (void)log2;
-  go_indirect(checked_target(to_i64(ip)), hint);
+// ---- Near branches
+// ---------------------------------------------------------------------------------------------------
+
+void Emitter::jcc(const Insn& insn) {
+  const Value taken = condition(insn.opcode);
+  check_branch_limit(insn, taken);
+  branch_relative(insn, taken);
 }
-
-// ---- Near branches ---------------------------------------------------------------------------------------------------
-
-void Emitter::jcc(const Insn& insn) { branch_relative(insn, condition(insn.opcode)); }
 
 /// LOOPNE, LOOPE, LOOP, JCXZ: by address size.
 void Emitter::loop(const Insn& insn) {
   const unsigned kind = insn.row->arg;
   const Value zero = constant(insn.address, 0);
   const Value count = get_gpr(RCX, insn.address);
-  if (kind == 3) return branch_relative(insn, b_.compare(Cond::Equal, count, zero));
   const Value left = b_.sub(count, constant(insn.address, 1));
-  Value taken = b_.compare(Cond::NotEqual, left, zero);
-  if (kind != 2) taken = b_.and_(taken, condition(kind == 1 ? 4 : 5));
-  // A target beyond the limit faults with the old count: check before counting. Flat code has no such fault.
-  if (code64() || is_flat(CS)) {
-    set_gpr(RCX, insn.address, left);
-    return branch_relative(insn, taken);
-  }
-  const Value next_ip = ip_value(next_pc(insn), 3);
-  const u64 mask = insn.size == 1 ? 0xffff : 0xffff'ffff;
-  const Value ip = b_.and_(b_.add(next_ip, b_.i64(insn.imm)), b_.i64(mask));
-  const Value beyond = b_.compare(Cond::Above, ip, b_.zext(Type::I64, b_.get(F_CS_LIMIT)));
-  raise_if(b_.and_(beyond, taken), trap_code(kGP, 0));
-  set_gpr(RCX, insn.address, left);
+  Value taken = kind == 3 ? b_.compare(Cond::Equal, count, zero) : b_.compare(Cond::NotEqual, left, zero);
+  if (kind < 2) taken = b_.and_(taken, condition(kind == 1 ? 4 : 5));
+  check_branch_limit(insn, taken);
+  if (kind != 3) set_gpr(RCX, insn.address, left);
   branch_relative(insn, taken);
 }
 
-void Emitter::jmp_rel(const Insn& insn) { branch_relative(insn, {}); }
+void Emitter::jmp_rel(const Insn& insn) {
+  check_branch_limit(insn, {});
+  branch_relative(insn, {});
+}
 
-void Emitter::jmp_indirect(const Insn& insn) { near_jump_to(read(insn, 0), insn.size, kJump); }
+void Emitter::jmp_indirect(const Insn& insn) { go_indirect(checked_target(to_i64(read(insn, 0))), kJump); }
 
 void Emitter::call_rel(const Insn& insn) {
   const Value return_ip = ip_value(next_pc(insn), insn.size);
-  const Value sp = stack_pointer();
-  if (!code64() && !is_flat(CS)) {  // the target's limit check comes before the push
-    const u64 mask = insn.size == 1 ? 0xffff : 0xffff'ffff;
-    const Value ip = b_.and_(b_.add(ip_value(next_pc(insn), 3), b_.i64(insn.imm)), b_.i64(mask));
-    raise_if(b_.compare(Cond::Above, ip, b_.zext(Type::I64, b_.get(F_CS_LIMIT))), trap_code(kGP, 0));
-  }
-  set_stack_pointer(push_store(sp, -(i64(1) << insn.size), return_ip));
+  check_branch_limit(insn, {});
+  set_stack_pointer(push_store(stack_pointer(), -(i64(1) << insn.size), return_ip));
   branch_relative(insn, {});
 }
 
@@ -144,7 +138,8 @@ void Emitter::ret(const Insn& insn) {
   go_indirect(target, kReturn);
 }
 
-// ---- Far transfers and events: helpers set env.pc and leave ------------------------------------------------------------
+// ---- Far transfers and events: helpers set env.pc and leave
+// ------------------------------------------------------------
 
 /// Selector and offset of an immediate or memory far pointer.
 Emitter::Value Emitter::far_selector(const Insn& insn, Value& offset) {

@@ -2,7 +2,8 @@
 // Emitter: turns the decoded instructions of one block into IR. Lives for one translation.
 //
 // Order inside every instruction: everything that can fault first, guest-state writes (set, set_flags) last, so that a
-// fault finds the state of the instruction's start. Helpers that write state count as writes: what can fault comes before.
+// fault finds the state of the instruction's start. Helpers that write state count as writes: what can fault comes
+// before.
 #pragma once
 
 #include "target/x86/decode.h"
@@ -217,17 +218,17 @@ class Emitter {
   u64 wrap_pc(u64 pc) const { return code64() ? pc : u32(pc); }
 
   // Registers (translate_address.cpp)
-  Value get_gpr(unsigned reg, unsigned log2);             ///< low part, at its own width
+  Value get_gpr(unsigned reg, unsigned log2);  ///< low part, at its own width
   Value get_byte(unsigned reg, bool high);
-  void set_gpr(unsigned reg, unsigned log2, Value v);     ///< 32-bit writes clear the upper half, narrower ones merge
-  Value merged_gpr(unsigned reg, unsigned log2, Value v); ///< the 64-bit value that set_gpr would set
+  void set_gpr(unsigned reg, unsigned log2, Value v);      ///< 32-bit writes clear the upper half, narrower ones merge
+  Value merged_gpr(unsigned reg, unsigned log2, Value v);  ///< the 64-bit value that set_gpr would set
   Value to_i64(Value v) { return v.type == Type::I64 ? v : b_.zext(Type::I64, v); }
-  Value fit(Type to, Value v);                            ///< truncates or zero-extends
+  Value fit(Type to, Value v);  ///< truncates or zero-extends
   Value constant(unsigned log2, u64 v) { return b_.constant(type_of(log2), v); }
 
   // Addresses
   Effective effective(const Insn& insn);
-  Value effective_value(const Effective& e);              ///< offset + disp
+  Value effective_value(const Effective& e);  ///< offset + disp
   Linear linear(const Effective& e, u64 bytes, AccessKind kind);
   Value linear_value(const Linear& l);
   Linear stack_address(Value offset, i32 disp, u64 bytes, AccessKind kind);  ///< offset at 64 bits, stack width
@@ -257,23 +258,20 @@ class Emitter {
   Value condition(unsigned code) { return b_.fl_is(ir::Cond(code & 15), b_.get_flags()); }
 
   // Stack
-  struct Pushed {
-    Value new_sp;
-  };
-  Value stack_pointer();                       ///< I64, zero-extended from the stack width
-  Value stack_offset(Value sp, i64 delta);     ///< sp + delta at stack width, I64
+  Value stack_pointer();                    ///< I64, zero-extended from the stack width
+  Value stack_offset(Value sp, i64 delta);  ///< sp + delta at stack width, I64
   void set_stack_pointer(Value sp64);
   Value push_store(Value sp, i64 delta, Value v);  ///< stores v at sp + delta; returns that offset
   Value pop_load(Value sp, i64 delta, unsigned log2);
   Value ip_value(u64 linear_pc, unsigned log2);  ///< IP of a linear pc as a value of that width
 
   // Leaving (translate_control.cpp)
-  void go(u64 pc);                             ///< near continuation at a constant linear pc
+  void go(u64 pc);  ///< near continuation at a constant linear pc
   void go_indirect(Value pc, unsigned hint);
   void leave_to_system(u64 next, u32 reason = kSysLookup);
+  void check_branch_limit(const Insn& insn, Value taken);
   void branch_relative(const Insn& insn, Value taken);  ///< no `taken` (Void): unconditional
-  void near_jump_to(Value ip, unsigned log2, unsigned hint);
-  Value checked_target(Value ip);              ///< CS limit check; linear pc
+  Value checked_target(Value ip);                       ///< CS limit check; linear pc
   bool is_single() const { return mode_.has(Mode::kTF) || mode_.has(Mode::kInhibit); }
   u32 single_reason() const { return mode_.has(Mode::kTF) ? u32(kSysSingleStep) : u32(kSysInterruptWindow); }
 
@@ -282,16 +280,15 @@ class Emitter {
   void after_segment_load(const Insn& insn, unsigned segment);
 
   // Shifts
+  Value shift_count(const Insn& insn, unsigned operand);
+  Value has_moved(const Insn& insn, Value count);
+  void set_flags_if_moved(const Insn& insn, Value count, Value flags);
   void rotate(const Insn& insn, bool right, const Place& p, Value a, Value count);
   void plain_shift(const Insn& insn, unsigned kind, const Place& p, Value a, Value count);
   void rotate_carry(const Insn& insn, bool right, const Place& p, Value a, Value count);
   void bit_scan_result(const Insn& insn, Value source, Value result);
 
   // Strings
-  struct StringIndex {
-    Value offset;  ///< I64, wrapped
-    unsigned reg;
-  };
   Value index_register(const Insn& insn, unsigned reg);
   void advance(const Insn& insn, unsigned reg, Value old_index);
   Linear source_index(const Insn& insn, Value si, AccessKind kind);

@@ -105,9 +105,7 @@ void Emitter::sahf(const Insn&) {
   set_packed_bits(packed_flags(), which, b_.and_(ah, b_.i64(which)));
 }
 
-void Emitter::salc(const Insn&) {
-  set_gpr(RAX, 0, b_.neg(b_.zext(Type::I8, condition(2))));
-}
+void Emitter::salc(const Insn&) { set_gpr(RAX, 0, b_.neg(b_.zext(Type::I8, condition(2)))); }
 
 /// CLC, STC, CMC
 void Emitter::carry_op(const Insn& insn) {

@@ -12,21 +12,42 @@ namespace {
 enum Kind : u16 { kRol, kRor, kRcl, kRcr, kShl, kShr, kSal, kSar };
 }
 
+/// A shift count: constants masked as the CPU masks them, CL as it is. IR shifts mask alike (5 bits, 6 for I64).
+Emitter::Value Emitter::shift_count(const Insn& insn, unsigned operand) {
+  const Value count = read(insn, operand);
+  const auto known = b_.constant_of(count);
+  return known ? b_.i8(*known & (insn.size == 3 ? 63 : 31)) : count;
+}
+
+/// Sets `flags` if the masked count is not 0.
+void Emitter::set_flags_if_moved(const Insn& insn, Value count, Value flags) {
+  if (b_.constant_of(count)) return b_.set_flags(flags);
+  b_.set_flags(b_.select(has_moved(insn, count), flags, b_.get_flags()));
+}
+
+Emitter::Value Emitter::has_moved(const Insn& insn, Value count) {
+  return b_.compare(Cond::NotEqual, b_.and_(count, b_.i8(insn.size == 3 ? 63 : 31)), b_.i8(0));
+}
+
 void Emitter::shift(const Insn& insn) {
   const unsigned kind = insn.row->arg;
   const Place p = place(insn, 0, AccessKind::ReadWrite);
-  const u8 mask = p.log2 == 3 ? 63 : 31;
-  const Value count = b_.and_(read(insn, 1), b_.i8(mask));
+  const Value count = shift_count(insn, 1);
   const auto known = b_.constant_of(count);
   const Value a = load(p);
-  if (known && (*known & mask) == 0) {
+  if (known && *known == 0) {
     store(p, a);  // memory is written, a 32-bit register is zero-extended; the flags stay
     return;
   }
   switch (kind) {
-    case kRol: case kRor: return rotate(insn, kind == kRor, p, a, count);
-    case kRcl: case kRcr: return rotate_carry(insn, kind == kRcr, p, a, count);
-    default: return plain_shift(insn, kind, p, a, count);
+    case kRol:
+    case kRor:
+      return rotate(insn, kind == kRor, p, a, count);
+    case kRcl:
+    case kRcr:
+      return rotate_carry(insn, kind == kRcr, p, a, count);
+    default:
+      return plain_shift(insn, kind, p, a, count);
   }
 }
 
@@ -36,20 +57,17 @@ void Emitter::plain_shift(const Insn& insn, unsigned kind, const Place& p, Value
   store(p, result);
   if (!wants_flags(insn)) return;
   const Opcode flag_op = op == Opcode::Shl ? Opcode::FlShl : Opcode::FlShr;
-  const bool is_constant = b_.constant_of(count).has_value();
   const Value before_last = b_.binary(op, a, b_.sub(count, b_.i8(1)));
-  const Value flags = b_.flags2(flag_op, result, before_last);
-  if (is_constant) return b_.set_flags(flags);
-  const Value moved = b_.compare(Cond::NotEqual, count, b_.i8(0));
-  b_.set_flags(b_.select(moved, flags, b_.get_flags()));
+  set_flags_if_moved(insn, count, b_.flags2(flag_op, result, before_last));
 }
 
 /// ROL, ROR: CF is the bit that went round last; OF for a count of 1, computed alike for all others.
 void Emitter::rotate(const Insn& insn, bool right, const Place& p, Value a, Value count) {
   const unsigned bits = 8u << p.log2;
   const auto known = b_.constant_of(count);
-  const Value turn = known ? b_.i8(*known & (bits - 1)) : b_.and_(count, b_.i8(bits - 1));
-  const Value result = known && (*known & (bits - 1)) == 0 ? a : b_.binary(right ? Opcode::Rotr : Opcode::Rotl, a, turn);
+  const Value turn = known ? b_.i8(*known & (bits - 1)) : count;
+  const Value result =
+      known && (*known & (bits - 1)) == 0 ? a : b_.binary(right ? Opcode::Rotr : Opcode::Rotl, a, turn);
   store(p, result);
   if (!wants_flags(insn)) return;
 
@@ -61,8 +79,7 @@ void Emitter::rotate(const Insn& insn, bool right, const Place& p, Value a, Valu
   const Value before = packed_flags();
   const Value after = b_.or_(b_.and_(before, b_.i64(kArithmetic & ~u64(kCF | kOF))), b_.or_(carry, overflow));
   if (known) return b_.set_flags(b_.fl_unpack(after));
-  const Value moved = b_.compare(Cond::NotEqual, count, b_.i8(0));
-  b_.set_flags(b_.fl_unpack(b_.select(moved, after, before)));
+  b_.set_flags(b_.fl_unpack(b_.select(has_moved(insn, count), after, before)));
 }
 
 /// RCL, RCR: a count of 1 inline, others through the helper, which updates CF and OF itself. The load had write intent,
@@ -77,8 +94,8 @@ void Emitter::rotate_carry(const Insn& insn, bool right, const Place& p, Value a
   }
   const Value flags = b_.get_flags();
   const Value carry_in = b_.zext(a.type, b_.fl_is(Cond::Below, flags));
-  const Value result = right ? b_.or_(b_.shr(a, b_.i8(1)), b_.shl(carry_in, b_.i8(bits - 1)))
-                             : b_.or_(b_.shl(a, b_.i8(1)), carry_in);
+  const Value result =
+      right ? b_.or_(b_.shr(a, b_.i8(1)), b_.shl(carry_in, b_.i8(bits - 1))) : b_.or_(b_.shl(a, b_.i8(1)), carry_in);
   store(p, result);
   if (!wants_flags(insn)) return;
   const Value wide = to_i64(a), wide_result = to_i64(result);
@@ -93,11 +110,10 @@ void Emitter::double_shift(const Insn& insn) {
   const bool right = insn.row->arg == 1;
   const Place p = place(insn, 0, AccessKind::ReadWrite);
   const Value b = read(insn, 1);
-  const u8 mask = p.log2 == 3 ? 63 : 31;
-  const Value count = b_.and_(read(insn, 2), b_.i8(mask));
+  const Value count = shift_count(insn, 2);
   const auto known = b_.constant_of(count);
   const Value a = load(p);
-  if (known && (*known & mask) == 0) return store(p, a);
+  if (known && *known == 0) return store(p, a);
   if (p.log2 == 1) {
     const Value result =
         call(H_double_shift, {to_i64(a), to_i64(b), b_.zext(Type::I64, count), b_.i64(2), b_.i64(right ? 1 : 0)});
@@ -107,10 +123,7 @@ void Emitter::double_shift(const Insn& insn) {
   store(p, result);
   if (!wants_flags(insn)) return;
   const Value before_last = b_.binary(right ? Opcode::Shr : Opcode::Shl, a, b_.sub(count, b_.i8(1)));
-  const Value flags = b_.flags2(right ? Opcode::FlShr : Opcode::FlShl, result, before_last);
-  if (known) return b_.set_flags(flags);
-  const Value moved = b_.compare(Cond::NotEqual, count, b_.i8(0));
-  b_.set_flags(b_.select(moved, flags, b_.get_flags()));
+  set_flags_if_moved(insn, count, b_.flags2(right ? Opcode::FlShr : Opcode::FlShl, result, before_last));
 }
 
 /// BT, BTS, BTR, BTC. With a register index, memory is a bit string: the index reaches beyond the operand.

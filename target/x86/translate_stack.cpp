@@ -79,13 +79,15 @@ void Emitter::popa(const Insn& insn) {
 
 void Emitter::pushf(const Insn& insn) {
   // Virtual-8086 mode with IOPL < 3 faults, but for the 16-bit form with VME (which the helper knows).
-  if (mode_.has(Mode::kVM86) && !mode_.has(Mode::kIopl) && !(mode_.has(Mode::kVme) && insn.size == 1)) return raise_gp();
+  if (mode_.has(Mode::kVM86) && !mode_.has(Mode::kIopl) && !(mode_.has(Mode::kVme) && insn.size == 1))
+    return raise_gp();
   const Value flags = call(H_read_flags, {});
   set_stack_pointer(push_store(stack_pointer(), -(i64(1) << insn.size), fit(type_of(insn.size), flags)));
 }
 
 void Emitter::popf(const Insn& insn) {
-  if (mode_.has(Mode::kVM86) && !mode_.has(Mode::kIopl) && !(mode_.has(Mode::kVme) && insn.size == 1)) return raise_gp();
+  if (mode_.has(Mode::kVM86) && !mode_.has(Mode::kIopl) && !(mode_.has(Mode::kVme) && insn.size == 1))
+    return raise_gp();
   const Value sp = stack_pointer();
   const Value v = pop_load(sp, 0, insn.size);
   call(H_write_flags, {to_i64(v), b_.i64(1u << insn.size)});

@@ -89,8 +89,8 @@ void Emitter::ins(const Insn& insn) {
 }
 
 void Emitter::outs(const Insn& insn) {
-  call(H_string_out, {b_.i64(1u << insn.size), b_.i64(1u << insn.address), b_.i64(is_repeated(insn) ? 1 : 0),
-                      b_.i64(insn.segment)});
+  call(H_string_out,
+       {b_.i64(1u << insn.size), b_.i64(1u << insn.address), b_.i64(is_repeated(insn) ? 1 : 0), b_.i64(insn.segment)});
 }
 
 }  // namespace emu::x86

@@ -11,7 +11,8 @@ namespace {
 enum Table : u16 { kGdt = 0, kIdt = 2 };
 }
 
-// ---- Segment registers -------------------------------------------------------------------------------------------------
+// ---- Segment registers
+// -------------------------------------------------------------------------------------------------
 
 void Emitter::mov_from_segment(const Insn& insn) {
   if ((insn.reg & 7) > GS) return raise(kUD);
@@ -75,8 +76,8 @@ void Emitter::verify_segment(const Insn& insn) {
 /// LAR, LSL
 void Emitter::lar_lsl(const Insn& insn) {
   const Insn& i = insn;
-  const Value selector = b_.and_(to_i64(i.is_memory ? load(memory_place(i, 1, AccessKind::Read)) : get_gpr(i.rm, 1)),
-                                 b_.i64(0xffff));
+  const Value selector =
+      b_.and_(to_i64(i.is_memory ? load(memory_place(i, 1, AccessKind::Read)) : get_gpr(i.rm, 1)), b_.i64(0xffff));
   const Value answer = call(i.row->arg == 0 ? H_lar : H_lsl, {selector});
   const Value valid = b_.and_(b_.shr(answer, b_.i8(32)), b_.i64(1));
   const Value is_valid = b_.compare(Cond::NotEqual, valid, b_.i64(0));
@@ -103,7 +104,8 @@ void Emitter::bound(const Insn& insn) {
   call(H_bound, {to_i64(get_gpr(insn.reg, insn.size)), address, b_.i64(bytes)});
 }
 
-// ---- Descriptor tables -------------------------------------------------------------------------------------------------
+// ---- Descriptor tables
+// -------------------------------------------------------------------------------------------------
 
 /// SGDT, SIDT: limit, then base (8 bytes in 64-bit mode, else 4).
 void Emitter::store_table(const Insn& insn) {
@@ -128,7 +130,8 @@ void Emitter::load_table(const Insn& insn) {
   call(insn.row->arg == kGdt ? H_load_gdtr : H_load_idtr, {base, limit});
 }
 
-// ---- Control registers and what follows them -----------------------------------------------------------------------------
+// ---- Control registers and what follows them
+// -----------------------------------------------------------------------------
 
 void Emitter::smsw(const Insn& insn) {
   if (mode_.has(Mode::kUmip) && cpl() > 0) return raise_gp();
@@ -199,7 +202,8 @@ void Emitter::invpcid(const Insn& insn) {
 
 void Emitter::wbinvd(const Insn&) { call(H_wbinvd, {}); }
 
-// ---- MSRs, time, identification ------------------------------------------------------------------------------------------
+// ---- MSRs, time, identification
+// ------------------------------------------------------------------------------------------
 
 void Emitter::rdmsr(const Insn&) { call(H_rdmsr, {}); }
 
@@ -231,7 +235,8 @@ void Emitter::rdpmc(const Insn&) {
 
 void Emitter::cpuid(const Insn&) { call(H_cpuid, {}); }
 
-// ---- FS and GS base, SMAP ------------------------------------------------------------------------------------------------
+// ---- FS and GS base, SMAP
+// ------------------------------------------------------------------------------------------------
 
 void Emitter::swapgs(const Insn&) { call(H_swapgs, {}); }
 
@@ -253,7 +258,8 @@ void Emitter::clac_stac(const Insn& insn) {
   leave_to_system(next_pc(insn));
 }
 
-// ---- Extended state ------------------------------------------------------------------------------------------------------
+// ---- Extended state
+// ------------------------------------------------------------------------------------------------------
 
 void Emitter::xgetbv(const Insn&) {
   if (!mode_.has(Mode::kOsXsave)) return raise(kUD);
@@ -277,14 +283,30 @@ void Emitter::state_image(const Insn& insn) {
       linear_value(linear(effective(insn), is_fx ? 512 : 576, restores ? AccessKind::Read : AccessKind::Write));
   const Value w = b_.i64(insn.rex_w() ? 1 : 0);
   switch (which) {
-    case 0: call(H_fxsave, {address, w}); break;
-    case 1: call(H_fxrstor, {address, w}); break;
-    case 2: call(H_xsave, {address, w, b_.i64(0)}); break;
-    case 3: call(H_xrstor, {address, w, b_.i64(0)}); break;
-    case 4: call(H_xsave, {address, w, b_.i64(1)}); break;
-    case 5: call(H_xrstor, {address, w, b_.i64(1)}); break;
-    case 6: call(H_xsave, {address, w, b_.i64(2)}); break;
-    default: call(H_xsave, {address, w, b_.i64(3)}); break;
+    case 0:
+      call(H_fxsave, {address, w});
+      break;
+    case 1:
+      call(H_fxrstor, {address, w});
+      break;
+    case 2:
+      call(H_xsave, {address, w, b_.i64(0)});
+      break;
+    case 3:
+      call(H_xrstor, {address, w, b_.i64(0)});
+      break;
+    case 4:
+      call(H_xsave, {address, w, b_.i64(1)});
+      break;
+    case 5:
+      call(H_xrstor, {address, w, b_.i64(1)});
+      break;
+    case 6:
+      call(H_xsave, {address, w, b_.i64(2)});
+      break;
+    default:
+      call(H_xsave, {address, w, b_.i64(3)});
+      break;
   }
 }
 
@@ -301,7 +323,8 @@ void Emitter::stmxcsr(const Insn& insn) {
   store(place(insn, 0, AccessKind::Write), b_.trunc(Type::I32, v));
 }
 
-// ---- Processor control ---------------------------------------------------------------------------------------------------
+// ---- Processor control
+// ---------------------------------------------------------------------------------------------------
 
 void Emitter::monitor(const Insn& insn) {
   const Value offset = wrap_offset(b_.get(gpr_field(RAX)), insn.address);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "target/x86/cpu.h"
 #include "target/x86/translate.h"
 #include "target/x86/translate_emitter.h"
 #include "tcg/interp/interpreter.h"
@@ -46,29 +47,31 @@ class NativeHarness {
   size_t prologue_ = 0;
 };
 
-/// Translates and interprets; memory is the process's own within [low, low + size).
+/// Translates and interprets, with the real helpers; memory is the process's own within [low, low + size).
 class TranslatedRun {
  public:
   TranslatedRun(u64 memory_low, size_t memory_size);
+  ~TranslatedRun();
   /// Runs one block of exactly these bytes.
   Outcome run(std::span<const u8> code, u64 pc, Registers& registers, u32 mode);
   const ir::Block& block() const { return block_; }
-  X86State& state() { return *state_; }
-  X86Translator& translator() { return translator_; }
   u64 next_pc() const { return next_pc_; }
   u64 arg() const { return arg_; }
-  /// The IR of the last block, one op a line if the printer is there.
-  static constexpr u32 kUserMode64 = 1u << Mode::kPE | 1u << Mode::kCode64 | 3u << Mode::kCplShift | 1u << Mode::kFlatDS |
-                                     1u << Mode::kFlatES | 1u << Mode::kFlatSS | 1u << Mode::kFlatCS | 1u << Mode::kOsFxsr;
-  static constexpr u32 kUserMode32 = (kUserMode64 & ~(1u << Mode::kCode64)) | 1u << Mode::kCode32 | 1u << Mode::kStack32;
+  static constexpr u32 kUserMode64 = 1u << Mode::kPE | 1u << Mode::kCode64 | 3u << Mode::kCplShift |
+                                     1u << Mode::kFlatDS | 1u << Mode::kFlatES | 1u << Mode::kFlatSS |
+                                     1u << Mode::kFlatCS | 1u << Mode::kOsFxsr;
+  static constexpr u32 kUserMode32 =
+      (kUserMode64 & ~(1u << Mode::kCode64)) | 1u << Mode::kCode32 | 1u << Mode::kStack32;
 
  private:
   class Memory;
-  std::unique_ptr<X86State> state_;
+  class Services;
+  void reset_cpu(u32 mode);
   X86Translator translator_;
+  X86Cpu cpu_;
+  std::unique_ptr<Memory> memory_;
+  std::unique_ptr<Services> services_;
   ir::Block block_;
-  u64 low_;
-  size_t size_;
   u64 next_pc_ = 0, arg_ = 0;
 };
 

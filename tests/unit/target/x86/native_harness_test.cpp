@@ -35,7 +35,7 @@ class Assembler {
     for (const int b : list) *at_++ = u8(b);
   }
   void raw(std::span<const u8> code) {
-    std::memcpy(at_, code.data(), code.size());
+    std::copy(code.begin(), code.end(), at_);
     at_ += code.size();
   }
   /// `opcode` with a RIP-relative operand in the register block.
@@ -163,7 +163,8 @@ Outcome NativeHarness::run(std::span<const u8> code, Registers& r) {
   return Outcome::Done;
 }
 
-// ---- Translated ----------------------------------------------------------------------------------------------------------
+// ---- Translated
+// ----------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -187,7 +188,8 @@ void add_helpers(ir::HelperTable& table, std::index_sequence<kIndexes...>) {
 #include "target/x86/helpers.inc"
 #undef X86_HELPER
   };
-  (table.add({kEntries[kIndexes].name, &record_call<kIndexes>, kEntries[kIndexes].effects, kEntries[kIndexes].arguments}),
+  (table.add(
+       {kEntries[kIndexes].name, &record_call<kIndexes>, kEntries[kIndexes].effects, kEntries[kIndexes].arguments}),
    ...);
 }
 
@@ -209,7 +211,7 @@ ir::HelperTable recording_helpers() {
   return table;
 }
 
-class TranslatedRun::Memory final : public ir::InterpreterMemory {
+class TranslatedRun::Memory final : public ir::InterpreterMemory, public target::GuestAccess {
  public:
   Memory(u64 low, size_t size) : low_(low), size_(size) {}
   bool load(u64 address, const ir::MemInfo& mem, u8* data) override {
@@ -231,12 +233,23 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory {
     old_value = old;
     u64 v = operand;
     switch (op) {
-      case ir::RmwOp::Add: v = old + operand; break;
-      case ir::RmwOp::Sub: v = old - operand; break;
-      case ir::RmwOp::And: v = old & operand; break;
-      case ir::RmwOp::Or: v = old | operand; break;
-      case ir::RmwOp::Xor: v = old ^ operand; break;
-      case ir::RmwOp::Xchg: break;
+      case ir::RmwOp::Add:
+        v = old + operand;
+        break;
+      case ir::RmwOp::Sub:
+        v = old - operand;
+        break;
+      case ir::RmwOp::And:
+        v = old & operand;
+        break;
+      case ir::RmwOp::Or:
+        v = old | operand;
+        break;
+      case ir::RmwOp::Xor:
+        v = old ^ operand;
+        break;
+      case ir::RmwOp::Xchg:
+        break;
     }
     return store(address, mem, reinterpret_cast<const u8*>(&v));
   }
@@ -247,6 +260,42 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory {
     return old != expected || store(address, mem, reinterpret_cast<const u8*>(&desired));
   }
 
+  using Status = target::AccessStatus;
+  Status load(u64 va, unsigned bytes, u8, u64& value) override {
+    value = 0;
+    return load_bytes(va, {reinterpret_cast<u8*>(&value), bytes}, 0);
+  }
+  Status store(u64 va, unsigned bytes, u8, u64 value) override {
+    return store_bytes(va, {reinterpret_cast<const u8*>(&value), bytes}, 0);
+  }
+  Status load_bytes(u64 va, std::span<u8> data, u8) override {
+    if (!is_inside(va, data.size())) return Status::Fault;
+    std::memcpy(data.data(), pointer(va), data.size());
+    return Status::Ok;
+  }
+  Status store_bytes(u64 va, std::span<const u8> data, u8) override {
+    if (!is_inside(va, data.size())) return Status::Fault;
+    std::memcpy(pointer(va), data.data(), data.size());
+    return Status::Ok;
+  }
+  Status probe(u64 va, unsigned bytes, target::Access, u8) override {
+    return is_inside(va, bytes) ? Status::Ok : Status::Fault;
+  }
+  Status compare_exchange(u64 va, unsigned bytes, u8, u128& expected, u128 desired) override {
+    if (!is_inside(va, bytes)) return Status::Fault;
+    u128 old = 0;
+    std::memcpy(&old, pointer(va), bytes);
+    if (old == expected) std::memcpy(pointer(va), &desired, bytes);
+    expected = old;
+    return Status::Ok;
+  }
+  u64 copy_run(u64, u64, u64, u8) override { return 0; }
+  u64 fill_run(u64, u8, u64, u8) override { return 0; }
+  bool load_physical(u64, unsigned, u64&) override { return false; }
+  bool update_physical(u64, unsigned, u64, u64) override { return false; }
+  u32 port_read(u16, unsigned) override { return 0; }
+  void port_write(u16, unsigned, u32) override {}
+
  private:
   bool is_inside(u64 address, size_t n) const { return address >= low_ && address + n <= low_ + size_; }
   static u8* pointer(u64 address) { return reinterpret_cast<u8*>(address); }  // NOLINT: the test's own buffer
@@ -254,35 +303,72 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory {
   size_t size_;
 };
 
+/// An accelerator that has nothing to flush.
+class TranslatedRun::Services final : public target::CpuServices {
+ public:
+  void kick(u32) override {}
+  void leave_block() override {}
+  void flush_all() override {}
+  void flush_non_global() override {}
+  void flush_page(u64) override {}
+  void flush_context(u64, std::optional<u64>) override {}
+  void switch_context(u64, bool) override {}
+  void mode_changed() override {}
+  u64 ticks() override { return 0; }
+};
+
 TranslatedRun::TranslatedRun(u64 memory_low, size_t memory_size)
-    : state_(std::make_unique<X86State>()), translator_(recording_helpers()), low_(memory_low), size_(memory_size) {}
+    : translator_(make_helper_table()),
+      cpu_(CpuConfig{.model = *parse_cpu_option("max")}, translator_),
+      memory_(std::make_unique<Memory>(memory_low, memory_size)),
+      services_(std::make_unique<Services>()) {
+  cpu_.attach(*memory_, *services_);
+}
+TranslatedRun::~TranslatedRun() = default;
+
+/// Ring 3 with flat segments, as Linux runs user code.
+void TranslatedRun::reset_cpu(u32 mode) {
+  cpu_.reset();
+  X86State& s = cpu_.state();
+  const bool is_64 = Mode{mode}.has(Mode::kCode64);
+  s.cr0 = kCr0PE | kCr0PG | kCr0NE | kCr0WP;
+  s.efer = kEferLME | kEferLMA | kEferSCE;
+  s.rflags_system = 2 | kIF;
+  for (unsigned i = 0; i < 6; ++i) {
+    const u32 type = i == CS ? 0xfb00 : 0xf300;
+    s.segment_base(i) = 0;
+    s.seg[i] = {u16(i == CS ? 0x33 : 0x2b), type | u32(bit(23)) | u32(i == CS && is_64 ? bit(21) : bit(22)), ~u32(0)};
+    s.seg_range[i] = make_range(s.seg[i].limit, s.seg[i].attributes);
+  }
+}
 
 Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 mode) {
-  X86State& s = *state_;
+  reset_cpu(mode);
+  X86State& s = cpu_.state();
   for (unsigned i = 0; i < 16; ++i) s.gpr(i) = r.gpr[i];
   s.hdr.cc_op = 0;
   s.hdr.cc_a = r.flags & kArithmetic;
   s.hdr.cc_b = 0;
   s.df = r.flags & kDF ? -1 : 1;
-  g_helper_called = -1;
 
   Bytes bytes(code);
   ir::Builder builder(block_, translator_.layout(), translator_.helpers());
   const auto translated = translator_.translate({.pc = pc, .mode = mode}, bytes, builder);
   if (translated.status != target::TranslateResult::Status::Ok) return Outcome::Elsewhere;
-  Memory memory(low_, size_);
-  const auto result = ir::interpret(block_, translator_.layout(), translator_.helpers(), s.hdr, memory);
+  const auto result = ir::interpret(block_, translator_.layout(), translator_.helpers(), s.hdr, *memory_);
   next_pc_ = result.pc;
   arg_ = result.arg;
 
   for (unsigned i = 0; i < 16; ++i) r.gpr[i] = s.gpr(i);
   const u64 packed = tcg::pack_flags(s.hdr.cc_op, s.hdr.cc_a, s.hdr.cc_b);
   r.flags = (r.flags & ~u64(kArithmetic | kDF)) | packed | (s.df < 0 ? u64(kDF) : 0);
-  if (g_helper_called >= 0) return Outcome::HelperCalled;
   switch (result.reason) {
-    case tcg::ExitReason::Trap: return result.arg == kDE ? Outcome::DivideError : Outcome::Trap;
-    case tcg::ExitReason::Fault: return Outcome::Fault;
-    default: return result.pc == pc + code.size() ? Outcome::Done : Outcome::Elsewhere;
+    case tcg::ExitReason::Trap:
+      return result.arg == kDE ? Outcome::DivideError : Outcome::Trap;
+    case tcg::ExitReason::Fault:
+      return cpu_.has_pending_fault() ? Outcome::DivideError : Outcome::Fault;
+    default:
+      return result.pc == pc + code.size() ? Outcome::Done : Outcome::Elsewhere;
   }
 }
 
