@@ -242,7 +242,8 @@ TEST_F(HmpTest, InfoTextsComeFromTheirOwners) {
 TEST_F(HmpTest, HelpListsEveryCommand) {
   const std::string help = run("help");
   for (const Command& command : registry.commands()) {
-    if (!command.name.starts_with("info ")) EXPECT_THAT(help, HasSubstr(help_line(command)));
+    if (command.name.starts_with("info ")) continue;
+    EXPECT_THAT(help, HasSubstr(help_line(command)));
   }
   EXPECT_EQ(run("help stop"), "stop|s  -- stop emulation\n");
   EXPECT_THAT(run("info"), HasSubstr("info mtree [-f] -- "));
