@@ -77,10 +77,10 @@ void Emulation::flush_streams() {
 Result<void> Emulation::build() {
   EMU_TRY(set_globals());
   const accel::AccelOptions accel_options = EMU_TRY(choose_accelerator());
-  accelerator_ = EMU_TRY(parts_.make_tcg(accel_options, run_state_), "-accel tcg");
   EMU_TRY(make_streams());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
+  accelerator_ = EMU_TRY(parts_.make_tcg(accel_options, run_state_), "-accel tcg");
   run_state_.attach(*machine_, *board_, *accelerator_);
   {
     mem::MachineLockScope guard(machine_->memory().lock());  // it listens to address spaces
