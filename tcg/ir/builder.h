@@ -3,6 +3,7 @@
 // building, and Get after Set (or Get) of the same field yields the value without an op.
 #pragma once
 
+#include <array>
 #include <initializer_list>
 #include <optional>
 
@@ -95,18 +96,31 @@ class Builder {
   void exit_direct(u64 pc);
   void exit_indirect(Value pc, unsigned hint = 0);
   void exit_system(Value pc, u32 reason);
+  /// Whether the last op is out; whatever comes after it is dropped.
   bool is_ended() const { return ended_; }
 
  private:
   Value emit(Opcode opcode, Type type, Ref a = {}, Ref b = {}, Ref c = {}, u8 flags = 0);
   Value fold_binary(Opcode opcode, Value a, Value b);
+  Value fold_constant_right(Opcode opcode, Value a, Value b, u64 value);
+  Value fold_pc_relative(Opcode opcode, Value a, Value b);
+  Value insert_constant(Value into, u64 part, Type part_type, unsigned at_bit);
   u32 add_mem(const MemInfo& mem);
-  void forget_state();
+  Ref fold_address(Value address, MemInfo& mem) const;
+  Ref add_constant(u64 value, bool pc_relative);
+  void end(Opcode opcode, Ref a = {}, Ref c = {});
+  void forget_state(bool pinned);
+  Op definition(Value v) const { return v.ref.is_value() ? block_.ops[v.ref.id()] : Op{}; }
+  Value operand(Ref ref, Type constant_type) const;
+  bool is_pc_relative(Value v) const { return v.ref.is_pool() && block_.pool[v.ref.pool_index()].pc_relative; }
+  bool constant_flags(Ref flags, u64& packed) const;
 
   Block& block_;
   const StateLayout& layout_;
   const HelperTable& helpers_;
-  std::vector<Value> known_;  ///< per field: the value it now holds, if known
+  std::vector<Value> known_;      ///< per field: the value it now holds, if known
+  std::vector<u8> is_volatile_;   ///< per field
+  std::array<u32, 64> recent_{};  ///< by hash: a pure op that may be the same as the next one
   Value flags_;
   bool ended_ = false;
 };

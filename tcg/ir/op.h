@@ -67,6 +67,7 @@ struct Block {
   u32 guest_insns = 0;
   bool uses_fpu = false;         ///< holds X87 ops: the x87 unit must be live at entry
   bool ends_with_check = false;  ///< the next block must see exit_req (interrupts were just enabled)
+  bool folded = false;           ///< Builder made every op and no exit is known to be taken: another fold finds nothing
   std::vector<Op> ops;
   std::vector<PoolConstant> pool;
   std::vector<MemInfo> mems;
@@ -77,5 +78,31 @@ struct Block {
   const MemInfo& mem(const Op& op) const { return mems[op.c.bits()]; }
   std::span<const Ref> call_args(const Op& op) const { return {args.data() + op.a.bits(), op.b.bits()}; }
 };
+
+/// True for operand kinds that hold a Ref; the others are none or raw numbers.
+constexpr bool is_operand(Kind k) { return k >= Kind::T && k <= Kind::Flags; }
+
+/// Calls visit(Ref) for each operand, constants included, and those in Block::args.
+template <typename Visit>
+void for_each_operand(const Block& block, const Op& op, Visit&& visit) {
+  const OpcodeInfo& row = info(op.opcode);
+  if (is_operand(row.a) && !op.a.is_none()) visit(op.a);
+  if (is_operand(row.b) && !op.b.is_none()) visit(op.b);
+  if (is_operand(row.c) && !op.c.is_none()) visit(op.c);
+  if (op.opcode == Opcode::Cas) {
+    visit(block.args[op.b.bits()]);
+    visit(block.args[op.b.bits() + 1]);
+  } else if (op.opcode == Opcode::Call) {
+    for (const Ref arg : block.call_args(op)) visit(arg);
+  }
+}
+
+/// Whether an op sets floating-point sticky flags (and reads the rounding mode), which the effects column does not
+/// say: such ops stay where they are and are not dropped when unused.
+bool has_fp_effects(const Op& op);
+/// Whether an op may go if nobody uses its value.
+bool is_removable(const Op& op, const HelperTable& helpers);
+/// Whether fields and flags must be right before this op: it may fault, leave the block, or call what looks at them.
+bool observes_state(const Op& op, const HelperTable& helpers);
 
 }  // namespace emu::ir

@@ -56,16 +56,19 @@ struct RecoveryPoint {
   FlagsLocation flags;
 };
 
-/// The recovery points of one block, delta-encoded. Building: add() in any key order, then finish().
+/// The recovery points of one block, delta-encoded. Building: add() in any key order, then finish(). Each point is
+/// encoded as the difference from the one added before, so program order is the densest. Reuse the writer (and the
+/// RecoveryPoint given to add) from block to block: then nothing is allocated.
 class SideTableWriter {
  public:
   void clear();
-  void add(RecoveryPoint point);
+  void add(const RecoveryPoint& point);
   /// Appends the encoding to `out` and returns its size in bytes.
   size_t finish(std::vector<u8>& out);
 
  private:
-  std::vector<RecoveryPoint> points_;
+  std::vector<u8> bytes_;
+  RecoveryPoint last_;
 };
 
 /// Finds a point by key in an encoded table. Cold path; allocates.

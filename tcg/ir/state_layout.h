@@ -34,4 +34,8 @@ struct StateLayout {
   const StateField& field(FieldId id) const { return fields[id]; }
 };
 
+/// Fields in the EnvHeader outside `hot` and `hot_aux` (pc, control words...) change without a Set: ops and calls
+/// write them. Every Get and Set of such a field stays where it is.
+bool is_volatile_field(const StateField& field);
+
 }  // namespace emu::ir

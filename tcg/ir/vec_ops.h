@@ -2,7 +2,7 @@
 // VecOp and X87Op: the sub-operations of Vec and X87 ops, as enumerations and rows.
 #pragma once
 
-#include "util/types.h"
+#include "tcg/ir/types.h"
 
 namespace emu::ir {
 
@@ -34,6 +34,11 @@ struct X87OpInfo {
   bool has_result;
 };
 const X87OpInfo& info(X87Op op);
+/// Types of an X87 op: its result (Void if none) and its operands (0: a, 1: b).
+Type x87_result_type(X87Op op);
+Type x87_operand_type(X87Op op, unsigned index);
+/// Whether the op is floating-point arithmetic that follows the control word and sets sticky flags.
+bool has_fp_effects(VecOp op);
 
 /// How Vec and X87 ops pack their sub-operation and immediate (or register) into op.c.
 constexpr u32 pack_sub_op(u32 op, u32 immediate) { return op | immediate << 16; }

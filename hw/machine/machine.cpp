@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hw/machine/machine.h"
+
+#include <sys/timerfd.h>
+
+#include "util/fd.h"
+
+namespace emu::hw {
+namespace {
+
+constexpr auto kGracePollInterval = std::chrono::milliseconds(5);
+
+}  // namespace
+
+class Machine::LockedTimers {
+ public:
+  LockedTimers(EventLoop& loop, TimerQueue& queue, mem::MachineLock& lock)
+      : queue_(queue), fd_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
+    EMU_CHECK(fd_.is_valid());
+    watch_ = loop.watch_fd(fd_.get(), FdEvents::Read, [this, &lock](FdEvents) {
+      u64 expirations;
+      if (::read(fd_.get(), &expirations, sizeof expirations) < 0) expirations = 0;
+      {
+        mem::MachineLockScope guard(lock);
+        queue_.run_due();
+      }
+      rearm();
+    });
+    queue_.set_notify([this] { rearm(); });
+    rearm();
+  }
+  ~LockedTimers() { queue_.set_notify({}); }
+
+ private:
+  /// Any thread. Two at once leave the earlier of two readings armed at worst, which only wakes us early.
+  void rearm() {
+    const auto deadline = queue_.monotonic_deadline();
+    itimerspec spec = {};
+    if (deadline) {
+      const i64 ns = std::max<i64>(deadline->count(), 1);
+      spec.it_value.tv_sec = ns / 1'000'000'000;
+      spec.it_value.tv_nsec = ns % 1'000'000'000;
+    }
+    timerfd_settime(fd_.get(), TFD_TIMER_ABSTIME, &spec, nullptr);
+  }
+
+  TimerQueue& queue_;
+  Fd fd_;
+  FdWatch watch_;
+};
+
+Machine::Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events)
+    : loop_(loop), events_(events), tree_(registry) {
+  system_memory_ = std::make_unique<mem::AddressSpace>(memory_, "memory", mem::Region::container(memory_, "system", mem::kWholeAddressSpace));
+  io_ports_ = std::make_unique<mem::AddressSpace>(memory_, "I/O", mem::Region::container(memory_, "io", 0x10000));
+  auto bus = tree_.make<SystemBus>();
+  system_bus_ = bus.get();
+  EMU_CHECK(tree_.container("/machine/unattached").add_child("sysbus", std::move(bus)).has_value());
+  for (Clock* clock : {&virtual_clock_, &host_clock_, &realtime_clock_}) {
+    timers_.push_back(std::make_unique<LockedTimers>(loop, clock->main_queue(), memory_.lock()));
+  }
+  grace_timer_ = realtime_clock_.make_timer([this] { poll_grace(); });
+  memory_.grace().set_kick([this, alive = alive_] {
+    if (grace_poll_posted_.exchange(true)) return;
+    loop_.post([this, alive] {
+      if (!*alive) return;
+      grace_poll_posted_ = false;
+      poll_grace();
+    });
+  });
+}
+
+Machine::~Machine() {
+  *alive_ = false;
+  memory_.grace().set_kick({});
+}
+
+void Machine::poll_grace() {
+  if (memory_.grace().poll()) grace_timer_.arm_after(kGracePollInterval);
+}
+
+void Machine::run_on_main_loop(std::function<void()> work) {
+  loop_.post([this, alive = alive_, work = std::move(work)] {
+    if (!*alive) return;
+    mem::MachineLockScope guard(memory_.lock());
+    work();
+  });
+}
+
+void Machine::request_shutdown(ShutdownCause cause) {
+  events_.stop_vcpus_soon();
+  run_on_main_loop([this, cause] { events_.shutdown_requested(cause); });
+}
+
+void Machine::request_reset(ResetCause cause) {
+  events_.stop_vcpus_soon();
+  run_on_main_loop([this, cause] { events_.reset_requested(cause); });
+}
+
+void Machine::request_exit(int status) {
+  events_.stop_vcpus_soon();
+  run_on_main_loop([this, status] { events_.exit_requested(status); });
+}
+
+void Machine::request_suspend() {
+  events_.stop_vcpus_soon();
+  run_on_main_loop([this] { events_.suspend_requested(); });
+}
+
+void Machine::request_wakeup(WakeupReason reason) {
+  run_on_main_loop([this, reason] { events_.wakeup_requested(reason); });
+}
+
+void Machine::report_panic(PanicKind kind) {
+  events_.stop_vcpus_soon();
+  run_on_main_loop([this, kind] { events_.panicked(kind); });
+}
+
+void Machine::set_running(bool running) {
+  if (running) virtual_clock_.start();
+  else virtual_clock_.stop();
+  for (PowerListener* listener : listeners_) listener->run_state_changed(running);
+}
+
+void Machine::press_power_button() {
+  for (PowerListener* listener : listeners_) listener->powerdown_requested();
+}
+
+void Machine::wake_up(WakeupReason reason) {
+  for (PowerListener* listener : listeners_) listener->woken_up(reason);
+}
+
+}  // namespace emu::hw

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the PC machine types share: CPUs with local APICs, ISA devices, memory layout, and the ways to boot.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "hw/intc/i8259.h"
+#include "hw/intc/ioapic.h"
+#include "hw/intc/local_apic.h"
+#include "hw/machine/board.h"
+#include "hw/machine/boot_image.h"
+#include "target/x86/cpu.h"
+
+namespace emu::hw {
+
+class I8254;
+class I8042;
+class Hpet;
+class Mc146818;
+
+/// -machine firmware=: whether the guest starts in SeaBIOS, or in the kernel with us in the firmware's place.
+enum class FirmwareUse { Auto, On, Off };
+
+/// Global system interrupts 0..23: the 8259 pair and the I/O APIC side by side; ISA 0 is input 2 of the latter.
+class GsiRouter final : public IrqSink {
+ public:
+  void wire(I8259Pair& pic, IoApic& ioapic);
+  IrqInput input(unsigned gsi) { return {this, gsi}; }
+  void set_irq(unsigned gsi, bool level) override;
+
+ private:
+  std::array<IrqInput, 16> pic_{};
+  std::array<IrqInput, IoApic::kPins> ioapic_{};
+};
+
+/// RAM below and above the hole under 4 GiB.
+struct PcMemoryLayout {
+  u64 low_bytes = 0, high_bytes = 0;
+};
+
+class PcBoard : public Board {
+ public:
+  static constexpr const char* kTypeName = "x86-machine";
+  static constexpr u64 kHigh = u64(1) << 32;
+  static void describe(qom::TypeInfo<PcBoard>& type);
+
+  Result<void> build(Machine& machine, BoardConfig& config) override;
+  void reset() override;
+  std::vector<BoardCpu> cpus() override;
+  unsigned max_cpus() const override { return 255; }
+  std::string default_cpu() const override { return "qemu64"; }
+  Bus* default_bus(std::string_view bus_type) override;
+  std::string describe_interrupts() const override;
+  std::string describe_local_interrupts(unsigned cpu) const override;
+  void inject_nmi() override;
+
+ protected:
+  struct Cpu {
+    std::unique_ptr<x86::X86Cpu> cpu;
+    mem::RegionRef root;
+    std::unique_ptr<mem::AddressSpace> memory;
+    LocalApic* apic = nullptr;
+  };
+
+  // What the chipsets differ in.
+  /// RAM that lies below 4 GiB when there are `bytes` in all.
+  virtual u64 low_ram_limit(u64 bytes) const = 0;
+  /// Host bridge, PCI, south bridge with its ISA bus (isa_bus_), power management.
+  virtual Result<void> build_chipset() = 0;
+  /// Sets what firmware would: shadow RAM open, ACPI mode on, BARs and interrupt lines assigned. At each reset.
+  virtual void configure_as_firmware() = 0;
+  /// Builds ACPI and SMBIOS tables for firmware (fw_cfg) or places them for direct entry; returns the RSDP address.
+  virtual Result<u64> place_tables(std::vector<BootBlob>& blobs, u64 tables_address) = 0;
+
+  Machine& machine() const { return *machine_; }
+  const BoardConfig& config() const { return config_; }
+  std::vector<E820Entry> memory_map(u64 tables_address) const;
+
+  Machine* machine_ = nullptr;
+  BoardConfig config_;
+  PcMemoryLayout layout_;
+  mem::RamRef ram_;
+  mem::RegionRef ram_region_;
+  std::vector<Cpu> cpus_;
+  std::unique_ptr<target::Translator> translator_;
+  ApicBus apic_bus_;
+  GsiRouter gsi_;
+  IrqFunction lint0_{[this](unsigned, bool level) { cpus_[0].apic->irq_in("lint0").set(level); }};
+  IrqFunction a20_{[this](unsigned, bool level) { set_a20(level); }};
+  I8259Pair* pic_ = nullptr;
+  IoApic* ioapic_ = nullptr;
+  IsaBus* isa_bus_ = nullptr;
+  Mc146818* rtc_ = nullptr;
+  I8254* pit_ = nullptr;
+  Hpet* hpet_ = nullptr;
+
+  bool direct_boot_ = false;
+  BootImage image_;
+
+ private:
+  Result<void> build_memory();
+  Result<void> build_cpus();
+  Result<void> build_interrupt_controllers();
+  Result<void> build_isa_devices();
+  Result<void> load_firmware();
+  Result<void> prepare_boot();
+  void fill_cmos();
+  void set_a20(bool level);
+  void enter_directly();
+
+  FirmwareUse firmware_ = FirmwareUse::Auto;
+  bool hpet_enabled_ = true;
+};
+
+}  // namespace emu::hw
