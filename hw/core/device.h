@@ -160,11 +160,11 @@ class DeviceDescription : public qom::ObjectDescription<T> {
   void plugs_into(std::string bus_type) { device_class().bus_type = std::move(bus_type); }
 
   template <typename C>
-  void irq_out(std::string name, IrqLine C::* line) {
+  void irq_out(std::string name, IrqLine C::*line) {
     add_irq_out(std::move(name), [line](T& d) { return std::span<IrqLine>(&(d.*line), 1); });
   }
   template <typename C, size_t N>
-  void irq_out(std::string name, std::array<IrqLine, N> C::* lines) {
+  void irq_out(std::string name, std::array<IrqLine, N> C::*lines) {
     add_irq_out(std::move(name), [lines](T& d) { return std::span<IrqLine>(d.*lines); });
   }
   template <typename C, size_t N>
@@ -180,18 +180,18 @@ class DeviceDescription : public qom::ObjectDescription<T> {
   }
   template <typename C>
   void irq_in(std::string name, void (C::*handler)(bool)) {
-    device_class().irq_ins.push_back({std::move(name), 1, [handler](Device& d, unsigned, bool level) {
-                                        (static_cast<T&>(d).*handler)(level);
-                                      }});
+    device_class().irq_ins.push_back(
+        {std::move(name), 1, [handler](Device& d, unsigned, bool level) { (static_cast<T&>(d).*handler)(level); }});
   }
 
   /// A region of `size` bytes whose registers are the rows added to the result.
   template <typename C, typename S>
-  RegisterTable<T, S>& registers(std::string name, u64 size, S C::* state) {
+  RegisterTable<T, S>& registers(std::string name, u64 size, S C::*state) {
     auto table = std::make_unique<RegisterTable<T, S>>(name, size, state);
     RegisterTable<T, S>& rows = *table;
     device_class().regions.push_back(
-        {std::move(name), [&rows](Device& d, mem::Memory& m) { return rows.make_region(static_cast<T&>(d), m); }, &rows});
+        {std::move(name), [&rows](Device& d, mem::Memory& m) { return rows.make_region(static_cast<T&>(d), m); },
+         &rows});
     device_class().tables.push_back(std::move(table));
     return rows;
   }

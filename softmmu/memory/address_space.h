@@ -20,8 +20,9 @@ namespace emu::mem {
 class Memory;
 
 /// Hears how an address space changes (KVM slots, TCG flushes, vhost). Called with the machine lock held, during a
-/// commit: begin, region_del of all that went, region_add of all that came, commit. At registration it hears the present
-/// ranges as added. `commit` comes after the new view is published, so a flush queued there covers all old entries.
+/// commit: begin, region_del of all that went, region_add of all that came, commit. At registration it hears the
+/// present ranges as added. `commit` comes after the new view is published, so a flush queued there covers all old
+/// entries.
 class MemoryListener {
  public:
   virtual ~MemoryListener() = default;
@@ -47,7 +48,8 @@ struct ReadValue<T> {
   using Type = typename T::value_type;
 };
 template <typename T>
-concept GuestLayout = std::is_trivially_copyable_v<T> && (OrderedInteger<T> || std::is_same_v<T, u8> || std::is_class_v<T>);
+concept GuestLayout = std::is_trivially_copyable_v<T> &&
+    (OrderedInteger<T> || std::is_same_v<T, u8> || std::is_class_v<T>);
 }  // namespace detail
 
 class PinnedSpan;
@@ -100,8 +102,8 @@ class AddressSpace {
   /// or 8). DecodeError when it is not writable RAM. `seen` is what was there.
   MemTxResult compare_exchange(GuestPhys address, unsigned size, u64 expected, u64 desired, u64& seen);
 
-  /// Pins [address, address + length) for bulk I/O. RAM is used in place; the rest goes through a buffer: filled now for
-  /// FromGuest, written to the guest on release for ToGuest. At most `max_bounce` bytes may be of that kind.
+  /// Pins [address, address + length) for bulk I/O. RAM is used in place; the rest goes through a buffer: filled now
+  /// for FromGuest, written to the guest on release for ToGuest. At most `max_bounce` bytes may be of that kind.
   /// Nothing when any part is unmapped, or read-only for ToGuest, or too much would have to be bounced.
   std::optional<std::vector<PinnedSpan>> map(GuestPhys address, u64 length, Direction direction, MemTxAttrs attrs = {},
                                              u64 max_bounce = 64 * 1024);
@@ -123,8 +125,8 @@ class AddressSpace {
 };
 
 /// A stretch of guest memory held for a back end. Move-only. A device may keep it and hand it on, and never looks
-/// inside. Releasing a ToGuest span (destruction) makes its bytes visible: dirty bits, code pages; do so before the used
-/// ring or status is written.
+/// inside. Releasing a ToGuest span (destruction) makes its bytes visible: dirty bits, code pages; do so before the
+/// used ring or status is written.
 class PinnedSpan {
  public:
   PinnedSpan() = default;

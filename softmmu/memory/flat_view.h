@@ -48,7 +48,8 @@ struct Section {
 /// Immutable. Lookup is a binary search, without locks or allocation.
 class FlatView {
  public:
-  explicit FlatView(std::vector<FlatRange> ranges, u64 generation) : ranges_(std::move(ranges)), generation_(generation) {}
+  explicit FlatView(std::vector<FlatRange> ranges, u64 generation)
+      : ranges_(std::move(ranges)), generation_(generation) {}
 
   Section lookup(GuestPhys address) const;
   const std::vector<FlatRange>& ranges() const { return ranges_; }

@@ -153,19 +153,17 @@ void RamBlock::fill(u64 offset, u8 value, u64 length) {
 void RamBlock::note_write(u64 offset, u64 length) {
   if (length == 0) return;
   EMU_CHECK(offset < size_ && length <= size_ - offset);
-  // The bytes must be visible before the code bit is read: the translator sets the bit, then reads the bytes.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
   const u8 logging = logging_.load();
   while (length > 0) {
     const u32 in_page = u32(offset & (kPageSize - 1));
     const u32 step = u32(std::min<u64>(length, kPageSize - in_page));
-    std::atomic<u8>& state = flags_[offset >> kPageShift];
-    const u8 seen = state.load();
+    // A read-modify-write even when nothing is to be set: the translator sets the code bit, then reads the bytes. If its
+    // own comes later in the order of this word it sees ours, and so the bytes; if earlier, we see its bit.
+    const u8 seen = flags_[offset >> kPageShift].fetch_or(logging);
     if ((seen & kCode) != 0) {
       const RamPage page = page_at(offset);
       memory_.tell_ram_listeners([&](RamListener& l) { l.code_page_written(page, in_page, step); });
     }
-    if ((~seen & logging) != 0) state.fetch_or(logging);
     offset += step, length -= step;
   }
 }

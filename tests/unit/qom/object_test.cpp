@@ -211,7 +211,8 @@ TEST_F(ObjectTest, HelpListsPropertiesWithDefaults) {
 }
 
 TEST_F(ObjectTest, StateSurvivesARoundTrip) {
-  part_->state_ = {.byte = 5, .number = -7, .policy = Policy::Slew, .bytes = {1, 2, 3, 4}, .queue = {8, 9}, .deadline = 3};
+  part_->state_ = {
+      .byte = 5, .number = -7, .policy = Policy::Slew, .bytes = {1, 2, 3, 4}, .queue = {8, 9}, .deadline = 3};
   part_->state_.inner[1] = {.a = 12, .b = true};
   part_->state_.order = 0x12345678;
   const FieldTree saved = part_->save();
@@ -250,7 +251,8 @@ TEST_F(ObjectTest, HostileStateIsRefused) {
   EXPECT_THAT(refuse(with_field(*part_, "byte", FieldTree(u64(256)))), HasSubstr("byte is 0x100, more than 0xff"));
   EXPECT_THAT(refuse(with_field(*part_, "byte", FieldTree(std::string("x")))), HasSubstr("not an unsigned"));
   EXPECT_THAT(refuse(with_field(*part_, "stray", FieldTree(u64(1)))), HasSubstr("stray is not known"));
-  EXPECT_THAT(refuse(with_field(*part_, "bytes", FieldTree(FieldTree::ByteString(5)))), HasSubstr("5 bytes instead of 4"));
+  EXPECT_THAT(refuse(with_field(*part_, "bytes", FieldTree(FieldTree::ByteString(5)))),
+              HasSubstr("5 bytes instead of 4"));
   EXPECT_THAT(refuse(with_field(*part_, "queue", FieldTree(FieldTree::List(5)))), HasSubstr("at most 4"));
   EXPECT_THAT(refuse(with_field(*part_, "queue", FieldTree(FieldTree::List(2)))), HasSubstr("queue[0]"));
   EXPECT_THAT(refuse(with_field(*part_, "", std::nullopt, 3)), HasSubstr("version 3"));
