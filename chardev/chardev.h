@@ -64,6 +64,8 @@ class Chardev {
 
   /// The front end has room again. Any thread; cheap when input was not held up.
   virtual void accept_input() {}
+  /// Whether bytes that were taken still wait for a slow outside: the program's end waits a moment for them.
+  virtual bool has_pending_output() const { return false; }
   /// Whether somebody is at the other end.
   virtual bool is_open() const { return true; }
 

@@ -18,6 +18,10 @@ class FdChardev : public Chardev {
   static constexpr std::size_t kOutputLimit = 64 * 1024;
 
   void accept_input() override;
+  bool has_pending_output() const override {
+    const std::lock_guard lock(mutex_);
+    return out_fd_ >= 0 && !pending_.empty();
+  }
 
  protected:
   FdChardev(std::string id, EventLoop& loop);
@@ -58,7 +62,7 @@ class FdChardev : public Chardev {
   std::atomic<bool> input_held_{false};  ///< set before can_receive() is asked a last time, so that no call is lost
 
   FdWatch out_watch_;
-  std::mutex mutex_;  ///< for the rest; no front end is called under it
+  mutable std::mutex mutex_;  ///< for the rest; no front end is called under it
   int out_fd_ = -1;
   u64 out_epoch_ = 0;  ///< counts open_streams(), so that a late report does not hit the next connection
   bool out_is_socket_ = false;

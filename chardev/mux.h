@@ -28,6 +28,7 @@ class MuxChardev final : public Chardev, private ChardevFrontend {
   const Chardev& base() const { return *base_; }
   MuxChardev* as_mux() override { return this; }
   bool is_open() const override { return base_->is_open(); }
+  bool has_pending_output() const override { return base_->has_pending_output(); }
 
   Result<void> attach(ChardevFrontend& frontend) override;
   void detach(ChardevFrontend& frontend) override;

@@ -213,6 +213,8 @@ class Vcpu : public CpuSignals {
   /// Takes one event if there is one; returns whether state changed.
   virtual bool take_event() = 0;
   virtual Halt halt_state() const = 0;
+  /// Halt::Shutdown: how it came to that, in words and with registers, for AccelClient::vcpu_shut_down.
+  virtual std::string shutdown_reason() const { return {}; }
   /// Any thread: would an event wake this halted CPU?
   virtual bool wakeup_pending() const = 0;
 

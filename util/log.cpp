@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -60,6 +61,7 @@ constexpr std::size_t kLimitTexts = 4096;  // call sites are finite; a run-time 
 // The log is the one process-wide service: crashes, any thread and any layer write to it.
 std::mutex g_output_mutex;
 int g_output_fd = STDERR_FILENO;
+std::atomic<bool> g_timestamps{false};
 std::mutex g_limit_mutex;
 std::unordered_map<std::string, Limit>& limits() {
   static auto* const kLimits = new std::unordered_map<std::string, Limit>;  // usable while statics are torn down
@@ -82,6 +84,18 @@ void write_all(int fd, std::string_view text) {
       return;
     }
   }
+}
+
+/// What stands in front of a message to a person.
+std::string message_head() {
+  if (!g_timestamps.load(std::memory_order_relaxed)) return "system-emu: ";
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  std::tm utc{};
+  ::gmtime_r(&now.tv_sec, &utc);
+  char date[32];
+  std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+  return fmt::format("{}.{:06}Z system-emu: ", date, now.tv_nsec / 1000);
 }
 
 void append_line(const char* prefix, std::string_view text, std::string& out) {
@@ -166,13 +180,15 @@ void vlimited(const char* prefix, fmt::string_view format, fmt::format_args args
 }
 
 void vsay(const char* prefix, fmt::string_view format, fmt::format_args args) {
-  std::string text = "system-emu: ";
+  std::string text = message_head();
   append_line(prefix, fmt::vformat(format, args), text);
   const std::lock_guard lock(g_output_mutex);
   write_all(STDERR_FILENO, text);
 }
 
 }  // namespace detail
+
+void set_timestamps(bool on) { g_timestamps.store(on, std::memory_order_relaxed); }
 
 Mask mask() { return Mask(detail::g_mask.load(std::memory_order_relaxed)); }
 void set_mask(Mask mask) { detail::g_mask.store(u32(mask), std::memory_order_relaxed); }
@@ -236,7 +252,7 @@ Result<void> set_filter(std::string_view list) {
 }
 
 void error(const Error& error) {
-  std::string text = "system-emu: ";
+  std::string text = message_head();
   append_line("", error.text(), text);
   const std::lock_guard lock(g_output_mutex);
   write_all(STDERR_FILENO, text);

@@ -92,6 +92,9 @@ void unimplemented(fmt::format_string<Args...> format, Args&&... args) {
     detail::vlimited("unimplemented", format, fmt::make_format_args(args...));
 }
 
+/// -msg timestamp=on: messages to the person begin with the time (UTC, ISO 8601).
+void set_timestamps(bool on);
+
 /// For the person at the terminal, always on standard error. One line without "\n".
 template <typename... Args>
 void error(fmt::format_string<Args...> format, Args&&... args) {

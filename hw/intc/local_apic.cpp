@@ -18,7 +18,7 @@ constexpr u32 kMsrBase = 0x1b, kMsrTscDeadline = 0x6e0, kMsrX2apicFirst = 0x800,
 /// Bits that software may write, by LVT entry (§"Local Vector Table").
 constexpr std::array<u32, LocalApic::kLvtCount> kLvtWritable = {0x7'00ff, 0x1'07ff, 0x1'07ff, 0x1'a7ff, 0x1'a7ff, 0x1'00ff};
 
-bool is_set(const std::array<u32, 8>& set, u8 v) { return set[v >> 5] >> (v & 31) & 1; }
+bool has_vector(const std::array<u32, 8>& set, u8 v) { return set[v >> 5] >> (v & 31) & 1; }
 void put(std::array<u32, 8>& set, u8 v, bool on) {
   const u32 mask = bit(v & 31);
   set[v >> 5] = on ? set[v >> 5] | mask : set[v >> 5] & ~mask;
@@ -213,7 +213,7 @@ std::optional<u8> LocalApic::end_locked() {
   const int in_service = highest(state_.isr);
   if (in_service < 0) return std::nullopt;
   put(state_.isr, u8(in_service), false);
-  if (!is_set(state_.tmr, u8(in_service))) return std::nullopt;
+  if (!has_vector(state_.tmr, u8(in_service))) return std::nullopt;
   state_.lvt[kLint0] &= ~kLvtRemoteIrr;
   return u8(in_service);
 }
@@ -533,7 +533,7 @@ std::string LocalApic::dump() const {
     text += name;
     bool any = false;
     for (unsigned v = 0; v < 256; v++) {
-      if (is_set(set, u8(v))) text += fmt::format(" {}", v), any = true;
+      if (has_vector(set, u8(v))) text += fmt::format(" {}", v), any = true;
     }
     text += any ? "\n" : " (none)\n";
   };

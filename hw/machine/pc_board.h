@@ -68,6 +68,8 @@ class PcBoard : public Board {
   virtual u64 low_ram_limit(u64 bytes) const = 0;
   /// Host bridge, PCI, south bridge with its ISA bus (isa_bus_), power management.
   virtual Result<void> build_chipset() = 0;
+  /// After build_chipset: memory that the PCI bus decodes.
+  virtual const mem::RegionRef& pci_memory() const = 0;
   /// Sets what firmware would: shadow RAM open, ACPI mode on, BARs and interrupt lines assigned. At each reset.
   virtual void configure_as_firmware() = 0;
   /// Builds ACPI and SMBIOS tables for firmware (fw_cfg) or places them for direct entry; returns the RSDP address.

@@ -11,6 +11,15 @@ namespace {
 constexpr u64 kTablesBytes = 0x20000;
 constexpr u64 kEbda = 0x9fc00;
 
+/// Where a firmware file may be: as named, then in each data folder.
+std::vector<std::string> firmware_candidates(const std::string& name, const std::vector<std::string>& folders) {
+  std::vector<std::string> paths{name};
+  if (name.find('/') != std::string::npos) return paths;
+  for (const std::string& folder : folders) paths.push_back(folder + "/" + name);
+  for (const char* folder : {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/OVMF"}) paths.push_back(std::string(folder) + "/" + name);
+  return paths;
+}
+
 }  // namespace
 
 /// The map as INT 15h E820h would give it.
@@ -44,6 +53,34 @@ Result<void> PcBoard::prepare_boot() {
   request.acpi_rsdp = EMU_TRY(place_tables(tables, tables_address));
   image_ = EMU_TRY(load_boot_image(request));
   for (BootBlob& blob : tables) image_.blobs.push_back(std::move(blob));
+  return {};
+}
+
+/// The ROM file ends at 4 GiB; its last 128 KiB also show below 1 MiB, through PCI memory.
+Result<void> PcBoard::load_firmware() {
+  const std::string name = config_.bios.empty() ? "bios-256k.bin" : config_.bios;
+  std::string path;
+  for (const std::string& candidate : firmware_candidates(name, config_.data_dirs)) {
+    if (access(candidate.c_str(), R_OK) == 0) {
+      path = candidate;
+      break;
+    }
+  }
+  if (path.empty()) {
+    return error(Error(fmt::format("firmware '{}' was not found", name))
+                     .with_hint("Install Debian's package seabios, or name its folder with -L, or the file with -bios."));
+  }
+  const std::vector<u8> bytes = EMU_TRY(read_file(path, "firmware"));
+  if (bytes.empty() || bytes.size() % 65536 != 0 || bytes.size() > (16 << 20)) {
+    return error("firmware '{}' has {} bytes; a PC's has a multiple of 64 KiB, at most 16 MiB", path, bytes.size());
+  }
+  mem::Memory& memory = machine_->memory();
+  const mem::RamRef rom = EMU_TRY(memory.make_ram("pc.bios", bytes.size()));
+  rom->write(0, bytes.data(), bytes.size());
+  const mem::RegionRef region = mem::Region::rom(memory, "pc.bios", rom);
+  machine_->system_root()->add(kHigh - bytes.size(), region);
+  const u64 low = std::min<u64>(bytes.size(), 128 << 10);
+  pci_memory()->add(0x100000 - low, mem::Region::alias(memory, "isa-bios", region, bytes.size() - low, low), 1);
   return {};
 }
 

@@ -107,7 +107,9 @@ enum Field : ir::FieldId {
   F_FP_CONTROL,        // I32, EnvHeader::fp_control
   F_VEC_TMP0, F_VEC_TMP1,  // V128
   F_TEMP0,             // ..F_TEMP0 + 7, I64
-  F_COUNT = F_TEMP0 + 8,
+  F_CS_LIMIT = F_TEMP0 + 8,  // I32, seg[CS].limit: near branch targets (an execute-only CS admits no reads)
+  F_TSC_AUX,           // I64
+  F_COUNT,
 };
 ir::StateLayout make_state_layout();
 
@@ -142,6 +144,7 @@ enum SystemReason : u32 {
   kSysHalt = 1,         ///< HLT completed; env.pc is behind it
   kSysInterruptWindow = 2, ///< STI/POPF/MOV SS ended the block; events are looked at after the shadow
   kSysPause = 3,        ///< PAUSE: let another vCPU run if cores are short
+  kSysSingleStep = 4,   ///< the one instruction of a Mode::kTF block completed: #DB (BS), then as kSysInterruptWindow
 };
 
 }  // namespace emu::x86

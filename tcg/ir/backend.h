@@ -79,10 +79,11 @@ class HostBackend {
   virtual CompileStatus compile(const CompileRequest& request, CompiledBlock& result) = 0;
 
   /// Activates a link: bytes behind the first 8 are written first, then one atomic 8-byte store. `page_id` is the
-  /// exec-TLB id of the target page (CrossPage only). The caller holds the link lock.
-  virtual void link(CodeSpan site, LinkKind kind, u64 target_pc, u32 page_id, const u8* target) = 0;
+  /// exec-TLB id of the target page (CrossPage only). The caller holds the link lock. Returns the stub that the
+  /// site led to, which unlink() wants back.
+  virtual const u8* link(CodeSpan site, LinkKind kind, u64 target_pc, u32 page_id, const u8* target) = 0;
   /// Restores the jump to the stub with one atomic store (a site may be linked again only after quiescence).
-  virtual void unlink(CodeSpan site) = 0;
+  virtual void unlink(CodeSpan site, const u8* stub) = 0;
   /// Overwrites the first bytes of a block's entry so that whoever enters goes to `stub`, with one atomic store;
   /// returns the bytes that were there. restore_entry() puts them back.
   virtual u64 redirect_entry(CodeSpan entry, const u8* stub) = 0;

@@ -9,6 +9,7 @@
 
 #include "tcg/ir/op.h"
 #include "tcg/ir/vec_ops.h"
+#include "util/bits.h"
 
 namespace emu::ir {
 
@@ -32,7 +33,14 @@ class Builder {
   Value i32(u64 v) { return constant(Type::I32, v); }
   Value i64(u64 v) { return constant(Type::I64, v); }
   Value pc_constant(u64 pc);  ///< an I64 that is relocated when the block is cloned at another virtual page
-  std::optional<u64> constant_of(Value v) const;  ///< zero-extended from its type
+  /// Zero-extended from its type; empty for values and for constants that move with the page.
+  std::optional<u64> constant_of(Value v) const {
+    if (!v.ref.is_constant()) return std::nullopt;
+    if (!v.ref.is_pool()) return u64(v.ref.inline_value()) & low_mask(width(v.type));
+    const PoolConstant& pooled = block_.pool[v.ref.pool_index()];
+    if (pooled.pc_relative) return std::nullopt;
+    return pooled.value & low_mask(width(v.type));
+  }
 
   Value get(FieldId field);
   void set(FieldId field, Value v);
@@ -88,7 +96,8 @@ class Builder {
   Value vec_mask(Value v, unsigned log2_lane_bytes);
   Value x87(X87Op op, unsigned reg = 0, Value a = {}, Value b = {});
 
-  Value call(u32 helper, std::initializer_list<Value> args);
+  Value call(u32 helper, std::span<const Value> args);
+  Value call(u32 helper, std::initializer_list<Value> args) { return call(helper, {args.begin(), args.size()}); }
 
   void side_exit(Value condition, u64 pc);
   void trap_if(Value condition, u32 code);
@@ -118,7 +127,7 @@ class Builder {
   Block& block_;
   const StateLayout& layout_;
   const HelperTable& helpers_;
-  std::vector<Value> known_;      ///< per field: the value it now holds, if known
+  std::vector<Ref> known_;        ///< per field: the value it now holds, if known
   std::vector<u8> is_volatile_;   ///< per field
   std::array<u32, 64> recent_{};  ///< by hash: a pure op that may be the same as the next one
   Value flags_;

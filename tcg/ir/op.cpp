@@ -7,13 +7,6 @@
 namespace emu::ir {
 namespace {
 
-constexpr OpcodeInfo kOpcodes[] = {
-#define IR_OP(name, text, result, a, b, c, effects) \
-  {#name, text, Kind::result, Kind::a, Kind::b, Kind::c, u16(effects)},
-#include "tcg/ir/opcodes.inc"
-#undef IR_OP
-};
-
 constexpr VecOpInfo kVecOps[] = {
 #define VEC_OP(name, text, arity, immediate) {#name, text, arity, bool(immediate)},
 #include "tcg/ir/vec_ops.inc"
@@ -28,32 +21,8 @@ constexpr X87OpInfo kX87Ops[] = {
 
 }  // namespace
 
-const OpcodeInfo& info(Opcode opcode) { return kOpcodes[unsigned(opcode)]; }
 const VecOpInfo& info(VecOp op) { return kVecOps[unsigned(op)]; }
 const X87OpInfo& info(X87Op op) { return kX87Ops[unsigned(op)]; }
-
-Type result_type(const Op& op) {
-  switch (info(op.opcode).result) {
-    case Kind::T:
-      return op.type;
-    case Kind::I1:
-      return Type::I1;
-    case Kind::I8:
-      return Type::I8;
-    case Kind::I16:
-      return Type::I16;
-    case Kind::I32:
-      return Type::I32;
-    case Kind::I64:
-      return Type::I64;
-    case Kind::V128:
-      return Type::V128;
-    case Kind::Flags:
-      return Type::Flags;
-    default:
-      return Type::Void;
-  }
-}
 
 Type x87_result_type(X87Op op) {
   switch (op) {

@@ -42,7 +42,13 @@ struct OpcodeInfo {
   Kind result, a, b, c;
   u16 effects;
 };
-const OpcodeInfo& info(Opcode opcode);
+inline constexpr OpcodeInfo kOpcodeInfo[] = {
+#define IR_OP(name, text, result, a, b, c, effects) \
+  {#name, text, Kind::result, Kind::a, Kind::b, Kind::c, u16(effects)},
+#include "tcg/ir/opcodes.inc"
+#undef IR_OP
+};
+constexpr const OpcodeInfo& info(Opcode opcode) { return kOpcodeInfo[unsigned(opcode)]; }
 
 struct Op {
   Opcode opcode = Opcode::Nop;
@@ -52,8 +58,17 @@ struct Op {
 };
 static_assert(sizeof(Op) == 16);
 
+inline constexpr Type kTypeOfKind[] = {
+    Type::Void, Type::Void, Type::Void, Type::Void, Type::Void,  Type::I1,   Type::I8,   Type::I16,
+    Type::I32,  Type::I64,  Type::V128, Type::Flags, Type::Void, Type::Void, Type::Void, Type::Void};
+static_assert(unsigned(Kind::V) == 4 && unsigned(Kind::Flags) == 11 && unsigned(Kind::Count) == 15);
+
 /// The type of the value an op makes; Void if none.
-Type result_type(const Op& op);
+constexpr Type result_type(Opcode opcode, Type type) {
+  const Kind kind = info(opcode).result;
+  return kind == Kind::T ? type : kTypeOfKind[unsigned(kind)];
+}
+constexpr Type result_type(const Op& op) { return result_type(op.opcode, op.type); }
 
 struct PoolConstant {
   u64 value = 0;

@@ -175,6 +175,7 @@ size_t Assembler::jcc_forward(Cc cc) {
 void Assembler::jmp(const u8* target) { patch_rel32(jmp_forward(), target); }
 void Assembler::jcc(Cc cc, const u8* target) { patch_rel32(jcc_forward(cc), target); }
 void Assembler::call(const u8* target) {
+  ++flags_version_;
   begin();
   put8(0xe8);
   put32(0);
@@ -197,8 +198,14 @@ void Assembler::jcc(Cc cc, Label target, bool is_near) {
 }
 void Assembler::jmp(Reg target) { rr(0, false, 0xff, 4, target); }
 void Assembler::jmp(const Mem& target) { rm(0, false, 0xff, 4, target); }
-void Assembler::call(Reg target) { rr(0, false, 0xff, 2, target); }
-void Assembler::call(const Mem& target) { rm(0, false, 0xff, 2, target); }
+void Assembler::call(Reg target) {
+  ++flags_version_;
+  rr(0, false, 0xff, 2, target);
+}
+void Assembler::call(const Mem& target) {
+  ++flags_version_;
+  rm(0, false, 0xff, 2, target);
+}
 void Assembler::ret() {
   begin();
   put8(0xc3);
@@ -276,6 +283,10 @@ void Assembler::pop(Reg r) {
   if (r >= 8) put8(0x41);
   put8(u8(0x58 | low3(r)));
 }
+void Assembler::pushfq() {
+  begin();
+  put8(0x9c);
+}
 void Assembler::push(const Mem& m) { rm(0, false, 0xff, 6, m); }
 void Assembler::pop(const Mem& m) { rm(0, false, 0x8f, 0, m); }
 void Assembler::cmov(Cc cc, Width w, Reg dst, Reg src) { int_rr(w, 0x0f40u | u8(cc), dst, src); }
@@ -285,38 +296,58 @@ void Assembler::setcc(Cc cc, const Mem& dst) { rm(0, false, 0x0f90u | u8(cc), 0,
 
 // Arithmetic
 
-void Assembler::alu(Alu op, Width w, Reg dst, Reg src) { int_rr(w, byte_or_wide(w, u32(op) << 3), src, dst); }
-void Assembler::alu(Alu op, Width w, Reg dst, const Mem& src) { int_rm(w, byte_or_wide(w, u32(op) << 3 | 2), dst, src); }
-void Assembler::alu(Alu op, Width w, const Mem& dst, Reg src) { int_rm(w, byte_or_wide(w, u32(op) << 3), src, dst); }
+void Assembler::alu(Alu op, Width w, Reg dst, Reg src) {
+  ++flags_version_;
+  int_rr(w, byte_or_wide(w, u32(op) << 3), src, dst);
+}
+void Assembler::alu(Alu op, Width w, Reg dst, const Mem& src) {
+  ++flags_version_;
+  int_rm(w, byte_or_wide(w, u32(op) << 3 | 2), dst, src);
+}
+void Assembler::alu(Alu op, Width w, const Mem& dst, Reg src) {
+  ++flags_version_;
+  int_rm(w, byte_or_wide(w, u32(op) << 3), src, dst);
+}
 void Assembler::alu_imm(Alu op, Width w, Reg dst, i32 imm) {
+  ++flags_version_;
   if (w == Width::b || !fits8(imm)) return alu_imm32(op, w, dst, imm);
   int_rr(w, 0x83, Reg(op), dst);
   put8(u8(imm));
 }
 void Assembler::alu_imm(Alu op, Width w, const Mem& dst, i32 imm) {
+  ++flags_version_;
   if (w == Width::b || !fits8(imm)) return alu_imm32(op, w, dst, imm);
   int_rm(w, 0x83, Reg(op), dst, 1);
   put8(u8(imm));
 }
 void Assembler::alu_imm32(Alu op, Width w, Reg dst, i32 imm) {
+  ++flags_version_;
   if (dst == rax) {  // one byte shorter
     begin();
     if (w == Width::w) put8(0x66);
     if (w == Width::q) put8(0x48);
     put8(u8(byte_or_wide(w, u32(op) << 3 | 4)));
   } else {
-    int_rr(w, byte_or_wide(w, 0x80), w == Width::b && dst >= rsp ? Reg(op) : Reg(op), dst);
+    rr(w == Width::w ? 0x66 : 0, w == Width::q, byte_or_wide(w, 0x80), unsigned(op), dst, w == Width::b && dst >= rsp);
   }
   put_imm(w, imm);
 }
 void Assembler::alu_imm32(Alu op, Width w, const Mem& dst, i32 imm) {
+  ++flags_version_;
   const unsigned size = w == Width::q ? 4 : 1u << unsigned(w);
   rm(w == Width::w ? 0x66 : 0, w == Width::q, byte_or_wide(w, 0x80), unsigned(op), dst, false, size);
   put_imm(w, imm);
 }
-void Assembler::test(Width w, Reg a, Reg b) { int_rr(w, byte_or_wide(w, 0x84), b, a); }
-void Assembler::test(Width w, const Mem& a, Reg b) { int_rm(w, byte_or_wide(w, 0x84), b, a); }
+void Assembler::test(Width w, Reg a, Reg b) {
+  ++flags_version_;
+  int_rr(w, byte_or_wide(w, 0x84), b, a);
+}
+void Assembler::test(Width w, const Mem& a, Reg b) {
+  ++flags_version_;
+  int_rm(w, byte_or_wide(w, 0x84), b, a);
+}
 void Assembler::test_imm(Width w, Reg a, i32 imm) {
+  ++flags_version_;
   if (a == rax) {
     begin();
     if (w == Width::w) put8(0x66);
@@ -328,23 +359,41 @@ void Assembler::test_imm(Width w, Reg a, i32 imm) {
   put_imm(w, imm);
 }
 void Assembler::test_imm(Width w, const Mem& a, i32 imm) {
+  ++flags_version_;
   int_rm(w, byte_or_wide(w, 0xf6), Reg(0), a, w == Width::q ? 4 : 1u << unsigned(w));
   put_imm(w, imm);
 }
-void Assembler::group3(Width w, unsigned digit, Reg r) { int_rr(w, byte_or_wide(w, 0xf6), Reg(digit), r); }
+void Assembler::group3(Width w, unsigned digit, Reg r) {
+  if (digit != 2) ++flags_version_;  // NOT changes none
+  int_rr(w, byte_or_wide(w, 0xf6), Reg(digit), r);
+}
 void Assembler::group3(Width w, unsigned digit, const Mem& m) {
+  if (digit != 2) ++flags_version_;
   rm(w == Width::w ? 0x66 : 0, w == Width::q, byte_or_wide(w, 0xf6), digit, m);
 }
-void Assembler::imul(Width w, Reg dst, Reg src) { int_rr(w, 0x0faf, dst, src); }
-void Assembler::imul(Width w, Reg dst, const Mem& src) { int_rm(w, 0x0faf, dst, src); }
+void Assembler::imul(Width w, Reg dst, Reg src) {
+  ++flags_version_;
+  int_rr(w, 0x0faf, dst, src);
+}
+void Assembler::imul(Width w, Reg dst, const Mem& src) {
+  ++flags_version_;
+  int_rm(w, 0x0faf, dst, src);
+}
 void Assembler::imul_imm(Width w, Reg dst, Reg src, i32 imm) {
+  ++flags_version_;
   const bool is_short = fits8(imm);
   int_rr(w, is_short ? 0x6b : 0x69, dst, src);
   if (is_short) put8(u8(imm));
   else put_imm(w, imm);
 }
-void Assembler::inc(Width w, Reg r) { int_rr(w, byte_or_wide(w, 0xfe), Reg(0), r); }
-void Assembler::dec(Width w, Reg r) { int_rr(w, byte_or_wide(w, 0xfe), Reg(1), r); }
+void Assembler::inc(Width w, Reg r) {
+  ++flags_version_;
+  int_rr(w, byte_or_wide(w, 0xfe), Reg(0), r);
+}
+void Assembler::dec(Width w, Reg r) {
+  ++flags_version_;
+  int_rr(w, byte_or_wide(w, 0xfe), Reg(1), r);
+}
 void Assembler::sign_into_rdx(Width w) {
   begin();
   if (w == Width::w) put8(0x66);
@@ -354,21 +403,33 @@ void Assembler::sign_into_rdx(Width w) {
 
 // Shifts and bits
 
-void Assembler::shift_cl(Shift op, Width w, Reg r) { int_rr(w, byte_or_wide(w, 0xd2), Reg(op), r); }
+void Assembler::shift_cl(Shift op, Width w, Reg r) {
+  ++flags_version_;
+  int_rr(w, byte_or_wide(w, 0xd2), Reg(op), r);
+}
 void Assembler::shift_imm(Shift op, Width w, Reg r, u8 count) {
+  ++flags_version_;
   int_rr(w, byte_or_wide(w, count == 1 ? 0xd0 : 0xc0), Reg(op), r);
   if (count != 1) put8(count);
 }
 void Assembler::shld(Width w, Reg dst, Reg src, u8 count) {
+  ++flags_version_;
   int_rr(w, 0x0fa4, src, dst);
   put8(count);
 }
 void Assembler::shrd(Width w, Reg dst, Reg src, u8 count) {
+  ++flags_version_;
   int_rr(w, 0x0fac, src, dst);
   put8(count);
 }
-void Assembler::shld_cl(Width w, Reg dst, Reg src) { int_rr(w, 0x0fa5, src, dst); }
-void Assembler::shrd_cl(Width w, Reg dst, Reg src) { int_rr(w, 0x0fad, src, dst); }
+void Assembler::shld_cl(Width w, Reg dst, Reg src) {
+  ++flags_version_;
+  int_rr(w, 0x0fa5, src, dst);
+}
+void Assembler::shrd_cl(Width w, Reg dst, Reg src) {
+  ++flags_version_;
+  int_rr(w, 0x0fad, src, dst);
+}
 void Assembler::bswap(Width w, Reg r) {
   begin();
   const u8 rex = u8(0x40 | (w == Width::q) << 3 | (r >= 8));
@@ -376,8 +437,12 @@ void Assembler::bswap(Width w, Reg r) {
   put8(0x0f);
   put8(u8(0xc8 | low3(r)));
 }
-void Assembler::bt(Width w, Reg value, Reg index) { int_rr(w, 0x0fa3, index, value); }
+void Assembler::bt(Width w, Reg value, Reg index) {
+  ++flags_version_;
+  int_rr(w, 0x0fa3, index, value);
+}
 void Assembler::bt_imm(Width w, Reg value, u8 index) {
+  ++flags_version_;
   int_rr(w, 0x0fba, Reg(4), value);
   put8(index);
 }
@@ -400,6 +465,11 @@ void Assembler::nop(size_t count) {
 void Assembler::align(size_t power_of_two) {
   const size_t past = size_t(reinterpret_cast<uintptr_t>(here())) & (power_of_two - 1);
   if (past) nop(power_of_two - past);
+}
+void Assembler::fill(size_t count, u8 value) {
+  const unsigned instructions = instructions_;
+  for (size_t i = 0; i < count; ++i) byte(value);
+  instructions_ = instructions;
 }
 void Assembler::int3() { byte(0xcc); }
 void Assembler::ud2() {

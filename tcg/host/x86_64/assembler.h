@@ -52,6 +52,9 @@ class Assembler {
   const u8* here() const { return exec_ + position(); }
   bool overflowed() const { return overflowed_; }
   unsigned instructions() const { return instructions_; }
+  /// Changes with every instruction that may change the arithmetic flags.
+  unsigned flags_version() const { return flags_version_; }
+  void flags_changed() { ++flags_version_; }
 
   // Labels and fix-ups
   Label new_label();
@@ -96,6 +99,7 @@ class Assembler {
   void xchg(Width w, Reg a, Reg b);
   void push(Reg r);
   void pop(Reg r);
+  void pushfq();
   void push(const Mem& m);
   void pop(const Mem& m);
   void cmov(Cc cc, Width w, Reg dst, Reg src);
@@ -121,7 +125,7 @@ class Assembler {
   void imul1(Width w, Reg r) { group3(w, 5, r); }
   void div(Width w, Reg r) { group3(w, 6, r); }
   void idiv(Width w, Reg r) { group3(w, 7, r); }
-  void group3(Width w, unsigned digit, Reg r);    ///< F6/F7 /digit
+  void group3(Width w, unsigned digit, Reg r);    ///< F6/F7 /digit, 2 to 7
   void group3(Width w, unsigned digit, const Mem& m);
   void imul(Width w, Reg dst, Reg src);           ///< 16 bits and more
   void imul(Width w, Reg dst, const Mem& src);
@@ -172,6 +176,7 @@ class Assembler {
   void sse_from_gpr(u8 prefix, u32 opcode, Width w, Xmm reg, Reg rm);
   void sse_from_gpr_imm(u8 prefix, u32 opcode, Width w, Xmm reg, Reg rm, u8 imm);
   void sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm);
+  void sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, const Mem& rm);
   void sse_to_gpr_imm(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm, u8 imm);
   void movd_to(Width w, Xmm dst, Reg src);    ///< any register 0..31; rest of dst zero
   void movd_from(Width w, Reg dst, Xmm src);
@@ -197,6 +202,7 @@ class Assembler {
   // Filling
   void nop(size_t bytes);
   void align(size_t power_of_two);
+  void fill(size_t bytes, u8 value);  ///< not counted as instructions
   void int3();
   void ud2();
   void byte(u8 value);
@@ -238,6 +244,7 @@ class Assembler {
   u8* end_ = nullptr;
   bool overflowed_ = false;
   unsigned instructions_ = 0;
+  unsigned flags_version_ = 0;
   std::vector<i64> labels_;  ///< offset, -1 while unbound
   std::vector<Fixup> fixups_;
   u8 nowhere_[64];

@@ -15,14 +15,17 @@ enum : unsigned { kPpNone = 0, kPp66 = 1, kPpF3 = 2, kPpF2 = 3 };
 static u32 count_opcode(u8 op) { return 0x0f00u | op; }
 
 void Assembler::lzcnt(Width w, Reg dst, Reg src) {
+  ++flags_version_;
   if (w == Width::w) byte(0x66);
   rr(0xf3, w == Width::q, count_opcode(0xbd), dst, src);
 }
 void Assembler::tzcnt(Width w, Reg dst, Reg src) {
+  ++flags_version_;
   if (w == Width::w) byte(0x66);
   rr(0xf3, w == Width::q, count_opcode(0xbc), dst, src);
 }
 void Assembler::popcnt(Width w, Reg dst, Reg src) {
+  ++flags_version_;
   if (w == Width::w) byte(0x66);
   rr(0xf3, w == Width::q, count_opcode(0xb8), dst, src);
 }
@@ -67,6 +70,7 @@ void Assembler::shlx(Width w, Reg dst, Reg src, Reg count) { vex(kMap0f38, kPp66
 void Assembler::shrx(Width w, Reg dst, Reg src, Reg count) { vex(kMap0f38, kPpF2, w == Width::q, 0, 0xf7, dst, count, unsigned(src)); }
 void Assembler::sarx(Width w, Reg dst, Reg src, Reg count) { vex(kMap0f38, kPpF3, w == Width::q, 0, 0xf7, dst, count, unsigned(src)); }
 void Assembler::andn(Width w, Reg dst, Reg inverted, Reg src) {
+  ++flags_version_;
   vex(kMap0f38, kPpNone, w == Width::q, 0, 0xf2, dst, inverted, unsigned(src));
 }
 void Assembler::mulx(Width w, Reg high, Reg low, Reg src) {
@@ -76,14 +80,17 @@ void Assembler::mulx(Width w, Reg high, Reg low, Reg src) {
 // Atomics. LOCK is a prefix of its own.
 
 void Assembler::lock_xadd(Width w, const Mem& m, Reg r) {
+  ++flags_version_;
   byte(0xf0);
   int_rm(w, w == Width::b ? 0x0fc0 : 0x0fc1, r, m);
 }
 void Assembler::lock_cmpxchg(Width w, const Mem& m, Reg r) {
+  ++flags_version_;
   byte(0xf0);
   int_rm(w, w == Width::b ? 0x0fb0 : 0x0fb1, r, m);
 }
 void Assembler::lock_cmpxchg16b(const Mem& m) {
+  ++flags_version_;
   byte(0xf0);
   rm(0, true, 0x0fc7, 1, m);
 }
@@ -138,6 +145,9 @@ void Assembler::sse_from_gpr_imm(u8 prefix, u32 opcode, Width w, Xmm reg, Reg rm
 void Assembler::sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm_reg) {
   EMU_CHECK(rm_reg < xmm16);
   rr(prefix, w == Width::q, opcode, reg, rm_reg);
+}
+void Assembler::sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, const Mem& m) {
+  rm(prefix, w == Width::q, opcode, reg, m);
 }
 void Assembler::sse_to_gpr_imm(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm_reg, u8 imm) {
   sse_to_gpr(prefix, opcode, w, reg, rm_reg);

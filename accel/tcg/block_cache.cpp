@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accel/tcg/block_cache.h"
+
+#include <cstring>
+
+#include "softmmu/memory/host_access.h"
+#include "util/check.h"
+
+namespace emu::accel {
+
+using State = CodeBlock::State;
+
+BlockCache::BlockCache(mem::Memory& memory, Quiescence& quiescence, TlbBroadcast& broadcast)
+    : memory_(memory), quiescence_(quiescence), broadcast_(broadcast),
+      buckets_(std::make_unique<std::atomic<CodeBlock*>[]>(kBuckets)) {}
+
+BlockCache::~BlockCache() {
+  for (size_t i = 0; i < kBuckets; ++i) {
+    for (CodeBlock* b = buckets_[i].load(); b != nullptr;) {
+      CodeBlock* next = b->hash_next.load();
+      delete b;
+      b = next;
+    }
+  }
+  for (const Retired& r : retired_) delete r.block;
+}
+
+void BlockCache::use_code(ir::HostBackend& backend, CodeCache& code) {
+  backend_ = &backend;
+  code_ = &code;
+}
+
+PageCode& BlockCache::page_locked(mem::RamPage page) {
+  std::unique_ptr<PageCode>& slot = pages_[u32(page)];
+  if (!slot) slot = std::make_unique<PageCode>(memory_.ram_block_of(page), page);
+  return *slot;
+}
+
+PageCode* BlockCache::find_page_locked(mem::RamPage page) {
+  const auto at = pages_.find(u32(page));
+  return at == pages_.end() ? nullptr : at->second.get();
+}
+
+// --- Translation ---
+
+void BlockCache::begin_translation(mem::RamPage page, Self self) {
+  const std::lock_guard lock(mutex_);
+  PageCode& code = page_locked(page);
+  code.begin_translation();
+  if (code.ram().set_code(page)) return;
+  // Order: code bit, requests, epoch. A vCPU that passes a quiescent point of this epoch has seen the request; one that
+  // fills a write entry later sees the bit.
+  broadcast_.request_others({TlbRequest::Kind::DropWrite, code.ram_ref(), code.ram().offset_of(page), 1}, self);
+  code.write_epoch = quiescence_.advance();
+}
+
+void BlockCache::end_translation(mem::RamPage page) {
+  const std::lock_guard lock(mutex_);
+  page_locked(page).end_translation();
+}
+
+bool BlockCache::source_matches_locked(const CodeBlock& block, std::span<const u8> source) {
+  u8 now[4096];
+  const auto same = [&](mem::RamPage page, u32 offset, std::span<const u8> part) {
+    const PageCode& code = page_locked(page);
+    mem::copy_from_ram(now, mem::host_address(code.ram(), code.ram().offset_of(page)) + offset, part.size());
+    return std::memcmp(now, part.data(), part.size()) == 0;
+  };
+  const u32 first = block.first_bytes();
+  if (!same(block.key.page, block.page_offset(), source.first(first))) return false;
+  return first == source.size() || same(block.second_page, 0, source.subspan(first));
+}
+
+u64 BlockCache::write_epoch_locked(const CodeBlock& block) {
+  const u64 first = page_locked(block.key.page).write_epoch;
+  return block.straddles() ? std::max(first, page_locked(block.second_page).write_epoch) : first;
+}
+
+CodeBlock* BlockCache::insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self,
+                              const CodeCache::Chunk* hot, const CodeCache::Chunk* cold) {
+  const std::lock_guard lock(mutex_);
+  if (hot != nullptr && (!code_->is_current(*hot) || !code_->is_current(*cold))) return nullptr;
+  if (!source_matches_locked(*block, source)) return nullptr;
+
+  CodeBlock& b = *block.release();
+  b.publish_epoch = write_epoch_locked(b);
+  if (quiescence_.passed(b.publish_epoch, self)) {
+    b.state.store(State::Published, std::memory_order_relaxed);
+  } else {
+    b.source.assign(source.begin(), source.end());
+  }
+  const auto [id, added] = page_ids_.try_emplace({b.key.pc & ~(mem::kPageSize - 1), u32(b.key.page)},
+                                                 u32(page_ids_.size()) + 1);
+  b.page_id = id->second;
+  if (hot != nullptr) {
+    code_->record(b.hot, b.hot_size, &b);
+    code_->record(b.cold, b.cold_size, &b);
+    statistics_.code_bytes.add(b.hot_size + b.cold_size);
+  }
+  page_locked(b.key.page).add(b);
+  if (b.straddles() && b.second_page != b.key.page) page_locked(b.second_page).add(b);
+  std::atomic<CodeBlock*>& head = bucket(b.key);
+  b.hash_next.store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  head.store(&b, std::memory_order_release);
+  statistics_.blocks.add();
+  return &b;
+}
+
+bool BlockCache::check(CodeBlock& block, Self self) {
+  const std::lock_guard lock(mutex_);
+  switch (block.state.load(std::memory_order_relaxed)) {
+    case State::Published:
+      return true;
+    case State::Dead:
+      return false;
+    case State::Checked:
+      break;
+  }
+  if (!source_matches_locked(block, block.source)) {
+    kill_locked(block);
+    return false;
+  }
+  if (quiescence_.passed(block.publish_epoch, self)) {
+    block.source = {};
+    block.state.store(State::Published, std::memory_order_release);
+    statistics_.publications.add();
+  }
+  return true;
+}
+
+// --- Links ---
+
+bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
+  const std::lock_guard lock(mutex_);
+  CodeBlock* from = code_->find(site + 1);
+  if (from == nullptr || from->state == State::Dead || target.state != State::Published || target.straddles()) return false;
+  if (from->key.mode != mode || target.key.mode != mode) return false;
+  for (u32 i = 0; i < from->link_count; ++i) {
+    Link& l = from->links[i];
+    if (from->hot + l.offset != site) continue;
+    if (l.to != nullptr || l.target_pc != target.key.pc) return false;
+    if (l.free_epoch != 0 && !quiescence_.passed(l.free_epoch, self)) return false;
+    const u8* to = target.entry();
+    if (l.kind == ir::LinkKind::SamePage) {
+      // Without a guard: only while both are on one RAM page, which they are unless the page was just remapped.
+      if (from->key.page != target.key.page) return false;
+      if (target.key.pc > from->key.pc) to = target.body();
+    }
+    l.stub = backend_->link(code_->span(site, from->hot_size - l.offset), l.kind, l.target_pc, target.page_id, to);
+    l.to = &target;
+    l.next_incoming = target.incoming;
+    target.incoming = &l;
+    return true;
+  }
+  return false;
+}
+
+void BlockCache::unlink_locked(Link& l) {
+  const u8* site = l.from->hot + l.offset;
+  backend_->unlink(code_->span(site, l.from->hot_size - l.offset), l.stub);
+  l.to = nullptr;
+  l.next_incoming = nullptr;
+  l.free_epoch = quiescence_.advance();
+  statistics_.unlinks.add();
+}
+
+void BlockCache::drop_outgoing_locked(CodeBlock& block) {
+  for (u32 i = 0; i < block.link_count; ++i) {
+    Link& l = block.links[i];
+    if (l.to == nullptr) continue;
+    for (Link** at = &l.to->incoming; *at != nullptr; at = &(*at)->next_incoming) {
+      if (*at == &l) {
+        *at = l.next_incoming;
+        break;
+      }
+    }
+    l.to = nullptr;
+  }
+}
+
+// --- Invalidation ---
+
+void BlockCache::kill_locked(CodeBlock& block) {
+  if (block.state.load(std::memory_order_relaxed) == State::Dead) return;
+  block.state.store(State::Dead, std::memory_order_release);
+  for (std::atomic<CodeBlock*>* at = &bucket(block.key); at->load(std::memory_order_relaxed) != nullptr;
+       at = &at->load(std::memory_order_relaxed)->hash_next) {
+    if (at->load(std::memory_order_relaxed) == &block) {
+      at->store(block.hash_next.load(std::memory_order_relaxed), std::memory_order_release);
+      break;
+    }
+  }
+  page_locked(block.key.page).remove(block);
+  if (block.straddles()) page_locked(block.second_page).remove(block);
+  if (block.hot != nullptr) {
+    backend_->redirect_entry(code_->span(block.entry(), block.hot_size - block.entry_offset), block.stale_stub);
+    for (Link* l = block.incoming; l != nullptr;) {
+      Link* next = l->next_incoming;
+      unlink_locked(*l);
+      l = next;
+    }
+    block.incoming = nullptr;
+    drop_outgoing_locked(block);
+  }
+  retired_.push_back({&block, quiescence_.advance()});
+  pending_ = true;
+  statistics_.invalidated_blocks.add();
+}
+
+BlockCache::StoreVerdict BlockCache::judge_store(mem::RamPage page, u32 offset, u32 length, const CodeBlock* running) {
+  const std::lock_guard lock(mutex_);
+  PageCode* code = find_page_locked(page);
+  if (code == nullptr) return StoreVerdict::Free;
+  if (code->is_empty()) {
+    code->ram().clear_code(page);
+    return StoreVerdict::Free;
+  }
+  if (running != nullptr && code->granules_overlap(offset, length) &&
+      (running->key.page == page || running->second_page == page) && code->overlaps(*running, offset, length)) {
+    return StoreVerdict::HitsRunning;
+  }
+  return StoreVerdict::Code;
+}
+
+void BlockCache::invalidate(mem::RamPage page, u32 offset, u32 length) {
+  const std::lock_guard lock(mutex_);
+  PageCode* code = find_page_locked(page);
+  if (code == nullptr || !code->granules_overlap(offset, length)) return;
+  std::vector<CodeBlock*> hit;
+  for (CodeBlock* b : code->blocks()) {
+    if (code->overlaps(*b, offset, length)) hit.push_back(b);
+  }
+  if (hit.empty()) return;
+  ++code->invalidations;
+  statistics_.invalidations.add();
+  for (CodeBlock* b : hit) kill_locked(*b);
+}
+
+void BlockCache::invalidate_all() {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < kBuckets; ++i) {
+    while (CodeBlock* b = buckets_[i].load(std::memory_order_relaxed)) kill_locked(*b);
+  }
+}
+
+// --- Memory ---
+
+void BlockCache::start_eviction_locked(Self self) {
+  const unsigned segment = code_->oldest_full();
+  if (segment == CodeCache::kNoSegment) return;
+  code_->mark_evicting(segment);
+  for (CodeBlock* b : code_->blocks_of(segment)) kill_locked(*b);
+  // Jump caches hold entries of these blocks; they must be gone before the memory holds something else.
+  broadcast_.request_others({TlbRequest::Kind::DropJumpCaches}, nullptr);
+  static_cast<void>(self);
+  evicting_ = segment;
+  evict_epoch_ = quiescence_.advance();
+  pending_ = true;
+  statistics_.evicted_segments.add();
+}
+
+void BlockCache::collect(Self self) {
+  const std::lock_guard lock(mutex_);
+  const size_t before = retired_.size();
+  std::erase_if(retired_, [&](const Retired& r) {
+    if (!quiescence_.passed(r.epoch, self)) return false;
+    if (r.block->hot != nullptr) {
+      code_->forget(r.block->hot);
+      code_->forget(r.block->cold);
+    }
+    delete r.block;
+    return true;
+  });
+  bool reused = retired_.size() != before;
+  if (evicting_ != CodeCache::kNoSegment && quiescence_.passed(evict_epoch_, self)) {
+    code_->reuse(evicting_);
+    evicting_ = CodeCache::kNoSegment;
+    reused = true;
+  }
+  if (reused) reuse_generation_.fetch_add(1, std::memory_order_acq_rel);
+  if (code_ != nullptr && evicting_ == CodeCache::kNoSegment && code_->is_short()) start_eviction_locked(self);
+  pending_ = !retired_.empty() || evicting_ != CodeCache::kNoSegment;
+}
+
+}  // namespace emu::accel

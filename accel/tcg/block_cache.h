@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// All translated blocks of a machine: lookup without a lock, insertion, links, invalidation and the reuse of memory.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "accel/tcg/code_cache.h"
+#include "accel/tcg/page_code.h"
+#include "accel/tcg/quiescence.h"
+#include "accel/tcg/soft_tlb.h"
+#include "accel/tcg/statistics.h"
+#include "softmmu/memory/memory.h"
+
+namespace emu::accel {
+
+/// Reaches the tables of vCPUs. Implemented by the accelerator; called with the cache lock held, queues and kicks.
+class TlbBroadcast {
+ public:
+  virtual ~TlbBroadcast() = default;
+  /// Queues a request for every vCPU but `except` (null: for all).
+  virtual void request_others(const TlbRequest& request, const Quiescence::Participant* except) = 0;
+};
+
+/// Lock order: machine lock → this → code cache → leaf locks.
+class BlockCache {
+ public:
+  using Self = const Quiescence::Participant*;
+
+  BlockCache(mem::Memory& memory, Quiescence& quiescence, TlbBroadcast& broadcast);
+  ~BlockCache();
+  /// Without these, blocks are only interpreted. Before any vCPU runs.
+  void use_code(ir::HostBackend& backend, CodeCache& code);
+
+  // Lookup: lock-free, on a vCPU thread that is not quiescent while it uses the block.
+  /// `second_page` is asked for the RAM page behind pc's when a straddling block is met.
+  template <typename SecondPage>
+  CodeBlock* find(const BlockKey& key, SecondPage&& second_page) const {
+    for (CodeBlock* b = bucket(key).load(std::memory_order_acquire); b != nullptr;
+         b = b->hash_next.load(std::memory_order_acquire)) {
+      if (b->key == key && b->state.load(std::memory_order_acquire) != CodeBlock::State::Dead &&
+          (!b->straddles() || b->second_page == second_page())) {
+        return b;
+      }
+    }
+    return nullptr;
+  }
+
+  // Translation
+  /// Marks the page as holding code, before its bytes are read, and takes write permission from all other vCPUs'
+  /// tables. The caller takes it from its own, whoever set the mark.
+  void begin_translation(mem::RamPage page, Self self);
+  void end_translation(mem::RamPage page);
+  /// Adds a block whose bytes are `source`. Null, and the block is freed: the bytes have changed, or its code memory was
+  /// taken away; translate again.
+  CodeBlock* insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self,
+                    const CodeCache::Chunk* hot, const CodeCache::Chunk* cold);
+  /// Before a Checked block is entered: compares its bytes, and publishes it if its time has come. False: they differ,
+  /// and the block is dead.
+  bool check(CodeBlock& block, Self self);
+
+  // Links
+  /// Links the site at `site` to the target, if that is allowed. `mode` is the vCPU's.
+  bool link(const u8* site, CodeBlock& target, u32 mode, Self self);
+
+  // Stores to code
+  enum class StoreVerdict : u8 { Free, Code, HitsRunning };
+  /// What a store to a page with the code bit does. Free: no code is left there and the bit is clear again.
+  StoreVerdict judge_store(mem::RamPage page, u32 offset, u32 length, const CodeBlock* running);
+  /// After bytes changed: drops all blocks made from them. Any thread.
+  void invalidate(mem::RamPage page, u32 offset, u32 length);
+  /// Drops all blocks of all pages (debugger, log switches).
+  void invalidate_all();
+
+  // Memory
+  /// At a quiescent point of the caller: frees what nobody uses any more; starts evicting when code memory runs short.
+  void collect(Self self);
+  bool wants_collection() const { return pending_.load(std::memory_order_relaxed) || (code_ && code_->is_short()); }
+
+  const CacheStatistics& statistics() const { return statistics_; }
+  /// Grows when a block record or code memory may have been freed: caches keyed by host addresses compare it.
+  u64 reuse_generation() const { return reuse_generation_.load(std::memory_order_acquire); }
+
+ private:
+  static constexpr size_t kBuckets = size_t(1) << 16;
+  struct Retired {
+    CodeBlock* block;
+    u64 epoch;
+  };
+  struct PageIdKey {
+    u64 virtual_page;
+    u32 ram_page;
+    bool operator<(const PageIdKey& o) const {
+      return virtual_page != o.virtual_page ? virtual_page < o.virtual_page : ram_page < o.ram_page;
+    }
+  };
+
+  std::atomic<CodeBlock*>& bucket(const BlockKey& key) const { return buckets_[key.hash() & (kBuckets - 1)]; }
+  PageCode& page_locked(mem::RamPage page);
+  PageCode* find_page_locked(mem::RamPage page);
+  bool source_matches_locked(const CodeBlock& block, std::span<const u8> source);
+  u64 write_epoch_locked(const CodeBlock& block);
+  void kill_locked(CodeBlock& block);
+  void unlink_locked(Link& link);
+  void drop_outgoing_locked(CodeBlock& block);
+  void start_eviction_locked(Self self);
+
+  mem::Memory& memory_;
+  Quiescence& quiescence_;
+  TlbBroadcast& broadcast_;
+  ir::HostBackend* backend_ = nullptr;
+  CodeCache* code_ = nullptr;
+
+  mutable std::mutex mutex_;
+  std::unique_ptr<std::atomic<CodeBlock*>[]> buckets_;
+  std::unordered_map<u32, std::unique_ptr<PageCode>> pages_;
+  std::map<PageIdKey, u32> page_ids_;
+  std::vector<Retired> retired_;
+  unsigned evicting_ = CodeCache::kNoSegment;
+  u64 evict_epoch_ = 0;
+  std::atomic<bool> pending_{false};
+  std::atomic<u64> reuse_generation_{1};
+  CacheStatistics statistics_;
+};
+
+}  // namespace emu::accel

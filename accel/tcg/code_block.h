@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// A translated block: its key, its code and its links.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "softmmu/memory/types.h"
+#include "tcg/ir/backend.h"
+#include "util/types.h"
+
+namespace emu::accel {
+
+struct CodeBlock;
+
+/// A direct exit of a block. On the incoming list of its target while it is linked. Cache lock.
+struct Link {
+  u32 offset = 0;  ///< of the site from CodeBlock::hot
+  ir::LinkKind kind = ir::LinkKind::SamePage;
+  u64 target_pc = 0;
+  CodeBlock* from = nullptr;
+  CodeBlock* to = nullptr;
+  const u8* stub = nullptr;  ///< where the site leads when it is not linked
+  Link* next_incoming = nullptr;
+  u64 free_epoch = 0;  ///< unlinked in this grace period: may be linked anew when it is over
+};
+
+/// What identifies a block. The page of a straddling block's second part is compared apart.
+struct BlockKey {
+  u64 pc = 0;  ///< linear
+  u32 mode = 0;
+  mem::RamPage page = mem::kNoRamPage;  ///< of pc
+  bool operator==(const BlockKey&) const = default;
+  size_t hash() const {
+    u64 h = (pc ^ (u64(page) << 32) ^ (u64(mode) * 0x9e3779b97f4a7c15)) * 0xff51afd7ed558ccd;
+    return size_t(h ^ (h >> 32));
+  }
+};
+
+struct CodeBlock {
+  enum class State : u8 {
+    Checked,    ///< entered from C++ only, which compares the source bytes first
+    Published,  ///< may be linked and cached
+    Dead,       ///< invalidated; memory waits for quiescence
+  };
+
+  BlockKey key;
+  mem::RamPage second_page = mem::kNoRamPage;  ///< of a block that straddles into the next page
+  u32 guest_bytes = 0;
+  u32 guest_insns = 0;
+  std::atomic<State> state{State::Checked};
+  bool uses_fpu = false;
+  u32 page_id = 0;  ///< what the exec TLB holds for (virtual page, RAM page)
+
+  // Host code; null when only interpreted.
+  const u8* hot = nullptr;
+  const u8* cold = nullptr;
+  u32 hot_size = 0;
+  u32 cold_size = 0;
+  u32 entry_offset = 0;
+  u32 body_offset = 0;
+  const u8* stale_stub = nullptr;
+  std::span<const u8> side_table;
+  std::unique_ptr<Link[]> links;
+  u32 link_count = 0;
+  Link* incoming = nullptr;
+
+  std::unique_ptr<ir::Block> ir;  ///< interpreter mode
+  std::vector<u8> source;         ///< while Checked
+  u64 publish_epoch = 0;          ///< grace period after which no vCPU can write the source unseen
+  std::atomic<CodeBlock*> hash_next{nullptr};
+
+  bool straddles() const { return second_page != mem::kNoRamPage; }
+  const u8* entry() const { return hot + entry_offset; }
+  const u8* body() const { return hot + body_offset; }
+  u32 page_offset() const { return u32(key.pc & (mem::kPageSize - 1)); }
+  u32 first_bytes() const { return std::min<u32>(guest_bytes, u32(mem::kPageSize) - page_offset()); }
+};
+
+}  // namespace emu::accel

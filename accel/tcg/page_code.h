@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is known of one RAM page that holds translated code. Under the block cache's lock.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "accel/tcg/code_block.h"
+#include "softmmu/memory/ram_block.h"
+
+namespace emu::accel {
+
+class PageCode {
+ public:
+  explicit PageCode(mem::RamRef ram, mem::RamPage page) : ram_(std::move(ram)), page_(page) {}
+
+  mem::RamBlock& ram() const { return *ram_; }
+  const mem::RamRef& ram_ref() const { return ram_; }
+  mem::RamPage page() const { return page_; }
+  bool is_empty() const { return blocks_.empty() && translating_ == 0; }
+  const std::vector<CodeBlock*>& blocks() const { return blocks_; }
+
+  void add(CodeBlock& block);
+  void remove(CodeBlock& block);
+  /// Whether a granule that [offset, offset + length) touches holds code.
+  bool granules_overlap(u32 offset, u32 length) const { return (granules_ & mask_of(offset, length)) != 0; }
+  /// Whether the block's own bytes on this page overlap.
+  bool overlaps(const CodeBlock& block, u32 offset, u32 length) const;
+
+  /// A translator reads the page: the code bit stays, even if no block is left.
+  void begin_translation() { ++translating_; }
+  void end_translation() { --translating_; }
+
+  u64 write_epoch = 0;  ///< grace period that began when the code bit was set
+  u64 invalidations = 0;
+
+ private:
+  static constexpr unsigned kGranuleShift = 6;
+  static u64 mask_of(u32 offset, u32 length);
+  /// The block's bytes on this page, as [first, second).
+  std::pair<u32, u32> extent(const CodeBlock& block) const;
+
+  const mem::RamRef ram_;
+  const mem::RamPage page_;
+  std::vector<CodeBlock*> blocks_;
+  u64 granules_ = 0;
+  unsigned translating_ = 0;
+};
+
+}  // namespace emu::accel

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Blocks: finding, entering, interpreting, and what they left for.
+#include "accel/tcg/runtime_vcpu.h"
+#include "util/check.h"
+#include "util/log.h"
+
+namespace emu::tcg {
+
+using namespace accel;
+using target::Access;
+
+void RuntimeVcpu::load_mode() {
+  mode_ = cpu_.mode_key();
+  view_ = cpu_.current_view();
+  tlb_.load_mode(mode_, view_);
+  mode_is_stale_ = false;
+}
+
+std::optional<mem::RamPage> RuntimeVcpu::fetch_page(u64 va) {
+  const L2Entry* entry = tlb_.translate(va, Access::Fetch, view_);
+  if (entry == nullptr || !entry->has(kL2Ram)) return std::nullopt;
+  return mem::RamPage(entry->ram_page);
+}
+
+RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc) {
+  const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view_);
+  if (fetched == nullptr) return {Lookup::What::Fault};
+  if (!fetched->has(kL2Ram)) return {Lookup::What::Alone};
+  return find_in_ram(pc, *fetched);
+}
+
+RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
+  const BlockKey key{pc, mode_, mem::RamPage(fetched.ram_page)};
+  const bool global = fetched.has(kL2Global);
+  for (;;) {
+    bool second_faulted = false;
+    CodeBlock* block = shared_.blocks->find(key, [&] {
+      const auto page = fetch_page(pc + kPageSize);
+      second_faulted |= !page;
+      return page.value_or(mem::kNoRamPage);
+    });
+    if (second_faulted) return {cpu_.has_pending_fault() ? Lookup::What::Fault : Lookup::What::Alone};
+    if (block == nullptr) return translate(key, global);
+    if (block->state.load(std::memory_order_acquire) == CodeBlock::State::Published) {
+      return {Lookup::What::Block, block, global};
+    }
+    statistics_.blocks_checked.add();
+    if (shared_.blocks->check(*block, &participant_)) return {Lookup::What::Block, block, global};
+  }
+}
+
+void RuntimeVcpu::run_one() {
+  if (mode_is_stale_) load_mode();
+  env_.leave = kLeaveNot;
+  if (step_alone_) {
+    step_alone_ = false;
+    interpret_alone(env_.pc);
+    return;
+  }
+  const Lookup found = find_block(env_.pc);
+  switch (found.what) {
+    case Lookup::What::Block:
+      if (shared_.backend) {
+        enter(*found.block);
+      } else {
+        interpret(*found.block);
+      }
+      return;
+    case Lookup::What::Fault:
+      handle_exit(ExitReason::Fault);
+      return;
+    case Lookup::What::Alone:
+      interpret_alone(env_.pc);
+      return;
+    case Lookup::What::NoRoom:
+      wait_for_code_memory();
+      return;
+  }
+}
+
+void RuntimeVcpu::log_entry(const CodeBlock& block) {
+  if (log::enabled_at(log::Mask::Exec, block.key.pc)) {
+    log::write("exec: vcpu {} {:#x} mode {:#x}\n", cpu_.index(), block.key.pc, block.key.mode);
+  }
+  if (log::enabled_at(log::Mask::Cpu, block.key.pc)) log::write("{}\n", cpu_.dump_registers());
+}
+
+void RuntimeVcpu::enter(CodeBlock& block) {
+  statistics_.blocks_entered.add();
+  if (log::enabled(log::Mask::Exec | log::Mask::Cpu)) log_entry(block);
+  in_code_ = true;
+  shared_.thunks.enter(&env_, block.entry());
+  in_code_ = false;
+  handle_exit(ExitReason(env_.exit_reason));
+}
+
+void RuntimeVcpu::interpret(CodeBlock& block) {
+  statistics_.blocks_entered.add();
+  statistics_.interpreted_blocks.add();
+  if (log::enabled(log::Mask::Exec | log::Mask::Cpu)) log_entry(block);
+  env_.fpu_live = 0;
+  interpreted_ = &block;
+  const ir::InterpretResult result = ir::interpret(*block.ir, shared_.translator->layout(),
+                                                   shared_.translator->helpers(), env_, memory_);
+  interpreted_ = nullptr;
+  env_.pc = result.pc;
+  env_.exit_arg = result.arg;
+  handle_exit(result.reason);
+}
+
+void RuntimeVcpu::handle_exit(ExitReason reason) {
+  EMU_CHECK(u32(reason) < kExitReasons);
+  statistics_.exits[u32(reason)].add();
+  env_.leave = kLeaveNot;
+  switch (reason) {
+    case ExitReason::Lookup:
+    case ExitReason::LinkMiss:
+    case ExitReason::ExitRequest:
+    case ExitReason::Checked:
+      return;
+    case ExitReason::FpuLoad:
+      env_.fpu_live = 1;  // entering generated code loads the unit from its image
+      return;
+    case ExitReason::Leave:
+      break;
+    case ExitReason::Fault:
+      // None: the instruction starts again, because events are due (rep) or because a store hit its own block.
+      if (!cpu_.has_pending_fault()) return;
+      log::write_if(log::Mask::Int, "vcpu {}: fault at pc {:#x}\n", cpu_.index(), env_.pc);
+      cpu_.deliver_pending();
+      break;
+    case ExitReason::Trap:
+      log::write_if(log::Mask::Int, "vcpu {}: trap {:#x} at pc {:#x}\n", cpu_.index(), env_.exit_arg, env_.pc);
+      cpu_.handle_trap(env_.exit_arg);
+      break;
+    case ExitReason::System:
+      cpu_.handle_system(env_.exit_arg);
+      break;
+  }
+  env_.leave = kLeaveNot;
+  env_.fpu_live = 0;  // kernels seldom touch the x87 unit; its image is up to date
+  mode_is_stale_ = true;
+}
+
+}  // namespace emu::tcg

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// One vCPU as the translator runs it: thread, run loop, tables, and the callbacks of its generated code.
+//
+//   run loop:  requests → events → halt → mode → block (found or translated) → enter → what it left for → again
+//
+// Files: vcpu_thread.cpp (thread, kick, halt, requests), run_loop.cpp (blocks and exits), translate.cpp,
+// slow_path.cpp (callbacks of thunks).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "accel/tcg/guest_memory.h"
+#include "accel/tcg/shared.h"
+
+namespace emu::tcg {
+
+struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlock {
+ public:
+  RuntimeVcpu(accel::TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports);
+  ~RuntimeVcpu() override;
+
+  // Any thread
+  void kick(u32 exit_request_bits) override;
+  void request(const accel::TlbRequest& request);  ///< queues and kicks
+  const accel::VcpuStatistics& statistics() const { return statistics_; }
+  target::Vcpu& cpu() { return cpu_; }
+  const accel::Quiescence::Participant& participant() const { return participant_; }
+
+  // Main thread
+  void start();
+  void join();
+  std::string dump_tlb() { return tlb_.dump(); }  ///< paused
+
+  // CpuServices, own thread
+  void leave_block() override;
+  void flush_all() override { tlb_.flush_all(); }
+  void flush_non_global() override { tlb_.flush_non_global(); }
+  void flush_page(u64 va) override { tlb_.flush_page(va); }
+  void flush_context(u64 id, std::optional<u64> va) override { tlb_.flush_context(id, va); }
+  void switch_context(u64 id, bool keep) override;
+  void mode_changed() override { mode_is_stale_ = true; }
+  u64 ticks() override { return shared_.client.guest_ns(); }
+
+  // What thunks call (slow_path.cpp)
+  static const u8* slow_access(EnvHeader& env);
+  static const u8* helper_left(EnvHeader& env);
+  static const u8* indirect_miss(EnvHeader& env);
+  static const u8* link_miss(EnvHeader& env);
+  static const u8* trap(EnvHeader& env);
+
+ private:
+  /// What looking for the block at a pc gave.
+  struct Lookup {
+    enum class What : u8 {
+      Block,
+      Fault,     ///< fetching faulted; the fault is pending
+      Alone,     ///< not in RAM: the one instruction there is interpreted
+      NoRoom,    ///< code memory is used up: the run loop waits for some
+    } what = What::Fault;
+    accel::CodeBlock* block = nullptr;
+    bool global = false;  ///< the mapping survives a switch of address space
+  };
+  struct Site {
+    u64 return_site = 0;
+    u64 generation = 0;
+    accel::CodeBlock* block = nullptr;
+    ir::RecoveryPoint point;
+  };
+  class PageBytes;
+  static constexpr size_t kSites = 512;
+
+  // vcpu_thread.cpp
+  void thread_main();
+  void quiescent();
+  void offline();
+  bool serve_requests();  ///< false: the thread is to end
+  void take_events();
+  bool halt_if_idle();    ///< true: it slept; look again
+  void wait_for_code_memory();
+
+  // run_loop.cpp
+  void run_one();
+  void load_mode();
+  Lookup find_block(u64 pc);
+  Lookup find_in_ram(u64 pc, const accel::L2Entry& fetched);
+  void enter(accel::CodeBlock& block);
+  void interpret(accel::CodeBlock& block);
+  void interpret_alone(u64 pc);
+  void handle_exit(ExitReason reason);
+  void log_entry(const accel::CodeBlock& block);
+  std::optional<mem::RamPage> fetch_page(u64 va);
+
+  // translate.cpp
+  Lookup translate(const accel::BlockKey& key, bool global);
+  enum class Compiled : u8 { Ok, NoRoom, Shorter };
+  Compiled compile(accel::CodeBlock& block);
+  bool build_ir(const target::TranslateRequest& request, target::GuestCode& code, target::TranslateResult& result);
+  void log_translation(const accel::CodeBlock& block, std::span<const u8> source);
+
+  // slow_path.cpp
+  const accel::CodeBlock* running_block() override;
+  void restart_alone() override { step_alone_ = true; }
+  Site& site_at(u64 return_site);
+  const u8* exit_code(ExitReason reason);
+  const u8* leave_at_instruction(Site& site, ExitReason reason);
+  const u8* continue_at(u64 pc, u64 link_site);
+  const u8* access(Site& site);
+  bool perform(const ir::AccessRecord& record, u64 va);
+
+  accel::TcgShared& shared_;
+  target::Vcpu& cpu_;
+  EnvHeader& env_;
+  mem::AddressSpace& address_space_;
+  accel::VcpuStatistics statistics_;
+  accel::SoftTlb tlb_;
+  accel::GuestMemory memory_;
+  accel::Quiescence::Participant participant_;
+  mem::GracePeriods::Participant memory_participant_;
+  std::thread thread_;
+  std::atomic<bool> halted_{false};
+  bool shutdown_reported_ = false;
+
+  u32 mode_ = 0;
+  u8 view_ = 0;
+  bool mode_is_stale_ = true;
+  bool step_alone_ = false;   ///< the instruction at env.pc is executed by itself
+  bool in_code_ = false;      ///< generated code is on the stack below us
+  const accel::CodeBlock* interpreted_ = nullptr;
+  u64 last_retry_site_ = 0;
+  u64 last_retry_address_ = 0;
+
+  // Reused from block to block.
+  ir::Block scratch_ir_;
+  ir::CompiledBlock compiled_;
+  accel::CodeCache::Chunk hot_chunk_, cold_chunk_;
+  std::vector<Site> sites_{kSites};
+};
+
+}  // namespace emu::tcg

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// What thunks of generated code call. Each returns the host address to go on at. See tcg/abi/thunks.h.
+#include <algorithm>
+#include <cstring>
+
+#include "accel/tcg/runtime_vcpu.h"
+#include "util/check.h"
+#include "util/log.h"
+
+namespace emu::tcg {
+
+using namespace accel;
+using ir::Location;
+using target::Access;
+
+namespace {
+
+constexpr unsigned kMaxAccess = 32;
+
+u8* slot(EnvHeader& env, const Location& at) { return reinterpret_cast<u8*>(&env) + at.value; }
+
+void read_location(EnvHeader& env, const Location& at, u8* data, unsigned bytes) {
+  std::memset(data, 0, kMaxAccess);
+  if (at.where == Location::Where::State) {
+    std::memcpy(data, slot(env, at), bytes);
+  } else if (at.where == Location::Where::Constant) {
+    std::memcpy(data, &at.value, std::min(bytes, 8u));
+  }
+}
+
+u64 location_value(EnvHeader& env, const Location& at, unsigned bytes) {
+  u8 data[kMaxAccess];
+  read_location(env, at, data, bytes);
+  u64 value;
+  std::memcpy(&value, data, 8);
+  return value;
+}
+
+/// Stores what was loaded the way the block expects it: extended to the result's type, zeros above.
+void write_result(EnvHeader& env, const ir::AccessRecord& record, const u8* data, unsigned bytes) {
+  if (record.result.where != Location::Where::State) return;
+  u8* to = slot(env, record.result);
+  if (ir::is_vector(record.type)) {
+    std::memcpy(to, data, ir::width(record.type) / 8);
+    return;
+  }
+  u64 value;
+  std::memcpy(&value, data, 8);
+  value &= low_mask(std::min(bytes, 8u) * 8);
+  if (record.mem.extend == ir::Extend::Sign) value = u64(sign_extend(value, std::min(bytes, 8u) * 8));
+  value &= low_mask(std::max(ir::width(record.type), 8u));
+  std::memcpy(to, &value, 8);
+}
+
+}  // namespace
+
+/// The recovery point of a return address, decoded once and kept.
+RuntimeVcpu::Site& RuntimeVcpu::site_at(u64 return_site) {
+  Site& site = sites_[(return_site >> 2 ^ return_site >> 12) % kSites];
+  const u64 generation = shared_.blocks->reuse_generation();
+  if (site.return_site == return_site && site.generation == generation) return site;
+  statistics_.site_misses.add();
+  const u8* address = reinterpret_cast<const u8*>(return_site);
+  CodeBlock* block = shared_.code->find(address);
+  EMU_CHECK(block != nullptr);
+  auto point = ir::find_recovery_point(block->side_table, u32(return_site - reinterpret_cast<u64>(block->hot)));
+  EMU_CHECK(point.has_value());
+  site = {return_site, generation, block, std::move(*point)};
+  return site;
+}
+
+const CodeBlock* RuntimeVcpu::running_block() {
+  if (interpreted_ != nullptr) return interpreted_;
+  if (!in_code_) return nullptr;
+  return shared_.code->find(reinterpret_cast<const u8*>(env_.return_site));
+}
+
+const u8* RuntimeVcpu::exit_code(ExitReason reason) {
+  env_.exit_reason = u32(reason);
+  env_.leave = kLeaveNot;
+  return shared_.thunks.exit_from_callback;
+}
+
+const u8* RuntimeVcpu::leave_at_instruction(Site& site, ExitReason reason) {
+  ir::apply_recovery(site.point, shared_.translator->layout(), env_);
+  env_.pc = site.block->key.pc + site.point.pc_delta;
+  return exit_code(reason);
+}
+
+// --- Memory ---
+
+const u8* RuntimeVcpu::slow_access(EnvHeader& env) {
+  RuntimeVcpu& vcpu = *env.runtime;
+  vcpu.statistics_.slow_accesses.add();
+  return vcpu.access(vcpu.site_at(env.return_site));
+}
+
+const u8* RuntimeVcpu::access(Site& site) {
+  const ir::AccessRecord& record = site.point.access;
+  const u64 va = env_.slow_address;
+  const unsigned bytes = 1u << record.mem.log2_bytes;
+  const bool is_atomic = record.opcode == ir::Opcode::Rmw || record.opcode == ir::Opcode::Cas;
+  const u64 align = low_mask(is_atomic ? record.mem.log2_bytes : record.mem.align_log2);
+  const bool crosses = (va & (kPageSize - 1)) + bytes > kPageSize;
+
+  // A RAM access whose entry was merely missing is done by the block itself. The same one twice in a row: the block
+  // refuses it for a reason of its own (a window of shared checks), so it is done here.
+  const bool again = last_retry_site_ == env_.return_site && last_retry_address_ == va;
+  last_retry_site_ = 0;
+  if (site.point.retry != 0 && !crosses && (va & align) == 0 && !again) {
+    const bool is_load = record.opcode == ir::Opcode::Ld && !record.mem.write_intent;
+    switch (memory_.refill(va, bytes, is_load ? Access::Load : Access::Store, record.mem.view)) {
+      case GuestMemory::Refill::Ready:
+        last_retry_site_ = env_.return_site;
+        last_retry_address_ = va;
+        return site.block->hot + site.point.retry;
+      case GuestMemory::Refill::Fault:
+        return leave_at_instruction(site, ExitReason::Fault);
+      case GuestMemory::Refill::Perform:
+        break;
+    }
+  }
+  if (!perform(record, va)) return leave_at_instruction(site, ExitReason::Fault);
+  EMU_CHECK(site.point.resume != 0);
+  return site.block->hot + site.point.resume;
+}
+
+bool RuntimeVcpu::perform(const ir::AccessRecord& record, u64 va) {
+  const unsigned bytes = 1u << record.mem.log2_bytes;
+  alignas(32) u8 data[kMaxAccess] = {};
+  switch (record.opcode) {
+    case ir::Opcode::Ld:
+      if (!memory_.load(va, record.mem, data)) return false;
+      if (record.mem.big_endian) std::reverse(data, data + bytes);
+      break;
+    case ir::Opcode::St:
+      read_location(env_, record.value, data, bytes);
+      if (record.mem.big_endian) std::reverse(data, data + bytes);
+      return memory_.store(va, record.mem, data);
+    case ir::Opcode::Probe:
+      return memory_.probe(va, record.mem);
+    case ir::Opcode::Rmw: {
+      u64 old = 0;
+      if (!memory_.rmw(record.rmw, va, record.mem, location_value(env_, record.value, bytes), old)) return false;
+      std::memcpy(data, &old, 8);
+      break;
+    }
+    case ir::Opcode::Cas: {
+      u64 old = 0;
+      if (!memory_.cas(va, record.mem, location_value(env_, record.expected, bytes),
+                       location_value(env_, record.value, bytes), old)) {
+        return false;
+      }
+      std::memcpy(data, &old, 8);
+      break;
+    }
+    default:
+      EMU_CHECK(!"a slow access that is none");
+  }
+  write_result(env_, record, data, bytes);
+  return true;
+}
+
+// --- Helpers and traps ---
+
+const u8* RuntimeVcpu::helper_left(EnvHeader& env) {
+  RuntimeVcpu& vcpu = *env.runtime;
+  switch (LeaveCode(env.leave)) {
+    case kLeaveTransferred:
+      return vcpu.exit_code(ExitReason::Leave);
+    case kLeaveAfterInsn: {
+      Site& site = vcpu.site_at(env.return_site);
+      ir::apply_recovery(site.point, vcpu.shared_.translator->layout(), env);
+      env.pc = site.block->key.pc + site.point.next_pc_delta;
+      return vcpu.exit_code(ExitReason::Leave);
+    }
+    case kLeaveNot:
+    case kLeaveAtInsn:
+      break;
+  }
+  return vcpu.leave_at_instruction(vcpu.site_at(env.return_site), ExitReason::Fault);
+}
+
+const u8* RuntimeVcpu::trap(EnvHeader& env) {
+  RuntimeVcpu& vcpu = *env.runtime;
+  return vcpu.leave_at_instruction(vcpu.site_at(env.return_site), ExitReason::Trap);
+}
+
+// --- Between blocks ---
+
+const u8* RuntimeVcpu::indirect_miss(EnvHeader& env) {
+  RuntimeVcpu& vcpu = *env.runtime;
+  vcpu.statistics_.jump_cache_misses.add();
+  return vcpu.continue_at(env.pc, 0);
+}
+
+const u8* RuntimeVcpu::link_miss(EnvHeader& env) {
+  RuntimeVcpu& vcpu = *env.runtime;
+  vcpu.statistics_.link_misses.add();
+  return vcpu.continue_at(env.pc, env.exit_arg);
+}
+
+const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
+  // Blocks that are not published yet have no exit check of their own on the way here.
+  if (env_.exit_req.load(std::memory_order_relaxed) != 0) return exit_code(ExitReason::ExitRequest);
+  if (mode_is_stale_ || log::enabled(log::Mask::Exec | log::Mask::Cpu)) return exit_code(ExitReason::Lookup);
+  const Lookup found = find_block(pc);
+  if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
+  if (found.what != Lookup::What::Block) return exit_code(ExitReason::Lookup);
+  CodeBlock& block = *found.block;
+  if (block.state.load(std::memory_order_acquire) == CodeBlock::State::Published && !log::enabled(log::Mask::NoChain)) {
+    tlb_.jump_cache().fill(pc, block.entry(), found.global);
+    // Where the page was not known executable, a guard that failed for this reason brought us here, or the link is new
+    // and its next use will make it: either way there is nothing to look up under the cache's lock.
+    const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
+    if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view_, block.page_id, found.global);
+    if (was_executable && link_site != 0 && shared_.blocks->link(reinterpret_cast<const u8*>(link_site), block, mode_, &participant_)) {
+      statistics_.links_made.add();
+    }
+  }
+  return block.entry();
+}
+
+}  // namespace emu::tcg

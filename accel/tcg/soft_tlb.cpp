@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accel/tcg/soft_tlb.h"
+
+#include <fmt/format.h>
+
+#include <iterator>
+
+#include "softmmu/memory/host_access.h"
+#include "util/check.h"
+#include "util/log.h"
+
+namespace emu::accel {
+
+using target::Access;
+using tcg::kPageSize;
+
+namespace {
+
+u32 flag_for(Access access) {
+  return access == Access::Load ? kL2Readable : access == Access::Store ? kL2Writable : kL2Executable;
+}
+
+}  // namespace
+
+SoftTlb::SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, VcpuStatistics& statistics)
+    : cpu_(cpu), env_(cpu.env()), memory_(memory), statistics_(statistics) {
+  EMU_CHECK(cpu.view_count() <= tcg::kMaxViews);
+  for (u8 v = 0; v < cpu.view_count(); ++v) is_kernel_[v] = cpu.view_is_kernel(v);
+  current_ = &contexts_.use(current_id_).tables;
+}
+
+// --- Filling ---
+
+const L2Entry* SoftTlb::translate(u64 va, Access access, u8 view) {
+  const u64 page = align_down(va, kPageSize);
+  const L2Entry* entry = tables_of(view).l2().find(page, view);
+  if (entry != nullptr && entry->has(flag_for(access))) return entry;
+  statistics_.l2_misses.add();
+  return walk(va, access, view);
+}
+
+const L2Entry* SoftTlb::walk(u64 va, Access access, u8 view) {
+  statistics_.walks.add();
+  target::TlbFill found;
+  if (!cpu_.walk(va, access, view, found)) {
+    log::write_if(log::Mask::Mmu, "mmu: vcpu {} {} {:#x} view {}: fault\n", cpu_.index(),
+                  access == Access::Load ? "load" : access == Access::Store ? "store" : "fetch", va, view);
+    return nullptr;
+  }
+  const u64 page = align_down(va, kPageSize);
+  u32 flags = flag_for(access);
+  if (found.readable) flags |= kL2Readable;
+  if (found.writable) flags |= kL2Writable;
+  if (found.executable) flags |= kL2Executable;
+  if (found.global) flags |= kL2Global;
+  const u64 physical = align_down(cpu_.wrap_physical(found.physical), kPageSize);
+  const mem::Section section = memory_.view().lookup(physical);
+  const bool is_ram = section.is_ram() && section.covers_page_of(physical);
+  if (is_ram) flags |= section.readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
+
+  TableSet& tables = tables_of(view);
+  L2Entry& entry = tables.l2().place(page, view, flags);
+  if (is_ram) {
+    entry.addend = reinterpret_cast<u64>(mem::host_address(*section.ram, section.offset_in_ram)) - page;
+    entry.ram_page = u32(section.ram_page());
+  } else {
+    entry.addend = 0;
+    entry.ram_page = u32(mem::kNoRamPage);
+  }
+  entry.target = (flags & kL2RamWrites) ? reinterpret_cast<u64>(section.ram) : physical;
+  if (found.page_size > kPageSize) tables.note_large_page(va, found.page_size);
+  log::write_if(log::Mask::Mmu, "mmu: vcpu {} {:#x} -> {:#x} view {} {}{}{}{}{}\n", cpu_.index(), page, physical, view,
+                found.readable ? "r" : "-", found.writable ? "w" : "-", found.executable ? "x" : "-",
+                found.global ? "g" : "-", is_ram ? "" : " mmio");
+  return &entry;
+}
+
+void SoftTlb::install(u64 va, u8 view, const L2Entry& entry, bool write) {
+  const u64 page = align_down(va, kPageSize);
+  ViewTable& table = tables_of(view).view(view);
+  table.install(page, entry.addend, entry.has(kL2Readable), write, entry.has(kL2Global));
+  if (write) own_write(table, tcg::tlb_index(page), page + entry.addend);
+}
+
+void SoftTlb::own_write(ViewTable& view, unsigned index, u64 host) {
+  WriteOwner& owner = write_owners_[owner_slot(host)];
+  const u64 host_and_index = host | index;
+  if (owner.view == &view && owner.host_and_index == host_and_index) return;
+  take_write(owner);
+  owner = {&view, host_and_index};
+}
+
+/// Drops the owner's write permission; returns whether it still had it.
+bool SoftTlb::take_write(WriteOwner& owner) {
+  if (owner.view == nullptr) return false;
+  const unsigned index = unsigned(owner.host_and_index & (kPageSize - 1));
+  const u64 host = align_down(owner.host_and_index, kPageSize);
+  const tcg::TlbEntry& entry = owner.view->view()->l1[index];
+  const bool had = entry.wr != tcg::tlb_invalid(index) && entry.wr + entry.addend == host;
+  if (had) owner.view->drop_write(index);
+  owner = {};
+  return had;
+}
+
+void SoftTlb::revoke_write(u64 va, u8 view) {
+  const u64 page = align_down(va, kPageSize);
+  ViewTable& table = tables_of(view).view(view);
+  const unsigned index = tcg::tlb_index(page);
+  if (table.view()->l1[index].wr == page) table.drop_write(index);
+}
+
+void SoftTlb::install_exec(u64 va, u8 view, u32 id, bool global) {
+  tables_of(view).view(view).install_exec(align_down(va, kPageSize), id, global);
+}
+
+void SoftTlb::load_mode(u32 mode, u8 current_view) {
+  for (u8 v = 0; v < cpu_.view_count(); ++v) env_.views[v] = tables_of(v).view(v).view();
+  env_.view = env_.views[current_view];
+  jump_cache_ = &tables_of(current_view).jump_cache(mode);
+  env_.jc = jump_cache_->entries();
+}
+
+// --- Forgetting ---
+
+void SoftTlb::changed() { ++env_.flush_generation; }
+
+void SoftTlb::flush_all() {
+  statistics_.tlb_flushes.add();
+  kernel_.flush();
+  write_owners_.assign(kWriteOwners, {});  // before their views go
+  contexts_.forget_others(current_id_);
+  current_->flush();
+  changed();
+}
+
+void SoftTlb::flush_non_global() {
+  statistics_.tlb_flushes.add();
+  kernel_.drop_non_global();
+  current_->drop_non_global();
+  changed();
+}
+
+void SoftTlb::flush_page(u64 va) {
+  statistics_.page_flushes.add();
+  kernel_.drop_page(va);
+  current_->drop_page(va);
+  changed();
+}
+
+void SoftTlb::flush_context(u64 id, std::optional<u64> va) {
+  if (id == current_id_) {
+    if (va) {
+      flush_page(*va);
+    } else {
+      flush_non_global();
+    }
+    return;
+  }
+  statistics_.tlb_flushes.add();
+  if (TableSet* tables = contexts_.find(id)) {
+    if (va) {
+      tables->drop_page(*va);
+    } else {
+      tables->drop_non_global();
+    }
+  }
+  changed();
+}
+
+void SoftTlb::switch_context(u64 id, bool keep) {
+  statistics_.context_switches.add();
+  kernel_.drop_non_global();
+  const Contexts::Found found = contexts_.use(id);
+  if (found.made) statistics_.contexts_made.add();
+  current_ = &found.tables;
+  current_id_ = id;
+  if (!keep) current_->drop_non_global();
+  // The caller has the mode loaded afresh; until then env must not point at the tables of the old context.
+  for (u8 v = 0; v < cpu_.view_count(); ++v) {
+    tcg::View* const old = env_.views[v];
+    env_.views[v] = tables_of(v).view(v).view();
+    if (env_.view == old) env_.view = env_.views[v];
+  }
+  changed();
+}
+
+void SoftTlb::request(const TlbRequest& request) {
+  const std::lock_guard lock(queue_mutex_);
+  if (request.kind != TlbRequest::Kind::DropWrite) {
+    for (const TlbRequest& r : queue_) {
+      if (r.kind == request.kind) return;
+    }
+  }
+  queue_.push_back(request);
+}
+
+void SoftTlb::apply_requests() {
+  std::vector<TlbRequest> requests;
+  {
+    const std::lock_guard lock(queue_mutex_);
+    requests.swap(queue_);
+  }
+  for (const TlbRequest& r : requests) apply(r);
+}
+
+void SoftTlb::apply(const TlbRequest& request) {
+  statistics_.flush_requests.add();
+  switch (request.kind) {
+    case TlbRequest::Kind::Everything:
+      flush_all();
+      break;
+    case TlbRequest::Kind::DropWrite:
+      drop_write(*request.ram, request.offset, request.count);
+      break;
+    case TlbRequest::Kind::DropJumpCaches: {
+      const auto flush = [](JumpCacheTable& jc) { jc.flush(); };
+      kernel_.for_each_jump_cache(flush);
+      contexts_.for_each([&](u64, TableSet& tables) { tables.for_each_jump_cache(flush); });
+      break;
+    }
+  }
+}
+
+void SoftTlb::drop_write(mem::RamBlock& ram, u64 offset, u64 count) {
+  const u64 base = reinterpret_cast<u64>(mem::host_address(ram, 0));
+  const u64 first = base + offset;
+  // A page may have been written between the clearing of its dirty bit and now.
+  const auto take = [&](WriteOwner& owner) {
+    const u64 host = align_down(owner.host_and_index, kPageSize);
+    if (host < first || (host - first) / kPageSize >= count) return;
+    if (take_write(owner)) ram.mark_dirty(ram.page_at(host - base));
+  };
+  if (count >= kWriteOwners) {
+    for (WriteOwner& owner : write_owners_) take(owner);
+  } else {
+    for (u64 i = 0; i < count; ++i) take(write_owners_[owner_slot(first + i * kPageSize)]);
+  }
+  changed();
+}
+
+std::string SoftTlb::dump() {
+  std::string out;
+  const auto list = [&](const char* title, TableSet& tables) {
+    std::string lines;
+    tables.l2().for_each([&](const L2Entry& e) {
+      const u64 page = align_down(e.tag, kPageSize);
+      fmt::format_to(std::back_inserter(lines), "{:016x}: view {} {}{}{}{} {}\n", page,
+                     unsigned(e.tag & (kPageSize - 1)) - 1, e.has(kL2Readable) ? 'r' : '-',
+                     e.has(kL2Writable) ? 'w' : '-', e.has(kL2Executable) ? 'x' : '-', e.has(kL2Global) ? 'g' : '-',
+                     e.has(kL2Ram) ? fmt::format("ram page {:#x}", e.ram_page) : fmt::format("mmio {:#x}", e.target));
+    });
+    if (!lines.empty()) out += std::string(title) + "\n" + lines;
+  };
+  list("kernel", kernel_);
+  contexts_.for_each([&](u64 id, TableSet& tables) { list(fmt::format("context {:#x}", id).c_str(), tables); });
+  return out.empty() ? "empty\n" : out;
+}
+
+}  // namespace emu::accel

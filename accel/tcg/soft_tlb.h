@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The software TLB of one vCPU: translation of guest addresses through contexts, second level, page walk and flat view,
+// and all the ways of forgetting them. Own vCPU thread only, but for the request queue.
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "accel/tcg/contexts.h"
+#include "accel/tcg/statistics.h"
+#include "softmmu/memory/address_space.h"
+#include "target/cpu.h"
+
+namespace emu::accel {
+
+/// What other threads ask of a vCPU's tables. The vCPU applies them at its next quiescent point.
+struct TlbRequest {
+  enum class Kind : u8 {
+    Everything,      ///< a flat view was published
+    DropWrite,       ///< write permission of `count` pages of `ram` from `offset` (code or dirty tracking began)
+    DropJumpCaches,  ///< code memory is about to be reused
+  } kind = Kind::Everything;
+  mem::RamRef ram = nullptr;
+  u64 offset = 0;
+  u64 count = 0;
+};
+
+/// Which first-level entry grants write access to a RAM page. There is at most one of each page, and none that is not
+/// recorded here: so the permission is found at once when the page comes to hold code.
+struct WriteOwner {
+  ViewTable* view = nullptr;
+  u64 host_and_index = 0;  ///< host address of the page | first-level index
+};
+
+class SoftTlb {
+ public:
+  SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, VcpuStatistics& statistics);
+
+  /// The translation of va's page for `access`, through tables or a walk. Null: the fault is pending in the Vcpu.
+  /// Valid until the next call of any kind.
+  const L2Entry* translate(u64 va, target::Access access, u8 view);
+
+  /// Puts a RAM translation into the view's first level: for reading if the guest may, for writing if asked.
+  void install(u64 va, u8 view, const L2Entry& entry, bool write);
+  /// Takes write permission of one page back.
+  void revoke_write(u64 va, u8 view);
+  void install_exec(u64 va, u8 view, u32 id, bool global);
+  tcg::TlbEntry& l1(u64 va, u8 view) { return tables_of(view).view(view).view()->l1[tcg::tlb_index(va)]; }
+
+  /// Points env.view, env.views and env.jc at the tables of the vCPU's present mode.
+  void load_mode(u32 mode, u8 current_view);
+  JumpCacheTable& jump_cache() { return *jump_cache_; }
+
+  void flush_all();
+  void flush_non_global();
+  void flush_page(u64 va);
+  void flush_context(u64 id, std::optional<u64> va);
+  void switch_context(u64 id, bool keep);
+
+  /// Any thread; the caller kicks the vCPU with kExitFlush afterwards.
+  void request(const TlbRequest& request);
+  void apply_requests();
+  /// A request of this very thread.
+  void apply(const TlbRequest& request);
+  std::string dump();
+
+ private:
+  TableSet& tables_of(u8 view) { return is_kernel_[view] ? kernel_ : *current_; }
+  const L2Entry* walk(u64 va, target::Access access, u8 view);
+  void fill(L2Entry& entry, u64 va, const target::TlbFill& found);
+  void drop_write(mem::RamBlock& ram, u64 offset, u64 count);
+  void own_write(ViewTable& view, unsigned index, u64 host);
+  bool take_write(WriteOwner& owner);
+  void changed();
+  static constexpr unsigned kWriteOwners = 8192;
+  static unsigned owner_slot(u64 host) { return unsigned(host >> tcg::kPageBits) & (kWriteOwners - 1); }
+
+  target::Vcpu& cpu_;
+  tcg::EnvHeader& env_;
+  mem::AddressSpace& memory_;
+  VcpuStatistics& statistics_;
+  std::array<bool, tcg::kMaxViews> is_kernel_{};
+  TableSet kernel_{8};
+  Contexts contexts_;
+  u64 current_id_ = 0;
+  TableSet* current_ = nullptr;
+  JumpCacheTable* jump_cache_ = nullptr;
+
+  std::vector<WriteOwner> write_owners_{kWriteOwners};
+
+  std::mutex queue_mutex_;  // leaf lock
+  std::vector<TlbRequest> queue_;
+};
+
+}  // namespace emu::accel

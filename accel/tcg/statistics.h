@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counters of the translator: one writer each (the vCPU thread), read by anybody.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <string>
+
+#include "util/types.h"
+
+namespace emu::accel {
+
+/// A counter with one writer, so that counting is no locked operation.
+class Counter {
+ public:
+  void add(u64 n = 1) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  u64 get() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<u64> value_{0};
+};
+
+inline constexpr unsigned kExitReasons = 9;
+
+/// Of one vCPU. See translator.md section 7.
+struct VcpuStatistics {
+  std::array<Counter, kExitReasons> exits;  ///< by tcg::ExitReason
+  Counter blocks_entered;      ///< from the run loop
+  Counter translations, translated_insns, translated_bytes, translate_ns;
+  Counter host_bytes_hot, host_bytes_cold, host_insns, home_stores, helper_calls_emitted, side_table_bytes;
+  Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
+  Counter slow_accesses, site_misses, mmio_loads, mmio_stores, page_crossings, code_stores, restarts;
+  Counter jump_cache_misses, link_misses, links_made, single_steps;
+  Counter blocks_checked;      ///< comparisons of a block's source before it is published
+  Counter flush_requests, halts, interpreted_blocks;
+};
+
+/// Of the whole machine; written under the block cache's lock.
+struct CacheStatistics {
+  Counter blocks, invalidated_blocks, invalidations, unlinks, evicted_segments, code_bytes, publications;
+};
+
+/// One line a counter, for `info jit`.
+std::string describe(const VcpuStatistics& statistics);
+std::string describe(const CacheStatistics& statistics);
+/// Sums of several vCPUs.
+std::string describe_ratios(const VcpuStatistics& statistics);
+
+}  // namespace emu::accel

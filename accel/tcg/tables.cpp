@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accel/tcg/tables.h"
+
+#include <sys/mman.h>
+
+#include "util/bits.h"
+#include "util/check.h"
+
+namespace emu::accel {
+
+using tcg::kPageSize;
+
+ZeroPages::ZeroPages(size_t bytes) : bytes_(align_up(bytes, kPageSize)) {
+  void* map = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  EMU_CHECK(map != MAP_FAILED);
+  // Huge pages would make a table that holds a few entries cost two megabytes.
+  madvise(map, bytes_, MADV_NOHUGEPAGE);
+  data_ = static_cast<u8*>(map);
+}
+
+ZeroPages::~ZeroPages() { munmap(data_, bytes_); }
+
+void ZeroPages::release() { EMU_CHECK(madvise(data_, bytes_, MADV_DONTNEED) == 0); }
+
+// --- First level ---
+
+ViewTable::ViewTable() { clear_l1(0); }
+
+void ViewTable::install(u64 page, u64 addend, bool read, bool write, bool global) {
+  const unsigned index = tcg::tlb_index(page);
+  tcg::TlbEntry& e = view()->l1[index];
+  const u64 invalid = tcg::tlb_invalid(index);
+  const bool same = e.addend == addend && (e.rd == page || e.wr == page);
+  e.rd = read || (same && e.rd == page) ? page : invalid;
+  e.wr = write || (same && e.wr == page) ? page : invalid;
+  e.addend = addend;
+  touched_.set(index);
+  if (global) {
+    non_global_.clear(index);
+  } else {
+    non_global_.set(index);
+  }
+}
+
+void ViewTable::install_exec(u64 page, u32 id, bool global) {
+  const unsigned index = tcg::exec_tlb_index(page);
+  view()->exec[index] = id;
+  exec_pages_[index] = page;
+  exec_touched_.set(index);
+  if (global) {
+    exec_non_global_.clear(index);
+  } else {
+    exec_non_global_.set(index);
+  }
+}
+
+void ViewTable::drop_page(u64 page) {
+  const unsigned index = tcg::tlb_index(page);
+  const tcg::TlbEntry& e = view()->l1[index];
+  if (e.rd == page || e.wr == page) clear_l1(index);
+  const unsigned exec = tcg::exec_tlb_index(page);
+  if (exec_pages_[exec] == page) view()->exec[exec] = 0;
+}
+
+void ViewTable::drop_range(u64 first, u64 bytes) {
+  touched_.for_each([&](unsigned i) {
+    const tcg::TlbEntry& e = view()->l1[i];
+    const bool read_inside = e.rd != tcg::tlb_invalid(i) && e.rd - first < bytes;
+    const bool write_inside = e.wr != tcg::tlb_invalid(i) && e.wr - first < bytes;
+    if (read_inside || write_inside) clear_l1(i);
+  });
+  exec_touched_.for_each([&](unsigned i) {
+    if (exec_pages_[i] - first < bytes) view()->exec[i] = 0;
+  });
+}
+
+void ViewTable::flush() {
+  touched_.take([this](unsigned i) { clear_l1(i); });
+  non_global_ = {};
+  exec_touched_.take([this](unsigned i) { view()->exec[i] = 0; });
+  exec_non_global_ = {};
+}
+
+void ViewTable::drop_non_global() {
+  non_global_.take([this](unsigned i) {
+    clear_l1(i);
+    touched_.clear(i);
+  });
+  exec_non_global_.take([this](unsigned i) {
+    view()->exec[i] = 0;
+    exec_touched_.clear(i);
+  });
+}
+
+// --- Second level ---
+
+L2Entry* L2Table::find(u64 page, u8 view) {
+  const u64 tag = page | (view + 1u);
+  L2Entry* set = &entries()[set_of(page) * kWays];
+  for (unsigned way = 0; way < kWays; ++way) {
+    if (set[way].tag == tag && is_live(set[way])) return &set[way];
+  }
+  return nullptr;
+}
+
+L2Entry& L2Table::place(u64 page, u8 view, u32 flags) {
+  const u64 tag = page | (view + 1u);
+  L2Entry* set = &entries()[set_of(page) * kWays];
+  L2Entry* chosen = nullptr;
+  for (unsigned way = 0; way < kWays; ++way) {
+    if (set[way].tag == tag) {
+      chosen = &set[way];
+      break;
+    }
+    if (chosen == nullptr && !is_live(set[way])) chosen = &set[way];
+  }
+  if (chosen == nullptr) chosen = &set[victim_++ % kWays];
+  chosen->tag = tag;
+  chosen->state = generation_[(flags & kL2Global) != 0] << 8 | flags;
+  return *chosen;
+}
+
+void L2Table::drop_page(u64 page) {
+  L2Entry* set = &entries()[set_of(page) * kWays];
+  for (unsigned way = 0; way < kWays; ++way) {
+    if (set[way].tag != 0 && align_down(set[way].tag, kPageSize) == page) set[way].tag = 0;
+  }
+}
+
+void L2Table::drop_range(u64 first, u64 bytes) {
+  if (bytes / kPageSize <= kSets / 2) {
+    for (u64 offset = 0; offset < bytes; offset += kPageSize) drop_page(first + offset);
+    return;
+  }
+  flush();
+}
+
+void L2Table::advance(unsigned which) {
+  generation_[which] = (generation_[which] + 1) & kGenerationMask;
+  if (generation_[which] == 0) {  // entries of 16 M flushes ago would come back to life
+    pages_.release();
+    generation_[which] = 1;
+  }
+}
+
+void L2Table::flush() {
+  advance(0);
+  advance(1);
+}
+
+void L2Table::drop_non_global() { advance(0); }
+
+// --- Jump cache ---
+
+JumpCacheTable::JumpCacheTable() { clear(0); }
+
+void JumpCacheTable::fill(u64 pc, const u8* host, bool global) {
+  if (pc == 0) return;  // 0 says empty
+  const unsigned index = tcg::jump_cache_index(pc);
+  entries()[index] = {pc, host};
+  touched_.set(index);
+  if (global) {
+    non_global_.clear(index);
+  } else {
+    non_global_.set(index);
+  }
+}
+
+void JumpCacheTable::drop_page(u64 page) {
+  // The page's targets lie in one aligned quarter of the table (tcg::jump_cache_index); only what is in use is looked at.
+  constexpr unsigned kQuarter = unsigned(kPageSize);
+  const unsigned first = tcg::jump_cache_index(page) & ~(kQuarter - 1);
+  touched_.for_each_in(first, kQuarter, [&](unsigned i) {
+    if (align_down(entries()[i].pc, kPageSize) == page) clear(i);
+  });
+  // A block that straddles into the page begins in the last fifteen bytes of the one before.
+  for (u64 pc = page - 15; pc != page; ++pc) {
+    const unsigned i = tcg::jump_cache_index(pc);
+    if (entries()[i].host != nullptr && entries()[i].pc == pc) clear(i);
+  }
+}
+
+void JumpCacheTable::flush() {
+  touched_.take([this](unsigned i) { clear(i); });
+  non_global_ = {};
+}
+
+void JumpCacheTable::drop_non_global() {
+  non_global_.take([this](unsigned i) {
+    clear(i);
+    touched_.clear(i);
+  });
+}
+
+}  // namespace emu::accel

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "accel/tcg/tcg_accelerator.h"
+
+#include <algorithm>
+
+#include "util/check.h"
+
+namespace emu::accel {
+
+Result<std::unique_ptr<TcgAccelerator>> TcgAccelerator::create(const AccelOptions& options, AccelClient& client,
+                                                               std::unique_ptr<ir::HostBackend> backend) {
+  std::unique_ptr<TcgAccelerator> accel(new TcgAccelerator(options, client));
+  if (backend) {
+    accel->shared_.backend = std::move(backend);
+    accel->shared_.code = EMU_TRY(CodeCache::create(options.code_cache_bytes, options.split_wx));
+  }
+  return accel;
+}
+
+TcgAccelerator::~TcgAccelerator() {
+  shut_down();
+  if (shared_.memory == nullptr) return;
+  const mem::MachineLockScope lock(shared_.memory->lock());
+  for (mem::AddressSpace* space : spaces_) space->remove_listener(*this);
+  shared_.memory->remove_ram_listener(*this);
+}
+
+/// What needs the guest's state layout and memory: once, with the first vCPU.
+Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
+  shared_.memory = &memory;
+  shared_.translator = &first.translator();
+  shared_.blocks = std::make_unique<BlockCache>(memory, shared_.quiescence, *this);
+  memory.add_ram_listener(*this);
+  if (!shared_.backend) return {};
+  const ir::StateLayout& layout = shared_.translator->layout();
+  EMU_TRY(shared_.backend->configure(layout));
+  const tcg::RuntimeCallbacks callbacks{.slow_access = &tcg::RuntimeVcpu::slow_access,
+                                        .helper_left = &tcg::RuntimeVcpu::helper_left,
+                                        .indirect_miss = &tcg::RuntimeVcpu::indirect_miss,
+                                        .link_miss = &tcg::RuntimeVcpu::link_miss,
+                                        .trap = &tcg::RuntimeVcpu::trap};
+  size_t used = 0;
+  shared_.thunks = EMU_TRY(shared_.backend->emit_thunks(shared_.code->thunk_room(), layout, callbacks, used));
+  shared_.blocks->use_code(*shared_.backend, *shared_.code);
+  return {};
+}
+
+Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports) {
+  EMU_CHECK(!started_);
+  if (vcpus_.empty()) EMU_TRY(prepare(cpu, memory.memory()));
+  if (&cpu.translator().layout() != &shared_.translator->layout()) {
+    return error("vCPU {}: a machine has one instruction set", cpu.index());
+  }
+  vcpus_.push_back(std::make_unique<tcg::RuntimeVcpu>(shared_, cpu, memory, ports));
+  if (std::find(spaces_.begin(), spaces_.end(), &memory) == spaces_.end()) {
+    spaces_.push_back(&memory);
+    const mem::MachineLockScope lock(memory.memory().lock());
+    memory.add_listener(*this);
+  }
+  return {};
+}
+
+// --- Running and standing still ---
+
+void TcgAccelerator::resume_all() {
+  shared_.run.set_stop(false);
+  if (started_) return;
+  started_ = true;
+  for (auto& v : vcpus_) v->start();
+}
+
+void TcgAccelerator::request_pause_all() {
+  shared_.run.set_stop(true);
+  for (auto& v : vcpus_) v->kick(tcg::kExitStop);
+}
+
+void TcgAccelerator::wait_until_still() {
+  mem::MachineLock* lock = shared_.memory == nullptr ? nullptr : &shared_.memory->lock();
+  const bool held = lock != nullptr && lock->held_by_me();
+  if (held) lock->unlock();
+  shared_.run.wait_until_still();
+  if (held) lock->lock();
+}
+
+void TcgAccelerator::pause_all() {
+  request_pause_all();
+  wait_until_still();
+}
+
+void TcgAccelerator::shut_down() {
+  shared_.run.set_end();
+  for (auto& v : vcpus_) v->kick(tcg::kExitStop);
+  wait_until_still();
+  for (auto& v : vcpus_) v->join();
+}
+
+void TcgAccelerator::run_exclusive(const std::function<void()>& work) {
+  const bool was_running = !shared_.run.should_stop();
+  pause_all();
+  work();
+  if (was_running) resume_all();
+}
+
+// --- What memory tells ---
+
+void TcgAccelerator::commit() { request_others({TlbRequest::Kind::Everything}, nullptr); }
+
+void TcgAccelerator::code_page_written(mem::RamPage page, u32 offset, u32 length) {
+  shared_.blocks->invalidate(page, offset, length);
+}
+
+void TcgAccelerator::write_tracking_restarted(mem::RamPage first, u64 count) {
+  const mem::RamRef ram = shared_.memory->ram_block_of(first);
+  if (ram != nullptr) request_others({TlbRequest::Kind::DropWrite, ram, ram->offset_of(first), count}, nullptr);
+}
+
+void TcgAccelerator::request_others(const TlbRequest& request, const Quiescence::Participant* except) {
+  for (auto& v : vcpus_) {
+    if (&v->participant() != except) v->request(request);
+  }
+}
+
+// --- For people ---
+
+std::string TcgAccelerator::statistics() const {
+  std::string out = "translation cache\n";
+  if (shared_.blocks) out += describe(shared_.blocks->statistics());
+  if (shared_.code) out += fmt::format("  {:<28} {}\n", "code memory in use", shared_.code->bytes_used());
+  for (const auto& v : vcpus_) {
+    out += fmt::format("vCPU {}\n", v->cpu().index());
+    out += describe(v->statistics());
+    out += describe_ratios(v->statistics());
+  }
+  return out;
+}
+
+std::string TcgAccelerator::dump_tlb(unsigned vcpu) const {
+  return vcpu < vcpus_.size() ? vcpus_[vcpu]->dump_tlb() : std::string();
+}
+
+}  // namespace emu::accel

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// -accel tcg: vCPUs, what they share, and what the rest of the machine asks of them.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "accel/accel.h"
+#include "accel/tcg/runtime_vcpu.h"
+#include "accel/tcg/shared.h"
+
+namespace emu::accel {
+
+class TcgAccelerator final : public Accelerator,
+                             public mem::MemoryListener,
+                             public mem::RamListener,
+                             public TlbBroadcast {
+ public:
+  /// `backend` null: every block is interpreted.
+  static Result<std::unique_ptr<TcgAccelerator>> create(const AccelOptions& options, AccelClient& client,
+                                                        std::unique_ptr<ir::HostBackend> backend);
+  ~TcgAccelerator() override;
+
+  std::string name() const override { return "tcg"; }
+  Result<void> add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports) override;
+  void resume_all() override;
+  /// The machine lock may be held: it is let go while waiting, as a vCPU may want it to come to rest.
+  void pause_all() override;
+  void request_pause_all() override;
+  bool is_paused() const override { return shared_.run.is_still(); }
+  void shut_down() override;
+  void run_exclusive(const std::function<void()>& work) override;
+  std::string statistics() const override;
+  std::string dump_tlb(unsigned vcpu) const override;
+
+  const tcg::RuntimeVcpu& vcpu(unsigned index) const { return *vcpus_[index]; }
+  const BlockCache& blocks() const { return *shared_.blocks; }
+
+ private:
+  TcgAccelerator(const AccelOptions& options, AccelClient& client) : shared_{.client = client, .options = options} {}
+  Result<void> prepare(target::Vcpu& first, mem::Memory& memory);
+  void wait_until_still();
+
+  // MemoryListener: a new flat view was published
+  void commit() override;
+  // RamListener
+  void code_page_written(mem::RamPage page, u32 offset, u32 length) override;
+  void write_tracking_restarted(mem::RamPage first, u64 count) override;
+  // TlbBroadcast
+  void request_others(const TlbRequest& request, const Quiescence::Participant* except) override;
+
+  TcgShared shared_;
+  std::vector<mem::AddressSpace*> spaces_;  ///< listened to
+  std::vector<std::unique_ptr<tcg::RuntimeVcpu>> vcpus_;
+  bool started_ = false;
+};
+
+}  // namespace emu::accel

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// Guest code to blocks.
+#include <array>
+#include <chrono>
+#include <cstring>
+
+#include "accel/tcg/runtime_vcpu.h"
+#include "softmmu/memory/host_access.h"
+#include "tcg/ir/verify.h"
+#include "tcg/passes/passes.h"
+#include "util/check.h"
+#include "util/log.h"
+
+namespace emu::tcg {
+
+using namespace accel;
+using target::Access;
+using target::TranslateResult;
+
+namespace {
+
+constexpr unsigned kMaxInsns = 64;
+constexpr unsigned kLongestInsn = 16;
+constexpr size_t kMinHotRoom = 1024;
+constexpr size_t kMinColdRoom = 2048;
+constexpr size_t kStubRoom = 64;
+
+}  // namespace
+
+/// The bytes at a pc: a copy of the rest of its page, and of the next page when asked for. Keeps both pages marked as
+/// holding code while it lives.
+class RuntimeVcpu::PageBytes final : public target::GuestCode {
+ public:
+  PageBytes(RuntimeVcpu& vcpu, u64 pc, mem::RamPage page) : vcpu_(vcpu), pc_(pc), page_(page) {
+    const u32 offset = u32(pc & (kPageSize - 1));
+    first_size_ = u32(kPageSize) - offset;
+    copy_page(page, offset, first_.data(), first_size_);
+  }
+  /// Of code outside RAM: a few bytes from the bus.
+  PageBytes(RuntimeVcpu& vcpu, u64 pc, u64 physical) : vcpu_(vcpu), pc_(pc) {
+    first_size_ = u32(std::min<u64>(kPageSize - (pc & (kPageSize - 1)), kLongestInsn));
+    static_cast<void>(vcpu.address_space_.read(physical, {first_.data(), first_size_},
+                                               {.requester = mem::MemTxAttrs::Requester::Cpu}));
+  }
+  ~PageBytes() override {
+    if (page_ != mem::kNoRamPage) vcpu_.shared_.blocks->end_translation(page_);
+    if (second_page_ != mem::kNoRamPage) vcpu_.shared_.blocks->end_translation(second_page_);
+  }
+
+  std::span<const u8> first() const override { return {first_.data(), first_size_}; }
+
+  std::span<const u8> second() override {
+    if (asked_) return second_bytes();
+    asked_ = true;
+    const u64 va = align_down(pc_, kPageSize) + kPageSize;
+    const L2Entry* entry = vcpu_.tlb_.translate(va, Access::Fetch, vcpu_.view_);
+    if (entry == nullptr) return {};
+    second_.resize(kPageSize);
+    if (entry->has(kL2Ram)) {
+      second_page_ = mem::RamPage(entry->ram_page);
+      copy_page(second_page_, 0, second_.data(), kPageSize);
+    } else {
+      second_is_device_ = true;
+      static_cast<void>(vcpu_.address_space_.read(entry->target, {second_.data(), kLongestInsn},
+                                                  {.requester = mem::MemTxAttrs::Requester::Cpu}));
+    }
+    return second_bytes();
+  }
+
+  mem::RamPage second_page() const { return second_page_; }
+  bool second_is_device() const { return second_is_device_; }
+  /// The first `bytes` bytes at pc.
+  std::vector<u8> source(u32 bytes) const {
+    std::vector<u8> all(first_.begin(), first_.begin() + std::min(bytes, first_size_));
+    if (bytes > first_size_) {
+      EMU_CHECK(bytes - first_size_ <= second_.size());
+      all.insert(all.end(), second_.begin(), second_.begin() + (bytes - first_size_));
+    }
+    return all;
+  }
+
+ private:
+  std::span<const u8> second_bytes() const { return {second_.data(), second_.size()}; }
+  void copy_page(mem::RamPage page, u32 offset, u8* to, u64 bytes) {
+    // The mark comes before the bytes are read; our own write permission goes at once, that of others by request.
+    vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
+    const mem::RamRef ram = vcpu_.shared_.memory->ram_block_of(page);
+    vcpu_.tlb_.apply({TlbRequest::Kind::DropWrite, ram, ram->offset_of(page), 1});
+    mem::copy_from_ram(to, mem::host_address(*ram, ram->offset_of(page)) + offset, bytes);
+  }
+
+  RuntimeVcpu& vcpu_;
+  const u64 pc_;
+  const mem::RamPage page_ = mem::kNoRamPage;
+  std::array<u8, kPageSize> first_;
+  u32 first_size_ = 0;
+  bool asked_ = false;
+  bool second_is_device_ = false;
+  mem::RamPage second_page_ = mem::kNoRamPage;
+  std::vector<u8> second_;
+};
+
+/// IR of the code at request.pc into scratch_ir_. False: fetching faults there, and the fault is pending.
+bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::GuestCode& code, TranslateResult& result) {
+  target::Translator& translator = *shared_.translator;
+  ir::Builder builder(scratch_ir_, translator.layout(), translator.helpers());
+  result = translator.translate(request, code, builder);
+  if (result.status == TranslateResult::Status::FetchFault) {
+    // Raised here unless asking for the second page has done so; if it does not fault any more, we come again.
+    if (!cpu_.has_pending_fault()) tlb_.translate(result.fault_address, Access::Fetch, view_);
+    return false;
+  }
+#ifndef NDEBUG
+  if (auto ok = ir::verify(scratch_ir_, translator.layout(), translator.helpers()); !ok) {
+    log::error("block at {:#x}: {}\n{}", request.pc, ok.error().message(),
+               ir::print(scratch_ir_, translator.layout(), translator.helpers()));
+    EMU_CHECK(!"a front end made invalid IR");
+  }
+#endif
+  return true;
+}
+
+RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
+  const auto begin = std::chrono::steady_clock::now();
+  target::Translator& translator = *shared_.translator;
+  unsigned max_insns = shared_.options.one_insn_per_block ? 1 : kMaxInsns;
+  for (;;) {
+    PageBytes bytes(*this, key.pc, key.page);
+    TranslateResult result;
+    const target::TranslateRequest request{.pc = key.pc, .mode = key.mode, .max_insns = max_insns, .cpu = &cpu_};
+    if (!build_ir(request, bytes, result)) {
+      if (cpu_.has_pending_fault()) return {Lookup::What::Fault};
+      continue;
+    }
+    auto block = std::make_unique<CodeBlock>();
+    block->key = key;
+    block->guest_bytes = scratch_ir_.guest_bytes;
+    block->guest_insns = scratch_ir_.guest_insns;
+    block->uses_fpu = scratch_ir_.uses_fpu;
+    if (block->guest_bytes > block->first_bytes()) {
+      if (bytes.second_is_device()) return {Lookup::What::Alone};
+      block->second_page = bytes.second_page();
+      EMU_CHECK(block->straddles());
+    }
+    const std::vector<u8> source = bytes.source(block->guest_bytes);
+    if (log::enabled_at(log::Mask::InAsm | log::Mask::Op, key.pc)) log_translation(*block, source);
+
+    if (!shared_.backend) {
+      block->ir = std::make_unique<ir::Block>(scratch_ir_);
+    } else {
+      ir::optimize(scratch_ir_, translator.layout(), translator.helpers(), {});
+      if (log::enabled_at(log::Mask::OpOpt, key.pc)) {
+        log::write("op_opt: {:#x}\n{}\n", key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));
+      }
+      switch (compile(*block)) {
+        case Compiled::Ok:
+          break;
+        case Compiled::NoRoom:
+          return {Lookup::What::NoRoom};
+        case Compiled::Shorter:
+          EMU_CHECK(max_insns > 1);
+          max_insns = std::max(1u, std::min(max_insns, block->guest_insns) / 2);
+          continue;
+      }
+    }
+    CodeBlock* inserted = shared_.blocks->insert(std::move(block), source, &participant_,
+                                                 shared_.backend ? &hot_chunk_ : nullptr, &cold_chunk_);
+    if (inserted == nullptr) continue;  // the guest changed the code meanwhile
+    statistics_.translations.add();
+    statistics_.translated_insns.add(inserted->guest_insns);
+    statistics_.translated_bytes.add(inserted->guest_bytes);
+    statistics_.translate_ns.add(u64((std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1)));
+    return {Lookup::What::Block, inserted, global};
+  }
+}
+
+/// Host code of scratch_ir_ into this thread's chunks: hot code; stubs, the stale stub and the side table.
+RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
+  CodeCache& code = *shared_.code;
+  const auto refill = [&](CodeCache::Chunk& chunk, size_t least) {
+    return (chunk.left() >= least && code.is_current(chunk)) || code.take_chunk(chunk);
+  };
+  for (int attempt = 0;; ++attempt) {
+    if (!refill(hot_chunk_, kMinHotRoom) || !refill(cold_chunk_, kMinColdRoom)) return Compiled::NoRoom;
+    const ir::CodeSpan hot = code.span(hot_chunk_.next(), hot_chunk_.left());
+    const ir::CodeSpan cold = code.span(cold_chunk_.next(), cold_chunk_.left());
+    const ir::CompileRequest request{.block = &scratch_ir_,
+                                     .layout = &shared_.translator->layout(),
+                                     .helpers = &shared_.translator->helpers(),
+                                     .thunks = &shared_.thunks,
+                                     .hot = hot,
+                                     .cold = cold,
+                                     .allow_same_page_links = !block.straddles()};
+    const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
+    if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
+
+    size_t cold_used = 0;
+    bool fits = status == ir::CompileStatus::Ok &&
+                compiled_.cold_size + kStubRoom + compiled_.side_table.size() + 16 <= cold.size;
+    if (fits) {
+      cold_used = compiled_.cold_size;
+      const u8* stub = cold.exec + cold_used;
+      const size_t stub_bytes = shared_.backend->emit_pc_stub(code.span(stub, cold.size - cold_used), block.key.pc,
+                                                              shared_.thunks.indirect_miss);
+      fits = stub_bytes != 0;
+      block.stale_stub = stub;
+      cold_used += stub_bytes;
+    }
+    if (!fits) {
+      if (attempt == 2) return Compiled::Shorter;
+      // One of the two was too small; a fresh pair is not, or the block is too long.
+      hot_chunk_ = {};
+      cold_chunk_ = {};
+      continue;
+    }
+    std::memcpy(cold.write + cold_used, compiled_.side_table.data(), compiled_.side_table.size());
+    block.side_table = {cold.exec + cold_used, compiled_.side_table.size()};
+    cold_used += compiled_.side_table.size();
+
+    block.hot = hot.exec;
+    block.cold = cold.exec;
+    block.hot_size = compiled_.hot_size;
+    block.cold_size = u32(cold_used);
+    block.entry_offset = compiled_.entry;
+    block.body_offset = compiled_.body;
+    block.link_count = u32(compiled_.links.size());
+    block.links = std::make_unique<Link[]>(block.link_count);
+    for (u32 i = 0; i < block.link_count; ++i) {
+      const ir::LinkSite& site = compiled_.links[i];
+      block.links[i] = {.offset = site.offset, .kind = site.kind, .target_pc = site.target_pc, .from = &block};
+    }
+    hot_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(hot_chunk_.used + block.hot_size, 16)));
+    cold_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(cold_chunk_.used + cold_used, 16)));
+    statistics_.host_bytes_hot.add(compiled_.hot_size);
+    statistics_.host_bytes_cold.add(cold_used);
+    statistics_.side_table_bytes.add(compiled_.side_table.size());
+    statistics_.host_insns.add(compiled_.host_insns);
+    statistics_.home_stores.add(compiled_.home_stores);
+    statistics_.helper_calls_emitted.add(compiled_.helper_calls);
+    if (log::enabled_at(log::Mask::OutAsm, block.key.pc)) {
+      log::write("out_asm: {:#x}, {} + {} bytes\n{}\n", block.key.pc, block.hot_size, block.cold_size,
+                 shared_.backend->disassemble({hot.exec, block.hot_size}, reinterpret_cast<u64>(hot.exec)));
+    }
+    return Compiled::Ok;
+  }
+}
+
+void RuntimeVcpu::log_translation(const CodeBlock& block, std::span<const u8> source) {
+  target::Translator& translator = *shared_.translator;
+  if (log::enabled(log::Mask::InAsm)) {
+    log::write("in_asm: vcpu {} {:#x} mode {:#x}\n{}\n", cpu_.index(), block.key.pc, block.key.mode,
+               translator.disassemble(source, block.key.pc, block.key.mode));
+  }
+  if (log::enabled(log::Mask::Op)) {
+    log::write("op: {:#x}\n{}\n", block.key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));
+  }
+}
+
+/// The instruction at pc by itself, interpreted: code that is not in RAM, and stores that hit their own block.
+void RuntimeVcpu::interpret_alone(u64 pc) {
+  statistics_.single_steps.add();
+  const L2Entry* entry = tlb_.translate(pc, Access::Fetch, view_);
+  if (entry == nullptr) {
+    handle_exit(ExitReason::Fault);
+    return;
+  }
+  std::optional<PageBytes> bytes;
+  if (entry->has(kL2Ram)) {
+    bytes.emplace(*this, pc, mem::RamPage(entry->ram_page));
+  } else {
+    bytes.emplace(*this, pc, entry->target | (pc & (kPageSize - 1)));
+  }
+  TranslateResult result;
+  if (!build_ir({.pc = pc, .mode = mode_, .max_insns = 1, .cpu = &cpu_}, *bytes, result)) {
+    if (cpu_.has_pending_fault()) handle_exit(ExitReason::Fault);
+    return;
+  }
+  bytes.reset();
+  env_.fpu_live = 0;
+  const ir::InterpretResult done = ir::interpret(scratch_ir_, shared_.translator->layout(),
+                                                 shared_.translator->helpers(), env_, memory_);
+  env_.pc = done.pc;
+  env_.exit_arg = done.arg;
+  handle_exit(done.reason);
+}
+
+}  // namespace emu::tcg

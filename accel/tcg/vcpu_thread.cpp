@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// The vCPU's thread: kick, halt, requests and quiescent points.
+#include <chrono>
+
+#include "accel/tcg/host_ops.h"
+#include "accel/tcg/runtime_vcpu.h"
+#include "util/log.h"
+#include "util/sys/futex.h"
+#include "util/thread.h"
+
+namespace emu::accel {
+
+void RunControl::set_stop(bool stop) {
+  const std::lock_guard lock(mutex_);
+  stop_ = stop;
+  changed_.notify_all();
+}
+
+void RunControl::set_end() {
+  const std::lock_guard lock(mutex_);
+  end_ = true;
+  stop_ = true;
+  changed_.notify_all();
+}
+
+bool RunControl::wait_to_run() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !stop_ || end_; });
+  if (end_) return false;
+  ++running_;
+  return true;
+}
+
+void RunControl::leave() {
+  const std::lock_guard lock(mutex_);
+  --running_;
+  changed_.notify_all();
+}
+
+void RunControl::wait_until_still() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return running_ == 0; });
+}
+
+bool RunControl::is_still() const {
+  const std::lock_guard lock(mutex_);
+  return running_ == 0 && stop_;
+}
+
+}  // namespace emu::accel
+
+namespace emu::tcg {
+
+using namespace accel;
+
+RuntimeVcpu::RuntimeVcpu(TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports)
+    : shared_(shared), cpu_(cpu), env_(cpu.env()), address_space_(memory), tlb_(cpu, memory, statistics_),
+      memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, statistics_}),
+      memory_participant_(memory.memory().grace()) {
+  env_.runtime = this;
+  shared_.quiescence.add(participant_);
+  cpu_.attach(memory_, *this);
+  tlb_.load_mode(cpu_.mode_key(), cpu_.current_view());  // so that memory can be reached before the first run
+}
+
+RuntimeVcpu::~RuntimeVcpu() { join(); }
+
+void RuntimeVcpu::start() {
+  thread_ = start_thread(fmt::format("vcpu {}", cpu_.index()), [this] { thread_main(); });
+}
+
+void RuntimeVcpu::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+/// The requester sets the bit, then looks whether the vCPU sleeps; the vCPU says that it sleeps, then looks at the bits,
+/// and sleeps on that very word. All sequentially consistent: with less a wake-up gets lost.
+void RuntimeVcpu::kick(u32 exit_request_bits) {
+  env_.exit_req.fetch_or(exit_request_bits, std::memory_order_seq_cst);
+  if (halted_.load(std::memory_order_seq_cst)) sys::futex_wake(env_.exit_req);
+}
+
+void RuntimeVcpu::request(const TlbRequest& request) {
+  tlb_.request(request);
+  kick(kExitFlush | kExitWork);
+}
+
+void RuntimeVcpu::leave_block() {
+  if (env_.leave == kLeaveNot) env_.leave = kLeaveAfterInsn;
+}
+
+void RuntimeVcpu::switch_context(u64 id, bool keep) {
+  tlb_.switch_context(id, keep);
+  mode_is_stale_ = true;
+}
+
+/// Whoever saw us quiescent relies on our applying what was requested before: serve_requests() follows at once.
+void RuntimeVcpu::quiescent() {
+  shared_.quiescence.quiescent(participant_);
+  memory_participant_.quiescent();
+}
+
+void RuntimeVcpu::offline() {
+  shared_.quiescence.offline(participant_);
+  memory_participant_.offline();
+}
+
+void RuntimeVcpu::thread_main() {
+  env_.fp_control_host = host_fp_control();
+  while (shared_.run.wait_to_run()) {
+    // While we stood still the CPU may have been reset, and its whole state with it.
+    env_.runtime = this;
+    env_.leave = kLeaveNot;
+    step_alone_ = false;
+    shutdown_reported_ = false;
+    quiescent();
+    tlb_.flush_all();
+    mode_is_stale_ = true;
+    while (serve_requests()) {
+      take_events();
+      if (halt_if_idle()) continue;
+      run_one();
+      quiescent();
+    }
+    offline();
+    shared_.run.leave();
+  }
+}
+
+/// After quiescent(). False: stop running.
+bool RuntimeVcpu::serve_requests() {
+  if (env_.exit_req.load(std::memory_order_relaxed) != 0) {
+    const u32 bits = env_.exit_req.exchange(0, std::memory_order_seq_cst);
+    if (bits & kExitFlush) tlb_.apply_requests();
+  }
+  if (shared_.blocks->wants_collection()) shared_.blocks->collect(&participant_);
+  return !shared_.run.should_stop();
+}
+
+void RuntimeVcpu::take_events() {
+  while (cpu_.has_deliverable_event()) {
+    if (!cpu_.take_event()) return;
+    mode_is_stale_ = true;
+    step_alone_ = false;
+    log::write_if(log::Mask::Int, "vcpu {}: event taken, pc {:#x}\n", cpu_.index(), env_.pc);
+  }
+}
+
+bool RuntimeVcpu::halt_if_idle() {
+  const target::Halt state = cpu_.halt_state();
+  if (state == target::Halt::Running) return false;
+  if (state == target::Halt::Shutdown && !shutdown_reported_) {
+    shutdown_reported_ = true;
+    const std::string why = cpu_.shutdown_reason();
+    shared_.client.vcpu_shut_down(
+        cpu_, why.empty() ? fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()) : why);
+  }
+  statistics_.halts.add();
+  offline();
+  halted_.store(true, std::memory_order_seq_cst);
+  while (env_.exit_req.load(std::memory_order_seq_cst) == 0 && !shared_.run.should_stop() && !cpu_.wakeup_pending()) {
+    sys::futex_wait(env_.exit_req, 0);
+  }
+  halted_.store(false, std::memory_order_seq_cst);
+  quiescent();
+  return true;
+}
+
+/// All code memory is in use: the oldest segment goes, as soon as the others have left it.
+void RuntimeVcpu::wait_for_code_memory() {
+  shared_.blocks->collect(&participant_);
+  offline();
+  std::this_thread::sleep_for(std::chrono::microseconds(50));
+}
+
+}  // namespace emu::tcg

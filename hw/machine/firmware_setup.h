@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What firmware does to a PC before it hands over, done by us when there is none: through the same registers.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+
+#include "hw/pci/pci_bus.h"
+
+namespace emu::hw {
+
+/// Writes through I/O ports, on bus 0. Machine lock held, vCPUs standing.
+class FirmwareSetup {
+ public:
+  explicit FirmwareSetup(mem::AddressSpace& ports) : ports_(ports) {}
+
+  u32 read32(u8 devfn, unsigned reg);
+  void write32(u8 devfn, unsigned reg, u32 value) { config_write(devfn, reg, value, 4); }
+  void write16(u8 devfn, unsigned reg, u16 value) { config_write(devfn, reg, value, 2); }
+  void write8(u8 devfn, unsigned reg, u8 value) { config_write(devfn, reg, value, 1); }
+
+  /// Seven PAM registers from `pam0`: everything below 1 MiB that is no VGA memory becomes RAM.
+  void open_shadow_ram(u8 devfn, unsigned pam0);
+  /// ELCR bits of these ISA interrupts.
+  void set_level_triggered(std::initializer_list<unsigned> irqs);
+
+  struct Windows {
+    u64 memory_base = 0, memory_end = 0;
+    u16 io_base = 0;
+  };
+  /// Gives every BAR an address, largest first, turns decoding on, and fills the interrupt line registers.
+  void assign_resources(const PciBus& bus, const Windows& windows, const std::function<u8(u8 devfn, unsigned pin)>& irq_of);
+  /// Virtual wire mode: the boot CPU's LINT0 takes the 8259's requests, LINT1 is NMI (MultiProcessor Specification 1.4,
+  /// section 3.6.2.2).
+  void enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory);
+
+ private:
+  void config_write(u8 devfn, unsigned reg, u32 value, unsigned bytes);
+  mem::AddressSpace& ports_;
+};
+
+}  // namespace emu::hw

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which byte streams there are and who uses them: serial ports, monitors, debug console, with QEMU's defaults.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "softmmu/start_options.h"
+
+namespace emu::softmmu {
+
+struct ConsolePlan {
+  struct Serial {
+    bool present = false;
+    std::string chardev;  ///< id; empty: the port has no back end
+  };
+  std::vector<chardev::ChardevOptions> chardevs;  ///< to make, in this order
+  std::array<Serial, 4> serials;
+  std::vector<std::string> monitors;  ///< ids, in order
+  std::string debugcon;               ///< id, or empty
+  bool uses_terminal = false;         ///< some stream is our standard input and output
+  bool shares_terminal = false;       ///< it is a mux: Ctrl-A works
+  bool chose_terminal = false;        ///< nobody asked for it: there is no display
+};
+
+/// Errors: a stream that is not there, or an id used twice.
+Result<ConsolePlan> plan_consoles(const StartOptions& options);
+
+}  // namespace emu::softmmu

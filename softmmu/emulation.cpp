@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "softmmu/emulation.h"
+
+#include <unistd.h>
+
+#include <fstream>
+
+#include "chardev/backends.h"
+#include "chardev/mux.h"
+#include "monitor/commands.h"
+#include "softmmu/help.h"
+#include "softmmu/machine_options.h"
+#include "util/event_notifier.h"
+#include "util/log.h"
+#include "util/suggest.h"
+#include "util/sys/fatal_signals.h"
+
+namespace emu::softmmu {
+namespace {
+
+/// Less than this no firmware and no kernel starts in.
+constexpr u64 kLeastRam = u64(2) << 20;
+
+constexpr const char* kFirstKeys = "Ctrl-A h shows the keys, Ctrl-A x ends the program";
+
+std::string process_name(int pid) {
+  std::string name;
+  std::ifstream(fmt::format("/proc/{}/comm", pid)) >> name;
+  return name.empty() ? "unknown process" : name;
+}
+
+}  // namespace
+
+Emulation::Emulation(const StartOptions& options, const Parts& parts)
+    : options_(options), parts_(parts), loop_(EventLoop::Context::Shared), run_state_(loop_, options.actions) {
+  hw::register_core_types(registry_);
+  hw::register_chardev_object(registry_);
+  parts_.register_types(registry_);
+  machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_);
+  monitor::register_commands(commands_);
+}
+
+Emulation::~Emulation() {
+  sys::divert_termination(-1);
+  signal_watch_.reset();
+  if (accelerator_ != nullptr) accelerator_->shut_down();
+  monitors_.clear();
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());
+    machine_->tree().root().visit([](qom::Object& object) {
+      if (auto* device = dynamic_cast<hw::Device*>(&object); device != nullptr && device->is_realized()) device->unrealize_all();
+    });
+    accelerator_.reset();
+  }
+  // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
+  while (machine_->memory().grace().poll()) ::usleep(100);
+  flush_streams();
+  machine_.reset();
+}
+
+/// Gives slow readers of our output a moment to take what the guest wrote last.
+void Emulation::flush_streams() {
+  constexpr auto kPatience = std::chrono::seconds(1);
+  const auto pending = [this] {
+    for (const auto& child : machine_->tree().container("/chardevs").children()) {
+      auto* object = dynamic_cast<hw::ChardevObject*>(child.get());
+      if (object != nullptr && object->stream().has_pending_output()) return true;
+    }
+    return false;
+  };
+  const ClockNs end = Clock::monotonic_now() + kPatience;
+  while (pending() && Clock::monotonic_now() < end) {
+    if (!loop_.run_once(false)) ::usleep(1000);
+  }
+}
+
+Result<void> Emulation::build() {
+  EMU_TRY(set_globals());
+  const accel::AccelOptions accel_options = EMU_TRY(choose_accelerator());
+  accelerator_ = EMU_TRY(parts_.make_tcg(accel_options, run_state_), "-accel tcg");
+  EMU_TRY(make_streams());
+  EMU_TRY(make_board());
+  EMU_TRY(plug_devices());
+  run_state_.attach(*machine_, *board_, *accelerator_);
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());  // it listens to address spaces
+    for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
+  }
+  EMU_TRY(make_monitors());
+  return {};
+}
+
+Result<void> Emulation::set_globals() {
+  for (const GlobalRequest& global : options_.globals) {
+    const std::string option = fmt::format("-global {}.{}={}", global.driver, global.property, global.value);
+    const qom::Type* type = EMU_TRY(registry_.require(global.driver, "driver"), option);
+    EMU_TRY(type->require_property(global.property), option);
+    machine_->tree().add_global(type->name(), global.property, global.value);
+  }
+  return {};
+}
+
+Result<accel::AccelOptions> Emulation::choose_accelerator() const {
+  accel::AccelOptions chosen;
+  std::vector<AccelRequest> wanted = options_.accels;
+  if (wanted.empty()) wanted.push_back({.name = "tcg"});
+  for (const AccelRequest& request : wanted) {
+    if (request.name == "tcg") {
+      if (request.single_thread && options_.cpus.cpus > 1) {
+        return error(Error("-accel tcg,thread=single is not supported").with_hint("every vCPU has a thread of its own"));
+      }
+      if (request.code_cache_bytes) chosen.code_cache_bytes = *request.code_cache_bytes;
+      chosen.one_insn_per_block = request.one_insn_per_block || options_.one_insn_per_block;
+      chosen.interpreter = request.interpreter;
+      chosen.split_wx = request.split_wx;
+      return chosen;
+    }
+    static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm", "qtest"};
+    if (std::find(std::begin(kLater), std::end(kLater), request.name) == std::end(kLater)) {
+      static constexpr std::string_view kAll[] = {"tcg", "kvm", "qtest"};
+      std::string hint = did_you_mean(request.name, kAll);
+      return error(Error(fmt::format("-accel {}: no such accelerator", request.name)).with_hint(hint.empty() ? "there is tcg" : hint));
+    }
+  }
+  return error(Error(fmt::format("-accel {} is not supported yet", wanted.front().name)).with_hint("use -accel tcg, which translates the guest's code"));
+}
+
+hw::ChardevObject* Emulation::stream(const std::string& id) const {
+  return dynamic_cast<hw::ChardevObject*>(machine_->tree().find("/chardevs/" + id));
+}
+
+Result<void> Emulation::make_streams() {
+  consoles_ = EMU_TRY(plan_consoles(options_));
+  qom::Object& folder = machine_->tree().container("/chardevs");
+  for (const chardev::ChardevOptions& one : consoles_.chardevs) {
+    auto object = machine_->tree().make<hw::ChardevObject>();
+    object->hold(EMU_TRY(chardev::create(one, loop_)));
+    if (chardev::MuxChardev* mux = object->stream().as_mux()) {
+      if (options_.escape_char) mux->set_escape(*options_.escape_char);
+      mux->on_quit([this] { run_state_.quit(hw::ShutdownCause::HostUi); });
+    }
+    EMU_TRY(folder.add_child(one.id, std::move(object)));
+  }
+  return {};
+}
+
+Result<u64> Emulation::ram_bytes(const std::string& machine_type) const {
+  u64 bytes = options_.ram_bytes.value_or(u64(128) << 20);
+  if (!options_.memory_backend.empty()) {
+    const MemoryBackend* found = nullptr;
+    std::vector<std::string> ids;
+    for (const MemoryBackend& backend : options_.memory_backends) {
+      if (backend.id == options_.memory_backend) found = &backend;
+      ids.push_back(backend.id);
+    }
+    if (found == nullptr) {
+      return error(Error(fmt::format("-machine memory-backend={}: there is no such object", options_.memory_backend))
+                       .with_hint(did_you_mean(options_.memory_backend, ids)));
+    }
+    if (options_.ram_bytes && *options_.ram_bytes != found->size) {
+      return error("-m says {} bytes, but memory backend '{}' has {}", *options_.ram_bytes, found->id, found->size);
+    }
+    bytes = found->size;
+  }
+  if (bytes < kLeastRam && machine_type != "none-machine") {
+    return error(Error(fmt::format("-m: {} KiB of memory are too little for any guest, which needs at least 2 MiB", bytes >> 10))
+                     .with_hint("a number without suffix counts MiB: write e.g. -m 512 or -m 1G"));
+  }
+  return bytes;
+}
+
+hw::BoardConfig Emulation::board_config() {
+  hw::BoardConfig config;
+  config.cpus = options_.cpus;
+  config.cpu_model = options_.cpu;
+  config.kernel = options_.kernel;
+  config.initrd = options_.initrd;
+  config.append = options_.append;
+  config.dtb = options_.dtb;
+  config.bios = options_.bios;
+  config.data_dirs = options_.data_dirs;
+  for (std::string& dir : default_data_dirs()) config.data_dirs.push_back(std::move(dir));
+  for (std::size_t i = 0; i < config.serials.size(); i++) {
+    config.serial_present[i] = consoles_.serials[i].present;
+    if (!consoles_.serials[i].chardev.empty()) config.serials[i] = stream(consoles_.serials[i].chardev);
+  }
+  config.default_devices = options_.default_devices;
+  config.vga = options_.vga.value_or(options_.default_devices);
+  config.uuid = options_.uuid;
+  config.name = options_.name;
+  config.rtc_base = options_.rtc_base;
+  config.rtc_localtime = options_.rtc_localtime;
+  config.rtc_clock = options_.rtc_clock;
+  return config;
+}
+
+Result<void> Emulation::make_board() {
+  std::string name = options_.machine;
+  if (name.empty()) {
+    for (const hw::MachineTypeInfo& known : parts_.machine_types()) {
+      if (known.is_default) name = known.name;
+    }
+  }
+  const std::string type = EMU_TRY(parts_.find_machine_type(name), "-machine");
+  auto object = EMU_TRY(machine_->tree().create(type, "machine"), "-machine");
+  auto* board = dynamic_cast<hw::Board*>(object.get());
+  if (board == nullptr) return error("-machine {}: '{}' is not a machine type", name, type);
+  if (options_.display != DisplayChoice::None && board->type().find_property("graphics") != nullptr) {
+    EMU_TRY(board->set("graphics", consoles_.chose_terminal || options_.display == DisplayChoice::Nographic ? "off" : "on"));
+  }
+  EMU_TRY(set_machine_properties(*board, options_.machine_properties));
+  if (options_.cpus.maxcpus > board->max_cpus()) {
+    return error("-smp {}: machine '{}' takes at most {} CPU{}", options_.cpus.maxcpus, name, board->max_cpus(),
+                 board->max_cpus() == 1 ? "" : "s");
+  }
+  if (options_.cpus.maxcpus != options_.cpus.cpus) {
+    notes_.push_back(fmt::format("CPUs cannot be plugged in yet: the guest has {} for good", options_.cpus.cpus));
+  }
+  if (!options_.dtb.empty()) return error("-dtb: machine '{}' takes no device tree", name);
+  hw::BoardConfig config = board_config();
+  config.ram_bytes = EMU_TRY(ram_bytes(type));
+  EMU_TRY(machine_->tree().container("/machine").add_child("board", std::move(object)));
+  board_ = board;
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());
+    EMU_TRY(board->build(*machine_, config));
+  }
+  add_notes(config);
+  return {};
+}
+
+void Emulation::add_notes(const hw::BoardConfig& config) {
+  for (const std::string& warning : config.warnings) notes_.push_back(warning);
+  const bool is_none = board_->type().name() == "none-machine";
+  if (options_.kernel.empty() && options_.bios.empty() && !is_none && options_.default_devices) {
+    notes_.push_back(
+        "nothing to start was given, so the firmware comes up alone; give it a kernel:\n"
+        "  -kernel FILE -initrd FILE -append console=ttyS0   ('-help' lists all options)");
+  }
+  if (consoles_.chose_terminal && consoles_.shares_terminal) {
+    notes_.push_back(fmt::format("there is no display: serial port and monitor share this terminal; {}", kFirstKeys));
+  } else if (consoles_.shares_terminal && ::isatty(STDIN_FILENO) == 1) {
+    notes_.push_back(kFirstKeys);
+  }
+}
+
+Result<void> Emulation::plug_devices() {
+  mem::MachineLockScope guard(machine_->memory().lock());
+  std::vector<DeviceRequest> devices = options_.devices;
+  if (!consoles_.debugcon.empty()) {
+    devices.push_back({"isa-debugcon", "", "", {{"iobase", u64(0xe9)}, {"chardev", consoles_.debugcon}}});
+  }
+  for (const DeviceRequest& device : devices) {
+    const std::string option = "-device " + device.driver + (device.id.empty() ? "" : ",id=" + device.id);
+    hw::Bus* bus = nullptr;
+    if (!device.bus.empty()) {
+      bus = hw::find_bus(machine_->tree().root(), device.bus);
+      if (bus == nullptr) {
+        std::vector<std::string> names;
+        machine_->tree().root().visit([&](qom::Object& object) {
+          if (dynamic_cast<hw::Bus*>(&object) != nullptr) names.push_back(object.name());
+        });
+        return error(Error(fmt::format("{}: no bus '{}'", option, device.bus)).with_hint(did_you_mean(device.bus, names)));
+      }
+    } else if (const qom::Type* type = registry_.find(device.driver); type != nullptr && !type->is_abstract()) {
+      if (const std::string kind = hw::bus_type_of(*type); !kind.empty()) bus = board_->default_bus(kind);
+    }
+    EMU_TRY(hw::plug_user_device(*machine_, device.driver, device.id, device.properties, bus), option);
+  }
+  return {};
+}
+
+Result<void> Emulation::make_monitors() {
+  for (const std::string& id : consoles_.monitors) {
+    hw::ChardevObject* object = stream(id);
+    EMU_CHECK(object != nullptr);
+    monitors_.push_back(EMU_TRY(monitor::HmpSession::create(object->stream(), *this, commands_), "monitor on chardev '" + id + "'"));
+  }
+  return {};
+}
+
+Result<void> Emulation::watch_signals() {
+  static const EventNotifier kNotifier = EMU_TRY(EventNotifier::create());
+  signal_watch_ = loop_.watch_fd(kNotifier.fd(), FdEvents::Read, [this](FdEvents) {
+    if (!kNotifier.test_and_clear()) return;
+    const int pid = sys::diverted_sender();
+    log::info("terminating on signal {} from pid {} ({})", sys::diverted_signal(), pid, process_name(pid));
+    run_state_.quit(hw::ShutdownCause::HostSignal);
+  });
+  sys::divert_termination(kNotifier.fd());
+  return {};
+}
+
+int Emulation::run() {
+  if (auto watched = watch_signals(); !watched) log::warn("{}", watched.error().text());
+  run_state_.launch(/*start=*/!options_.freeze);
+  if (!run_state_.is_ending()) loop_.run();
+  return run_state_.exit_status();
+}
+
+}  // namespace emu::softmmu

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Properties of -machine: the board's own, and those of QEMU that we accept with the value that says how things are.
+#pragma once
+
+#include <string>
+
+#include "hw/machine/board.h"
+#include "util/options.h"
+
+namespace emu::softmmu {
+
+/// Sets each pair on the board. Errors: no such property, with the nearest spelling; a value that is not supported.
+Result<void> set_machine_properties(hw::Board& board, const Options& properties);
+
+/// Lines for `-machine NAME,help`.
+std::string common_machine_help(const qom::Type& type);
+
+}  // namespace emu::softmmu

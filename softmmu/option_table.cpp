@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "softmmu/option_table.h"
+
+#include <algorithm>
+
+#include "util/suggest.h"
+
+namespace emu::softmmu {
+namespace {
+
+constexpr auto kNo = TakesArgument::No;
+constexpr auto kYes = TakesArgument::Yes;
+using S = Section;
+
+constexpr OptionRow kRows[] = {
+    {"help", Opt::Help, kNo, S::Standard, "", "Shows this text and exits."},
+    {"h", Opt::Help, kNo, S::Standard, "", "The same."},
+    {"help-markdown", Opt::HelpMarkdown, kNo, S::Standard, "", "Prints docs/user/command-line.md and exits."},
+    {"version", Opt::Version, kNo, S::Standard, "", "Shows the version and exits."},
+    {"target", Opt::Target, kYes, S::Standard, "ARCH",
+     "Chooses the guest's processor architecture; otherwise the end of the program's name does (system-emu-x86_64). "
+     "'-target help' lists them."},
+    {"machine", Opt::Machine, kYes, S::Standard, "[type=]NAME[,PROPERTY=VALUE...]",
+     "Chooses the machine and sets its properties; given again, it merges. '-machine help' lists machines, "
+     "'-machine NAME,help' properties. All machines take accel=, kernel=, initrd=, append= and memory-backend=."},
+    {"M", Opt::Machine, kYes, S::Standard, "NAME[,...]", "Short for -machine."},
+    {"accel", Opt::Accel, kYes, S::Standard, "NAME[,tb-size=MiB][,one-insn-per-tb=on][,split-wx=on][,interpreter=on]",
+     "Chooses how guest code runs: tcg translates it. Given again, the first that works is taken."},
+    {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm (not supported yet: refused)."},
+    {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
+     "Chooses the CPU model and switches features; '-cpu help' lists both."},
+    {"smp", Opt::Smp, kYes, S::Standard,
+     "[cpus=]N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]",
+     "Number of CPUs, 1 to 255, and how they are arranged. What is left out is computed: cores first, then sockets, "
+     "then threads."},
+    {"m", Opt::Memory, kYes, S::Standard, "[size=]SIZE", "Guest memory; a number without suffix counts MiB. Default: 128M."},
+    {"device", Opt::Device, kYes, S::Standard, "DRIVER[,id=ID][,bus=BUS][,PROPERTY=VALUE...] | JSON",
+     "Adds a device. '-device help' lists drivers, '-device DRIVER,help' properties."},
+    {"global", Opt::Global, kYes, S::Standard, "DRIVER.PROPERTY=VALUE",
+     "Sets a default for a property of all devices of that type."},
+    {"object", Opt::Object, kYes, S::Standard, "TYPE,id=ID[,PROPERTY=VALUE...] | JSON",
+     "Makes an object; memory-backend-ram is known so far."},
+    {"overcommit", Opt::Overcommit, kYes, S::Standard, "[mem-lock=off][,cpu-pm=off]", "Accepted with these values."},
+    {"name", Opt::Name, kYes, S::Standard, "[guest=]NAME[,process=NAME][,debug-threads=on|off]", "Names the guest."},
+    {"uuid", Opt::Uuid, kYes, S::Standard, "UUID", "The system's UUID, as firmware tables show it."},
+    {"rtc", Opt::Rtc, kYes, S::Standard, "[base=utc|localtime|DATE][,clock=host|rt|vm][,driftfix=none]",
+     "What the guest's real-time clock shows at start (2024-02-29T12:30:00 or 2024-02-29), and which clock drives it."},
+    {"no-hpet", Opt::NoHpet, kNo, S::Standard, "", "Short for -machine hpet=off."},
+    {"no-acpi", Opt::NoAcpi, kNo, S::Standard, "", "Short for -machine acpi=off."},
+
+    {"kernel", Opt::Kernel, kYes, S::Boot, "FILE", "Starts this kernel: bzImage, ELF with the PVH note, or multiboot."},
+    {"initrd", Opt::Initrd, kYes, S::Boot, "FILE", "Initial RAM disk for -kernel; for multiboot a comma list of modules."},
+    {"append", Opt::Append, kYes, S::Boot, "TEXT", "Command line for -kernel."},
+    {"dtb", Opt::Dtb, kYes, S::Boot, "FILE", "Device tree for -kernel (no machine here takes one: refused)."},
+    {"bios", Opt::Bios, kYes, S::Boot, "FILE", "Firmware image, instead of the machine's usual one."},
+    {"L", Opt::DataDir, kYes, S::Boot, "FOLDER", "Looks for firmware here first; may be repeated. '-L help' lists folders."},
+    {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,strict=on|off]",
+     "Accepted; without drives there is nothing to choose from yet."},
+
+    {"nographic", Opt::Nographic, kNo, S::Display, "",
+     "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
+    {"display", Opt::Display, kYes, S::Display, "none", "No display, and the terminal is left alone."},
+    {"vga", Opt::Vga, kYes, S::Display, "none|std", "The machine's video card."},
+
+    {"chardev", Opt::Chardev, kYes, S::Streams, "KIND,id=ID[,mux=on][,KEY=VALUE...]",
+     "Makes a byte stream for -serial chardev:ID, -mon or devices. '-chardev help' lists kinds."},
+    {"serial", Opt::Serial, kYes, S::Streams, "STREAM",
+     "Connects the next serial port: stdio, mon:stdio, null, pty, file:PATH, unix:PATH[,server=on,wait=off], "
+     "tcp:HOST:PORT, chardev:ID; none leaves the port out. May be repeated."},
+    {"parallel", Opt::Parallel, kYes, S::Streams, "none", "Parallel port; there is none."},
+    {"monitor", Opt::Monitor, kYes, S::Streams, "STREAM", "Where the monitor is: as for -serial; none for no monitor."},
+    {"mon", Opt::Mon, kYes, S::Streams, "[chardev=]ID[,mode=readline]", "A monitor on a stream made with -chardev."},
+    {"debugcon", Opt::Debugcon, kYes, S::Streams, "STREAM", "Where bytes written to I/O port 0xe9 go."},
+    {"echr", Opt::EscapeChar, kYes, S::Streams, "NUMBER", "Code of the escape key, instead of 1 for Ctrl-A."},
+
+    {"nic", Opt::Nic, kYes, S::Network, "none", "No network card (none are supported yet)."},
+    {"net", Opt::Net, kYes, S::Network, "none", "The same, older spelling."},
+
+    {"S", Opt::Freeze, kNo, S::Running, "", "Does not start the guest; the monitor's 'cont' does."},
+    {"no-reboot", Opt::NoReboot, kNo, S::Running, "", "Short for -action reboot=shutdown: a reset ends the program."},
+    {"no-shutdown", Opt::NoShutdown, kNo, S::Running, "", "Short for -action shutdown=pause: power-off only stops the guest."},
+    {"action", Opt::Action, kYes, S::Running,
+     "reboot=reset|shutdown,shutdown=poweroff|pause,panic=pause|shutdown|exit-failure|none,watchdog=ACTION",
+     "What happens on these events. A guest panic with panic=shutdown, the default, ends the program with status 3."},
+    {"watchdog-action", Opt::WatchdogAction, kYes, S::Running, "ACTION", "Short for -action watchdog=ACTION."},
+    {"daemonize", Opt::Daemonize, kNo, S::Running, "",
+     "Goes to the background once all sockets listen and the pid file is written."},
+    {"pidfile", Opt::Pidfile, kYes, S::Running, "FILE", "Writes the process id there, and removes the file at the end."},
+    {"nodefaults", Opt::NoDefaults, kNo, S::Running, "", "No serial port, monitor, video or network card but those asked for."},
+    {"no-user-config", Opt::NoUserConfig, kNo, S::Running, "", "Accepted; there are no configuration files."},
+    {"msg", Opt::Message, kYes, S::Running, "[timestamp=on|off][,guest-name=off]", "Puts the time in front of messages."},
+    {"sandbox", Opt::Sandbox, kYes, S::Running, "off", "Accepted with this value."},
+
+    {"d", Opt::Log, kYes, S::Debug, "ITEM[,ITEM...]", "Logs these items; '-d help' lists them."},
+    {"D", Opt::LogFile, kYes, S::Debug, "FILE", "Where the log goes; otherwise to standard error."},
+    {"dfilter", Opt::LogFilter, kYes, S::Debug, "RANGE[,RANGE...]",
+     "Logs code of these guest addresses only: START+SIZE, START-SIZE or START..END."},
+    {"singlestep", Opt::SingleStep, kNo, S::Debug, "", "Short for -accel tcg,one-insn-per-tb=on."},
+};
+
+constexpr std::string_view kDisks = "disks and other media are not supported yet; start a kernel with -kernel and -initrd";
+constexpr std::string_view kNetwork = "there is no network yet: leave it out, or say -nic none";
+constexpr std::string_view kScreen = "there is no graphical display yet: use -nographic or -display none";
+constexpr std::string_view kSound = "there is no sound yet: leave it out";
+constexpr std::string_view kQmp = "use the human monitor: -monitor stdio, or Ctrl-A c with -nographic";
+
+constexpr MissingRow kMissing[] = {
+    {"numa", kYes, ""}, {"add-fd", kYes, ""}, {"set", kYes, ""}, {"mem-path", kYes, ""}, {"mem-prealloc", kNo, ""},
+    {"k", kYes, kScreen}, {"audio-help", kNo, kSound}, {"audio", kYes, kSound}, {"audiodev", kYes, kSound},
+    {"soundhw", kYes, kSound}, {"fda", kYes, kDisks}, {"fdb", kYes, kDisks}, {"hda", kYes, kDisks}, {"hdb", kYes, kDisks},
+    {"hdc", kYes, kDisks}, {"hdd", kYes, kDisks}, {"cdrom", kYes, kDisks}, {"blockdev", kYes, kDisks},
+    {"drive", kYes, kDisks}, {"mtdblock", kYes, kDisks}, {"sd", kYes, kDisks}, {"pflash", kYes, "-bios takes a firmware image"},
+    {"snapshot", kNo, kDisks}, {"fsdev", kYes, ""}, {"virtfs", kYes, ""}, {"iscsi", kYes, kDisks}, {"usb", kNo, ""},
+    {"usbdevice", kYes, ""}, {"spice", kYes, kScreen}, {"portrait", kNo, kScreen}, {"rotate", kYes, kScreen},
+    {"full-screen", kNo, kScreen}, {"vnc", kYes, kScreen}, {"sdl", kNo, kScreen}, {"curses", kNo, kScreen},
+    {"g", kYes, kScreen}, {"win2k-hack", kNo, ""}, {"no-fd-bootchk", kNo, ""}, {"acpitable", kYes, ""}, {"smbios", kYes, ""},
+    {"netdev", kYes, kNetwork}, {"tpmdev", kYes, ""}, {"compat", kYes, ""}, {"fw_cfg", kYes, ""}, {"qmp", kYes, kQmp},
+    {"qmp-pretty", kYes, kQmp}, {"preconfig", kNo, ""}, {"gdb", kYes, ""}, {"s", kNo, ""}, {"seed", kYes, ""},
+    {"xen-domid", kYes, ""}, {"xen-attach", kNo, ""}, {"xen-domid-restrict", kNo, ""}, {"loadvm", kYes, ""},
+    {"option-rom", kYes, ""}, {"icount", kYes, ""}, {"watchdog", kYes, ""}, {"incoming", kYes, ""},
+    {"only-migratable", kNo, ""}, {"chroot", kYes, ""}, {"runas", kYes, ""}, {"readconfig", kYes, ""},
+    {"writeconfig", kYes, ""}, {"trace", kYes, "-d switches logging on"}, {"plugin", kYes, ""}, {"async-teardown", kNo, ""},
+    {"dump-vmstate", kYes, ""}, {"enable-sync-profile", kNo, ""}, {"qtest", kYes, ""}, {"qtest-log", kYes, ""},
+    {"semihosting", kNo, ""}, {"semihosting-config", kYes, ""}, {"old-param", kNo, ""}, {"tb-size", kYes, "write -accel tcg,tb-size=MiB"},
+    {"no-kvm", kNo, "leave it out: -accel tcg is the default"}, {"no-kvm-irqchip", kNo, ""}, {"cpu-model", kYes, "use -cpu"},
+};
+
+template <typename Row>
+const Row* find_row(std::span<const Row> rows, std::string_view name) {
+  const auto at = std::find_if(rows.begin(), rows.end(), [&](const Row& row) { return row.name == name; });
+  return at == rows.end() ? nullptr : &*at;
+}
+
+tl::unexpected<Error> unknown_option(std::string_view typed, std::string_view name) {
+  std::vector<std::string> names;
+  for (const OptionRow& row : kRows) {
+    if (row.name.size() > 1) names.push_back("-" + std::string(row.name));
+  }
+  for (const MissingRow& row : kMissing) {
+    if (row.name.size() > 1) names.push_back("-" + std::string(row.name));
+  }
+  std::string hint = did_you_mean("-" + std::string(name), names);
+  if (hint.empty()) hint = "'-help' lists the options";
+  return error(Error(fmt::format("{}: unknown option", typed)).with_hint(std::move(hint)));
+}
+
+}  // namespace
+
+std::span<const OptionRow> option_rows() { return kRows; }
+std::span<const MissingRow> missing_rows() { return kMissing; }
+
+std::string_view section_title(Section section) {
+  constexpr std::string_view kTitles[] = {"Machine",         "What to start", "Display",          "Serial ports, monitor and streams",
+                                          "Network",         "Running",       "Logging and debugging"};
+  return kTitles[std::size_t(section)];
+}
+
+Result<std::vector<GivenOption>> scan_arguments(std::span<const std::string> arguments) {
+  std::vector<GivenOption> given;
+  for (std::size_t i = 0; i < arguments.size(); i++) {
+    const std::string& word = arguments[i];
+    std::string_view name = word;
+    if (!name.starts_with('-') || name == "-" || name == "--") {
+      return error(Error(fmt::format("'{}' is not an option", word)).with_hint(std::string(kDisks)));
+    }
+    name.remove_prefix(name.starts_with("--") ? 2 : 1);
+    if (const MissingRow* missing = find_row(missing_rows(), name)) {
+      return error(Error(fmt::format("{}: not supported yet", word)).with_hint(std::string(missing->instead)));
+    }
+    const OptionRow* row = find_row(option_rows(), name);
+    if (row == nullptr) return unknown_option(word, name);
+    GivenOption option{row, {}};
+    if (row->argument == TakesArgument::Yes) {
+      if (i + 1 == arguments.size()) {
+        return error(Error(fmt::format("{}: its argument is missing", word))
+                         .with_hint(fmt::format("write -{} {}", row->name, row->syntax)));
+      }
+      option.value = arguments[++i];
+    }
+    given.push_back(std::move(option));
+  }
+  return given;
+}
+
+}  // namespace emu::softmmu

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// What main links in for one guest architecture; tests link less.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "accel/accel.h"
+#include "hw/machine/board.h"
+
+namespace emu::softmmu {
+
+struct Parts {
+  std::string_view target;  ///< "x86_64"
+  /// Devices and boards; the core types are there already.
+  std::function<void(qom::TypeRegistry&)> register_types;
+  std::function<const std::vector<hw::MachineTypeInfo>&()> machine_types;
+  std::function<Result<std::string>(std::string_view)> find_machine_type;
+  std::function<std::string()> cpu_help;
+  std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::AccelOptions&, accel::AccelClient&)> make_tcg;
+};
+
+/// The parts of the real program. Defined in softmmu/main.
+Parts make_x86_64_parts();
+
+}  // namespace emu::softmmu

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// RunState: whether the machine runs, why not, and what becomes of requests to reset, power off, suspend or end.
+//
+// Requests arrive from devices (hw::MachineEvents, machine lock held), vCPU threads (accel::AccelClient) and people
+// (monitor, signals). They are queued, and looked at on the main loop without the machine lock: only there may one wait
+// for vCPUs to stand still.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "accel/accel.h"
+#include "hw/machine/board.h"
+#include "hw/machine/machine.h"
+#include "softmmu/run_options.h"
+
+namespace emu::softmmu {
+
+/// As QMP's query-status names them.
+enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog };
+std::string_view state_name(State state);
+/// Whether the table of legal transitions has this one.
+bool is_legal_transition(State from, State to);
+
+/// What happened, for monitors to report: QMP's events of the same name.
+struct RunEvent {
+  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded };
+  Kind kind;
+  std::string_view reason = {};  ///< Reset, Shutdown: "guest-reset"; panic: what was done, "pause"
+  bool by_guest = false;
+};
+
+/// Exit statuses of the program.
+inline constexpr int kExitNormal = 0;
+inline constexpr int kExitRefused = 1;      ///< did not start; or -action panic=exit-failure
+inline constexpr int kExitGuestPanic = 3;   ///< the guest's kernel panicked, and that ended us
+
+/// Main thread, machine lock not held, unless said otherwise.
+class RunState final : public hw::MachineEvents, public accel::AccelClient {
+ public:
+  RunState(EventLoop& loop, RunActions actions) : loop_(loop), actions_(actions) {}
+
+  /// What it rules over; before anything below is called. All three outlive its last call.
+  void attach(hw::Machine& machine, hw::Board& board, accel::Accelerator& accelerator);
+
+  State state() const { return state_; }
+  bool is_running() const { return state_ == State::Running; }
+  const RunActions& actions() const { return actions_; }
+  void set_actions(RunActions actions) { actions_ = actions; }
+
+  /// The first reset, and the start unless it shall wait for cont.
+  void launch(bool start);
+  /// The monitor's cont and stop. Errors: the guest has shut down and must be reset first.
+  Result<void> cont();
+  void stop();
+  /// Stops vCPUs and time and enters `state`, unless the table forbids it. Running is entered by cont().
+  void stop_as(State state);
+  void reset(hw::ResetCause cause) { enqueue(ResetRequest{cause}); }
+  void powerdown();
+  /// Ends the program, whatever -no-shutdown says.
+  void quit(hw::ShutdownCause cause);
+  void wakeup(hw::WakeupReason reason) { enqueue(WakeupRequest{reason}); }
+
+  /// The status that the program shall end with, once the loop has ended.
+  int exit_status() const { return exit_status_; }
+  bool is_ending() const { return ending_; }
+  void add_listener(std::function<void(const RunEvent&)> listener) { listeners_.push_back(std::move(listener)); }
+  /// Looks at all requests now, as the loop would.
+  void process();
+
+  // hw::MachineEvents: main loop, machine lock held; stop_vcpus_soon on any thread.
+  void shutdown_requested(hw::ShutdownCause cause) override { looked_at(ShutdownRequest{cause}); }
+  void reset_requested(hw::ResetCause cause) override { looked_at(ResetRequest{cause}); }
+  void exit_requested(int status) override { looked_at(ExitRequest{status}); }
+  void panicked(hw::PanicKind kind) override { looked_at(PanicRequest{kind}); }
+  void suspend_requested() override { looked_at(SuspendRequest{}); }
+  void wakeup_requested(hw::WakeupReason reason) override { enqueue(WakeupRequest{reason}); }
+  void stop_vcpus_soon() override;
+
+  // accel::AccelClient: vCPU threads.
+  void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) override;
+  u64 guest_ns() override { return u64(machine_->clock().now().count()); }
+
+ private:
+  struct ShutdownRequest { hw::ShutdownCause cause; };
+  struct ResetRequest { hw::ResetCause cause; };
+  struct ExitRequest { int status; };
+  struct PanicRequest { hw::PanicKind kind; };
+  struct SuspendRequest {};
+  struct WakeupRequest { hw::WakeupReason reason; };
+  using Request = std::variant<ShutdownRequest, ResetRequest, ExitRequest, PanicRequest, SuspendRequest, WakeupRequest>;
+
+  void enqueue(Request request);
+  /// A request for which vCPUs were asked to stop.
+  void looked_at(Request request);
+  void handle(const ShutdownRequest& request);
+  void handle(const ResetRequest& request);
+  void handle(const ExitRequest& request) { end(request.status); }
+  void handle(const PanicRequest& request);
+  void handle(const SuspendRequest& request);
+  void handle(const WakeupRequest& request);
+  void shut_down(std::string_view reason, bool by_guest, bool regardless, int status);
+  void end(int status);
+  void enter(State state);
+  void run();
+  void reset_machine();
+  void resume_vcpus();
+  void emit(RunEvent event);
+
+  EventLoop& loop_;
+  RunActions actions_;
+  hw::Machine* machine_ = nullptr;
+  hw::Board* board_ = nullptr;
+  accel::Accelerator* accelerator_ = nullptr;
+  State state_ = State::Prelaunch;
+  int exit_status_ = kExitNormal;
+  bool ending_ = false;
+  std::deque<Request> requests_;
+  std::atomic<unsigned> stops_wanted_{0};  ///< stop_vcpus_soon() calls whose request was not looked at yet
+  std::atomic<unsigned> cpu_shutdowns_{0};
+  std::vector<std::function<void(const RunEvent&)>> listeners_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it
+};
+
+}  // namespace emu::softmmu

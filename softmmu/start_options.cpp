@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "softmmu/start_options.h"
+
+#include <set>
+
+#include "softmmu/json_options.h"
+#include "softmmu/option_table.h"
+#include "util/string.h"
+#include "util/suggest.h"
+
+namespace emu::softmmu {
+namespace {
+
+bool is_help(std::string_view text) { return text == "help" || text == "?"; }
+
+/// Reads options one by one; those that merge are collected and looked at when all are in.
+class Reader {
+ public:
+  Result<void> read(const GivenOption& given);
+  Result<void> finish();
+  StartOptions take() { return std::move(out_); }
+  bool is_done() const { return out_.help.has_value(); }
+
+ private:
+  Result<void> read_machine_part(const GivenOption& given);
+  Result<void> read_stream_part(const GivenOption& given);
+  Result<void> read_running_part(const GivenOption& given);
+
+  Result<void> machine(const std::string& text);
+  Result<void> finish_machine();
+  Result<void> accel(Options options);
+  Result<void> device(const std::string& text);
+  Result<void> global(const std::string& text);
+  Result<void> object(const std::string& text);
+  Result<void> chardev(const std::string& text);
+  Result<void> mon(const std::string& text);
+  Result<void> display(const std::string& text);
+  Result<void> vga(const std::string& text);
+  Result<void> no_network(const GivenOption& given);
+  Result<void> boot(Options options);
+  Result<void> name(Options options);
+  Result<void> rtc(Options options);
+  Result<void> actions(Options options);
+  Result<void> message(Options options);
+  Result<void> overcommit(Options options);
+  Result<void> claim_id(const char* group, const std::string& id);
+  void ask(HelpTopic topic, std::string about = {}) { out_.help = HelpRequest{topic, std::move(about)}; }
+  Result<void> merge(Options& into, const std::string& text, std::string_view implied) {
+    into.merge(EMU_TRY(Options::parse(text, {.implied_key = implied, .json = json_pairs})));
+    return {};
+  }
+
+  StartOptions out_;
+  Options machine_, smp_, memory_;
+  std::set<std::string> ids_;  ///< "group/id"
+};
+
+Result<void> Reader::claim_id(const char* group, const std::string& id) {
+  if (id.empty() || ids_.insert(fmt::format("{}/{}", group, id)).second) return {};
+  return error(Error(fmt::format("id '{}' is given twice", id)).with_hint(fmt::format("each {} needs an id of its own", group)));
+}
+
+Result<void> Reader::machine(const std::string& text) {
+  Options options = EMU_TRY(Options::parse(text, {.implied_key = "type", .json = json_pairs}));
+  const auto type = options.peek("type");
+  if (options.asks_help()) {
+    if (!type || is_help(*type)) ask(HelpTopic::Machine);
+    else ask(HelpTopic::MachineProperties, *type);
+    return {};
+  }
+  machine_.merge(options);
+  return {};
+}
+
+/// Takes out of -machine what is for us; the rest are properties of the machine type.
+Result<void> Reader::finish_machine() {
+  if (auto type = machine_.take("type")) out_.machine = std::move(*type);
+  if (auto list = machine_.take("accel"); list && out_.accels.empty()) {
+    for (const std::string_view one : split(*list, ':')) out_.accels.push_back({.name = std::string(one)});
+  }
+  for (auto [key, member] : {std::pair("kernel", &StartOptions::kernel), std::pair("initrd", &StartOptions::initrd),
+                             std::pair("append", &StartOptions::append), std::pair("dtb", &StartOptions::dtb),
+                             std::pair("memory-backend", &StartOptions::memory_backend)}) {
+    if (auto value = machine_.take(key); value && (out_.*member).empty()) out_.*member = std::move(*value);
+  }
+  for (auto& [key, value] : machine_.take_rest()) out_.machine_properties.set(key, value);
+  return {};
+}
+
+Result<void> Reader::accel(Options options) {
+  if (options.asks_help()) {
+    ask(HelpTopic::Accel);
+    return {};
+  }
+  AccelRequest request;
+  request.name = options.take("accel").value_or("");
+  if (const auto mib = EMU_TRY(options.take_u64("tb-size")); mib.value_or(0) != 0) {
+    if (*mib > 4096) return error("tb-size={}: at most 4096 MiB", *mib);
+    request.code_cache_bytes = *mib << 20;
+  }
+  request.one_insn_per_block = EMU_TRY(options.take_bool_or("one-insn-per-tb", false));
+  request.interpreter = EMU_TRY(options.take_bool_or("interpreter", false));
+  request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
+  request.single_thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})).value_or(0) == 1;
+  if (request.name == "kvm") {  // known properties of an accelerator that we have not: refused by its name, later
+    options.take_rest();
+  }
+  EMU_TRY(options.finish());
+  out_.accels.push_back(std::move(request));
+  return {};
+}
+
+Result<void> Reader::device(const std::string& text) {
+  if (is_help(text)) {
+    ask(HelpTopic::Device);
+    return {};
+  }
+  DeviceRequest request = EMU_TRY(parse_device(text));
+  if (is_help(request.driver)) {
+    ask(HelpTopic::Device);
+    return {};
+  }
+  for (const auto& [key, value] : request.properties) {
+    if (!is_help(key)) continue;
+    ask(HelpTopic::DeviceProperties, request.driver);
+    return {};
+  }
+  EMU_TRY(claim_id("device", request.id));
+  out_.devices.push_back(std::move(request));
+  return {};
+}
+
+Result<void> Reader::global(const std::string& text) {
+  GlobalRequest request;
+  const std::size_t equals = text.find('=');
+  const std::size_t dot = text.rfind('.', equals);
+  if (equals != std::string::npos && dot != std::string::npos && dot != 0 && dot + 1 < equals) {
+    request = {text.substr(0, dot), text.substr(dot + 1, equals - dot - 1), text.substr(equals + 1)};
+  } else {
+    Options options = EMU_TRY(Options::parse(text));
+    request.driver = EMU_TRY(options.take_required("driver"));
+    request.property = EMU_TRY(options.take_required("property"));
+    request.value = EMU_TRY(options.take_required("value"));
+    EMU_TRY(options.finish());
+  }
+  out_.globals.push_back(std::move(request));
+  return {};
+}
+
+Result<void> Reader::object(const std::string& text) {
+  Options options = EMU_TRY(Options::parse(text, {.implied_key = "qom-type", .json = json_pairs}));
+  const std::string type = options.take("qom-type").value_or("");
+  if (is_help(type) || options.asks_help()) {
+    ask(HelpTopic::Object);
+    return {};
+  }
+  if (type != "memory-backend-ram") {
+    static constexpr std::string_view kKnown[] = {"memory-backend-ram"};
+    static constexpr std::string_view kLater[] = {"secret", "iothread", "rng-random", "rng-builtin", "memory-backend-file",
+                                                  "memory-backend-memfd", "tls-creds-x509", "throttle-group", "can-bus"};
+    for (const std::string_view later : kLater) {
+      if (type == later) return error("objects of type '{}' are not supported yet", type);
+    }
+    std::string hint = did_you_mean(type, kKnown);
+    if (hint.empty()) hint = "there is memory-backend-ram";
+    return error(Error(fmt::format("no object type '{}'", type)).with_hint(std::move(hint)));
+  }
+  MemoryBackend backend;
+  backend.id = EMU_TRY(options.take_required("id"));
+  backend.size = EMU_TRY(options.take_size("size")).value_or(0);
+  backend.prealloc = EMU_TRY(options.take_bool_or("prealloc", false));
+  if (EMU_TRY(options.take_bool_or("share", false))) return error("share=on: memory cannot be shared yet");
+  EMU_TRY(options.take_bool("merge"));
+  EMU_TRY(options.take_bool("dump"));
+  EMU_TRY(options.finish());
+  if (backend.size == 0) return error("'size=' is missing");
+  EMU_TRY(claim_id("object", backend.id));
+  out_.memory_backends.push_back(std::move(backend));
+  return {};
+}
+
+Result<void> Reader::chardev(const std::string& text) {
+  Options options = EMU_TRY(Options::parse(text, {.implied_key = "backend", .json = json_pairs}));
+  if (options.asks_help()) {
+    ask(HelpTopic::Chardev);
+    return {};
+  }
+  chardev::ChardevOptions parsed = EMU_TRY(chardev::parse_chardev(options));
+  EMU_TRY(claim_id("chardev", parsed.id));
+  out_.chardevs.push_back(std::move(parsed));
+  return {};
+}
+
+Result<void> Reader::mon(const std::string& text) {
+  Options options = EMU_TRY(Options::parse(text, {.implied_key = "chardev"}));
+  const std::string id = EMU_TRY(options.take_required("chardev"));
+  if (EMU_TRY(options.take_enum("mode", {"readline", "control"})).value_or(0) == 1) {
+    return error(Error("mode=control: QMP is not supported yet").with_hint("leave it out for the human monitor"));
+  }
+  EMU_TRY(options.take_bool("pretty"));
+  EMU_TRY(claim_id("monitor", options.take("id").value_or("")));
+  EMU_TRY(options.finish());
+  out_.chardev_monitors.push_back({id});
+  return {};
+}
+
+Result<void> Reader::display(const std::string& text) {
+  if (is_help(text)) {
+    ask(HelpTopic::Display);
+    return {};
+  }
+  if (text == "none") {
+    if (out_.display != DisplayChoice::Nographic) out_.display = DisplayChoice::None;
+    return {};
+  }
+  static constexpr std::string_view kOthers[] = {"none", "gtk", "sdl", "curses", "vnc", "spice-app", "egl-headless", "dbus"};
+  const std::string kind = text.substr(0, text.find_first_of(",="));
+  for (const std::string_view other : kOthers) {
+    if (kind == other) return error(Error(fmt::format("'{}' is not supported yet", kind)).with_hint("use -nographic, or -display none"));
+  }
+  std::string hint = did_you_mean(kind, kOthers);
+  return error(Error(fmt::format("no display '{}'", kind)).with_hint(hint.empty() ? "there is none" : std::move(hint)));
+}
+
+Result<void> Reader::vga(const std::string& text) {
+  if (is_help(text)) {
+    ask(HelpTopic::Vga);
+    return {};
+  }
+  if (text == "none" || text == "std") {
+    out_.vga = text == "std";
+    return {};
+  }
+  static constexpr std::string_view kOthers[] = {"none", "std", "cirrus", "vmware", "qxl", "xenfb", "tcx", "cg3", "virtio"};
+  for (const std::string_view other : kOthers) {
+    if (text == other) return error(Error(fmt::format("'{}' is not supported yet", text)).with_hint("there are std and none"));
+  }
+  return error(Error(fmt::format("no video card '{}'", text)).with_hint(did_you_mean(text, kOthers)));
+}
+
+Result<void> Reader::no_network(const GivenOption& given) {
+  if (given.value == "none") return {};
+  return error(Error(fmt::format("'{}': network cards are not supported yet", given.value))
+                   .with_hint(fmt::format("write -{} none, or leave it out", given.row->name)));
+}
+
+Result<void> Reader::boot(Options options) {
+  for (const char* key : {"order", "once", "splash", "splash-time", "reboot-timeout"}) options.take(key);
+  EMU_TRY(options.take_bool("menu"));
+  EMU_TRY(options.take_bool("strict"));
+  return options.finish();
+}
+
+Result<void> Reader::name(Options options) {
+  out_.name = options.take("guest").value_or(out_.name);
+  out_.process_name = options.take("process").value_or(out_.process_name);
+  EMU_TRY(options.take_bool("debug-threads"));  // threads always have names
+  return options.finish();
+}
+
+Result<void> Reader::rtc(Options options) {
+  if (const auto base = options.take("base")) {
+    out_.rtc_localtime = *base == "localtime";
+    out_.rtc_base.reset();
+    if (*base != "utc" && *base != "localtime") out_.rtc_base = EMU_TRY(parse_rtc_date(*base));
+  }
+  static constexpr std::string_view kClocks[] = {"host", "rt", "vm"};
+  if (const auto at = EMU_TRY(options.take_enum("clock", {"host", "rt", "vm"}))) out_.rtc_clock = kClocks[*at];
+  if (EMU_TRY(options.take_enum("driftfix", {"none", "slew"})).value_or(0) == 1) {
+    return error("driftfix=slew is not supported yet");
+  }
+  return options.finish();
+}
+
+Result<void> Reader::actions(Options options) { return apply_actions(options, out_.actions); }
+
+Result<void> Reader::message(Options options) {
+  out_.message_timestamps = EMU_TRY(options.take_bool_or("timestamp", out_.message_timestamps));
+  if (EMU_TRY(options.take_bool_or("guest-name", false))) return error("guest-name=on is not supported yet");
+  return options.finish();
+}
+
+Result<void> Reader::overcommit(Options options) {
+  for (const char* key : {"mem-lock", "cpu-pm"}) {
+    if (EMU_TRY(options.take_bool_or(key, false))) return error("{}=on is not supported yet", key);
+  }
+  return options.finish();
+}
+
+Result<void> Reader::read_machine_part(const GivenOption& given) {
+  const std::string& value = given.value;
+  switch (given.row->opt) {
+    case Opt::Help: ask(HelpTopic::Options); return {};
+    case Opt::HelpMarkdown: ask(HelpTopic::Markdown); return {};
+    case Opt::Version: ask(HelpTopic::Version); return {};
+    case Opt::Target:
+      if (is_help(value)) ask(HelpTopic::Target);
+      out_.target = value;
+      return {};
+    case Opt::Machine: return machine(value);
+    case Opt::NoHpet: return machine("hpet=off");
+    case Opt::NoAcpi: return machine("acpi=off");
+    case Opt::Cpu:
+      if (is_help(value)) ask(HelpTopic::Cpu);
+      out_.cpu = value;
+      return {};
+    case Opt::Accel: return accel(EMU_TRY(Options::parse(value, {.implied_key = "accel", .json = json_pairs})));
+    case Opt::EnableKvm: out_.accels.push_back({.name = "kvm"}); return {};
+    case Opt::SingleStep: out_.one_insn_per_block = true; return {};
+    case Opt::Smp: return merge(smp_, value, "cpus");
+    case Opt::Memory: return merge(memory_, value, "size");
+    case Opt::Device: return device(value);
+    case Opt::Global: return global(value);
+    case Opt::Object: return object(value);
+    case Opt::Overcommit: return overcommit(EMU_TRY(Options::parse(value)));
+    case Opt::Name: return name(EMU_TRY(Options::parse(value, {.implied_key = "guest"})));
+    case Opt::Uuid: out_.uuid = EMU_TRY(parse_uuid(value)); return {};
+    case Opt::Rtc: return rtc(EMU_TRY(Options::parse(value)));
+    case Opt::Kernel: out_.kernel = value; return {};
+    case Opt::Initrd: out_.initrd = value; return {};
+    case Opt::Append: out_.append = value; return {};
+    case Opt::Dtb: out_.dtb = value; return {};
+    case Opt::Bios: out_.bios = value; return {};
+    case Opt::DataDir:
+      if (is_help(value)) ask(HelpTopic::DataDir);
+      else out_.data_dirs.push_back(value);
+      return {};
+    case Opt::Boot: return boot(EMU_TRY(Options::parse(value, {.implied_key = "order"})));
+    default: return read_stream_part(given);
+  }
+}
+
+Result<void> Reader::read_stream_part(const GivenOption& given) {
+  const std::string& value = given.value;
+  switch (given.row->opt) {
+    case Opt::Nographic: out_.display = DisplayChoice::Nographic; return {};
+    case Opt::Display: return display(value);
+    case Opt::Vga: return vga(value);
+    case Opt::Chardev: return chardev(value);
+    case Opt::Serial:
+      EMU_TRY(chardev::parse_serial(value, "check"));
+      if (out_.serials.size() == 4) return error("a machine has at most 4 serial ports");
+      out_.serials.push_back(value);
+      return {};
+    case Opt::Parallel:
+      if (value == "none" || value == "null") return {};
+      return error(Error("there is no parallel port").with_hint("write -parallel none, or leave it out"));
+    case Opt::Monitor:
+      EMU_TRY(chardev::parse_serial(value, "check"));
+      out_.monitors.push_back(value);
+      return {};
+    case Opt::Mon: return mon(value);
+    case Opt::Debugcon:
+      EMU_TRY(chardev::parse_serial(value, "check"));
+      out_.debugcon = value;
+      return {};
+    case Opt::EscapeChar: {
+      const u64 code = EMU_TRY(parse_u64(value));
+      if (code > 255) return error("{} is not the code of a character, 0 to 255", code);
+      out_.escape_char = u8(code);
+      return {};
+    }
+    case Opt::Nic:
+    case Opt::Net: return no_network(given);
+    default: return read_running_part(given);
+  }
+}
+
+Result<void> Reader::read_running_part(const GivenOption& given) {
+  const std::string& value = given.value;
+  switch (given.row->opt) {
+    case Opt::Freeze: out_.freeze = true; return {};
+    case Opt::NoReboot: out_.actions.reboot = RebootAction::Shutdown; return {};
+    case Opt::NoShutdown: out_.actions.shutdown = ShutdownAction::Pause; return {};
+    case Opt::Action: return actions(EMU_TRY(Options::parse(value)));
+    case Opt::WatchdogAction: return actions(Options({{"watchdog", value}}));
+    case Opt::Daemonize: out_.daemonize = true; return {};
+    case Opt::Pidfile: out_.pidfile = value; return {};
+    case Opt::NoDefaults: out_.default_devices = false; return {};
+    case Opt::NoUserConfig: return {};
+    case Opt::Message: return message(EMU_TRY(Options::parse(value)));
+    case Opt::Sandbox:
+      if (value == "off") return {};
+      return error(Error("the sandbox is not supported yet").with_hint("write -sandbox off, or leave it out"));
+    case Opt::Log:
+      if (is_help(value)) ask(HelpTopic::Log);
+      else out_.log_mask = out_.log_mask | EMU_TRY(log::parse_mask(value));
+      return {};
+    case Opt::LogFile: out_.log_file = value; return {};
+    case Opt::LogFilter: out_.log_filter = value; return {};
+    default: EMU_CHECK(!"an option without a reader"); return {};
+  }
+}
+
+Result<void> Reader::read(const GivenOption& given) {
+  auto done = read_machine_part(given);
+  if (done) return {};
+  const std::string option = fmt::format("-{}", given.row->name);
+  Error failed = std::move(done).error();
+  if (failed.message().starts_with(option + ":") || failed.message().starts_with(option + " ")) return error(std::move(failed));
+  if (given.value.empty()) return error(std::move(failed).within(option));
+  return error(std::move(failed).within(fmt::format("{} {}", option, given.value)));
+}
+
+Result<void> Reader::finish() {
+  if (is_done()) return {};
+  EMU_TRY(finish_machine(), "-machine");
+  if (!smp_.empty()) out_.cpus = EMU_TRY(parse_smp(smp_), "-smp");
+  if (!memory_.empty()) out_.ram_bytes = EMU_TRY(parse_memory(memory_), "-m");
+  return {};
+}
+
+}  // namespace
+
+Result<StartOptions> parse_command_line(std::span<const std::string> arguments) {
+  Reader reader;
+  for (const GivenOption& given : EMU_TRY(scan_arguments(arguments))) {
+    EMU_TRY(reader.read(given));
+    if (reader.is_done()) return reader.take();
+  }
+  EMU_TRY(reader.finish());
+  return reader.take();
+}
+
+}  // namespace emu::softmmu

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line in typed form, and how it is read. Nothing is opened or made here.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "chardev/chardev_options.h"
+#include "hw/machine/board.h"
+#include "softmmu/run_options.h"
+#include "util/log.h"
+#include "util/options.h"
+
+namespace emu::softmmu {
+
+/// What a user asked to have explained; it is printed and the program ends with status 0.
+enum class HelpTopic : u8 {
+  Options, Markdown, Version, Target, Machine, MachineProperties, Cpu, Device, DeviceProperties, Accel, Chardev, Log,
+  Display, Vga, Object, DataDir,
+};
+struct HelpRequest {
+  HelpTopic topic;
+  std::string about = {};  ///< the machine or driver
+};
+
+struct AccelRequest {
+  std::string name;
+  std::optional<u64> code_cache_bytes;
+  bool one_insn_per_block = false, interpreter = false, split_wx = false, single_thread = false;
+};
+
+struct DeviceRequest {
+  std::string driver, id, bus;
+  std::vector<std::pair<std::string, qom::PropertyValue>> properties;
+};
+
+struct GlobalRequest {
+  std::string driver, property, value;
+};
+
+/// -object memory-backend-ram.
+struct MemoryBackend {
+  std::string id;
+  u64 size = 0;
+  bool prealloc = false;
+};
+
+struct MonitorRequest {
+  std::string chardev;  ///< id
+};
+
+enum class DisplayChoice : u8 { Default, Nographic, None };
+
+struct StartOptions {
+  std::optional<HelpRequest> help;
+  std::string target;
+
+  std::string machine;            ///< name as typed; empty: the default
+  Options machine_properties;     ///< what is left for the machine, in order
+  std::string memory_backend;
+  std::vector<AccelRequest> accels;  ///< in order of preference; empty: tcg
+  bool one_insn_per_block = false;
+  std::string cpu;
+  hw::CpuTopology cpus;
+  std::optional<u64> ram_bytes;
+  std::vector<MemoryBackend> memory_backends;
+  std::vector<DeviceRequest> devices;
+  std::vector<GlobalRequest> globals;
+
+  std::string kernel, initrd, append, dtb, bios;
+  std::vector<std::string> data_dirs;
+  std::string name, process_name, uuid;
+  std::optional<i64> rtc_base;
+  bool rtc_localtime = false;
+  std::string rtc_clock = "host";
+
+  DisplayChoice display = DisplayChoice::Default;
+  std::optional<bool> vga;  ///< empty: as the machine has it
+  std::vector<chardev::ChardevOptions> chardevs;
+  std::vector<std::string> serials;            ///< -serial as typed, in order
+  std::vector<std::string> monitors;           ///< -monitor as typed
+  std::vector<MonitorRequest> chardev_monitors;  ///< -mon
+  std::string debugcon;
+  std::optional<u8> escape_char;
+  bool default_devices = true;
+
+  bool freeze = false, daemonize = false;
+  std::string pidfile;
+  RunActions actions;
+  log::Mask log_mask = log::Mask::None;
+  std::string log_file, log_filter;
+  bool message_timestamps = false;
+};
+
+/// Reads the arguments after the program's name. Errors are for the person who typed them and name the option.
+Result<StartOptions> parse_command_line(std::span<const std::string> arguments);
+
+/// -smp. At most `kMostCpus`; what is missing is computed as QEMU's manual says: cores, then sockets, then threads.
+inline constexpr unsigned kMostCpus = 255;
+Result<hw::CpuTopology> parse_smp(Options& options);
+/// -m, in bytes.
+Result<u64> parse_memory(Options& options);
+/// The seconds since 1970 of base=DATE.
+Result<i64> parse_rtc_date(std::string_view text);
+Result<DeviceRequest> parse_device(std::string_view text);
+/// Lower-case canonical form. Errors: not a UUID.
+Result<std::string> parse_uuid(std::string_view text);
+
+/// Which guest architecture a program of this name runs: its suffix, or empty ("system-emu").
+std::string target_of_program(std::string_view argv0);
+
+}  // namespace emu::softmmu

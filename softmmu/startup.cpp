@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "softmmu/startup.h"
+
+#include <cstdio>
+#include <optional>
+
+#include "softmmu/daemon.h"
+#include "softmmu/emulation.h"
+#include "softmmu/help.h"
+#include "softmmu/start_options.h"
+#include "util/log.h"
+#include "util/sys/fatal_signals.h"
+#include "util/thread.h"
+
+namespace emu::softmmu {
+namespace {
+
+Result<void> check_target(const StartOptions& options, std::string_view argv0, const Parts& parts) {
+  const std::string named = target_of_program(argv0);
+  const std::string& target = options.target.empty() ? named : options.target;
+  if (target.empty() || target == parts.target) return {};
+  const std::string where = options.target.empty() ? fmt::format("the program's name asks for guest '{}'", target)
+                                                   : fmt::format("-target {}", target);
+  return error(Error(where + ": no such guest architecture here").with_hint(fmt::format("there is {}", parts.target)));
+}
+
+Result<int> run_checked(std::span<const std::string> arguments, const Parts& parts) {
+  const StartOptions options = EMU_TRY(parse_command_line(arguments.subspan(arguments.empty() ? 0 : 1)));
+  EMU_TRY(check_target(options, arguments.empty() ? "" : arguments[0], parts));
+  if (options.help) {
+    const std::string text = EMU_TRY(help_text(*options.help, options, parts));
+    return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0 ? 0 : 1;
+  }
+  log::set_timestamps(options.message_timestamps);
+  std::optional<Daemon> daemon;
+  if (options.daemonize) daemon = EMU_TRY(Daemon::fork_off());
+  if (!options.process_name.empty()) set_this_thread_name(options.process_name);
+  if (!options.log_file.empty()) EMU_TRY(log::open_file(options.log_file));
+  EMU_TRY(log::set_filter(options.log_filter));
+  log::set_mask(options.log_mask);
+
+  Emulation emulation(options, parts);
+  EMU_TRY(emulation.build());
+  std::optional<PidFile> pidfile;
+  if (!options.pidfile.empty()) pidfile.emplace(EMU_TRY(PidFile::create(options.pidfile)));
+  for (const std::string& note : emulation.notes()) log::info("{}", note);
+  if (daemon) EMU_TRY(daemon->ready());
+  return emulation.run();
+}
+
+}  // namespace
+
+int run_program(std::span<const std::string> arguments, const Parts& parts) {
+  sys::install_fatal_signals();
+  auto status = run_checked(arguments, parts);
+  if (status) return *status;
+  log::error(status.error());
+  return kExitRefused;
+}
+
+}  // namespace emu::softmmu

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/x86/cpu.h"
+
+#include <new>
+
+#include "target/x86/eflags.h"
+#include "util/log.h"
+
+namespace emu::x86 {
+
+using target::Halt;
+
+X86Cpu::X86Cpu(const CpuConfig& config, target::Translator& translator)
+    : config_(config), translator_(translator), storage_(sizeof(Block)) {
+  Block* block = new (storage_.state()) Block;
+  block->cpu = this;
+  s_ = &block->state;
+  reset_registers();
+  halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
+}
+
+void X86Cpu::attach(target::GuestAccess& memory, target::CpuServices& services) {
+  memory_ = &memory;
+  services_ = &services;
+}
+
+// SDM vol. 3, table 10-1, "Processor states following power-up, reset, or INIT".
+void X86Cpu::reset_registers() {
+  X86State& s = *s_;
+  for (unsigned i = 0; i < 16; ++i) s.gpr(i) = 0;
+  s.gpr(RDX) = config_.model.signature();
+  write_rflags(s, 0, kAllFlags);
+  s.efer = 0;
+  s.cr0 = kCr0ET | kCr0NW | kCr0CD;
+  s.cr2 = s.cr3 = s.cr4 = 0;
+  for (Seg seg : {ES, SS, DS, FS, GS}) set_segment(seg, 0, 0, 0xffff, 0x9300);
+  set_segment(CS, 0xf000, 0xffff0000, 0xffff, 0x9300);
+  set_segment(LDTR, 0, 0, 0xffff, 0x8200);
+  set_segment(TR, 0, 0, 0xffff, 0x8b00);
+  s.gdt = s.idt = {0, 0xffff};
+  for (u64& d : s.dr) d = 0;
+  s.dr[6] = 0xffff0ff0;
+  s.dr[7] = 0x400;
+  s.inhibit_interrupts = 0;
+  s.hdr.pc = 0xfffffff0;
+  s.hdr.leave = tcg::kLeaveNot;
+  pdptes_ = {};
+  pending_ = {};
+  nmi_blocked_ = false;
+  external_ = 0;
+  fault_chain_.clear();
+  shutdown_reason_.clear();
+  update_mode();
+}
+
+void X86Cpu::reset() {
+  reset_registers();
+  X86State& s = *s_;
+  for (VectorSlot& v : s.vec) v = {};
+  init_fpu();
+  s.hdr.fpu_control = 0x40;  // power-up only; INIT and FNINIT differ
+  set_mxcsr(0x1f80);
+  s.xcr0 = 1;
+  s.pkru = 0;
+  s.star = s.lstar = s.cstar = s.sfmask = s.kernel_gs_base = s.tsc_aux = 0;
+  s.sysenter_cs = s.sysenter_esp = s.sysenter_eip = 0;
+  s.pat = 0x0007040600070406;
+  s.tsc_offset = 0;
+  msr_ = {};
+  signals_.store(a20_wanted_.load() == (a20_mask_.load() == ~u64(0)) ? 0 : u32(kSignalA20));
+  halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
+  if (services_) services_->flush_all();
+  if (log::enabled(log::Mask::CpuReset)) log::write("CPU Reset (CPU {})\n{}", config_.index, dump_registers());
+}
+
+void X86Cpu::take_init() {
+  const u64 cache_bits = s_->cr0 & (kCr0CD | kCr0NW);
+  reset_registers();
+  s_->cr0 = (s_->cr0 & ~(kCr0CD | kCr0NW)) | cache_bits;  // INIT leaves caches, FPU, vectors, MSRs and the TSC alone
+  halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
+  services_->flush_all();
+  if (log::enabled(log::Mask::CpuReset)) log::write("CPU INIT (CPU {})\n", config_.index);
+}
+
+void X86Cpu::take_startup() {
+  const u8 vector = startup_vector_.load();
+  set_segment(CS, u16(vector << 8), u64(vector) << 12, 0xffff, 0x9300);
+  s_->hdr.pc = u64(vector) << 12;
+  halt_ = Halt::Running;
+  update_mode();
+  log::write_if(log::Mask::CpuReset, "CPU {} starts at {:#x}\n", config_.index, s_->hdr.pc);
+}
+
+// --- Mode -----------------------------------------------------------------------------------------------------------
+
+void X86Cpu::update_mode() {
+  const X86State& s = *s_;
+  u32 key = 0;
+  const auto put = [&key](Mode::Bit b, bool on) { key |= u32(on) << b; };
+  const auto is_flat = [&s](Seg seg) {
+    const SegmentRange& r = s.seg_range[seg];
+    return s.seg_base[seg] == 0 && r.read_low == 0 && r.read_high == ~u32(0) && r.write_low == 0 &&
+           r.write_high == ~u32(0);
+  };
+  const unsigned cpl = s.cpl();
+  const bool code64 = is_code64();
+  put(Mode::kPE, s.cr0 & kCr0PE);
+  put(Mode::kCode64, code64);
+  put(Mode::kCode32, !code64 && (s.seg[CS].attributes & bit(22)));
+  put(Mode::kStack32, !code64 && (s.seg[SS].attributes & bit(22)));
+  key |= cpl << Mode::kCplShift;
+  // 64-bit code ignores all of these, so it gets one key whatever they hold.
+  put(Mode::kFlatDS, code64 || is_flat(DS));
+  put(Mode::kFlatES, code64 || is_flat(ES));
+  put(Mode::kFlatSS, code64 || is_flat(SS));
+  put(Mode::kFlatCS,
+      code64 || (s.seg_base[CS] == 0 && s.seg_range[CS].read_low == 0 && s.seg_range[CS].read_high == ~u32(0)));
+  put(Mode::kCr0EM, s.cr0 & kCr0EM);
+  put(Mode::kCr0TS, s.cr0 & kCr0TS);
+  put(Mode::kCr0MP, s.cr0 & kCr0MP);
+  put(Mode::kNe, s.cr0 & kCr0NE);
+  put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR);
+  put(Mode::kOsXmmExcept, s.cr4 & kCr4OSXMMEXCPT);
+  put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE);
+  put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0);
+  put(Mode::kPce, s.cr4 & kCr4PCE);
+  put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0);
+  put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE);
+  put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);
+  static_mode_ = key;
+  if (services_) services_->mode_changed();
+}
+
+u32 X86Cpu::mode_key() const {
+  const u64 flags = s_->rflags_system;
+  const unsigned cpl = static_mode_ >> Mode::kCplShift & 3;
+  u32 key = static_mode_;
+  const auto put = [&key](Mode::Bit b, bool on) { key |= u32(on) << b; };
+  put(Mode::kVM86, flags & kVM);
+  put(Mode::kTF, flags & kTF);
+  put(Mode::kInhibit, s_->inhibit_interrupts != 0);
+  put(Mode::kIopl, cpl <= bits(flags, 13, 12));
+  put(Mode::kAlignCheck, cpl == 3 && (flags & kAC) && (s_->cr0 & kCr0AM));
+  put(Mode::kSmapOverride, (flags & kAC) && (static_mode_ >> Mode::kSmap & 1));
+  put(Mode::kVme, (flags & kVM) && (s_->cr4 & kCr4VME));
+  put(Mode::kPvi, !(flags & kVM) && cpl == 3 && (s_->cr4 & kCr4PVI));
+  return key;
+}
+
+u8 X86Cpu::view_for(unsigned cpl) const {
+  if (cpl == 3) return kViewUser;
+  return (s_->cr4 & kCr4SMAP) && (s_->rflags_system & kAC) ? kViewKernelAc : kViewKernel;
+}
+
+u64 X86Cpu::context_id() const {
+  if (!is_long_mode()) return s_->cr3 & 0xffffffe0;
+  const u64 page = s_->cr3 & 0x000ffffffffff000;
+  return s_->cr4 & kCr4PCIDE ? page | (s_->cr3 & 0xfff) : page;
+}
+
+void X86Cpu::set_ip(u64 ip) { s_->hdr.pc = is_code64() ? ip : u32(s_->seg_base[CS] + ip); }
+
+u64 X86Cpu::transfer() {
+  s_->inhibit_interrupts = 0;
+  update_mode();
+  recheck_events();
+  s_->hdr.leave = tcg::kLeaveTransferred;
+  return 0;
+}
+
+// --- Faults and memory ----------------------------------------------------------------------------------------------
+
+bool X86Cpu::raise(Vector vector) {
+  pending_ = {.valid = true, .vector = u8(vector)};
+  s_->hdr.leave = tcg::kLeaveAtInsn;
+  return false;
+}
+
+bool X86Cpu::raise(Vector vector, u32 error) {
+  pending_ = {.valid = true, .vector = u8(vector), .has_error = true, .error = error | external_};
+  s_->hdr.leave = tcg::kLeaveAtInsn;
+  return false;
+}
+
+bool X86Cpu::require_cpl0() { return s_->cpl() == 0 || raise_gp(); }
+
+bool X86Cpu::read(u64 linear, unsigned bytes, u8 view, u64& value) {
+  return memory_->load(wrap_linear(linear), bytes, view, value) == target::AccessStatus::Ok;
+}
+
+bool X86Cpu::write(u64 linear, unsigned bytes, u8 view, u64 value) {
+  return memory_->store(wrap_linear(linear), bytes, view, value) == target::AccessStatus::Ok;
+}
+
+bool X86Cpu::is_canonical(u64 linear) const {
+  const unsigned width = s_->cr4 & kCr4LA57 ? 57 : 48;
+  return u64(sign_extend(linear, width)) == linear;
+}
+
+// --- Signals and events ---------------------------------------------------------------------------------------------
+
+void X86Cpu::signal(Signal which) {
+  signals_.fetch_or(which);
+  if (services_) services_->kick(tcg::kExitInterrupt);
+}
+
+void X86Cpu::set_interrupt(bool level) {
+  if (level) {
+    signal(kSignalInterrupt);
+  } else {
+    signals_.fetch_and(~u32(kSignalInterrupt));
+  }
+}
+
+void X86Cpu::nmi() { signal(kSignalNmi); }
+void X86Cpu::smi() { signal(kSignalSmi); }
+
+void X86Cpu::init() {
+  signals_.fetch_and(~u32(kSignalStartup));  // a start-up message before INIT is lost
+  signal(kSignalInit);
+}
+
+void X86Cpu::startup(u8 vector) {
+  startup_vector_.store(vector);
+  signal(kSignalStartup);
+}
+
+void X86Cpu::set_a20(bool enabled) {
+  if (a20_wanted_.exchange(enabled) == enabled) return;
+  if (services_) {
+    signal(kSignalA20);
+  } else {
+    a20_mask_.store(enabled ? ~u64(0) : ~bit64(20));
+  }
+}
+
+bool X86Cpu::interrupts_enabled() const { return (s_->rflags_system & kIF) && s_->inhibit_interrupts == 0; }
+
+void X86Cpu::recheck_events() {
+  if (signals_.load(std::memory_order_relaxed) != 0 && services_ && has_deliverable_event()) {
+    services_->kick(tcg::kExitInterrupt);
+  }
+}
+
+bool X86Cpu::has_deliverable_event() {
+  const u32 signals = signals_.load();
+  if (signals & (kSignalA20 | kSignalInit | kSignalTaskJump)) return true;
+  if (halt_ == Halt::WaitForStartup) return signals & kSignalStartup;
+  if (halt_ == Halt::Shutdown) return false;
+  if (signals & (kSignalSmi | kSignalStartup)) return true;  // taken to be dropped
+  if ((signals & kSignalNmi) && !nmi_blocked_ && s_->inhibit_interrupts == 0) return true;
+  return (signals & kSignalInterrupt) && interrupts_enabled();
+}
+
+bool X86Cpu::wakeup_pending() const {
+  const u32 signals = signals_.load();
+  if (signals & (kSignalA20 | kSignalInit | kSignalTaskJump)) return true;
+  switch (halt_) {
+    case Halt::Running:
+      return true;
+    case Halt::WaitForStartup:
+      return signals & kSignalStartup;
+    case Halt::Shutdown:
+      return false;
+    case Halt::Halted:
+      break;
+  }
+  if (signals & (kSignalSmi | kSignalStartup)) return true;
+  if ((signals & kSignalNmi) && !nmi_blocked_) return true;
+  return (signals & kSignalInterrupt) && (s_->rflags_system & kIF);
+}
+
+// The order is SDM vol. 3, "Priority among concurrent events".
+bool X86Cpu::take_event() {
+  const auto take = [this](Signal which) { return (signals_.fetch_and(~u32(which)) & which) != 0; };
+  bool changed = false;
+  if (take(kSignalA20)) {
+    a20_mask_.store(a20_wanted_.load() ? ~u64(0) : ~bit64(20));
+    services_->flush_all();
+    changed = true;
+  }
+  if (take(kSignalTaskJump)) {
+    take_task_jump();
+    return true;
+  }
+  if (take(kSignalInit)) {
+    if (halt_ != Halt::WaitForStartup) take_init();
+    changed = true;
+  }
+  if (take(kSignalStartup) && halt_ == Halt::WaitForStartup) {
+    take_startup();
+    return true;
+  }
+  if (halt_ == Halt::WaitForStartup || halt_ == Halt::Shutdown) return changed;
+  if (take(kSignalSmi)) log::unimplemented("SMI: system-management mode is not there, the SMI is dropped");
+  if (s_->inhibit_interrupts != 0) return changed;
+  if (!nmi_blocked_ && take(kSignalNmi)) {
+    nmi_blocked_ = true;
+    halt_ = Halt::Running;
+    deliver_with_nesting({.vector = kNMI, .kind = Event::Kind::External, .return_pc = s_->hdr.pc});
+    return true;
+  }
+  if ((signals_.load() & kSignalInterrupt) && interrupts_enabled() && port_) {
+    const std::optional<u8> vector = port_->acknowledge();
+    if (!vector) return changed;
+    halt_ = Halt::Running;
+    deliver_with_nesting({.vector = *vector, .kind = Event::Kind::External, .return_pc = s_->hdr.pc});
+    return true;
+  }
+  return changed;
+}
+
+void X86Cpu::handle_system(u64 reason) {
+  if (reason == kSysHalt) {
+    halt_ = Halt::Halted;
+    s_->inhibit_interrupts = 0;
+  } else if (reason == kSysSingleStep) {
+    s_->dr[6] |= bit64(14);  // BS
+    raise_now(kDB, false, 0, Event::Kind::Trap);
+  }
+  recheck_events();
+}
+
+void X86Cpu::handle_trap(u64 code) {
+  const u8 vector = u8(code);
+  if (vector == kDB && (s_->rflags_system & kTF)) s_->dr[6] |= bit64(14);  // BS: single step
+  if (vector == kMF && !(s_->cr0 & kCr0NE)) {
+    log::unimplemented("x87 error with CR0.NE clear: reported as #MF, not through FERR#");
+  }
+  raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
+}
+
+void X86Cpu::raise_alignment_fault(u64, target::Access) {
+  pending_ = {.valid = true, .vector = kACv, .has_error = true, .error = 0};
+}
+
+u64 X86Cpu::helper_halt(const u64* args) {
+  if (!require_cpl0()) return 0;
+  halt_ = Halt::Halted;
+  s_->hdr.pc = args[0];
+  return transfer();
+}
+
+u64 X86Cpu::helper_pause(const u64*) { return 0; }
+
+// MONITOR arms nothing, and MWAIT may end at any time: it ends at once.
+u64 X86Cpu::helper_monitor(const u64*) {
+  require_cpl0();
+  return 0;
+}
+
+u64 X86Cpu::helper_mwait(const u64*) {
+  require_cpl0();
+  return 0;
+}
+
+u64 X86Cpu::helper_rsm(const u64*) {
+  raise(kUD);  // outside SMM, where we always are
+  return 0;
+}
+
+u64 X86Cpu::helper_wbinvd(const u64*) {
+  require_cpl0();
+  return 0;
+}
+
+u64 X86Cpu::read_tsc() const { return (services_ ? services_->ticks() : 0) + s_->tsc_offset; }
+
+u64 X86Cpu::helper_rdtsc(const u64*) { return read_tsc(); }
+
+}  // namespace emu::x86

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// The x86 instruction decoder: bytes and mode to an Insn, through tables with one Row per encoding.
+//
+// Rows carry what the manual's instruction page says: operands (in the manual's letters, SDM Vol. 2 A.2), size rule,
+// where the encoding is valid, flags, feature; and the function that translates it. Decoder, translator, disassembler
+// and the tests' coverage report read the same rows. A row that is not translated yet says so (missing) and raises #UD.
+#pragma once
+
+#include <span>
+
+#include "target/x86/state.h"
+
+namespace emu::x86 {
+
+class Emitter;
+struct Insn;
+
+/// Operand codes of the SDM's opcode map. Capital: where; small: size.
+enum class Operand : u8 {
+  None,
+  Eb, Ew, Ed, Eq, Ev, Ey,              // ModRM.rm: register or memory
+  Gb, Gw, Gd, Gv, Gy,                  // ModRM.reg
+  Ib, Ibs, Iw, Iz, Iv, One,            // immediates; Ibs is sign-extended, One is the constant 1
+  Jb, Jz,                              // branch displacements
+  M, Mb, Mw, Md, Mq, Mdq, Mv, Mp, Ma,  // ModRM.rm: memory only; Mp: far pointer, Ma: BOUND pair
+  Ap,                                  // far pointer in the instruction
+  Ob, Ov,                              // offset without ModRM
+  Sw, Cd, Dd, Ry,                      // segment, control, debug register; ModRM.rm register
+  Zb, Zv,                              // register in the opcode's low three bits
+  AL, CL, DX, rAX,
+  Xb, Xv, Yb, Yv,                      // string operands
+  V, W, U, P, Q, N,                    // xmm reg, xmm rm, xmm rm (register), mmx reg, mmx rm, mmx rm (register)
+  L, H,                                // VEX: register in imm8[7:4], register in vvvv
+  St,                                  // x87 register in ModRM.rm
+};
+
+/// How the operand size follows from prefixes and mode.
+enum class SizeRule : u8 {
+  Auto,   ///< Byte if the first operand is one, else V
+  Byte,
+  V,      ///< 16, 32, 64
+  W, D, Q,
+  Y,      ///< 32, or 64 with REX.W
+  D64,    ///< as V, but 64 is the default in 64-bit mode and 32 does not exist (stack)
+  F64,    ///< 64 in 64-bit mode whatever the prefixes; else as V (near branches)
+  Mode,   ///< 64 in 64-bit mode, else 32 (control registers)
+};
+
+enum Rule : u16 {
+  kNo64 = 1 << 0,      ///< #UD in 64-bit mode
+  kOnly64 = 1 << 1,    ///< #UD elsewhere
+  kLockable = 1 << 2,  ///< LOCK allowed when the destination is memory
+  kProtected = 1 << 3, ///< #UD in real and virtual-8086 mode
+  kCpl0 = 1 << 4,      ///< #GP(0) if CPL is not 0
+  kFaults = 1 << 5,    ///< may fault or call out even without a memory operand: flags must be exact before it
+  kEnds = 1 << 6,      ///< always ends the block
+  kBranch = 1 << 7,    ///< conditional branch: may leave the block
+  kModrm = 1 << 8,     ///< has a ModRM byte although no operand says so
+  kNoMemory = 1 << 9,  ///< the memory operand is not accessed (LEA, NOP, prefetch)
+  kMissing = 1 << 10,  ///< recognised but not translated: #UD
+  kIgnoreMod = 1 << 11,///< ModRM.rm is a register whatever mod says (MOV CR, DR)
+  kMaybeZero = 1 << 12,///< a shift or rotate: the flags survive when the masked count is 0
+  kSys = kFaults,
+};
+
+/// Which prefix selects the row.
+enum class Prefix : u8 { Any, NoRep /* neither F2 nor F3 */, None /* nor 66 */, P66, PF3, PF2 };
+
+/// CPUID features that make encodings exist. A set of them is a u64.
+enum class InsnFeature : u8 {
+  kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kSse4a, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
+  kAdx, kAesni, kPclmul, kSha, kAvx, kAvx2, kFma, kF16c, kCx16, kRdtscp, kRdpid, kRdrand, kRdseed, kFsgsbase, kInvpcid,
+  kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kPku,
+  kPrefetchw, kGfni, kCount,
+};
+using InsnFeatures = u64;
+constexpr InsnFeatures feature_bit(InsnFeature f) { return u64(1) << u8(f); }
+/// Every encoding the tables know.
+constexpr InsnFeatures kAllFeatures = ~u64(0);
+
+using FlagMask = u16;  ///< Rflag bits of the arithmetic flags
+using Emit = void (Emitter::*)(const Insn&);
+
+inline constexpr u8 kAnyField = 0xff;
+enum class Mod : u8 { Any, Memory, Register };
+/// Opcode maps: one byte, 0F, 0F 38, 0F 3A. VEX uses the same numbers.
+enum Map : u8 { kMapOne, kMap0F, kMap38, kMap3A, kMapCount };
+
+struct Row {
+  const char* name = "";
+  u8 map = 0, opcode = 0, count = 1;  ///< covers [opcode, opcode + count)
+  u8 reg_field = kAnyField, rm_field = kAnyField;
+  Mod mod = Mod::Any;
+  Prefix prefix = Prefix::Any;
+  bool is_vex = false;
+  Operand operands[4] = {};
+  SizeRule size_rule = SizeRule::Auto;
+  InsnFeature feature = InsnFeature::kBase;
+  u16 rules = 0;
+  FlagMask read = 0;
+  FlagMask written = 0;    ///< set by the translation, including undefined ones that it sets to something
+  FlagMask undefined = 0;  ///< left undefined by the manual; those not in `written` keep their old value
+  u16 arg = 0;  ///< for `emitter`: which of a family
+  Emit emitter = nullptr;
+
+  bool has(Rule r) const { return rules & r; }
+  bool is_missing() const { return rules & kMissing; }
+
+  // The words that tables are written with.
+  constexpr Row reads(FlagMask m) const { Row r = *this; r.read = m; return r; }
+  constexpr Row writes(FlagMask m, FlagMask undef = 0) const {
+    Row r = *this;
+    r.written = m;
+    r.undefined = undef;
+    return r;
+  }
+  constexpr Row size(SizeRule s) const { Row r = *this; r.size_rule = s; return r; }
+  constexpr Row with(unsigned rule) const { Row r = *this; r.rules = u16(r.rules | rule); return r; }
+  constexpr Row reg(u8 n) const { Row r = *this; r.reg_field = n; r.rules = u16(r.rules | kModrm); return r; }
+  constexpr Row rm(u8 n) const {
+    Row r = mod3();
+    r.rm_field = n;
+    return r;
+  }
+  constexpr Row mem() const { Row r = *this; r.mod = Mod::Memory; r.rules = u16(r.rules | kModrm); return r; }
+  constexpr Row mod3() const { Row r = *this; r.mod = Mod::Register; r.rules = u16(r.rules | kModrm); return r; }
+  constexpr Row p(Prefix x) const { Row r = *this; r.prefix = x; return r; }
+  constexpr Row span(u8 n) const { Row r = *this; r.count = n; return r; }
+  constexpr Row feat(InsnFeature f) const { Row r = *this; r.feature = f; return r; }
+  constexpr Row vex() const { Row r = *this; r.is_vex = true; return r; }
+  constexpr Row emit(Emit e, u16 a = 0) const { Row r = *this; r.emitter = e; r.arg = a; return r; }
+  constexpr Row missing() const { return with(kMissing); }
+};
+
+/// Every row of every table, for coverage reports and fuzzers.
+std::span<const Row> all_rows();
+/// What undefined encodings decode to.
+extern const Row kUndefinedRow;
+extern const Row kMissingVexRow;
+extern const Row kTooLongRow;
+
+enum InsnPrefix : u8 { kHasLock = 1, kHasRep = 2, kHasRepne = 4, kHas66 = 8, kHas67 = 16, kHasSegment = 32 };
+inline constexpr u8 kNoReg = 0xff;
+inline constexpr u8 kBaseRip = 0xfe;
+
+/// One decoded instruction.
+struct Insn {
+  const Row* row = nullptr;
+  u64 imm = 0;        ///< sign-extended where the operand says so; Ap: offset | selector << 32; ENTER: size | level << 16
+  i32 disp = 0;
+  u16 offset = 0;     ///< of its first byte from the block's pc
+  FlagMask live = 0;  ///< flags that something may look at after it; filled by the translator
+  u8 length = 0;
+  u8 opcode = 0, modrm = 0;
+  u8 rex = 0;         ///< the whole byte, 0 if none; VEX fields W R X B likewise, with bit 6 set
+  u8 prefixes = 0;
+  u8 size = 0;        ///< log2 of operand bytes
+  u8 address = 0;     ///< log2 of address bytes
+  u8 segment = DS;    ///< of the ModRM memory operand, or the override for strings and XLAT
+  u8 reg = 0, rm = 0; ///< with REX bits
+  u8 base = kNoReg, index = kNoReg, scale = 0;
+  u8 vvvv = 0;
+  u8 vector_256 = 0;
+
+  bool is_memory = false;  ///< ModRM names memory
+
+  bool has(InsnPrefix p) const { return prefixes & p; }
+  bool rex_w() const { return rex & 8; }
+};
+
+enum class DecodeStatus : u8 {
+  Ok,        ///< insn.row may still be kUndefinedRow
+  Truncated, ///< needs more bytes than given
+};
+
+/// Decodes one instruction. A pure function of its arguments. `bytes` need not hold more than 15.
+DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features, Insn& insn);
+
+/// Whether an exit, fault or helper call in the middle of the instruction may show the flags to the guest.
+bool observes_flags(const Insn& insn);
+/// log2 of an operand's bytes.
+unsigned operand_log2(Operand operand, const Insn& insn);
+
+}  // namespace emu::x86

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+// Prefixes, ModRM, SIB, displacement and immediates: SDM Vol. 2 chapter 2.
+#include "target/x86/decode.h"
+#include "target/x86/decode_tables.h"
+
+namespace emu::x86 {
+namespace {
+
+constexpr unsigned kMaxLength = 15;
+
+/// Reads forward through the instruction's bytes. After running out, reads give 0 and status() says why.
+class Cursor {
+ public:
+  explicit Cursor(std::span<const u8> bytes) : bytes_(bytes) {}
+  u8 peek(unsigned ahead = 0) {
+    if (at_ + ahead < bytes_.size() && at_ + ahead < kMaxLength) return bytes_[at_ + ahead];
+    (at_ + ahead >= kMaxLength ? too_long_ : truncated_) = true;
+    return 0;
+  }
+  u8 next() {
+    const u8 value = peek();
+    ++at_;
+    return value;
+  }
+  u64 little_endian(unsigned count) {
+    u64 value = 0;
+    for (unsigned i = 0; i < count; ++i) value |= u64(next()) << (8 * i);
+    return value;
+  }
+  i64 sign_extended(unsigned count) { return sign_extend(little_endian(count), 8 * count); }
+  unsigned position() const { return at_; }
+  bool is_truncated() const { return truncated_; }
+  bool is_too_long() const { return too_long_; }
+  bool is_bad() const { return truncated_ || too_long_; }
+
+ private:
+  std::span<const u8> bytes_;
+  unsigned at_ = 0;
+  bool truncated_ = false, too_long_ = false;
+};
+
+/// What scanning the prefixes leaves behind for the opcode lookup.
+struct Opening {
+  Map map = kMapOne;
+  u8 rep = 0;  ///< the last of F2, F3; 0 if none
+  bool is_vex = false;
+  bool is_bad_vex = false;  ///< EVEX, a reserved map, or VEX after a prefix that it excludes
+};
+
+void scan_prefixes(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
+  const bool code64 = mode.has(Mode::kCode64);
+  for (;;) {
+    const u8 byte = at.peek();
+    if (at.is_bad()) return;
+    switch (byte) {
+      case 0xf0:
+        insn.prefixes |= kHasLock;
+        break;
+      case 0xf2:
+        insn.prefixes = u8((insn.prefixes & ~kHasRep) | kHasRepne);
+        opening.rep = byte;
+        break;
+      case 0xf3:
+        insn.prefixes = u8((insn.prefixes & ~kHasRepne) | kHasRep);
+        opening.rep = byte;
+        break;
+      case 0x66:
+        insn.prefixes |= kHas66;
+        break;
+      case 0x67:
+        insn.prefixes |= kHas67;
+        break;
+      case 0x26:
+      case 0x2e:
+      case 0x36:
+      case 0x3e:
+        if (!code64) {  // ignored in 64-bit mode, and does not undo an FS or GS before it
+          insn.segment = u8((byte >> 3) & 3);
+          insn.prefixes |= kHasSegment;
+        }
+        break;
+      case 0x64:
+      case 0x65:
+        insn.segment = byte == 0x64 ? FS : GS;
+        insn.prefixes |= kHasSegment;
+        break;
+      default:
+        if (code64 && (byte & 0xf0) == 0x40) {
+          insn.rex = byte;  // counts only directly before the opcode
+          at.next();
+          continue;
+        }
+        return;
+    }
+    insn.rex = 0;
+    at.next();
+  }
+}
+
+/// C4/C5 (and 62) after the prefixes, where they are not LES, LDS and BOUND.
+bool scan_vex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
+  const u8 first = at.peek();
+  if (first != 0xc4 && first != 0xc5 && first != 0x62) return false;
+  const u8 second = at.peek(1);
+  if (!mode.has(Mode::kCode64) && (second & 0xc0) != 0xc0) return false;
+  if (!mode.is_protected()) return false;  // there they stay LES, LDS and BOUND with a register: #UD
+
+  opening.is_vex = true;
+  opening.is_bad_vex = first == 0x62 || opening.rep || (insn.prefixes & (kHas66 | kHasLock)) || insn.rex;
+  at.next();
+  if (first == 0x62) {
+    at.little_endian(3);
+    return true;
+  }
+  const u8 p1 = at.next();
+  u8 last = p1;
+  insn.rex = u8(0x40 | (p1 & 0x80 ? 0 : 4));
+  opening.map = kMap0F;
+  if (first == 0xc4) {
+    last = at.next();
+    insn.rex = u8(0x40 | (~p1 >> 5 & 7) | (last & 0x80 ? 8 : 0));
+    const unsigned map = p1 & 31;
+    if (map == 0 || map > 3)
+      opening.is_bad_vex = true;
+    else
+      opening.map = Map(map);
+  }
+  if (!mode.has(Mode::kCode64)) insn.rex &= 0x48;
+  insn.vvvv = u8(~last >> 3 & 15);
+  insn.vector_256 = last >> 2 & 1;
+  constexpr u8 kRep[] = {0, 0, 0xf3, 0xf2};
+  opening.rep = kRep[last & 3];
+  if ((last & 3) == 1) insn.prefixes |= kHas66;
+  return true;
+}
+
+void scan_opcode(Cursor& at, Insn& insn, Opening& opening) {
+  insn.opcode = at.next();
+  if (opening.is_vex || insn.opcode != 0x0f) return;
+  opening.map = kMap0F;
+  insn.opcode = at.next();
+  if (insn.opcode != 0x38 && insn.opcode != 0x3a) return;
+  opening.map = insn.opcode == 0x38 ? kMap38 : kMap3A;
+  insn.opcode = at.next();
+}
+
+void set_memory_segment(Insn& insn, Seg by_default) {
+  if (!insn.has(kHasSegment)) insn.segment = by_default;
+}
+
+void scan_modrm16(Cursor& at, Insn& insn) {
+  constexpr u8 kBase[] = {RBX, RBX, RBP, RBP, RSI, RDI, RBP, RBX};
+  constexpr u8 kIndex[] = {RSI, RDI, RSI, RDI, kNoReg, kNoReg, kNoReg, kNoReg};
+  const unsigned mod = insn.modrm >> 6, rm = insn.modrm & 7;
+  if (mod == 0 && rm == 6) {
+    insn.disp = i32(u16(at.little_endian(2)));
+    set_memory_segment(insn, DS);
+    return;
+  }
+  insn.base = kBase[rm];
+  insn.index = kIndex[rm];
+  set_memory_segment(insn, insn.base == RBP ? SS : DS);
+  if (mod == 1) insn.disp = i32(at.sign_extended(1));
+  if (mod == 2) insn.disp = i32(at.sign_extended(2));
+}
+
+void scan_modrm32(Cursor& at, Insn& insn, bool code64) {
+  const unsigned mod = insn.modrm >> 6, rm = insn.modrm & 7;
+  const u8 rex_b = u8((insn.rex & 1) << 3);
+  bool has_disp32 = mod == 2;
+  Seg segment = DS;
+  if (rm == 4) {
+    const u8 sib = at.next();
+    insn.scale = sib >> 6;
+    const u8 index = u8((sib >> 3 & 7) | (insn.rex & 2) << 2);
+    if (index != RSP) insn.index = index;
+    if ((sib & 7) == 5 && mod == 0) {
+      has_disp32 = true;
+    } else {
+      insn.base = u8((sib & 7) | rex_b);
+    }
+  } else if (rm == 5 && mod == 0) {
+    has_disp32 = true;
+    if (code64) insn.base = kBaseRip;
+  } else {
+    insn.base = u8(rm | rex_b);
+  }
+  if (insn.base == RSP || insn.base == RBP) segment = SS;
+  set_memory_segment(insn, segment);
+  if (mod == 1) insn.disp = i32(at.sign_extended(1));
+  if (has_disp32) insn.disp = i32(at.sign_extended(4));
+}
+
+void scan_modrm(Cursor& at, bool ignore_mod, bool code64, Insn& insn) {
+  insn.modrm = at.next();
+  insn.reg = u8((insn.modrm >> 3 & 7) | (insn.rex & 4) << 1);
+  insn.rm = u8((insn.modrm & 7) | (insn.rex & 1) << 3);
+  if (insn.modrm >= 0xc0 || ignore_mod) return;
+  insn.is_memory = true;
+  if (insn.address == 1)
+    scan_modrm16(at, insn);
+  else
+    scan_modrm32(at, insn, code64);
+}
+
+void scan_immediates(Cursor& at, Insn& insn) {
+  const unsigned wide = insn.size == 1 ? 2 : 4;
+  bool have_one = false;
+  for (const Operand operand : insn.row->operands) {
+    u64 value = 0;
+    switch (operand) {
+      case Operand::Ib:
+      case Operand::L:
+        value = at.next();
+        break;
+      case Operand::Ibs:
+      case Operand::Jb:
+        value = u64(at.sign_extended(1));
+        break;
+      case Operand::Iw:
+        value = at.little_endian(2);
+        break;
+      case Operand::Iz:
+        value = u64(at.sign_extended(wide));
+        break;
+      case Operand::Jz:
+        value = u64(at.sign_extended(wide));
+        break;
+      case Operand::Iv:
+        value = u64(at.sign_extended(1u << insn.size));
+        break;
+      case Operand::Ob:
+      case Operand::Ov:
+        value = at.little_endian(1u << insn.address);
+        break;
+      case Operand::Ap: {
+        value = at.little_endian(wide);
+        value |= at.little_endian(2) << 32;
+        break;
+      }
+      default:
+        continue;
+    }
+    insn.imm = have_one ? insn.imm | value << 16 : value;  // ENTER is the only one with two
+    have_one = true;
+  }
+}
+
+u8 operand_size(SizeRule rule, Mode mode, const Insn& insn) {
+  const bool code64 = mode.has(Mode::kCode64), has66 = insn.has(kHas66);
+  const u8 legacy = mode.has(Mode::kCode32) != has66 ? 2 : 1;
+  const u8 general = !code64 ? legacy : insn.rex_w() ? 3 : has66 ? 1 : 2;
+  switch (rule) {
+    case SizeRule::Byte:
+      return 0;
+    case SizeRule::W:
+      return 1;
+    case SizeRule::D:
+      return 2;
+    case SizeRule::Q:
+      return 3;
+    case SizeRule::Y:
+      return code64 && insn.rex_w() ? 3 : 2;
+    case SizeRule::D64:
+      return !code64 ? legacy : has66 && !insn.rex_w() ? 1 : 3;
+    case SizeRule::F64:
+      return code64 ? 3 : legacy;
+    case SizeRule::Mode:
+      return code64 ? 3 : 2;
+    default:
+      return general;
+  }
+}
+
+bool is_byte_operand(Operand o) {
+  switch (o) {
+    case Operand::Eb:
+    case Operand::Gb:
+    case Operand::Zb:
+    case Operand::Mb:
+    case Operand::AL:
+    case Operand::Ob:
+    case Operand::Xb:
+    case Operand::Yb:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool prefix_matches(Prefix want, u8 rep, bool has66) {
+  switch (want) {
+    case Prefix::Any:
+      return true;
+    case Prefix::NoRep:
+      return rep == 0;
+    case Prefix::None:
+      return rep == 0 && !has66;
+    case Prefix::P66:
+      return rep == 0 && has66;
+    case Prefix::PF3:
+      return rep == 0xf3;
+    case Prefix::PF2:
+      return rep == 0xf2;
+  }
+  return false;
+}
+
+const Row* find_row(const Opening& opening, const Insn& insn, u8 modrm, InsnFeatures features) {
+  for (const u16 index : rows_of(opening.map, insn.opcode)) {
+    const Row& row = all_rows()[index];
+    if (row.is_vex != opening.is_vex) continue;
+    if (row.reg_field != kAnyField && row.reg_field != (modrm >> 3 & 7)) continue;
+    if (row.rm_field != kAnyField && row.rm_field != (modrm & 7)) continue;
+    if (row.mod == Mod::Memory && modrm >= 0xc0) continue;
+    if (row.mod == Mod::Register && modrm < 0xc0) continue;
+    if (!prefix_matches(row.prefix, opening.rep, insn.has(kHas66))) continue;
+    if (!(features & feature_bit(row.feature))) continue;  // e.g. TZCNT without BMI1 is BSF: a later row
+    return &row;
+  }
+  return nullptr;
+}
+
+bool is_valid(const Row& row, const Insn& insn, Mode mode) {
+  const bool code64 = mode.has(Mode::kCode64);
+  if (row.has(kNo64) && code64) return false;
+  if (row.has(kOnly64) && !code64) return false;
+  if (row.has(kProtected) && !mode.is_protected()) return false;
+  if (insn.has(kHasLock) && !(row.has(kLockable) && insn.is_memory)) return false;
+  return true;
+}
+
+}  // namespace
+
+DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features, Insn& insn) {
+  insn = Insn{};
+  Cursor at(bytes);
+  Opening opening;
+  const bool code64 = mode.has(Mode::kCode64);
+  scan_prefixes(at, mode, insn, opening);
+  if (!at.is_bad() && !scan_vex(at, mode, insn, opening)) opening.is_vex = false;
+  if (!at.is_bad()) scan_opcode(at, insn, opening);
+  insn.address = code64 ? (insn.has(kHas67) ? 2 : 3) : mode.has(Mode::kCode32) != insn.has(kHas67) ? 2 : 1;
+
+  const Row* row = nullptr;
+  if (!at.is_bad()) {
+    const bool has_modrm = opcode_has_modrm(opening.map, insn.opcode) || opening.is_vex;
+    const u8 modrm = has_modrm ? at.peek() : 0;
+    row = at.is_bad() ? nullptr : find_row(opening, insn, modrm, features);
+    if (opening.is_vex && (!row || opening.is_bad_vex)) row = &kMissingVexRow;
+    if (!row) row = &kUndefinedRow;
+    insn.row = row;
+    if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);
+    const SizeRule rule = row->size_rule != SizeRule::Auto    ? row->size_rule
+                          : is_byte_operand(row->operands[0]) ? SizeRule::Byte
+                                                              : SizeRule::V;
+    insn.size = operand_size(rule, mode, insn);
+    if (!at.is_bad()) scan_immediates(at, insn);
+    if (!is_valid(*row, insn, mode)) insn.row = &kUndefinedRow;
+  }
+  if (at.is_truncated()) return DecodeStatus::Truncated;
+  insn.length = u8(at.position());
+  if (at.is_too_long()) {
+    insn.row = &kTooLongRow;
+    insn.length = kMaxLength;
+  }
+  return DecodeStatus::Ok;
+}
+
+unsigned operand_log2(Operand operand, const Insn& insn) {
+  switch (operand) {
+    case Operand::Eb:
+    case Operand::Gb:
+    case Operand::Ib:
+    case Operand::Mb:
+    case Operand::Zb:
+    case Operand::AL:
+    case Operand::CL:
+    case Operand::Ob:
+    case Operand::Xb:
+    case Operand::Yb:
+      return 0;
+    case Operand::Ew:
+    case Operand::Gw:
+    case Operand::Iw:
+    case Operand::Mw:
+    case Operand::Sw:
+    case Operand::DX:
+      return 1;
+    case Operand::Ed:
+    case Operand::Gd:
+    case Operand::Md:
+      return 2;
+    case Operand::Eq:
+    case Operand::Mq:
+      return 3;
+    case Operand::Mdq:
+      return 4;
+    case Operand::Ey:
+    case Operand::Gy:
+      return insn.rex_w() ? 3 : 2;
+    default:
+      return insn.size;
+  }
+}
+
+bool observes_flags(const Insn& insn) {
+  const Row& row = *insn.row;
+  if (row.rules & (kFaults | kEnds | kBranch | kCpl0 | kMissing)) return true;
+  if (insn.is_memory && !row.has(kNoMemory)) return true;
+  for (const Operand operand : row.operands) {
+    if (operand >= Operand::Ob && operand <= Operand::Ov) return true;
+    if (operand >= Operand::Xb && operand <= Operand::Yv) return true;
+  }
+  return false;
+}
+
+}  // namespace emu::x86

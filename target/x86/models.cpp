@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/x86/models.h"
+
+#include <bit>
+#include <vector>
+
+#include "util/bits.h"
+#include "util/string.h"
+#include "util/suggest.h"
+
+namespace emu::x86 {
+
+namespace {
+
+enum class Translated : u8 { kNo, kYes, kRows };
+
+struct FeatureInfo {
+  Cpuid id;
+  FeatureWord word;
+  unsigned bit_number;
+  const char* name;
+  Translated translated;
+  InsnFeature instructions;
+};
+
+constexpr FeatureInfo kFeatures[] = {
+#define X86_FEATURE(id, word, bit_number, spelling, translated, instructions) \
+  {Cpuid::id, FeatureWord::word, bit_number, spelling, Translated::translated, InsnFeature::instructions},
+#include "target/x86/models.inc"
+#undef X86_FEATURE
+};
+static_assert(std::size(kFeatures) == size_t(Cpuid::Count));
+
+const FeatureInfo& info(Cpuid feature) { return kFeatures[size_t(feature)]; }
+
+bool has_all_rows(InsnFeature feature) {
+  bool any = false;
+  for (const Row& row : all_rows()) {
+    if (row.feature != feature) continue;
+    if (row.is_missing()) return false;
+    any = true;
+  }
+  return any;
+}
+
+bool is_translated(const FeatureInfo& f) {
+  return f.translated == Translated::kYes || (f.translated == Translated::kRows && has_all_rows(f.instructions));
+}
+
+constexpr Cpuid kPentiumPro[] = {Cpuid::Fpu,  Cpuid::De,   Cpuid::Pse,  Cpuid::Tsc,   Cpuid::Msr,     Cpuid::Pae,
+                                 Cpuid::Mce,  Cpuid::Cx8,  Cpuid::Apic, Cpuid::Sep,   Cpuid::Mtrr,    Cpuid::Pge,
+                                 Cpuid::Mca,  Cpuid::Cmov, Cpuid::Pat,  Cpuid::Pse36, Cpuid::Clflush, Cpuid::Mmx,
+                                 Cpuid::Fxsr, Cpuid::Sse,  Cpuid::Sse2, Cpuid::Sse3};
+constexpr Cpuid kLong[] = {Cpuid::Cx16, Cpuid::Lm, Cpuid::Syscall, Cpuid::Nx, Cpuid::LahfLm};
+/// What every model under translation says.
+constexpr Cpuid kAlways[] = {Cpuid::Hypervisor, Cpuid::X2apic};
+
+struct Model {
+  const char* name;
+  const char* doc;
+  const char* vendor;
+  unsigned family, model, stepping;
+  const char* brand;
+  bool is_max, is_long;
+};
+
+constexpr Model kModels[] = {
+    {"max", "everything that is translated", "AuthenticAMD", 15, 107, 1, "QEMU TCG CPU version 2.5+", true, true},
+    {"qemu64", "the baseline x86-64 CPU", "AuthenticAMD", 15, 107, 1, "QEMU Virtual CPU version 2.5+", false, true},
+    {"kvm64", "the baseline x86-64 CPU as Intel's", "GenuineIntel", 15, 6, 1, "Common KVM processor", false, true},
+    {"qemu32", "a 32-bit CPU", "GenuineIntel", 6, 6, 3, "QEMU Virtual CPU version 2.5+", false, false},
+    {"kvm32", "a 32-bit CPU as Intel's", "GenuineIntel", 15, 6, 1, "Common 32-bit KVM processor", false, false},
+};
+
+/// QEMU accepts '-', '_' and '.' for one another in feature names.
+std::string normalise(std::string_view name) {
+  std::string out = to_lower(name);
+  for (char& c : out) {
+    if (c == '_' || c == '.') c = '-';
+  }
+  if (out == "xd") return "nx";
+  if (out == "sse4") return "sse4-2";
+  if (out == "pni") return "sse3";
+  return out;
+}
+
+const FeatureInfo* find_feature(std::string_view name) {
+  const std::string wanted = normalise(name);
+  for (const FeatureInfo& feature : kFeatures) {
+    if (normalise(feature.name) == wanted) return &feature;
+  }
+  return nullptr;
+}
+
+constexpr std::string_view kNumbers[] = {"family", "model", "stepping", "phys-bits", "level", "xlevel"};
+constexpr std::string_view kStrings[] = {"vendor", "model-id"};
+constexpr std::string_view kSwitches[] = {"check",      "enforce", "host-phys-bits", "kvm",           "l3-cache",
+                                          "migratable", "pmu",     "tcg-cpuid",      "hv-passthrough"};
+
+Result<void> unknown_property(std::string_view key) {
+  std::vector<std::string> candidates;
+  for (const FeatureInfo& feature : kFeatures) candidates.emplace_back(feature.name);
+  for (std::string_view name : kNumbers) candidates.emplace_back(name);
+  for (std::string_view name : kStrings) candidates.emplace_back(name);
+  for (std::string_view name : kSwitches) candidates.emplace_back(name);
+  return error(
+      Error(fmt::format("-cpu: no such feature or property '{}'", key)).with_hint(did_you_mean(key, candidates)));
+}
+
+Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u64 high) {
+  const u64 value = EMU_TRY(parse_u64(text), fmt::format("-cpu {}", key));
+  if (value < low || value > high) return error("-cpu {}: {} is not between {} and {}", key, value, low, high);
+  return unsigned(value);
+}
+
+struct Parsed {
+  CpuModel model;
+  CpuidFeatures wanted;
+  bool enforce = false;
+};
+
+Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_view value) {
+  CpuModel& m = parsed.model;
+  const auto is = [&key](const auto& list) {
+    for (std::string_view name : list) {
+      if (name == key) return true;
+    }
+    return false;
+  };
+  if (is(kSwitches)) {
+    const bool on = EMU_TRY(parse_bool(value), fmt::format("-cpu {}", key));
+    if (key == "enforce") parsed.enforce = on;
+    if (key == "tcg-cpuid") m.show_hypervisor_leaf = on;
+    return {};
+  }
+  if (key == "vendor") {
+    if (value.size() != 12) return error("-cpu vendor: '{}' is not twelve characters long", value);
+    m.vendor = value;
+  } else if (key == "model-id") {
+    m.brand = value.substr(0, 48);
+  } else if (key == "family") {
+    m.family = EMU_TRY(number(key, value, 0, 0xff + 0xf));
+  } else if (key == "model") {
+    m.model = EMU_TRY(number(key, value, 0, 0xff));
+  } else if (key == "stepping") {
+    m.stepping = EMU_TRY(number(key, value, 0, 15));
+  } else if (key == "phys-bits") {
+    m.phys_bits = EMU_TRY(number(key, value, 32, 52));
+  } else if (key == "level") {
+    m.level = EMU_TRY(number(key, value, 1, 0x1f));
+  } else if (key == "xlevel") {
+    m.extended_level = EMU_TRY(number(key, value, 0x80000000, 0x8000001f));
+  } else {
+    const FeatureInfo* feature = find_feature(key);
+    if (!feature) return unknown_property(key);
+    parsed.wanted.set(feature->id, EMU_TRY(parse_bool(value), fmt::format("-cpu {}", key)));
+  }
+  return {};
+}
+
+Result<void> apply_piece(Parsed& parsed, std::string_view piece) {
+  if (piece.empty()) return error("-cpu {}: empty feature", parsed.model.name);
+  if (piece[0] == '+' || piece[0] == '-') {
+    const FeatureInfo* feature = find_feature(piece.substr(1));
+    if (!feature) return unknown_property(piece.substr(1));
+    parsed.wanted.set(feature->id, piece[0] == '+');
+    return {};
+  }
+  const size_t equals = piece.find('=');
+  if (equals == std::string_view::npos) return apply_property(parsed, std::string(piece), "on");
+  return apply_property(parsed, std::string(piece.substr(0, equals)), piece.substr(equals + 1));
+}
+
+CpuidFeatures model_features(const Model& model) {
+  CpuidFeatures set;
+  if (!model.is_max) {
+    for (Cpuid f : kPentiumPro) set.set(f);
+    for (Cpuid f : kAlways) set.set(f);
+  }
+  if (model.is_long && !model.is_max) {
+    for (Cpuid f : kLong) set.set(f);
+  }
+  if (model.is_max) {
+    for (const FeatureInfo& f : kFeatures) {
+      // A fifth paging level makes every walk of a guest that uses it longer: only on request.
+      if (f.id != Cpuid::La57 && is_translated(f)) set.set(f.id);
+    }
+  }
+  return set;
+}
+
+/// Takes away what is not translated and what lacks its foundation, and says so in one line.
+Result<void> drop_missing(Parsed& parsed) {
+  std::string names;
+  for (const FeatureInfo& f : kFeatures) {
+    if (!parsed.wanted.has(f.id) || is_translated(f)) continue;
+    parsed.wanted.set(f.id, false);
+    names += (names.empty() ? "" : ", ") + std::string(f.name);
+  }
+  if (!names.empty()) {
+    if (parsed.enforce) return error("-cpu {},enforce: not translated: {}", parsed.model.name, names);
+    parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
+  }
+  constexpr struct {
+    Cpuid feature, needs;
+  } kNeeds[] = {{Cpuid::Xsaveopt, Cpuid::Xsave},  {Cpuid::Xsavec, Cpuid::Xsave}, {Cpuid::Xgetbv1, Cpuid::Xsave},
+                {Cpuid::Xsaves, Cpuid::Xsave},    {Cpuid::Avx, Cpuid::Xsave},    {Cpuid::Pcid, Cpuid::Lm},
+                {Cpuid::Invpcid, Cpuid::Lm},      {Cpuid::Fsgsbase, Cpuid::Lm},  {Cpuid::La57, Cpuid::Lm},
+                {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
+                {Cpuid::TscDeadline, Cpuid::Apic}};
+  for (const auto& need : kNeeds) {
+    if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
+  }
+  if (!parsed.wanted.has(Cpuid::ArchCapability)) parsed.wanted.words[size_t(FeatureWord::ArchCapabilities)] = 0;
+  return {};
+}
+
+}  // namespace
+
+bool CpuidFeatures::has(Cpuid feature) const {
+  const FeatureInfo& f = info(feature);
+  return words[size_t(f.word)] >> f.bit_number & 1;
+}
+
+void CpuidFeatures::set(Cpuid feature, bool on) {
+  const FeatureInfo& f = info(feature);
+  u32& word = words[size_t(f.word)];
+  word = on ? word | bit(f.bit_number) : word & ~bit(f.bit_number);
+}
+
+unsigned Topology::thread_bits() const { return unsigned(std::bit_width(threads - 1)); }
+unsigned Topology::package_shift() const { return thread_bits() + unsigned(std::bit_width(cores - 1)); }
+
+u32 Topology::apic_id(unsigned index) const {
+  const unsigned thread = index % threads, core = index / threads % cores, socket = index / threads / cores;
+  return thread | core << thread_bits() | socket << package_shift();
+}
+
+u32 CpuModel::signature() const {
+  const u32 base_family = family > 15 ? 15 : family;
+  const u32 extended_family = family > 15 ? family - 15 : 0;
+  return stepping | (model & 15) << 4 | base_family << 8 | (model >> 4) << 16 | extended_family << 20;
+}
+
+Result<CpuModel> parse_cpu_option(std::string_view option) {
+  const std::vector<std::string_view> pieces = split(option, ',');
+  const Model* found = nullptr;
+  std::vector<std::string> names;
+  for (const Model& model : kModels) {
+    names.emplace_back(model.name);
+    if (pieces[0] == model.name) found = &model;
+  }
+  if (!found) {
+    if (const size_t suffix = pieces[0].find("-x86_64-cpu"); suffix != std::string_view::npos) {
+      return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())));
+    }
+    return error(Error(fmt::format("unknown CPU model '{}'", pieces[0])).with_hint(did_you_mean(pieces[0], names)));
+  }
+  Parsed parsed;
+  CpuModel& m = parsed.model;
+  m.name = found->name;
+  m.vendor = found->vendor;
+  m.brand = found->brand;
+  m.family = found->family;
+  m.model = found->model;
+  m.stepping = found->stepping;
+  if (!found->is_long) m.phys_bits = 36;
+  parsed.wanted = model_features(*found);
+  for (size_t i = 1; i < pieces.size(); ++i) EMU_TRY(apply_piece(parsed, pieces[i]));
+  EMU_TRY(drop_missing(parsed));
+  m.features = parsed.wanted;
+  return std::move(parsed.model);
+}
+
+InsnFeatures insn_features(const CpuModel& model) {
+  InsnFeatures features = kAllFeatures;
+  for (const FeatureInfo& f : kFeatures) {
+    if (f.instructions != InsnFeature::kBase && !model.features.has(f.id)) features &= ~feature_bit(f.instructions);
+  }
+  return features;
+}
+
+std::string cpu_help() {
+  std::string out = "Available CPUs:\n";
+  for (const Model& model : kModels) out += fmt::format("  {:<10} {}\n", model.name, model.doc);
+  out += "\nRecognized features (those in brackets are not translated yet and are left out):\n ";
+  size_t column = 1;
+  for (const FeatureInfo& f : kFeatures) {
+    const std::string word = is_translated(f) ? fmt::format(" {}", f.name) : fmt::format(" [{}]", f.name);
+    if (column + word.size() > 100) {
+      out += "\n ";
+      column = 1;
+    }
+    out += word;
+    column += word.size();
+  }
+  return out + "\n";
+}
+
+}  // namespace emu::x86

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// CPU models and features: what -cpu accepts, and what CPUID answers from.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include "target/x86/decode.h"
+#include "util/result.h"
+#include "util/types.h"
+
+namespace emu::x86 {
+
+/// CPUID registers that hold feature bits.
+enum class FeatureWord : u8 {
+  Leaf1Ecx,
+  Leaf1Edx,
+  Leaf7Ebx,
+  Leaf7Ecx,
+  Leaf7Edx,
+  LeafD1Eax,
+  Ext1Ecx,  ///< 0x80000001
+  Ext1Edx,
+  Ext8Ebx,  ///< 0x80000008
+  Leaf6Eax,
+  ArchCapabilities,  ///< low half of IA32_ARCH_CAPABILITIES
+  Count
+};
+
+/// One bit each; the names are in models.inc.
+enum class Cpuid : u16 {
+#define X86_FEATURE(id, word, bit_number, spelling, translated, instructions) id,
+#include "target/x86/models.inc"
+#undef X86_FEATURE
+  Count
+};
+
+struct CpuidFeatures {
+  std::array<u32, size_t(FeatureWord::Count)> words{};
+
+  u32 word(FeatureWord w) const { return words[size_t(w)]; }
+  bool has(Cpuid feature) const;
+  void set(Cpuid feature, bool on = true);
+};
+
+/// Sockets, cores a socket and threads a core.
+struct Topology {
+  unsigned sockets = 1, cores = 1, threads = 1;
+  /// Bits of the APIC id below the core and below the package number.
+  unsigned thread_bits() const;
+  unsigned package_shift() const;
+  /// The APIC id of the n-th CPU, numbered thread first.
+  u32 apic_id(unsigned index) const;
+};
+
+/// A resolved -cpu option.
+struct CpuModel {
+  std::string name;
+  std::string vendor;  ///< twelve characters
+  std::string brand;   ///< at most 48 characters
+  unsigned family = 6, model = 0, stepping = 0;
+  unsigned phys_bits = 40;
+  u32 level = 0xd, extended_level = 0x80000008;
+  CpuidFeatures features;
+  bool show_hypervisor_leaf = true;
+  /// Asked for by the model or the user, but not translated yet: "cpu qemu64: without sse3, cx16"; empty if nothing.
+  std::string dropped;
+
+  u32 signature() const;  ///< CPUID.1:EAX
+};
+
+/// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
+/// spelling; a value that is no number or switch.
+Result<CpuModel> parse_cpu_option(std::string_view option);
+/// The encodings that exist on such a CPU, for the translator.
+InsnFeatures insn_features(const CpuModel& model);
+/// `-cpu help`.
+std::string cpu_help();
+
+}  // namespace emu::x86

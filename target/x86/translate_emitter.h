@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// Emitter: turns the decoded instructions of one block into IR. Lives for one translation.
+//
+// Order inside every instruction: everything that can fault first, guest-state writes (set, set_flags) last, so that a
+// fault finds the state of the instruction's start. Helpers that write state count as writes: what can fault comes
+// before.
+#pragma once
+
+#include "target/x86/decode.h"
+#include "target/x86/helpers.h"
+#include "tcg/ir/builder.h"
+
+namespace emu::x86 {
+
+/// IR fields of numbered registers.
+constexpr ir::FieldId field_at(Field first, unsigned index) { return ir::FieldId(unsigned(first) + index); }
+constexpr ir::FieldId gpr_field(unsigned reg) { return field_at(F_RAX, reg); }
+
+enum class AccessKind : u8 { Read, Write, ReadWrite };
+
+class Emitter {
+ public:
+  using Value = ir::Value;
+  using Type = ir::Type;
+
+  Emitter(ir::Builder& builder, u64 pc, Mode mode) : b_(builder), pc_(pc), mode_(mode) {}
+
+  /// Emits one instruction. `previous` is the one before it in the block, or null.
+  void emit(const Insn& insn, const Insn* previous);
+  /// Ends the block by continuing at `pc`, if nothing has ended it yet.
+  void finish_block(u64 pc);
+  bool is_ended() const { return b_.is_ended(); }
+  unsigned exits() const { return exits_; }
+
+  // Rows that are not instructions
+  void undefined(const Insn&);
+  void not_translated(const Insn&);
+  void too_long(const Insn&);
+  void nop(const Insn&) {}
+
+  // translate_alu.cpp
+  void alu(const Insn&);
+  void test(const Insn&);
+  void not_(const Insn&);
+  void neg(const Insn&);
+  void inc_dec(const Insn&);
+  void mul(const Insn&);
+  void imul_reg(const Insn&);
+  void div(const Insn&);
+  void idiv(const Insn&);
+  void bcd(const Insn&);
+  void cmpxchg(const Insn&);
+  void cmpxchg8b(const Insn&);
+  void xadd(const Insn&);
+  void adcx(const Insn&);
+  void crc32(const Insn&);
+
+  // translate_move.cpp
+  void mov(const Insn&);
+  void movzx(const Insn&);
+  void movsx(const Insn&);
+  void movbe(const Insn&);
+  void lea(const Insn&);
+  void xchg(const Insn&);
+  void bswap(const Insn&);
+  void cmovcc(const Insn&);
+  void setcc(const Insn&);
+  void cbw(const Insn&);
+  void cwd(const Insn&);
+  void xlat(const Insn&);
+  void lahf(const Insn&);
+  void sahf(const Insn&);
+  void salc(const Insn&);
+  void carry_op(const Insn&);
+  void direction_op(const Insn&);
+
+  // translate_stack.cpp
+  void push(const Insn&);
+  void pop(const Insn&);
+  void pusha(const Insn&);
+  void popa(const Insn&);
+  void pushf(const Insn&);
+  void popf(const Insn&);
+  void push_segment(const Insn&);
+  void pop_segment(const Insn&);
+  void enter(const Insn&);
+  void leave(const Insn&);
+
+  // translate_control.cpp
+  void jcc(const Insn&);
+  void loop(const Insn&);
+  void jmp_rel(const Insn&);
+  void jmp_indirect(const Insn&);
+  void call_rel(const Insn&);
+  void call_indirect(const Insn&);
+  void ret(const Insn&);
+  void jmp_far(const Insn&);
+  void call_far(const Insn&);
+  void ret_far(const Insn&);
+  void int_n(const Insn&);
+  void int3(const Insn&);
+  void int1(const Insn&);
+  void into(const Insn&);
+  void iret(const Insn&);
+  void syscall(const Insn&);
+  void sysret(const Insn&);
+  void sysenter(const Insn&);
+  void sysexit(const Insn&);
+  void rsm(const Insn&);
+
+  // translate_shift.cpp
+  void shift(const Insn&);
+  void double_shift(const Insn&);
+  void bit_test(const Insn&);
+  void bsf(const Insn&);
+  void bsr(const Insn&);
+  void tzcnt(const Insn&);
+  void lzcnt(const Insn&);
+  void popcnt(const Insn&);
+
+  // translate_string.cpp
+  void movs(const Insn&);
+  void stos(const Insn&);
+  void lods(const Insn&);
+  void cmps(const Insn&);
+  void scas(const Insn&);
+  void ins(const Insn&);
+  void outs(const Insn&);
+
+  // translate_system.cpp
+  void mov_from_segment(const Insn&);
+  void mov_to_segment(const Insn&);
+  void load_far_pointer(const Insn&);
+  void store_selector(const Insn&);
+  void load_system_segment(const Insn&);
+  void verify_segment(const Insn&);
+  void store_table(const Insn&);
+  void load_table(const Insn&);
+  void lar_lsl(const Insn&);
+  void arpl(const Insn&);
+  void bound(const Insn&);
+  void smsw(const Insn&);
+  void lmsw(const Insn&);
+  void clts(const Insn&);
+  void mov_from_control(const Insn&);
+  void mov_to_control(const Insn&);
+  void mov_from_debug(const Insn&);
+  void mov_to_debug(const Insn&);
+  void invlpg(const Insn&);
+  void invpcid(const Insn&);
+  void wbinvd(const Insn&);
+  void rdmsr(const Insn&);
+  void wrmsr(const Insn&);
+  void rdtsc(const Insn&);
+  void rdtscp(const Insn&);
+  void rdpid(const Insn&);
+  void rdpmc(const Insn&);
+  void swapgs(const Insn&);
+  void rd_segment_base(const Insn&);
+  void wr_segment_base(const Insn&);
+  void clac_stac(const Insn&);
+  void xgetbv(const Insn&);
+  void xsetbv(const Insn&);
+  void monitor(const Insn&);
+  void mwait(const Insn&);
+  void cpuid(const Insn&);
+  void hlt(const Insn&);
+  void pause(const Insn&);
+  void cli(const Insn&);
+  void sti(const Insn&);
+  void in(const Insn&);
+  void out(const Insn&);
+  void mfence(const Insn&);
+  void state_image(const Insn&);
+  void ldmxcsr(const Insn&);
+  void stmxcsr(const Insn&);
+
+  // translate_sse.cpp, translate_x87.cpp
+  void sse(const Insn&);
+  void x87(const Insn&);
+  bool translate_sse(const Insn&);  ///< false: not translated
+  bool translate_x87(const Insn&);
+
+ private:
+  /// Where an operand is: a register, an immediate, or memory whose address is computed and checked.
+  struct Place {
+    enum class Where : u8 { Register, Immediate, Memory } where = Where::Immediate;
+    u8 reg = 0;
+    bool is_high_byte = false;
+    u8 log2 = 0;
+    Value value;  ///< the immediate, or the linear address
+    ir::MemInfo mem;
+    bool is_memory() const { return where == Where::Memory; }
+  };
+  /// An effective address before segmentation. `offset` is I64, zero-extended from the address size; `disp` is still to
+  /// be added (only where that cannot wrap: 64-bit addressing).
+  struct Effective {
+    Value offset;
+    i32 disp = 0;
+    u8 segment = DS;
+    bool is_stack = false;
+  };
+  struct Linear {
+    Value address;
+    i32 disp = 0;
+    bool is_stack = false;
+  };
+
+  // Mode
+  bool code64() const { return mode_.has(Mode::kCode64); }
+  bool is_flat(unsigned segment) const;
+  unsigned stack_log2() const { return code64() ? 3 : mode_.has(Mode::kStack32) ? 2 : 1; }
+  unsigned cpl() const { return mode_.has(Mode::kVM86) ? 3 : !mode_.has(Mode::kPE) ? 0 : mode_.cpl(); }
+  static Type type_of(unsigned log2) { return Type(unsigned(Type::I8) + log2); }
+  bool wants_flags(const Insn& insn) const { return insn.live & insn.row->written; }
+  u64 pc_of(const Insn& insn) const { return pc_ + insn.offset; }
+  u64 next_pc(const Insn& insn) const { return wrap_pc(pc_ + insn.offset + insn.length); }
+  u64 wrap_pc(u64 pc) const { return code64() ? pc : u32(pc); }
+
+  // Registers (translate_address.cpp)
+  Value get_gpr(unsigned reg, unsigned log2);  ///< low part, at its own width
+  Value get_byte(unsigned reg, bool high);
+  void set_gpr(unsigned reg, unsigned log2, Value v);      ///< 32-bit writes clear the upper half, narrower ones merge
+  Value merged_gpr(unsigned reg, unsigned log2, Value v);  ///< the 64-bit value that set_gpr would set
+  Value to_i64(Value v) { return v.type == Type::I64 ? v : b_.zext(Type::I64, v); }
+  Value fit(Type to, Value v);  ///< truncates or zero-extends
+  Value constant(unsigned log2, u64 v) { return b_.constant(type_of(log2), v); }
+
+  // Addresses
+  Effective effective(const Insn& insn);
+  Value effective_value(const Effective& e);  ///< offset + disp
+  Linear linear(const Effective& e, u64 bytes, AccessKind kind);
+  Value linear_value(const Linear& l);
+  Linear stack_address(Value offset, i32 disp, u64 bytes, AccessKind kind);  ///< offset at 64 bits, stack width
+  ir::MemInfo mem_info(unsigned log2, const Linear& l);
+  Value load_at(const Linear& l, unsigned log2, AccessKind kind = AccessKind::Read);
+  void store_at(const Linear& l, Value v);
+  Value wrap_offset(Value offset64, unsigned address_log2);
+
+  // Operands
+  Place place(const Insn& insn, unsigned operand, AccessKind kind);
+  Place memory_place(const Insn& insn, unsigned log2, AccessKind kind);
+  Value load(const Place& p, bool write_intent = false);
+  void store(const Place& p, Value v);
+  Value read(const Insn& insn, unsigned operand) { return load(place(insn, operand, AccessKind::Read)); }
+  Value rmw(ir::RmwOp op, const Place& p, Value v) { return b_.rmw(op, p.value, v, p.mem); }
+
+  // Faults
+  void raise(u32 code);  ///< ends the block
+  void raise_gp() { raise(trap_code(kGP, 0)); }
+  void raise_if(Value condition, u32 code);
+  bool check_privilege(const Insn& insn);  ///< false: a fault ends the block
+
+  // Flags
+  Value packed_flags() { return b_.fl_pack(b_.get_flags()); }
+  void set_packed_bits(Value packed, FlagMask which, Value bits);  ///< replaces `which` in `packed` and sets the flags
+  Value flag_bit(Value i1, unsigned at_bit);                       ///< I64
+  Value condition(unsigned code) { return b_.fl_is(ir::Cond(code & 15), b_.get_flags()); }
+
+  // Stack
+  Value stack_pointer();                    ///< I64, zero-extended from the stack width
+  Value stack_offset(Value sp, i64 delta);  ///< sp + delta at stack width, I64
+  void set_stack_pointer(Value sp64);
+  Value push_store(Value sp, i64 delta, Value v);  ///< stores v at sp + delta; returns that offset
+  Value pop_load(Value sp, i64 delta, unsigned log2);
+  Value ip_value(u64 linear_pc, unsigned log2);  ///< IP of a linear pc as a value of that width
+
+  // Leaving (translate_control.cpp)
+  void go(u64 pc);  ///< near continuation at a constant linear pc
+  void go_indirect(Value pc, unsigned hint);
+  void leave_to_system(u64 next, u32 reason = kSysLookup);
+  void check_branch_limit(const Insn& insn, Value taken);
+  void branch_relative(const Insn& insn, Value taken);  ///< no `taken` (Void): unconditional
+  Value checked_target(Value ip);                       ///< CS limit check; linear pc
+  bool is_single() const { return mode_.has(Mode::kTF) || mode_.has(Mode::kInhibit); }
+  u32 single_reason() const { return mode_.has(Mode::kTF) ? u32(kSysSingleStep) : u32(kSysInterruptWindow); }
+
+  Value call(Helper helper, std::initializer_list<Value> args) { return b_.call(helper, args); }
+  Value far_selector(const Insn& insn, Value& offset);
+  void after_segment_load(const Insn& insn, unsigned segment);
+
+  // Shifts
+  Value shift_count(const Insn& insn, unsigned operand);
+  Value has_moved(const Insn& insn, Value count);
+  void set_flags_if_moved(const Insn& insn, Value count, Value flags);
+  void rotate(const Insn& insn, bool right, const Place& p, Value a, Value count);
+  void plain_shift(const Insn& insn, unsigned kind, const Place& p, Value a, Value count);
+  void rotate_carry(const Insn& insn, bool right, const Place& p, Value a, Value count);
+  void bit_scan_result(const Insn& insn, Value source, Value result);
+
+  // Strings
+  Value index_register(const Insn& insn, unsigned reg);
+  void advance(const Insn& insn, unsigned reg, Value old_index);
+  Linear source_index(const Insn& insn, Value si, AccessKind kind);
+  Linear destination_index(const Insn& insn, Value di, AccessKind kind);
+  Value string_mode(const Insn& insn);
+  bool is_repeated(const Insn& insn) const { return insn.prefixes & (kHasRep | kHasRepne); }
+
+  ir::Builder& b_;
+  u64 pc_;
+  Mode mode_;
+  const Insn* previous_ = nullptr;
+  unsigned exits_ = 0;
+};
+
+}  // namespace emu::x86

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// Links, invalidation and memory of blocks, with a back end that only takes notes.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <set>
+
+#include "accel/tcg/block_cache.h"
+#include "softmmu/memory/host_access.h"
+
+namespace emu::accel {
+namespace {
+
+class NotingBackend final : public ir::HostBackend {
+ public:
+  std::string name() const override { return "noting"; }
+  Result<void> configure(const ir::StateLayout&) override { return {}; }
+  Result<tcg::ThunkTable> emit_thunks(ir::CodeSpan, const ir::StateLayout&, const tcg::RuntimeCallbacks&,
+                                      size_t&) override {
+    return tcg::ThunkTable();
+  }
+  ir::CompileStatus compile(const ir::CompileRequest&, ir::CompiledBlock&) override { return ir::CompileStatus::NoRoom; }
+  const u8* link(ir::CodeSpan site, ir::LinkKind, u64, u32, const u8* target) override {
+    linked.insert(site.exec);
+    last_target = target;
+    return nullptr;
+  }
+  void unlink(ir::CodeSpan site, const u8*) override { linked.erase(site.exec); }
+  u64 redirect_entry(ir::CodeSpan entry, const u8*) override {
+    redirected.insert(entry.exec);
+    return 0;
+  }
+  void restore_entry(ir::CodeSpan, u64) override {}
+  size_t emit_pc_stub(ir::CodeSpan, u64, const u8*) override { return 16; }
+  size_t emit_checked_stub(ir::CodeSpan, u64, const u8*, std::span<const u8>, const u8*, const u8*) override { return 0; }
+  std::string disassemble(std::span<const u8>, u64) const override { return {}; }
+
+  std::set<const u8*> linked, redirected;
+  const u8* last_target = nullptr;
+};
+
+class BlockCacheTest : public testing::Test, public TlbBroadcast {
+ protected:
+  static constexpr u32 kHot = 64, kCold = 48;
+
+  void SetUp() override {
+    ram_ = *memory_.make_ram("ram", 1 << 20);
+    code_ = std::move(*CodeCache::create(4 << 20, false));
+    code_->thunk_room();
+    quiescence_.add(self_);
+    quiescence_.add(other_);
+    cache_ = std::make_unique<BlockCache>(memory_, quiescence_, *this);
+    cache_->use_code(backend_, *code_);
+  }
+  void TearDown() override {
+    cache_.reset();
+    ram_.reset();
+  }
+  void request_others(const TlbRequest& request, const Quiescence::Participant*) override { requests.push_back(request); }
+
+  /// A block of `bytes` bytes at linear = RAM address pc, with one link to `target`.
+  CodeBlock* make(u64 pc, u32 bytes, u64 target = 0) {
+    const mem::RamPage page = ram_->page_at(pc);
+    cache_->begin_translation(page, &self_);
+    std::vector<u8> source(bytes);
+    ram_->read(pc, source.data(), bytes);
+    for (CodeCache::Chunk* c : {&hot_, &cold_}) {
+      if (!code_->is_current(*c) || c->left() < kHot) {
+        if (!code_->take_chunk(*c)) {
+          cache_->end_translation(page);
+          return nullptr;
+        }
+      }
+    }
+    auto block = std::make_unique<CodeBlock>();
+    block->key = {pc, 0, page};
+    block->guest_bytes = bytes;
+    block->hot = hot_.next();
+    block->hot_size = kHot;
+    block->entry_offset = 0;
+    block->body_offset = 16;
+    block->cold = cold_.next();
+    block->cold_size = kCold;
+    block->link_count = 1;
+    block->links = std::make_unique<Link[]>(1);
+    block->links[0] = {.offset = 32, .kind = (target ^ pc) < 4096 ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage,
+                       .target_pc = target, .from = block.get()};
+    CodeBlock* made = cache_->insert(std::move(block), source, &self_, &hot_, &cold_);
+    hot_.used += kHot;
+    cold_.used += kHot;
+    cache_->end_translation(page);
+    return made;
+  }
+  CodeBlock* find(u64 pc) {
+    return cache_->find({pc, 0, ram_->page_at(pc)}, [] { return mem::kNoRamPage; });
+  }
+  bool link(CodeBlock* from, CodeBlock* to) { return cache_->link(from->hot + 32, *to, 0, &self_); }
+
+  mem::Memory memory_;
+  mem::RamRef ram_;
+  Quiescence quiescence_;
+  Quiescence::Participant self_, other_;
+  NotingBackend backend_;
+  std::unique_ptr<CodeCache> code_;
+  std::unique_ptr<BlockCache> cache_;
+  CodeCache::Chunk hot_, cold_;
+  std::vector<TlbRequest> requests;
+};
+
+TEST_F(BlockCacheTest, BlockIsFoundByItsHotAndColdAddresses) {
+  CodeBlock* a = make(0x1000, 16);
+  CodeBlock* b = make(0x1010, 16);
+  EXPECT_EQ(find(0x1000), a);
+  EXPECT_EQ(find(0x1004), nullptr);
+  EXPECT_EQ(code_->find(a->hot + 1), a);
+  EXPECT_EQ(code_->find(a->hot + kHot), a);
+  EXPECT_EQ(code_->find(b->hot + 1), b);
+  EXPECT_EQ(code_->find(b->cold + kCold), b);
+  EXPECT_EQ(code_->find(b->cold + kCold + 1), nullptr);
+}
+
+TEST_F(BlockCacheTest, ForwardLinkSkipsTheExitCheckAndBackwardDoesNot) {
+  CodeBlock* a = make(0x1000, 16, 0x1010);
+  CodeBlock* b = make(0x1010, 16, 0x1000);
+  EXPECT_TRUE(link(a, b));
+  EXPECT_EQ(backend_.last_target, b->body());
+  EXPECT_TRUE(link(b, a));
+  EXPECT_EQ(backend_.last_target, a->entry());
+  EXPECT_FALSE(link(a, b));  // is linked
+}
+
+TEST_F(BlockCacheTest, InvalidationUnlinksAndRelinkingWaits) {
+  quiescence_.quiescent(other_);
+  CodeBlock* a = make(0x1000, 16, 0x2000);
+  CodeBlock* b = make(0x2000, 16, 0x3000);
+  quiescence_.quiescent(other_);
+  ASSERT_TRUE(cache_->check(*a, &self_));
+  ASSERT_TRUE(cache_->check(*b, &self_));
+  ASSERT_TRUE(link(a, b));
+  cache_->invalidate(ram_->page_at(0x2000), 8, 1);
+  EXPECT_TRUE(backend_.linked.empty());
+  EXPECT_EQ(backend_.redirected.count(b->entry()), 1u);
+  EXPECT_EQ(find(0x2000), nullptr);
+  EXPECT_EQ(find(0x1000), a);
+
+  CodeBlock* again = make(0x2000, 16, 0x3000);
+  EXPECT_FALSE(link(a, again));
+  quiescence_.quiescent(other_);
+  EXPECT_TRUE(link(a, again));
+}
+
+TEST_F(BlockCacheTest, StoreBesideABlockLeavesIt) {
+  CodeBlock* a = make(0x1000, 8);
+  const mem::RamPage page = ram_->page_at(0x1000);
+  EXPECT_EQ(cache_->judge_store(page, 8, 8, a), BlockCache::StoreVerdict::Code);
+  EXPECT_EQ(cache_->judge_store(page, 4, 8, a), BlockCache::StoreVerdict::HitsRunning);
+  cache_->invalidate(page, 8, 8);
+  EXPECT_EQ(find(0x1000), a);
+  cache_->invalidate(page, 7, 1);
+  EXPECT_EQ(find(0x1000), nullptr);
+  EXPECT_TRUE(ram_->has_code(page));
+  EXPECT_EQ(cache_->judge_store(page, 0, 8, nullptr), BlockCache::StoreVerdict::Free);
+  EXPECT_FALSE(ram_->has_code(page));
+}
+
+TEST_F(BlockCacheTest, BlockIsCheckedUntilAllCpusWereQuiescent) {
+  quiescence_.quiescent(other_);
+  CodeBlock* a = make(0x1000, 8, 0x1000);
+  EXPECT_EQ(requests.size(), 1u);
+  EXPECT_EQ(a->state, CodeBlock::State::Checked);
+  EXPECT_FALSE(link(a, a));
+  EXPECT_TRUE(cache_->check(*a, &self_));
+  EXPECT_EQ(a->state, CodeBlock::State::Checked);
+  quiescence_.quiescent(other_);
+  EXPECT_TRUE(cache_->check(*a, &self_));
+  EXPECT_EQ(a->state, CodeBlock::State::Published);
+  EXPECT_TRUE(link(a, a));
+  EXPECT_EQ(make(0x1100, 8)->state, CodeBlock::State::Published);  // the page's grace period is over
+}
+
+TEST_F(BlockCacheTest, CheckedBlockWhoseBytesChangedDies) {
+  quiescence_.quiescent(other_);
+  CodeBlock* a = make(0x1000, 8);
+  u8* host = mem::host_address(*ram_, 0x1004);  // as by a write permission that is not withdrawn yet
+  *host = 1;
+  EXPECT_FALSE(cache_->check(*a, &self_));
+  EXPECT_EQ(find(0x1000), nullptr);
+}
+
+TEST_F(BlockCacheTest, FullCacheEvictsItsOldestSegmentAfterAGracePeriod) {
+  quiescence_.quiescent(other_);
+  u64 made = 0;
+  u64 pc = 0x1000;
+  const auto next = [&] {
+    pc = pc + 8 < (1 << 20) ? pc + 8 : 0x1000;
+    return pc;
+  };
+  while (make(next(), 8) != nullptr) ++made;
+  EXPECT_GT(made, 10000u);
+  EXPECT_TRUE(code_->is_short());
+  cache_->collect(&self_);
+  EXPECT_EQ(cache_->statistics().evicted_segments.get(), 1u);
+  EXPECT_EQ(requests.back().kind, TlbRequest::Kind::DropJumpCaches);
+  EXPECT_EQ(make(next(), 8), nullptr);  // the other one may still be in there
+  quiescence_.quiescent(other_);
+  cache_->collect(&self_);
+  const u64 generation = cache_->reuse_generation();
+  EXPECT_GT(generation, 1u);
+  EXPECT_NE(make(next(), 8), nullptr);
+  // Over and over, with everything in between still sound.
+  for (int i = 0; i < 60000; ++i) {
+    quiescence_.quiescent(other_);
+    if (cache_->wants_collection()) cache_->collect(&self_);
+    if (CodeBlock* b = make(next(), 8)) {
+      ASSERT_EQ(code_->find(b->hot + 1), b);
+    }
+  }
+  EXPECT_GT(cache_->statistics().evicted_segments.get(), 2u);
+}
+
+}  // namespace
+}  // namespace emu::accel

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// The software TLB against a naive walker, and its empty tables.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "unit/accel/toy_guest.h"
+
+namespace emu::toy {
+namespace {
+
+using accel::JumpCacheTable;
+using accel::ViewTable;
+
+TEST(ViewTable, EmptyAndFlushedTableMatchesNoPage) {
+  ViewTable table;
+  const auto check = [&] {
+    for (unsigned i = 0; i < tcg::kTlbEntries; ++i) {
+      const tcg::TlbEntry& e = table.view()->l1[i];
+      // Whatever page an entry names must not be one that looks it up.
+      ASSERT_NE(tcg::tlb_index(e.rd), i);
+      ASSERT_NE(tcg::tlb_index(e.wr), i);
+    }
+  };
+  check();
+  for (u64 i = 0; i < tcg::kTlbEntries; ++i) table.install(0xffff'ff00'0000'0000 + i * 4096, 64, true, true, i % 2);
+  table.drop_non_global();
+  table.flush();
+  check();
+}
+
+TEST(ViewTable, ReadAndWriteOfOnePageAreKeptTogether) {
+  ViewTable table;
+  table.install(0x5000, 0x100, true, false, true);
+  table.install(0x5000, 0x100, false, true, true);
+  EXPECT_EQ(table.view()->l1[5].rd, 0x5000u);
+  EXPECT_EQ(table.view()->l1[5].wr, 0x5000u);
+  table.install(0x1005000, 0x200, true, false, true);
+  EXPECT_EQ(table.view()->l1[5].rd, 0x1005000u);
+  EXPECT_EQ(table.view()->l1[5].wr, 0u);
+  table.drop_page(0x1005000);
+  EXPECT_EQ(table.view()->l1[5].rd, 0u);
+}
+
+TEST(JumpCacheTable, PageFlushDropsItsGroupAndTheStraddlingBlock) {
+  JumpCacheTable jc;
+  const u8 code[1] = {};
+  const auto holds = [&](u64 pc) { return jc.entries()[tcg::jump_cache_index(pc)].pc == pc; };
+  for (const u64 pc : {u64(0x7ffe), u64(0x8000), u64(0x8ffc), u64(0x9000), u64(0x7100)}) jc.fill(pc, code, true);
+  jc.drop_page(0x8000);
+  EXPECT_FALSE(holds(0x7ffe));
+  EXPECT_FALSE(holds(0x8000));
+  EXPECT_FALSE(holds(0x8ffc));
+  EXPECT_TRUE(holds(0x9000));
+  EXPECT_TRUE(holds(0x7100));
+  jc.flush();
+  for (unsigned i = 0; i < tcg::kJumpCacheEntries; ++i) ASSERT_NE(tcg::jump_cache_index(jc.entries()[i].pc), i);
+}
+
+/// Random maps, unmaps, switches and flushes; every access is compared with what the tables in memory say. Guests that
+/// change a table flush the page before they rely on it, and so does this.
+TEST(SoftTlb, AgreesWithANaiveWalkerOnRandomTraces) {
+  constexpr u64 kTables[] = {0x8000, 0x9000, 0xa000};
+  constexpr u64 kPages = 64;
+  ToyMachine m(Engine::Interpreter);
+  ToyVcpu& cpu = m.cpu();
+  std::mt19937 random(7);
+  const auto pick = [&](u64 n) { return random() % n; };
+  for (u64 page = 0x20; page < 0x60; ++page) m.poke(page << 12, page);
+  const auto random_entry = [&] { return (0x20 + pick(0x40)) << 12 | pick(8); };
+  for (const u64 t : kTables) {
+    for (u64 p = 0; p < kPages; ++p) m.poke(t + p * 8, random_entry());
+  }
+  cpu.state().table = kTables[0];
+  cpu.services().switch_context(kTables[0], false);
+  u64 hits = 0;
+  for (int step = 0; step < 60000; ++step) {
+    const u64 va = pick(kPages) << 12;
+    switch (pick(16)) {
+      case 0: {
+        const u64 t = kTables[pick(3)];
+        cpu.state().table = t;
+        cpu.services().switch_context(t, true);
+        break;
+      }
+      case 1:
+        m.poke(cpu.state().table + (va >> 12) * 8, random_entry());
+        cpu.services().flush_page(va);
+        break;
+      case 2: {
+        const u64 t = kTables[pick(3)];
+        m.poke(t + (va >> 12) * 8, random_entry());
+        cpu.services().flush_context(t, va);
+        break;
+      }
+      case 3:
+        if (pick(50) == 0) cpu.services().flush_all();
+        break;
+      case 4:
+        if (pick(20) == 0) cpu.services().flush_non_global();
+        break;
+      default: {
+        const u64 entry = m.word(cpu.state().table + (va >> 12) * 8);
+        const bool is_store = pick(2);
+        const bool allowed = (entry & ToyVcpu::kPresent) && (!is_store || (entry & ToyVcpu::kWritable));
+        u64 value = 0;
+        const auto status = is_store ? cpu.memory().store(va + 8, 8, ir::kCurrentView, u64(step))
+                                     : cpu.memory().load(va, 8, ir::kCurrentView, value);
+        ASSERT_EQ(status == target::AccessStatus::Ok, allowed) << step;
+        if (status != target::AccessStatus::Ok) {
+          cpu.restart(0);
+          break;
+        }
+        if (is_store) {
+          ASSERT_EQ(m.word((entry & ~u64(0xfff)) + 8), u64(step));
+        } else {
+          ASSERT_EQ(value, entry >> 12) << step;
+        }
+        ++hits;
+      }
+    }
+  }
+  EXPECT_GT(hits, 1000u);
+  EXPECT_LT(cpu.walks.load(), 40000u);
+}
+
+TEST(SoftTlb, RestartedDirtyTrackingSeesTheNextStore) {
+  ToyMachine m(Engine::Interpreter);
+  ToyVcpu& cpu = m.cpu();
+  m.ram->set_logging(mem::DirtyClient::Display, true);
+  const auto take = [&] {
+    unsigned dirty = 0;
+    m.ram->take_dirty(mem::DirtyClient::Display, 0x5000, 0x1000, [&](u64, u64) { ++dirty; });
+    return dirty;
+  };
+  take();
+  static_cast<void>(cpu.memory().store(0x5000, 8, ir::kCurrentView, 1));
+  EXPECT_EQ(take(), 1u);
+  m.load(0x1000, {insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(0x1000));  // passes a quiescent point
+  take();
+  EXPECT_EQ(take(), 0u);
+  static_cast<void>(cpu.memory().store(0x5000, 8, ir::kCurrentView, 2));
+  EXPECT_EQ(take(), 1u);
+}
+
+TEST(SoftTlb, CopyRunStopsAtThePageAndRepeatsPatterns) {
+  ToyMachine m(Engine::Interpreter);
+  target::GuestAccess& memory = m.cpu().memory();
+  static_cast<void>(memory.store(0x5000, 8, ir::kCurrentView, 0x0807060504030201));
+  static_cast<void>(memory.store(0x6000, 8, ir::kCurrentView, 0));
+  u64 v = 0;
+  static_cast<void>(memory.load(0x5000, 8, ir::kCurrentView, v));
+  EXPECT_EQ(memory.copy_run(0x6ff0, 0x5000, 100, ir::kCurrentView), 16u);
+  EXPECT_EQ(memory.copy_run(0x5008, 0x5000, 100, ir::kCurrentView), 8u);
+  EXPECT_EQ(m.word(0x5008), 0x0807060504030201u);
+  EXPECT_EQ(memory.copy_run(0x5001, 0x5000, 100, ir::kCurrentView), 0u);
+  EXPECT_EQ(memory.fill_run(0x6000, 0xab, 3, ir::kCurrentView), 3u);
+  EXPECT_EQ(m.word(0x6000), 0xabababu);
+  EXPECT_EQ(memory.fill_run(ToyMachine::kDevice, 0, 8, ir::kCurrentView), 0u);
+}
+
+}  // namespace
+}  // namespace emu::toy

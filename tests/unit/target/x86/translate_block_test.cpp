@@ -1,0 +1,475 @@
+// SPDX-License-Identifier: Apache-2.0
+// Block shape, mode-dependent forms, segmentation, privilege and fault order.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "target/x86/translate.h"
+#include "tcg/interp/interpreter.h"
+#include "tcg/ir/verify.h"
+#include "unit/target/x86/native_harness.h"
+
+namespace emu::x86::test {
+namespace {
+
+constexpr u32 m(Mode::Bit b) { return 1u << b; }
+constexpr u32 kLong = m(Mode::kPE) | m(Mode::kCode64) | m(Mode::kFlatDS) | m(Mode::kFlatES) | m(Mode::kFlatSS) |
+                      m(Mode::kFlatCS) | m(Mode::kOsFxsr) | m(Mode::kIopl);
+constexpr u32 kLongUser = (kLong & ~m(Mode::kIopl)) | 3u << Mode::kCplShift;
+constexpr u32 kFlat32 = (kLong & ~m(Mode::kCode64)) | m(Mode::kCode32) | m(Mode::kStack32);
+constexpr u32 kReal = m(Mode::kIopl);
+constexpr u32 kProtected16 = m(Mode::kPE) | m(Mode::kIopl);
+constexpr u32 kVm86 = m(Mode::kPE) | m(Mode::kVM86) | 3u << Mode::kCplShift;
+
+class Code final : public target::GuestCode {
+ public:
+  Code(std::span<const u8> first, std::span<const u8> second) : first_(first), second_(second) {}
+  std::span<const u8> first() const override { return first_; }
+  std::span<const u8> second() override { return second_; }
+
+ private:
+  std::span<const u8> first_, second_;
+};
+
+/// One 1 MiB memory from linear 0, one CPU state, one block at a time.
+class Bench {
+ public:
+  Bench() : memory_(1 << 20), translator_(recording_helpers()) {
+    for (SegmentRange& r : state_.seg_range) r = {0, 0xffff, 0, 0xffff};
+    for (Segment& s : state_.seg) s.limit = 0xffff;
+  }
+  target::TranslateResult translate(std::vector<u8> code, u64 pc, u32 mode, std::vector<u8> second = {},
+                                    target::TranslateRequest extra = {}) {
+    Code guest(code, second);
+    ir::Builder builder(block_, translator_.layout(), translator_.helpers());
+    extra.pc = pc;
+    extra.mode = mode;
+    const auto result = translator_.translate(extra, guest, builder);
+    if (result.status == target::TranslateResult::Status::Ok) {
+      const auto verified = ir::verify(block_, translator_.layout(), translator_.helpers());
+      EXPECT_TRUE(verified.has_value()) << (verified ? "" : verified.error().text());
+    }
+    return result;
+  }
+  ir::InterpretResult run(std::vector<u8> code, u64 pc, u32 mode) {
+    translate(std::move(code), pc, mode);
+    g_helper_called = -1;
+    Memory memory(memory_);
+    return ir::interpret(block_, translator_.layout(), translator_.helpers(), state_.hdr, memory);
+  }
+  X86State& state() { return state_; }
+  const ir::HelperTable& helpers() const { return translator_.helpers(); }
+  ir::Block& block() { return block_; }
+  u64 peek(u64 at, unsigned bytes) {
+    u64 v = 0;
+    std::memcpy(&v, &memory_[at], bytes);
+    return v;
+  }
+  void poke(u64 at, u64 v, unsigned bytes) { std::memcpy(&memory_[at], &v, bytes); }
+  ir::Opcode last_opcode() const { return block_.ops.back().opcode; }
+  u32 last_reason() const { return block_.ops.back().c.bits(); }
+
+ private:
+  class Memory final : public ir::InterpreterMemory {
+   public:
+    explicit Memory(std::vector<u8>& bytes) : bytes_(bytes) {}
+    bool load(u64 at, const ir::MemInfo& mem, u8* data) override {
+      const size_t n = size_t(1) << mem.log2_bytes;
+      if (at + n > bytes_.size()) return false;
+      std::memcpy(data, &bytes_[at], n);
+      return true;
+    }
+    bool store(u64 at, const ir::MemInfo& mem, const u8* data) override {
+      const size_t n = size_t(1) << mem.log2_bytes;
+      if (at + n > bytes_.size()) return false;
+      std::memcpy(&bytes_[at], data, n);
+      return true;
+    }
+    bool probe(u64 at, const ir::MemInfo& mem) override { return at + (1u << mem.log2_bytes) <= bytes_.size(); }
+    bool rmw(ir::RmwOp, u64, const ir::MemInfo&, u64, u64&) override { return false; }
+    bool cas(u64, const ir::MemInfo&, u64, u64, u64&) override { return false; }
+
+   private:
+    std::vector<u8>& bytes_;
+  };
+  std::vector<u8> memory_;
+  X86State state_;
+  X86Translator translator_;
+  ir::Block block_;
+};
+
+using Status = target::TranslateResult::Status;
+
+// ---- Shape
+// -----------------------------------------------------------------------------------------------------------
+
+TEST(TranslateBlock, ContinuesPastANotTakenBranch) {
+  Bench b;
+  b.translate({0x74, 0x10, 0xff, 0xc0, 0xeb, 0x20}, 0x1000, kLong);  // jz; inc eax; jmp
+  EXPECT_EQ(b.block().guest_insns, 3u);
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitDirect);
+  EXPECT_EQ(b.block().constant_value(b.block().ops.back().a), 0x1026u);
+}
+
+TEST(TranslateBlock, EndsAtThePageEndAndContinuesBehindIt) {
+  Bench b;
+  b.translate({0x90, 0x90}, 0x1ffe, kLong);
+  EXPECT_EQ(b.block().guest_bytes, 2u);
+  EXPECT_EQ(b.block().constant_value(b.block().ops.back().a), 0x2000u);
+}
+
+TEST(TranslateBlock, LeavesAStraddlingInstructionToItsOwnBlock) {
+  Bench b;
+  auto r = b.translate({0x90, 0x48, 0x01}, 0x1ffd, kLong, {0xd8});
+  EXPECT_FALSE(r.straddles);
+  EXPECT_EQ(b.block().guest_bytes, 1u);
+  r = b.translate({0x48, 0x01}, 0x1ffe, kLong, {0xd8, 0x90});
+  EXPECT_TRUE(r.straddles);
+  EXPECT_EQ(b.block().guest_insns, 1u);
+  EXPECT_EQ(b.block().guest_bytes, 3u);
+}
+
+TEST(TranslateBlock, ReportsAFetchFaultAtTheNextPage) {
+  Bench b;
+  const auto r = b.translate({0x48, 0x01}, 0x1ffe, kLong);
+  EXPECT_EQ(r.status, Status::FetchFault);
+  EXPECT_EQ(r.fault_address, 0x2000u);
+}
+
+TEST(TranslateBlock, StopsBeforeABreakpoint) {
+  Bench b;
+  b.translate({0x90, 0x90, 0x90, 0x90}, 0x1000, kLong, {}, {.break_after = 0x1002});
+  EXPECT_EQ(b.block().guest_insns, 2u);
+  b.translate({0x90, 0x90, 0x90, 0x90}, 0x1000, kLong, {}, {.break_after = 0x1000});
+  EXPECT_EQ(b.block().guest_insns, 4u);
+}
+
+TEST(TranslateBlock, HoldsAtMost64Instructions) {
+  Bench b;
+  b.translate(std::vector<u8>(200, 0x90), 0x1000, kLong);
+  EXPECT_EQ(b.block().guest_insns, 64u);
+}
+
+TEST(TranslateBlock, HasOneInstructionUnderTrapFlagAndInterruptShadow) {
+  Bench b;
+  b.translate({0x90, 0x90}, 0x1000, kLong | m(Mode::kTF));
+  EXPECT_EQ(b.block().guest_insns, 1u);
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitSystem);
+  EXPECT_EQ(b.last_reason(), u32(kSysSingleStep));
+
+  b.state().inhibit_interrupts = 1;
+  const auto r = b.run({0x74, 0x10, 0x90}, 0x1000, kLong | m(Mode::kInhibit));  // jz, not taken
+  EXPECT_EQ(r.reason, tcg::ExitReason::System);
+  EXPECT_EQ(r.arg, u64(kSysInterruptWindow));
+  EXPECT_EQ(r.pc, 0x1002u);
+  EXPECT_EQ(b.state().inhibit_interrupts, 0u);
+}
+
+TEST(TranslateBlock, MovSsLeavesAnInterruptShadow) {
+  Bench b;
+  b.translate({0x8e, 0xd0, 0x90}, 0x1000, kFlat32);
+  EXPECT_EQ(b.block().guest_insns, 1u);
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitSystem);
+  EXPECT_EQ(b.last_reason(), u32(kSysInterruptWindow));
+}
+
+TEST(TranslateBlock, HintsCallsAndReturns) {
+  Bench b;
+  b.translate({0xff, 0xd0}, 0x1000, kLong);
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitIndirect);
+  EXPECT_EQ(b.last_reason(), 1u);
+  b.translate({0xc3}, 0x1000, kLong);
+  EXPECT_EQ(b.last_reason(), 2u);
+}
+
+// ---- Faults find the state of the instruction's start
+// ----------------------------------------------------------------
+
+TEST(TranslateBlock, FaultingPushLeavesTheStackPointer) {
+  Bench b;
+  b.state().gpr(RSP) = 0x10'0000'0000;
+  const auto r = b.run({0xff, 0xc0, 0x50}, 0x1000, kLong);  // inc eax; push rax
+  EXPECT_EQ(r.reason, tcg::ExitReason::Fault);
+  EXPECT_EQ(r.pc, 0x1002u);
+  EXPECT_EQ(b.state().gpr(RSP), 0x10'0000'0000u);
+  EXPECT_EQ(b.state().gpr(RAX), 1u);
+}
+
+TEST(TranslateBlock, FlagsAreExactAtAFaultAlthoughOverwrittenLater) {
+  Bench b;
+  b.state().gpr(RAX) = ~u64(0);
+  b.state().gpr(RBX) = 1ull << 40;
+  const auto r = b.run({0x48, 0x83, 0xc0, 0x01, 0x48, 0x8b, 0x0b, 0x48, 0x31, 0xc9}, 0x1000, kLong);
+  EXPECT_EQ(r.reason, tcg::ExitReason::Fault);
+  const tcg::EnvHeader& h = b.state().hdr;
+  EXPECT_EQ(tcg::pack_flags(h.cc_op, h.cc_a, h.cc_b), u64(kCF | kZF | kAF | kPF));
+}
+
+TEST(TranslateBlock, DeadFlagsAreNotProduced) {
+  Bench b;
+  b.translate({0x01, 0xd8, 0x29, 0xd8, 0xeb, 0xfe}, 0x1000, kLong);  // add; sub; jmp
+  unsigned sets = 0;
+  for (const ir::Op& op : b.block().ops) sets += op.opcode == ir::Opcode::SetFlags;
+  EXPECT_EQ(sets, 1u);
+}
+
+// ---- Real mode and segments
+// ------------------------------------------------------------------------------------------
+
+TEST(TranslateBlock, RealModeAddsTheSegmentBase) {
+  Bench b;
+  b.state().seg_base[DS] = 0x12340;
+  b.poke(0x12340 + 0x20, 0xbeef, 2);
+  b.run({0xa1, 0x20, 0x00}, 0x7c00, kReal);  // mov ax, [0x20]
+  EXPECT_EQ(b.state().gpr(RAX), 0xbeefu);
+}
+
+TEST(TranslateBlock, WordAcrossTheLimitIsAGeneralProtectionFault) {
+  Bench b;
+  const auto r = b.run({0xa1, 0xff, 0xff}, 0x7c00, kReal);
+  EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
+  EXPECT_EQ(r.arg, u64(trap_code(kGP, 0)));
+}
+
+TEST(TranslateBlock, StackLimitIsAStackFault) {
+  Bench b;
+  b.state().seg_range[SS] = {0x100, 0xffff, 0x100, 0xffff};
+  b.state().gpr(RSP) = 0x80;
+  const auto r = b.run({0x50}, 0x7c00, kProtected16);
+  EXPECT_EQ(r.arg, u64(trap_code(kSS, 0)));
+  EXPECT_EQ(b.state().gpr(RSP), 0x80u);
+}
+
+TEST(TranslateBlock, ReadOnlySegmentAdmitsLoadsOnly) {
+  Bench b;
+  b.state().seg_range[ES] = {0, 0xffff, 1, 0};
+  b.state().gpr(RBX) = 0x40;
+  EXPECT_EQ(b.run({0x26, 0x8a, 0x07, 0xeb, 0x00}, 0x100, kProtected16).reason, tcg::ExitReason::Lookup);
+  EXPECT_EQ(b.run({0x26, 0x88, 0x07}, 0x100, kProtected16).arg, u64(trap_code(kGP, 0)));
+}
+
+TEST(TranslateBlock, CodeSegmentIsNotWritableInProtectedMode) {
+  Bench b;
+  b.state().gpr(RBX) = 0x40;
+  EXPECT_EQ(b.run({0x2e, 0x88, 0x07}, 0x100, kProtected16).arg, u64(trap_code(kGP, 0)));
+  EXPECT_EQ(b.run({0x2e, 0x88, 0x07, 0xeb, 0x00}, 0x100, kReal).reason, tcg::ExitReason::Lookup);
+}
+
+TEST(TranslateBlock, SixteenBitStackWrapsAt64K) {
+  Bench b;
+  b.state().seg_base[SS] = 0x20000;
+  b.state().gpr(RSP) = 0x1234'0000;
+  b.state().gpr(RAX) = 0xabcd;
+  b.run({0x50, 0xeb, 0x00}, 0x7c00, kReal);
+  EXPECT_EQ(b.state().gpr(RSP), 0x1234'fffeu);
+  EXPECT_EQ(b.peek(0x2fffe, 2), 0xabcdu);
+}
+
+TEST(TranslateBlock, CallPushesTheOffsetNotTheLinearAddress) {
+  Bench b;
+  b.state().seg_base[CS] = 0xf0000;
+  b.state().gpr(RSP) = 0x1000;
+  const auto r = b.run({0xe8, 0x10, 0x00}, 0xf0100, kReal);
+  EXPECT_EQ(r.pc, 0xf0113u);
+  EXPECT_EQ(b.peek(0xffe, 2), 0x103u);
+}
+
+TEST(TranslateBlock, RelativeJumpWrapsWithinTheSegment) {
+  Bench b;
+  b.state().seg_base[CS] = 0x10000;
+  EXPECT_EQ(b.run({0xe9, 0x00, 0xff}, 0x10010, kReal).pc, 0x1ff13u);  // 0x13 - 0x100 = 0xff13
+  EXPECT_EQ(b.run({0xe9, 0x20, 0x00}, 0x1fff0, kReal).pc, 0x10013u);  // 0xfff3 + 0x20 = 0x13
+  EXPECT_EQ(b.run({0xe9, 0x20, 0x00}, 0x10100, kReal).pc, 0x10123u);
+}
+
+TEST(TranslateBlock, JumpBeyondTheCodeLimitFaults) {
+  Bench b;
+  b.state().seg_base[CS] = 0x10000;
+  b.state().seg[CS].limit = 0xfff;
+  const auto r = b.run({0xe9, 0x00, 0x20}, 0x10010, kProtected16);
+  EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
+  EXPECT_EQ(r.arg, u64(trap_code(kGP, 0)));
+  // A conditional one only if taken
+  b.state().hdr.cc_op = 0;
+  b.state().hdr.cc_a = 0;
+  EXPECT_EQ(b.run({0x0f, 0x84, 0x00, 0x20, 0xeb, 0x00}, 0x10010, kProtected16).pc, 0x10016u);
+}
+
+TEST(TranslateBlock, NearReturnAddsTheCodeBase) {
+  Bench b;
+  b.state().seg_base[CS] = 0x10000;
+  b.state().gpr(RSP) = 0x1000;
+  b.poke(0x1000, 0x234, 2);
+  EXPECT_EQ(b.run({0xc3}, 0x10010, kReal).pc, 0x10234u);
+  EXPECT_EQ(b.state().gpr(RSP), 0x1002u);
+}
+
+TEST(TranslateBlock, SixteenBitAddressingWraps) {
+  Bench b;
+  b.state().gpr(RBX) = 0xfff0;
+  b.state().gpr(RSI) = 0x20;
+  b.poke(0x12, 0x5a, 1);
+  b.run({0x8a, 0x40, 0x02, 0xeb, 0x00}, 0x7c00, kReal);  // mov al, [bx+si+2]
+  EXPECT_EQ(b.state().gpr(RAX) & 0xff, 0x5au);
+}
+
+TEST(TranslateBlock, FsBaseIsAddedInLongMode) {
+  Bench b;
+  b.state().segment_base(FS) = 0x8000;
+  b.poke(0x8028, 0x1122334455667788, 8);
+  b.run({0x64, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0, 0xeb, 0x00}, 0x1000, kLong);
+  EXPECT_EQ(b.state().gpr(RAX), 0x1122334455667788u);
+}
+
+TEST(TranslateBlock, DsOverrideIsIgnoredInLongModeAndKeepsFs) {
+  Bench b;
+  b.state().segment_base(FS) = 0x8000;
+  b.state().seg_base[DS] = 0x4000;
+  b.poke(0x8028, 0x77, 1);
+  b.run({0x64, 0x3e, 0x8a, 0x04, 0x25, 0x28, 0, 0, 0, 0xeb, 0x00}, 0x1000, kLong);
+  EXPECT_EQ(b.state().gpr(RAX), 0x77u);
+}
+
+TEST(TranslateBlock, LoopCountsInTheAddressSize) {
+  Bench b;
+  b.state().gpr(RCX) = 0xffff'0000'0000'0001;
+  EXPECT_EQ(b.run({0xe2, 0x10, 0xeb, 0x00}, 0x1000, kLong).pc, 0x1012u);
+  b.state().gpr(RCX) = 0x5'0000'0001;
+  const auto r = b.run({0x67, 0xe2, 0x10, 0xeb, 0x00}, 0x1000, kLong);
+  EXPECT_EQ(r.pc, 0x1005u);
+  EXPECT_EQ(b.state().gpr(RCX), 0u);
+}
+
+// ---- Privilege and validity
+// ------------------------------------------------------------------------------------------
+
+TEST(TranslateBlock, PrivilegedInstructionsFaultOutsideRing0) {
+  Bench b;
+  for (const std::vector<u8>& code : std::vector<std::vector<u8>>{{0xf4},
+                                                                  {0x0f, 0x06},
+                                                                  {0x0f, 0x22, 0xd8},
+                                                                  {0x0f, 0x20, 0xc0},
+                                                                  {0x0f, 0x30},
+                                                                  {0x0f, 0x01, 0x10},
+                                                                  {0x0f, 0x09}}) {
+    const auto r = b.run(code, 0x1000, kLongUser);
+    EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
+    EXPECT_EQ(r.arg, u64(trap_code(kGP, 0)));
+  }
+}
+
+TEST(TranslateBlock, RealAndVirtual8086ModeLackProtectedInstructions) {
+  Bench b;
+  for (const u32 mode : {kReal, kVm86})
+    for (const std::vector<u8>& code :
+         std::vector<std::vector<u8>>{{0x0f, 0x00, 0xc0}, {0x0f, 0x02, 0xc0}, {0x63, 0xc0}})
+      EXPECT_EQ(b.run(code, 0x1000, mode).arg, u64(kUD));
+}
+
+TEST(TranslateBlock, MissingRowsRaiseUndefinedOpcode) {
+  Bench b;
+  for (const std::vector<u8>& code :
+       std::vector<std::vector<u8>>{{0x0f, 0xc7, 0xf0}, {0xc5, 0xf8, 0x77}, {0x0f, 0x0b}}) {
+    const auto r = b.run(code, 0x1000, kLong);
+    EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
+    EXPECT_EQ(r.arg, u64(kUD));
+  }
+}
+
+TEST(TranslateBlock, PushfNeedsIoplInVirtual8086Mode) {
+  Bench b;
+  EXPECT_EQ(b.run({0x9c}, 0x1000, kVm86).arg, u64(trap_code(kGP, 0)));
+  b.run({0x9c}, 0x1000, kVm86 | m(Mode::kIopl));
+  EXPECT_EQ(g_helper_called, int(H_read_flags));
+}
+
+TEST(TranslateBlock, AlignmentChecksFollowTheMode) {
+  Bench b;
+  b.translate({0x8b, 0x03}, 0x1000, kLongUser | m(Mode::kAlignCheck));
+  EXPECT_TRUE(b.block().mems[0].align_fault);
+  EXPECT_EQ(b.block().mems[0].align_log2, 2);
+}
+
+// ---- Anything at all translates to valid IR
+// --------------------------------------------------------------------------
+
+TEST(TranslateBlock, RandomBytesGiveValidIrInEveryMode) {
+  Bench b;
+  std::mt19937_64 random(7);
+  const u32 modes[] = {kLong,
+                       kLongUser,
+                       kFlat32,
+                       kReal,
+                       kProtected16,
+                       kVm86,
+                       kProtected16 | m(Mode::kCode32),
+                       kFlat32 | m(Mode::kTF),
+                       kReal | m(Mode::kInhibit),
+                       kLongUser | m(Mode::kAlignCheck),
+                       kProtected16 | m(Mode::kTF),
+                       kFlat32 & ~m(Mode::kStack32)};
+  for (int round = 0; round < 12'000; ++round) {
+    std::vector<u8> code(128);
+    for (u8& byte : code) byte = u8(random());
+    if (round % 4 == 0) code[0] = 0x0f;
+    const u32 mode = modes[size_t(round) % std::size(modes)];
+    b.translate(code, 0x1f80, mode, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15});
+    ASSERT_FALSE(HasFailure()) << "round " << round;
+  }
+}
+
+/// The name of an op that may fault behind a write of the same instruction; null if there is none. The interrupt shadow
+/// is not part of what a fault must preserve.
+const char* fault_behind_write(const ir::Block& block, const ir::HelperTable& helpers) {
+  bool has_written = false;
+  for (const ir::Op& op : block.ops) {
+    const ir::OpcodeInfo& row = ir::info(op.opcode);
+    if (op.opcode == ir::Opcode::InsnStart) has_written = false;
+    const bool is_faulting_call =
+        op.opcode == ir::Opcode::Call && (helpers.helpers[op.c.bits()].effects & ir::kHelperMayFault);
+    if (has_written && ((row.effects & ir::kMayFault) || is_faulting_call)) return row.name;
+    if (op.opcode == ir::Opcode::SetFlags) has_written = true;
+    if (op.opcode == ir::Opcode::Set && op.c.bits() != F_INHIBIT) has_written = true;
+  }
+  return nullptr;
+}
+
+TEST(TranslateBlock, EveryRowGivesValidIrWithFaultsBeforeWrites) {
+  Bench b;
+  std::mt19937_64 random(8);
+  const u32 modes[] = {kLong, kFlat32, kReal, kProtected16};
+  for (const Row& row : all_rows()) {
+    if (row.is_vex) continue;
+    for (int round = 0; round < 40; ++round) {
+      std::vector<u8> code;
+      if (row.prefix == Prefix::P66 || (row.prefix == Prefix::Any && round % 4 == 1)) code.push_back(0x66);
+      if (row.prefix == Prefix::PF3) code.push_back(0xf3);
+      if (row.prefix == Prefix::PF2) code.push_back(0xf2);
+      if (row.map != kMapOne) code.push_back(0x0f);
+      if (row.map == kMap38) code.push_back(0x38);
+      if (row.map == kMap3A) code.push_back(0x3a);
+      code.push_back(u8(row.opcode + random() % row.count));
+      u8 modrm = u8(random());
+      if (row.reg_field != kAnyField) modrm = u8((modrm & 0xc7) | row.reg_field << 3);
+      if (row.mod == Mod::Register) modrm |= 0xc0;
+      if (row.mod == Mod::Memory && modrm >= 0xc0) modrm &= 0x3f;
+      if (row.rm_field != kAnyField) modrm = u8((modrm & 0xf8) | row.rm_field);
+      code.push_back(modrm);
+      for (int i = 0; i < 12; ++i) code.push_back(u8(random()));
+      b.translate(code, 0x1800, modes[size_t(round) % std::size(modes)]);
+      ASSERT_FALSE(HasFailure()) << row.name;
+      ASSERT_EQ(fault_behind_write(b.block(), b.helpers()), nullptr) << row.name;
+    }
+  }
+}
+
+TEST(TranslateBlock, DisassemblesByRowLength) {
+  X86Translator translator(recording_helpers());
+  const u8 code[] = {0x48, 0x89, 0xd8, 0xc3};
+  const std::string text = translator.disassemble(code, 0x1000, kLong);
+  EXPECT_NE(text.find("mov rax, rbx"), std::string::npos) << text;
+  EXPECT_NE(text.find("ret"), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace emu::x86::test
