@@ -50,7 +50,6 @@ bool X86Cpu::write_cr3(u64 value) {
   }
   const u64 old_context = context_id();
   s.cr3 = value;
-  if (!(s.cr0 & kCr0PG)) return true;
   if (context_id() != old_context) {
     services_->switch_context(context_id(), keep);
   } else if (!keep) {

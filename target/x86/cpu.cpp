@@ -69,7 +69,10 @@ void X86Cpu::reset() {
   msr_ = {};
   signals_.store(a20_wanted_.load() == (a20_mask_.load() == ~u64(0)) ? 0 : u32(kSignalA20));
   halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
-  if (services_) services_->flush_all();
+  if (services_) {
+    services_->switch_context(context_id(), false);
+    services_->flush_all();
+  }
   if (log::enabled(log::Mask::CpuReset)) log::write("CPU Reset (CPU {})\n{}", config_.index, dump_registers());
 }
 
@@ -78,6 +81,7 @@ void X86Cpu::take_init() {
   reset_registers();
   s_->cr0 = (s_->cr0 & ~(kCr0CD | kCr0NW)) | cache_bits;  // INIT leaves caches, FPU, vectors, MSRs and the TSC alone
   halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
+  services_->switch_context(context_id(), false);
   services_->flush_all();
   if (log::enabled(log::Mask::CpuReset)) log::write("CPU INIT (CPU {})\n", config_.index);
 }

@@ -36,6 +36,10 @@ const char* vector_name(u8 vector) {
   return vector < 20 ? kNames[vector] : "interrupt";
 }
 
+const char* event_name(const Event& event) {
+  return event.kind == Event::Kind::External && event.vector != kNMI ? "interrupt" : vector_name(event.vector);
+}
+
 /// SDM vol. 3, table 6-5.
 enum class FaultClass { Benign, Contributory, PageFault };
 FaultClass classify(u8 vector) {
@@ -79,9 +83,9 @@ void X86Cpu::deliver_with_nesting(Event event) {
   if (event.kind == Event::Kind::External) fault_chain_.clear();
   for (unsigned attempt = 0;; ++attempt) {
     log_event(event);
-    fault_chain_.push_back(
-        event.has_error ? fmt::format("{} ({:#x}, error {:#x})", vector_name(event.vector), event.vector, event.error)
-                        : fmt::format("{} ({:#x})", vector_name(event.vector), event.vector));
+    fault_chain_.push_back(event.has_error
+                               ? fmt::format("{} ({:#x}, error {:#x})", event_name(event), event.vector, event.error)
+                               : fmt::format("{} ({:#x})", event_name(event), event.vector));
     external_ = 1;
     const bool delivered = deliver(event);
     external_ = 0;
@@ -126,13 +130,14 @@ void X86Cpu::shut_down(const std::string& why) {
 
 void X86Cpu::log_event(const Event& event) const {
   if (!log::enabled(log::Mask::Int)) return;
+  const bool is_exception = event.kind != Event::Kind::External && event.kind != Event::Kind::SoftwareInt;
   log::write("v={:02x} e={:04x} {} cpl={} IP={:04x}:{:016x} SP={:04x}:{:016x} CR2={:016x} rax={:016x} ({})\n",
              event.vector, event.error,
              event.kind == Event::Kind::External      ? "ext"
              : event.kind == Event::Kind::SoftwareInt ? "int"
                                                       : "exc",
              s_->cpl(), s_->seg[CS].selector, event.return_pc - s_->seg_base[CS], s_->seg[SS].selector, s_->gpr(RSP),
-             s_->cr2, s_->gpr(RAX), vector_name(event.vector));
+             s_->cr2, s_->gpr(RAX), is_exception ? vector_name(event.vector) : "interrupt");
 }
 
 bool X86Cpu::deliver(const Event& event) {

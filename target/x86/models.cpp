@@ -4,6 +4,7 @@
 #include <bit>
 #include <vector>
 
+#include "target/x86/decode.h"
 #include "util/bits.h"
 #include "util/string.h"
 #include "util/suggest.h"
@@ -270,14 +271,6 @@ Result<CpuModel> parse_cpu_option(std::string_view option) {
   EMU_TRY(drop_missing(parsed));
   m.features = parsed.wanted;
   return std::move(parsed.model);
-}
-
-InsnFeatures insn_features(const CpuModel& model) {
-  InsnFeatures features = kAllFeatures;
-  for (const FeatureInfo& f : kFeatures) {
-    if (f.instructions != InsnFeature::kBase && !model.features.has(f.id)) features &= ~feature_bit(f.instructions);
-  }
-  return features;
 }
 
 std::string cpu_help() {

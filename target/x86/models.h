@@ -6,7 +6,6 @@
 #include <string>
 #include <string_view>
 
-#include "target/x86/decode.h"
 #include "util/result.h"
 #include "util/types.h"
 
@@ -73,8 +72,6 @@ struct CpuModel {
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
 /// spelling; a value that is no number or switch.
 Result<CpuModel> parse_cpu_option(std::string_view option);
-/// The encodings that exist on such a CPU, for the translator.
-InsnFeatures insn_features(const CpuModel& model);
 /// `-cpu help`.
 std::string cpu_help();
 

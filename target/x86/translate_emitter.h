@@ -294,6 +294,24 @@ class Emitter {
   Linear source_index(const Insn& insn, Value si, AccessKind kind);
   Linear destination_index(const Insn& insn, Value di, AccessKind kind);
   Value string_mode(const Insn& insn);
+
+  // x87
+  bool x87_memory(const Insn& insn);
+  bool x87_memory_d9(const Insn& insn, unsigned reg);
+  bool x87_memory_db(const Insn& insn, unsigned reg);
+  bool x87_memory_dd(const Insn& insn, unsigned reg);
+  bool x87_memory_df(const Insn& insn, unsigned reg);
+  bool x87_register(const Insn& insn);
+  bool x87_register_d9(unsigned reg, unsigned st);
+  bool x87_register_db(u8 modrm, unsigned reg, unsigned st);
+  bool x87_register_dd(unsigned reg, unsigned st);
+  bool x87_register_df(u8 modrm, unsigned reg, unsigned st);
+  void x87_arithmetic_memory(const Insn& insn, ir::X87Op op, unsigned log2);
+  void x87_push_memory(const Insn& insn, ir::X87Op op, unsigned log2);
+  void x87_store_memory(const Insn& insn, ir::X87Op op, unsigned log2, bool pops);
+  void x87_image(const Insn& insn, Helper helper, u64 bytes, AccessKind kind);
+  void x87_move_if(unsigned which, bool negated, unsigned st);
+  void x87_compare_flags(ir::X87Op op, unsigned st, bool pops);
   bool is_repeated(const Insn& insn) const { return insn.prefixes & (kHasRep | kHasRepne); }
 
   ir::Builder& b_;

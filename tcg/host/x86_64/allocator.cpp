@@ -77,8 +77,9 @@ unsigned Compiler::new_spill(u32) {
 }
 unsigned Compiler::new_vector_spill(u32) {
   for (unsigned i = 0; i < kVectorSpillsForValues; ++i) {
-    if (furthest_use(vec_spill_head_[i]) < now_) {
+    if (furthest_use(vec_spill_head_[i]) < now_ && !(vector_spills_of_op_ >> i & 1)) {
       vec_spill_head_[i] = 0;
+      vector_spills_of_op_ |= 1u << i;
       return i;
     }
   }
@@ -296,7 +297,10 @@ Reg Compiler::temp(u32 avoid) {
       best_use = use;
     }
   }
-  EMU_CHECK(best != kNoReg);
+  if (best == kNoReg) {
+    too_complex_ = true;
+    return kScratch[0];
+  }
   take(best);
   return best;
 }

@@ -71,7 +71,8 @@ void Compiler::analyse() {
     const Op& op = block_->ops[i];
     const u16 effects = ir::info(op.opcode).effects;
     if (op.opcode == Opcode::InsnStart) insn_deltas_.push_back(op.c.bits());
-    if ((effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0) flags_before_[i] = flags.bits();
+    const bool observes = (effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0;
+    if (observes || op.opcode == Opcode::GetFlags) flags_before_[i] = flags.bits();
     if (op.opcode == Opcode::SetFlags) flags = op.a;
     if (op.opcode == Opcode::Call &&
         (request_->helpers->helpers[op.c.bits()].effects & ir::kHelperWritesState)) {
@@ -186,7 +187,7 @@ void Compiler::emit_entry() {
 void Compiler::emit_op(u32 index) {
   const Op& op = block_->ops[index];
   now_ = index;
-  held_ = held_xmm_ = spills_of_op_ = 0;
+  held_ = held_xmm_ = spills_of_op_ = vector_spills_of_op_ = 0;
   if (op.opcode == Opcode::InsnStart) {
     insn_delta_ = op.c.bits();
     ++insn_index_;

@@ -255,7 +255,7 @@ class Compiler {
   u32 gpr_head_[16] = {}, xmm_head_[32] = {}, spill_head_[kSpillSlots] = {}, vec_spill_head_[kVectorSpillSlots] = {};
   std::vector<u32> home_values_;    ///< live values that are at homes
   u32 held_ = 0, held_xmm_ = 0;
-  u32 spills_of_op_ = 0;            ///< handed out during the running op
+  u32 spills_of_op_ = 0, vector_spills_of_op_ = 0;  ///< handed out during the running op
   u32 now_ = 0;
   Ref flags_;                       ///< current guest flags; none: at home
   u32 host_flags_of_ = 0;           ///< value whose computation set the host flags

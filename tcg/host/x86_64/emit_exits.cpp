@@ -143,11 +143,10 @@ void Compiler::emit_indirect(const Op& op) {
   const Operand pc = operand(op.a, Type::I64);
   take(kAddress);
   if (pc.kind != Operand::Gpr || pc.reg != kAddress) load(kAddress, operand(op.a, Type::I64), Width::q);
-  hot_.rorx(Width::q, r9, r11, 2);
-  hot_.mov(Width::d, r10, r11);
-  hot_.alu_imm32(Alu::And, Width::d, r10, 0x3f0);
-  hot_.alu(Alu::Xor, Width::d, r9, r10);
-  hot_.alu_imm32(Alu::And, Width::d, r9, 0xfff0);
+  hot_.rorx(Width::q, r9, r11, kPageBits);
+  hot_.alu(Alu::Xor, Width::d, r9, r11);
+  hot_.shift_imm(Shift::Shl, Width::d, r9, 4);
+  hot_.alu_imm32(Alu::And, Width::d, r9, i32((kJumpCacheEntries - 1) << 4));
   hot_.alu(Alu::Add, Width::q, r9, slot(i32(offsetof(EnvHeader, jc))));
   hot_.alu(Alu::Cmp, Width::q, ptr(r9), r11);
   Stub stub;
@@ -195,7 +194,10 @@ void Compiler::emit_call(u32 id, const Op& op) {
   take(kFunction);
   if (helper.effects & ir::kHelperWritesState) forget_state();
   u32 recovery = 0;
-  if (!leaf) recovery = new_recovery(nullptr);
+  if (!leaf) {
+    recovery = new_recovery(nullptr);
+    store_pc(hot_, block_->pc + insn_delta_);
+  }
   hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.function));
   hot_.call(leaf ? request_->thunks->leaf_helper : request_->thunks->helper);
   if (!leaf) {

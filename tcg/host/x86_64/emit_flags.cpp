@@ -133,7 +133,7 @@ FlagsState Compiler::flags_state(Ref flags) {
   const Op& op = block_->ops[flags.id()];
   const unsigned log2 = ir::log2_bytes(op.type);
   const auto tuple = [&](CcKind kind, const Operand& a, const Operand& b) {
-    s.cc_op = cc_op(kind, log2);
+    s.cc_op = kind == CcKind::Packed ? 0 : cc_op(kind, log2);
     s.a = a;
     s.b = b;
   };
@@ -150,7 +150,8 @@ FlagsState Compiler::flags_state(Ref flags) {
         tuple(CcKind::Logic, own(), zero);
       } else {
         tuple(CcKind::Logic, value_of(op.a), value_of(op.b));
-        s.pending_and = op.a != op.b;
+        if (s.a.kind == Operand::Constant && s.b.kind == Operand::Constant) s.a.value &= s.b.value;
+        else s.pending_and = op.a != op.b;
       }
       break;
     case Opcode::FlInc: tuple(CcKind::Inc, value_of(op.a), own()); break;
@@ -164,7 +165,6 @@ FlagsState Compiler::flags_state(Ref flags) {
     case Opcode::FlUnpack: tuple(CcKind::Packed, operand(op.a, Type::I64), zero); break;
     default: tuple(CcKind::Packed, own(), zero); break;  // FlSetCarry, FlFcmp, an old GetFlags
   }
-  if (cc_kind(s.cc_op) == CcKind::Packed) s.cc_op = 0;
   return s;
 }
 
@@ -414,7 +414,7 @@ Cc Compiler::test_flags(Cond cond, Ref flags) {
     }
     case CcKind::Logic: {
       if (op.opcode == Opcode::FlLogic) return test_result(op.a);
-      if (!s.pending_and) return test_packed_state(cond, s, w);
+      if (!s.pending_and && s.a.kind != Operand::Constant) return test_packed_state(cond, s, w);
       const Ref a = op.a.is_constant() ? op.b : op.a, b = op.a.is_constant() ? op.a : op.b;
       const Reg r = use_reg(a, type);
       const Operand o = operand(b, type);
@@ -466,6 +466,7 @@ Cc Compiler::test_flags(Cond cond, Ref flags) {
 
 /// A condition of packed flags, or of a Logic tuple whose result is `s.a`.
 Cc Compiler::test_packed_state(Cond cond, const FlagsState& s, Width w) {
+  if (s.a.kind == Operand::Gpr) hold(s.a.reg);
   if (cc_kind(s.cc_op) == CcKind::Logic) {
     if (s.a.kind == Operand::Slot) hot_.alu_imm(Alu::Cmp, w, slot(s.a.offset), 0);
     else hot_.test(w, s.a.reg, s.a.reg);
@@ -511,10 +512,13 @@ void Compiler::call_leaf(HelperFn function) {
   hot_.call(request_->thunks->leaf_helper);
 }
 
+/// Words in registers go first: they then need not be held while others pass through a scratch register.
 void Compiler::store_leaf_args(const FlagsState& s) {
   hot_.mov_imm(Width::q, slot(kArgs), i32(s.cc_op));
-  store_word(slot(kArgs + 8), s.a, Type::I64);
-  if (s.b.kind != Operand::None) store_word(slot(kArgs + 16), s.b, Type::I64);
+  if (s.a.kind == Operand::Gpr) store_word(slot(kArgs + 8), s.a, Type::I64);
+  if (s.b.kind == Operand::Gpr) store_word(slot(kArgs + 16), s.b, Type::I64);
+  if (s.a.kind != Operand::Gpr) store_word(slot(kArgs + 8), s.a, Type::I64);
+  if (s.b.kind != Operand::Gpr && s.b.kind != Operand::None) store_word(slot(kArgs + 16), s.b, Type::I64);
 }
 
 Cc Compiler::test_flags_slowly(Cond cond, const FlagsState& s) {
@@ -529,11 +533,13 @@ void Compiler::pack_flags_into(Reg dst, Ref flags) {
   if (flags.is_value() && !is_at_home(flags) && block_->ops[flags.id()].opcode == Opcode::Select &&
       values_[flags.id()].where == Where::Nowhere) {
     const Op& select = block_->ops[flags.id()];
-    const unsigned spill = new_spill(now_);
+    const unsigned spill = new_spill(now_), other = new_spill(now_);
     pack_flags_into(dst, select.b);
     hot_.mov(Width::q, slot(offset_of_spill(spill)), dst);
     pack_flags_into(dst, select.c);
-    const Cc cc = condition(select.a);
+    hot_.mov(Width::q, slot(offset_of_spill(other)), dst);
+    const Cc cc = condition(select.a);  // may call, and so overwrite r11
+    hot_.mov(Width::q, dst, slot(offset_of_spill(other)));
     hot_.cmov(cc, Width::q, dst, slot(offset_of_spill(spill)));
     return;
   }

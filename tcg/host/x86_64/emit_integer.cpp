@@ -437,7 +437,7 @@ void Compiler::emit_insert(u32 id, const Op& op) {
   if (part.kind == Operand::Gpr) hold(part.reg);
   const Reg d = dest(id, op.a);
   load(d, operand(op.a, op.type), width_of(op.type));
-  const Operand p = operand(op.b, part_type);
+  Operand p = operand(op.b, part_type);
   const Width w = width_of(part_type);
   if (part_type == Type::I32) {
     hot_.shift_imm(Shift::Shr, Width::q, d, 32);
@@ -451,6 +451,11 @@ void Compiler::emit_insert(u32 id, const Op& op) {
   if (high && p.kind == Operand::Gpr && d < rsp && p.reg < rsp) {
     hot_.mov_high(d, p.reg);
     return define(id, d);
+  }
+  if (high && p.kind == Operand::Gpr && p.reg == d) {
+    const Reg t = temp();
+    hot_.mov(Width::d, t, d);
+    p.reg = t;
   }
   if (high) hot_.shift_imm(Shift::Ror, whole, d, 8);
   if (p.kind == Operand::Constant) hot_.mov_imm_low(w, d, u32(p.value));

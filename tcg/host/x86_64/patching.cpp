@@ -48,7 +48,7 @@ const u8* X64Backend::link(ir::CodeSpan site, ir::LinkKind kind, u64 target_pc, 
     store_word(site.write, with_jump(old, site.exec, target));
     return stub;
   }
-  u8 code[24];
+  u8 code[64];  // the assembler wants room for the longest instruction behind each
   Assembler a(code, site.exec, sizeof code);
   a.alu_imm32(Alu::Cmp, Width::d, ptr(r15, offsetof(View, exec) + 4 * exec_tlb_index(target_pc)), i32(page_id));
   a.jcc(Cond::NotEqual, stub);

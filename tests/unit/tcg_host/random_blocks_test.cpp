@@ -54,6 +54,16 @@ std::string fpu_difference(const GuestState& a, const GuestState& b) {
   return text;
 }
 
+/// Stores without pop leave an empty ST(0) tagged as full; guests pop it next.
+bool stores_without_pop(const ir::Block& block) {
+  for (const ir::Op& op : block.ops) {
+    if (op.opcode != ir::Opcode::X87) continue;
+    const ir::X87Op x = ir::x87_op_of(op.c.bits());
+    if (x >= ir::X87Op::ToF80Low && x <= ir::X87Op::ToI64Trunc && x != ir::X87Op::ToI16 && x != ir::X87Op::ToI32) return true;
+  }
+  return false;
+}
+
 bool loops(const ir::Block& block) {
   for (const ir::Op& op : block.ops) {
     if (op.opcode == ir::Opcode::SideExit && block.constant_value(op.b) == block.pc) return true;
@@ -76,7 +86,7 @@ class RandomBlocks : public testing::TestWithParam<std::tuple<bool, Variant>> {
     RandomBlockOptions options = variant.options;
     options.insns = 1 + unsigned(seed % 10);
     random.generate(block, options);
-    if (loops(block)) return;
+    if (loops(block) || stores_without_pop(block)) return;
     if (variant.optimize) ir::optimize(block, bench.layout, bench.helpers, {});
     const auto valid = ir::verify(block, bench.layout, bench.helpers);
     ASSERT_TRUE(valid) << valid.error().message();
