@@ -11,12 +11,43 @@ namespace {
 
 // §20.3, table "AML byte stream byte values"
 enum Op : u8 {
-  kZero = 0x00, kOne = 0x01, kName = 0x08, kBytePrefix = 0x0a, kWordPrefix = 0x0b, kDWordPrefix = 0x0c, kStringPrefix = 0x0d,
-  kQWordPrefix = 0x0e, kScope = 0x10, kBuffer = 0x11, kPackage = 0x12, kVarPackage = 0x13, kMethod = 0x14,
-  kDualNamePrefix = 0x2e, kMultiNamePrefix = 0x2f, kExtPrefix = 0x5b, kRootChar = 0x5c, kParentPrefix = 0x5e, kLocal0 = 0x60,
-  kArg0 = 0x68, kStore = 0x70, kAdd = 0x72, kShiftLeft = 0x79, kAnd = 0x7b, kOr = 0x7d, kNotify = 0x86,
-  kCreateDWordField = 0x8a, kLAnd = 0x90, kLOr = 0x91, kLNot = 0x92, kLEqual = 0x93, kLLess = 0x95, kIf = 0xa0, kElse = 0xa1,
-  kWhile = 0xa2, kReturn = 0xa4, kOnes = 0xff,
+  kZero = 0x00,
+  kOne = 0x01,
+  kName = 0x08,
+  kBytePrefix = 0x0a,
+  kWordPrefix = 0x0b,
+  kDWordPrefix = 0x0c,
+  kStringPrefix = 0x0d,
+  kQWordPrefix = 0x0e,
+  kScope = 0x10,
+  kBuffer = 0x11,
+  kPackage = 0x12,
+  kVarPackage = 0x13,
+  kMethod = 0x14,
+  kDualNamePrefix = 0x2e,
+  kMultiNamePrefix = 0x2f,
+  kExtPrefix = 0x5b,
+  kRootChar = 0x5c,
+  kParentPrefix = 0x5e,
+  kLocal0 = 0x60,
+  kArg0 = 0x68,
+  kStore = 0x70,
+  kAdd = 0x72,
+  kShiftLeft = 0x79,
+  kAnd = 0x7b,
+  kOr = 0x7d,
+  kNotify = 0x86,
+  kCreateDWordField = 0x8a,
+  kLAnd = 0x90,
+  kLOr = 0x91,
+  kLNot = 0x92,
+  kLEqual = 0x93,
+  kLLess = 0x95,
+  kIf = 0xa0,
+  kElse = 0xa1,
+  kWhile = 0xa2,
+  kReturn = 0xa4,
+  kOnes = 0xff,
 };
 enum ExtOp : u8 { kOpRegion = 0x80, kField = 0x81, kDevice = 0x82 };
 
@@ -121,8 +152,10 @@ Aml package(std::initializer_list<Aml> elements) { return package(std::vector<Am
 Aml package(const std::vector<Aml>& elements) {
   Aml content;
   const bool few = elements.size() < 256;
-  if (few) content.byte(u8(elements.size()));
-  else content << integer(elements.size());
+  if (few)
+    content.byte(u8(elements.size()));
+  else
+    content << integer(elements.size());
   for (const Aml& element : elements) content << element;
   return enclosed({few ? kPackage : kVarPackage}, content);
 }
@@ -151,7 +184,9 @@ Aml arg(unsigned n) { return Aml{u8(kArg0 + n)}; }
 
 Aml name(std::string_view object, const Aml& value) { return operation(kName, {path(object), value}); }
 Aml scope(std::string_view object, const Aml& body) { return enclosed({kScope}, list({path(object), body})); }
-Aml device(std::string_view object, const Aml& body) { return enclosed({kExtPrefix, kDevice}, list({path(object), body})); }
+Aml device(std::string_view object, const Aml& body) {
+  return enclosed({kExtPrefix, kDevice}, list({path(object), body}));
+}
 
 Aml method(std::string_view object, unsigned arguments, Serialize serialize, const Aml& body) {
   Aml content = path(object);
@@ -170,8 +205,10 @@ Aml field(std::string_view region, Access access, Update update, std::initialize
   Aml content = path(region);
   content.byte(u8(u8(access) | u8(update) << 5));  // without the global lock
   for (const FieldUnit& unit : units) {
-    if (unit.name.empty()) content.byte(0);
-    else content << segment(unit.name);
+    if (unit.name.empty())
+      content.byte(0);
+    else
+      content << segment(unit.name);
     content << field_length(unit.bits);
   }
   return enclosed({kExtPrefix, kField}, content);

@@ -70,7 +70,8 @@ struct FieldUnit {
 Aml field(std::string_view region, Access access, Update update, std::initializer_list<FieldUnit> units);
 Aml create_dword_field(const Aml& buffer, u64 byte_offset, std::string_view name);
 
-// Statements and operators. `target` is a name, local or empty (no target). --------------------------------------------
+// Statements and operators. `target` is a name, local or empty (no target).
+// --------------------------------------------
 Aml store(const Aml& value, const Aml& target);
 Aml bit_and(const Aml& a, const Aml& b, const Aml& target = {});
 Aml bit_or(const Aml& a, const Aml& b, const Aml& target = {});

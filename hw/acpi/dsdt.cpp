@@ -38,7 +38,8 @@ Aml pirq_link(unsigned pirq) {
   body << method("_DIS", 0, Serialize::No, bit_or(path(reg), integer(PirqRouter::kDisabled), path(reg)));
   body << method("_CRS", 0, Serialize::No, give(call("ICRS", {path(reg)})));
   // The interrupt number is five bytes into the extended interrupt descriptor.
-  body << method("_SRS", 1, Serialize::No, list({create_dword_field(arg(0), 5, "PRRI"), store(path("PRRI"), path(reg))}));
+  body << method("_SRS", 1, Serialize::No,
+                 list({create_dword_field(arg(0), 5, "PRRI"), store(path("PRRI"), path(reg))}));
   return device(link_name(pirq), body);
 }
 
@@ -93,9 +94,9 @@ Aml q35_routing() {
   tables << name("PRTA", routing_table([](unsigned slot, unsigned pin) {
                    return gsi_name(Ich9Lpc::pirq_of(pci_devfn(slot, 0), pin));
                  }));
-  return tables << method("_PRT", 0, Serialize::No,
-                          list({if_then(equal(path("\\PICF"), integer(0)), give(path("PRTP"))),
-                                otherwise(give(path("PRTA")))}));
+  return tables << method(
+             "_PRT", 0, Serialize::No,
+             list({if_then(equal(path("\\PICF"), integer(0)), give(path("PRTP"))), otherwise(give(path("PRTA")))}));
 }
 
 // Host bridge. -------------------------------------------------------------------------------------------------------
@@ -143,7 +144,8 @@ Aml isa_devices(const AcpiConfig& config) {
   if (config.has_ps2) {
     devices << device("KBD", list({hardware_id("PNP0303"), name("_STA", integer(kStaPresent)),
                                    resources(Resources().io(0x60, 1).io(0x64, 1).irq(1))}));
-    devices << device("MOU", list({hardware_id("PNP0F13"), name("_STA", integer(kStaPresent)), resources(Resources().irq(12))}));
+    devices << device(
+        "MOU", list({hardware_id("PNP0F13"), name("_STA", integer(kStaPresent)), resources(Resources().irq(12))}));
   }
   for (unsigned i = 0; i < config.serial_ports && i < 4; i++) devices << serial_port(i);
   if (config.pvpanic_port) {
@@ -173,7 +175,15 @@ Aml south_bridge(const AcpiConfig& config) {
 Aml route_registers(const AcpiConfig& config) {
   if (is_q35(config)) {
     return field("PCI0.ISA.PIRQ", Access::Byte, Update::Preserve,
-                 {{"PRQA", 8}, {"PRQB", 8}, {"PRQC", 8}, {"PRQD", 8}, {"", 32}, {"PRQE", 8}, {"PRQF", 8}, {"PRQG", 8}, {"PRQH", 8}});
+                 {{"PRQA", 8},
+                  {"PRQB", 8},
+                  {"PRQC", 8},
+                  {"PRQD", 8},
+                  {"", 32},
+                  {"PRQE", 8},
+                  {"PRQF", 8},
+                  {"PRQG", 8},
+                  {"PRQH", 8}});
   }
   return field("PCI0.ISA.PIRQ", Access::Byte, Update::Preserve, {{"PRQA", 8}, {"PRQB", 8}, {"PRQC", 8}, {"PRQD", 8}});
 }
@@ -230,7 +240,8 @@ aml::Aml build_dsdt_body(const AcpiConfig& config) {
   const unsigned pirqs = is_q35(config) ? Ich9Lpc::kPirqs : Piix3::kPirqs;
   for (unsigned pirq = 0; pirq < pirqs; pirq++) board << pirq_link(pirq);
   if (is_q35(config)) {
-    for (unsigned pirq = 0; pirq < pirqs; pirq++) board << fixed_link(gsi_name(pirq), 16 + pirq, Ich9Lpc::kFirstGsi + pirq);
+    for (unsigned pirq = 0; pirq < pirqs; pirq++)
+      board << fixed_link(gsi_name(pirq), 16 + pirq, Ich9Lpc::kFirstGsi + pirq);
   } else {
     board << fixed_link("LNKS", 4, config.sci);
   }

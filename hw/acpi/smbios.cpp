@@ -13,8 +13,17 @@ constexpr u64 kKiB = 1 << 10, kMiB = 1 << 20, kGiB = 1 << 30;
 constexpr u64 kDimmBytes = 16 * kGiB;  ///< RAM is shown as modules of this size and one with the rest
 constexpr u16 kNoErrorHandle = 0xfffe, kNoCache = 0xffff;
 /// Handles are the type times 256, counted up.
-enum Handle : u16 { kBios = 0x0000, kSystem = 0x0100, kChassis = 0x0300, kProcessor = 0x0400, kArray = 0x1000,
-                    kDevice = 0x1100, kArrayAddress = 0x1300, kBoot = 0x2000, kEnd = 0x7f00 };
+enum Handle : u16 {
+  kBios = 0x0000,
+  kSystem = 0x0100,
+  kChassis = 0x0300,
+  kProcessor = 0x0400,
+  kArray = 0x1000,
+  kDevice = 0x1100,
+  kArrayAddress = 0x1300,
+  kBoot = 0x2000,
+  kEnd = 0x7f00
+};
 
 /// Writes structures: a formatted area, then its strings (§6.1).
 class Writer {
@@ -100,7 +109,9 @@ void write_processor(Writer& w, const SmbiosConfig& c, unsigned socket) {
   w.u8s(0).u16s(0).u16s(kSpeedMhz).u16s(kSpeedMhz).u8s(kPopulatedEnabled).u8s(kOther);
   w.u16s(kNoCache).u16s(kNoCache).u16s(kNoCache).text("").text("").text("");
   // Counts beyond a byte are given in the fields of version 3.0, which our structures do not have, §7.5.6.
-  w.u8s(std::min<unsigned>(c.cores, kMaxByte)).u8s(std::min<unsigned>(c.cores, kMaxByte)).u8s(std::min<unsigned>(threads, kMaxByte));
+  w.u8s(std::min<unsigned>(c.cores, kMaxByte))
+      .u8s(std::min<unsigned>(c.cores, kMaxByte))
+      .u8s(std::min<unsigned>(threads, kMaxByte));
   w.u16s(kUnknown).u16s(kOther);
   w.end();
 }
@@ -150,7 +161,8 @@ u8 checksum(const std::vector<u8>& bytes, size_t start, size_t length) {
 }
 
 // Entry point, §5.2.1
-constexpr size_t kAnchorBytes = 31, kChecksumAt = 4, kIntermediateAt = 16, kIntermediateChecksumAt = 21, kAddressAt = 24;
+constexpr size_t kAnchorBytes = 31, kChecksumAt = 4, kIntermediateAt = 16, kIntermediateChecksumAt = 21,
+                 kAddressAt = 24;
 
 }  // namespace
 

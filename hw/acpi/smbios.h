@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SMBIOS tables: what dmidecode shows. DMTF DSP0134, System Management BIOS reference specification 2.8.0 (sections as §).
+// SMBIOS tables: what dmidecode shows. DMTF DSP0134, System Management BIOS reference specification 2.8.0 (sections as
+// §).
 #pragma once
 
 #include <array>

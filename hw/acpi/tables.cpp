@@ -75,7 +75,8 @@ struct FixedHardware {
 
 FixedHardware fixed_hardware(const AcpiConfig& config) {
   if (config.chipset == AcpiConfig::Chipset::Q35) {
-    return {true, Ich9Lpc::kSmiPort, u16(config.pm_base + Ich9Lpc::GPE0), 16, Ich9Lpc::kAcpiEnable, Ich9Lpc::kAcpiDisable};
+    return {true, Ich9Lpc::kSmiPort,    u16(config.pm_base + Ich9Lpc::GPE0),
+            16,   Ich9Lpc::kAcpiEnable, Ich9Lpc::kAcpiDisable};
   }
   return {false, Piix4Pm::kSmiPort, Piix4Pm::kGpePort, 4, Piix4Pm::kAcpiEnable, Piix4Pm::kAcpiDisable};
 }
@@ -83,8 +84,8 @@ FixedHardware fixed_hardware(const AcpiConfig& config) {
 u32 write_fadt(Writer& w, const AcpiConfig& config, u32 facs, u32 dsdt) {
   const FixedHardware hw = fixed_hardware(config);
   // Flags: no fixed sleep button, RTC cannot wake from S4; C1 and WBINVD work; the PM timer is a fit clock source.
-  constexpr u32 kWbinvd = bit(0), kProcC1 = bit(2), kSleepButtonNone = bit(5), kRtcS4 = bit(7), kResetSupported = bit(10),
-                kPlatformClock = bit(15);
+  constexpr u32 kWbinvd = bit(0), kProcC1 = bit(2), kSleepButtonNone = bit(5), kRtcS4 = bit(7),
+                kResetSupported = bit(10), kPlatformClock = bit(15);
   constexpr u16 kHas8042 = bit(1);
   constexpr u8 kIo = 1;
   const u32 flags = kWbinvd | kProcC1 | kSleepButtonNone | kRtcS4 | kPlatformClock | (hw.q35 ? kResetSupported : 0);
@@ -242,7 +243,9 @@ std::vector<u8> acpi_loader_script(const AcpiTables& tables) {
 
 PlacedAcpi place_acpi_tables(const AcpiTables& tables, u64 address) {
   PlacedAcpi placed{address, tables.tables, tables.rsdp};
-  const auto bytes_of = [&](Blob blob) -> std::vector<u8>& { return blob == Blob::Tables ? placed.tables : placed.rsdp; };
+  const auto bytes_of = [&](Blob blob) -> std::vector<u8>& {
+    return blob == Blob::Tables ? placed.tables : placed.rsdp;
+  };
   for (const auto& p : tables.pointers) {
     u8* at = bytes_of(p.blob).data() + p.offset;
     u64 value = 0;

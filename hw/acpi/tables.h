@@ -29,7 +29,7 @@ struct AcpiConfig {
   u32 ioapic_address = 0xfec0'0000, lapic_address = 0xfee0'0000;
   u8 ioapic_id = 0;
   bool has_hpet = true, has_rtc = true, has_ps2 = true, has_fw_cfg = true, has_vga = true;
-  unsigned serial_ports = 1;       ///< COM1.. at their usual places
+  unsigned serial_ports = 1;  ///< COM1.. at their usual places
   std::optional<u16> pvpanic_port;
   bool offers_s3 = false, offers_s4 = false;
 };

@@ -38,7 +38,8 @@ void Vga::describe(TypeInfo<Vga>& type) {
   type.set_default("romfile", "vgabios-stdvga.bin");
   const mem::MmioOptions bytes{.valid = {1, 4}, .impl = {1, 1}};
   type.region("vga-ports", kPortCount, &Vga::read_port, &Vga::write_port, bytes);
-  type.region("vbe", 3, &Vga::read_dispi_port, &Vga::write_dispi_port, {.valid = {1, 2}, .impl = {1, 2}, .unaligned = true});
+  type.region("vbe", 3, &Vga::read_dispi_port, &Vga::write_dispi_port,
+              {.valid = {1, 2}, .impl = {1, 2}, .unaligned = true});
   type.region("vga-lowmem", kWindowBytes, &Vga::read_window, &Vga::write_window, {.valid = {1, 8}, .impl = {1, 1}});
   type.region("vga.mmio", kMmioBytes, &Vga::read_mmio, &Vga::write_mmio, {.valid = {1, 4}, .impl = {1, 4}});
   type.saved(1, &Vga::state_, &Vga::fields, &Vga::after_load);
@@ -76,8 +77,8 @@ void Vga::fields(Archive& ar, State& s) {
 }
 
 Result<void> Vga::after_load() {
-  if (state_.sequencer_index > 7 || state_.graphics_index > 15 || state_.crtc_index > 31 || state_.attribute_index > 0x3f ||
-      state_.dac_step > 2) {
+  if (state_.sequencer_index > 7 || state_.graphics_index > 15 || state_.crtc_index > 31 ||
+      state_.attribute_index > 0x3f || state_.dac_step > 2) {
     return error("VGA: an index is out of range");
   }
   return {};
@@ -90,29 +91,45 @@ u64 Vga::read_port(u64 offset, unsigned) {
   const bool color = state_.misc & kMiscColor;
   if (color ? is_monochrome_port(port) : is_color_port(port)) return 0xff;
   switch (port) {
-    case 0x3c0: return state_.attribute_data_next ? 0 : state_.attribute_index;
-    case 0x3c1: return read_attribute();
-    case 0x3c2: return 0;  // input status 0
-    case 0x3c4: return state_.sequencer_index;
-    case 0x3c5: return state_.sequencer[state_.sequencer_index];
-    case 0x3c6: return state_.dac_mask;
-    case 0x3c7: return state_.dac_reading ? 3 : 0;
-    case 0x3c8: return state_.dac_write;
-    case 0x3c9: return read_dac();
-    case 0x3ca: return state_.feature;
-    case 0x3cc: return state_.misc;
-    case 0x3ce: return state_.graphics_index;
-    case 0x3cf: return state_.graphics[state_.graphics_index];
+    case 0x3c0:
+      return state_.attribute_data_next ? 0 : state_.attribute_index;
+    case 0x3c1:
+      return read_attribute();
+    case 0x3c2:
+      return 0;  // input status 0
+    case 0x3c4:
+      return state_.sequencer_index;
+    case 0x3c5:
+      return state_.sequencer[state_.sequencer_index];
+    case 0x3c6:
+      return state_.dac_mask;
+    case 0x3c7:
+      return state_.dac_reading ? 3 : 0;
+    case 0x3c8:
+      return state_.dac_write;
+    case 0x3c9:
+      return read_dac();
+    case 0x3ca:
+      return state_.feature;
+    case 0x3cc:
+      return state_.misc;
+    case 0x3ce:
+      return state_.graphics_index;
+    case 0x3cf:
+      return state_.graphics[state_.graphics_index];
     case 0x3b4:
-    case 0x3d4: return state_.crtc_index;
+    case 0x3d4:
+      return state_.crtc_index;
     case 0x3b5:
-    case 0x3d5: return state_.crtc[state_.crtc_index];
+    case 0x3d5:
+      return state_.crtc[state_.crtc_index];
     case 0x3ba:
     case 0x3da:
       state_.attribute_data_next = false;
       state_.status1 ^= kStatusDisplayDisabled | kStatusVerticalRetrace;
       return state_.status1;
-    default: return 0xff;
+    default:
+      return 0xff;
   }
 }
 
@@ -122,11 +139,20 @@ void Vga::write_port(u64 offset, u64 value, unsigned) {
   const bool color = state_.misc & kMiscColor;
   if (color ? is_monochrome_port(port) : is_color_port(port)) return;
   switch (port) {
-    case 0x3c0: return write_attribute(byte);
-    case 0x3c2: state_.misc = byte & 0xef; return;
-    case 0x3c4: state_.sequencer_index = byte & 7; return;
-    case 0x3c5: state_.sequencer[state_.sequencer_index] = byte & kSequencerMasks[state_.sequencer_index]; return;
-    case 0x3c6: state_.dac_mask = byte; return;
+    case 0x3c0:
+      return write_attribute(byte);
+    case 0x3c2:
+      state_.misc = byte & 0xef;
+      return;
+    case 0x3c4:
+      state_.sequencer_index = byte & 7;
+      return;
+    case 0x3c5:
+      state_.sequencer[state_.sequencer_index] = byte & kSequencerMasks[state_.sequencer_index];
+      return;
+    case 0x3c6:
+      state_.dac_mask = byte;
+      return;
     case 0x3c7:
       state_.dac_read = byte;
       state_.dac_step = 0;
@@ -137,20 +163,29 @@ void Vga::write_port(u64 offset, u64 value, unsigned) {
       state_.dac_step = 0;
       state_.dac_reading = false;
       return;
-    case 0x3c9: return write_dac(byte);
-    case 0x3ce: state_.graphics_index = byte & 15; return;
+    case 0x3c9:
+      return write_dac(byte);
+    case 0x3ce:
+      state_.graphics_index = byte & 15;
+      return;
     case 0x3cf:
       if (state_.graphics_index < kGraphicsMasks.size()) {
         state_.graphics[state_.graphics_index] = byte & kGraphicsMasks[state_.graphics_index];
       }
       return;
     case 0x3b4:
-    case 0x3d4: state_.crtc_index = byte & 31; return;
+    case 0x3d4:
+      state_.crtc_index = byte & 31;
+      return;
     case 0x3b5:
-    case 0x3d5: return write_crtc(byte);
+    case 0x3d5:
+      return write_crtc(byte);
     case 0x3ba:
-    case 0x3da: state_.feature = byte & 0x10; return;
-    default: return;
+    case 0x3da:
+      state_.feature = byte & 0x10;
+      return;
+    default:
+      return;
   }
 }
 
@@ -165,8 +200,10 @@ void Vga::write_attribute(u8 value) {
   } else {
     static constexpr std::array<u8, 5> kModeMasks = {0xef, 0xff, 0x3f, 0x0f, 0x0f};  // 0x10 to 0x14
     const u8 index = state_.attribute_index & kAttributeIndex;
-    if (index < 16) state_.attribute[index] = value & 0x3f;
-    else if (index < 21) state_.attribute[index] = value & kModeMasks[index - 16];
+    if (index < 16)
+      state_.attribute[index] = value & 0x3f;
+    else if (index < 21)
+      state_.attribute[index] = value & kModeMasks[index - 16];
   }
   state_.attribute_data_next = !state_.attribute_data_next;
 }
@@ -207,8 +244,10 @@ u64 Vga::read_dispi_port(u64 offset, unsigned size) {
 
 void Vga::write_dispi_port(u64 offset, u64 value, unsigned size) {
   if (size != 2) return;  // 16-bit registers
-  if (offset == 0) state_.dispi_index = u16(value);
-  else write_dispi(state_.dispi_index, u16(value));
+  if (offset == 0)
+    state_.dispi_index = u16(value);
+  else
+    write_dispi(state_.dispi_index, u16(value));
 }
 
 u16 Vga::read_dispi(unsigned index) const {
@@ -230,15 +269,21 @@ void Vga::write_dispi(unsigned index, u16 value) {
       return;
     case DISPI_XRES:
     case DISPI_YRES:
-    case DISPI_BPP: dispi[index] = value; break;
+    case DISPI_BPP:
+      dispi[index] = value;
+      break;
     case DISPI_BANK:
       if (u64(value) << 16 < vram_->size()) dispi[DISPI_BANK] = value;
       return;
-    case DISPI_ENABLE: return enable_dispi(value);
+    case DISPI_ENABLE:
+      return enable_dispi(value);
     case DISPI_VIRT_WIDTH:
     case DISPI_X_OFFSET:
-    case DISPI_Y_OFFSET: dispi[index] = value; break;
-    default: return;
+    case DISPI_Y_OFFSET:
+      dispi[index] = value;
+      break;
+    default:
+      return;
   }
   if (dispi[DISPI_ENABLE] & kDispiEnabled) fit_virtual_size();
 }
@@ -284,7 +329,8 @@ void Vga::fit_virtual_size() {
 u64 Vga::read_mmio(u64 offset, unsigned size) {
   if (offset >= kMmioPorts && offset < kMmioPortsEnd) {
     u64 value = 0;
-    for (unsigned i = 0; i < size; i++) value |= read_port(kMmioFirstPort - kFirstPort + offset - kMmioPorts + i, 1) << (8 * i);
+    for (unsigned i = 0; i < size; i++)
+      value |= read_port(kMmioFirstPort - kFirstPort + offset - kMmioPorts + i, 1) << (8 * i);
     return value;
   }
   if (offset >= kMmioDispi && offset < kMmioDispi + 2 * kDispiCount) {
@@ -297,7 +343,8 @@ u64 Vga::read_mmio(u64 offset, unsigned size) {
 
 void Vga::write_mmio(u64 offset, u64 value, unsigned size) {
   if (offset >= kMmioPorts && offset < kMmioPortsEnd) {
-    for (unsigned i = 0; i < size; i++) write_port(kMmioFirstPort - kFirstPort + offset - kMmioPorts + i, u8(value >> (8 * i)), 1);
+    for (unsigned i = 0; i < size; i++)
+      write_port(kMmioFirstPort - kFirstPort + offset - kMmioPorts + i, u8(value >> (8 * i)), 1);
   } else if (offset >= kMmioDispi && offset < kMmioDispi + 2 * kDispiCount) {
     if (size == 2) write_dispi(unsigned(offset - kMmioDispi) / 2, u16(value));
   } else if (offset == kMmioExtended + 4 && size == 4) {

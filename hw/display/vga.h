@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Standard VGA with the Bochs VBE extensions: QEMU docs/specs/standard-vga.txt; registers as in IBM's VGA technical reference
-// (sections as §) and VBE DISPI 0xb0c5.
+// Standard VGA with the Bochs VBE extensions: QEMU docs/specs/standard-vga.txt; registers as in IBM's VGA technical
+// reference (sections as §) and VBE DISPI 0xb0c5.
 //
 //   BAR 0         video memory (prefetchable)
 //   BAR 2         4 KiB: VGA ports 0x3c0..0x3df at 0x400, DISPI registers at 0x500, frame buffer byte order at 0x604
@@ -22,10 +22,21 @@ class Vga final : public PciDevice {
  public:
   static constexpr u64 kWindow = 0xa'0000, kWindowBytes = 0x2'0000;
   enum Dispi : unsigned {
-    DISPI_ID, DISPI_XRES, DISPI_YRES, DISPI_BPP, DISPI_ENABLE, DISPI_BANK, DISPI_VIRT_WIDTH, DISPI_VIRT_HEIGHT,
-    DISPI_X_OFFSET, DISPI_Y_OFFSET, DISPI_VIDEO_MEMORY_64K, kDispiCount,
+    DISPI_ID,
+    DISPI_XRES,
+    DISPI_YRES,
+    DISPI_BPP,
+    DISPI_ENABLE,
+    DISPI_BANK,
+    DISPI_VIRT_WIDTH,
+    DISPI_VIRT_HEIGHT,
+    DISPI_X_OFFSET,
+    DISPI_Y_OFFSET,
+    DISPI_VIDEO_MEMORY_64K,
+    kDispiCount,
   };
-  static constexpr u16 kDispiEnabled = 0x01, kDispiGetCaps = 0x02, kDispi8BitDac = 0x20, kDispiLinear = 0x40, kDispiNoClear = 0x80;
+  static constexpr u16 kDispiEnabled = 0x01, kDispiGetCaps = 0x02, kDispi8BitDac = 0x20, kDispiLinear = 0x40,
+                       kDispiNoClear = 0x80;
 
   Vga() : PciDevice({.vendor = 0x1234, .device = 0x1111, .revision = 2, .class_code = pci::kClassVga}) {}
   static void describe(TypeInfo<Vga>& type);

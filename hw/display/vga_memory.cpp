@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VGA's memory window: four planes behind 128 KiB, and the text in them. IBM VGA technical reference, §2.4, §2.6.
 //
-// Byte n of plane p is at 4 * n + p of video memory, so that a text cell's character, attribute and font bytes lie together.
+// Byte n of plane p is at 4 * n + p of video memory, so that a text cell's character, attribute and font bytes lie
+// together.
 #include <algorithm>
 
 #include "hw/display/vga.h"
@@ -13,11 +14,28 @@ namespace {
 constexpr unsigned kMapMask = 2, kMemoryMode = 4;
 constexpr u8 kSequencerOddEvenOff = 0x04, kChain4 = 0x08;
 // Graphics controller
-enum Graphics : unsigned { kSetReset, kEnableSetReset, kColorCompare, kRotate, kReadMap, kMode, kMisc, kColorDontCare, kBitMask };
+enum Graphics : unsigned {
+  kSetReset,
+  kEnableSetReset,
+  kColorCompare,
+  kRotate,
+  kReadMap,
+  kMode,
+  kMisc,
+  kColorDontCare,
+  kBitMask
+};
 constexpr u8 kReadModeCompare = 0x08, kMiscGraphics = 0x01;
 // CRT controller
-enum Crtc : unsigned { kHorizontalEnd = 0x01, kOverflow = 0x07, kMaxScanLine = 0x09, kStartHigh = 0x0c, kStartLow = 0x0d,
-                       kVerticalEnd = 0x12, kOffset = 0x13 };
+enum Crtc : unsigned {
+  kHorizontalEnd = 0x01,
+  kOverflow = 0x07,
+  kMaxScanLine = 0x09,
+  kStartHigh = 0x0c,
+  kStartLow = 0x0d,
+  kVerticalEnd = 0x12,
+  kOffset = 0x13
+};
 constexpr unsigned kMaxColumns = 256, kMaxRows = 128;
 
 u8 rotate_right(u8 value, unsigned count) { return u8(value >> count | value << (8 - count)); }
@@ -116,10 +134,17 @@ void Vga::write_planes(u64 cell, u8 value, u8 planes) {
       data = set_reset;
     }
     switch (graphics[kRotate] >> 3 & 3) {
-      case 1: data &= latch; break;
-      case 2: data |= latch; break;
-      case 3: data ^= latch; break;
-      default: break;
+      case 1:
+        data &= latch;
+        break;
+      case 2:
+        data |= latch;
+        break;
+      case 3:
+        data ^= latch;
+        break;
+      default:
+        break;
     }
     result[plane] = u8((data & mask) | (latch & ~mask));
   }
@@ -138,7 +163,8 @@ std::vector<std::string> Vga::text_screen() const {
   if (!is_text_mode()) return lines;
   const auto& crtc = state_.crtc;
   const unsigned columns = std::min(crtc[kHorizontalEnd] + 1u, kMaxColumns);
-  const unsigned scan_lines = (crtc[kVerticalEnd] | (crtc[kOverflow] & 0x02u) << 7 | (crtc[kOverflow] & 0x40u) << 3) + 1u;
+  const unsigned scan_lines =
+      (crtc[kVerticalEnd] | (crtc[kOverflow] & 0x02u) << 7 | (crtc[kOverflow] & 0x40u) << 3) + 1u;
   const unsigned rows = std::min(scan_lines / ((crtc[kMaxScanLine] & 31u) + 1), kMaxRows);
   const u64 start = u64(crtc[kStartHigh]) << 8 | crtc[kStartLow];
   const u64 pitch = u64(crtc[kOffset]) * 2;

@@ -42,8 +42,8 @@ Result<void> Ich9Lpc::realize() {
   for (unsigned i = 0; i < sci_isa_.size(); i++) sci_isa_[i] = isa_->irq(9 + i);
   pci_bus().set_irqs(pirq_of, router_.lines());
   host->set_reset_port(reset_control_.port(machine()));
-  pm_ = std::make_unique<AcpiPmBlock>(machine(), sci_,
-                                      AcpiPmBlock::Options{.gpe_bytes = 8, .sleep = [this](unsigned t) { return sleep(t); }});
+  pm_ = std::make_unique<AcpiPmBlock>(
+      machine(), sci_, AcpiPmBlock::Options{.gpe_bytes = 8, .sleep = [this](unsigned t) { return sleep(t); }});
   make_pm_region();
   pci_bus().ports().add(kSmiPort, region("apm-io"));
   set_config_defaults();
@@ -57,14 +57,17 @@ void Ich9Lpc::make_pm_region() {
   io_->add(PM1_TMR, pm_->timer_region());
   io_->add(GPE0, pm_->gpe_region());
   io_->add(SMI_EN, region("acpi-smi"));
-  io_->add(0, add_region(mem::Region::mmio(
-                  memory(), "ich9-pm-rest", kPmBytes,
-                  [](u64 offset, unsigned) {
-                    log::unimplemented("ich9-pm: read of register {:#x}", offset);
-                    return u64(0);
-                  },
-                  [](u64 offset, u64 value, unsigned) { log::unimplemented("ich9-pm: write of {:#x} to {:#x}", value, offset); },
-                  {.valid = {1, 4}, .impl = {1, 4}})),
+  io_->add(0,
+           add_region(mem::Region::mmio(
+               memory(), "ich9-pm-rest", kPmBytes,
+               [](u64 offset, unsigned) {
+                 log::unimplemented("ich9-pm: read of register {:#x}", offset);
+                 return u64(0);
+               },
+               [](u64 offset, u64 value, unsigned) {
+                 log::unimplemented("ich9-pm: write of {:#x} to {:#x}", value, offset);
+               },
+               {.valid = {1, 4}, .impl = {1, 4}})),
            -1);
 }
 
@@ -150,8 +153,10 @@ void Ich9Lpc::refresh() {
 void Ich9Lpc::refresh_sci() {
   const unsigned select = config().get8(ACPI_CNTL) & kSciSelect;
   IrqInput input;
-  if (select < 3) input = sci_isa_[select];
-  else if (select >= 4) input = gsi_lines_[select].input(1);
+  if (select < 3)
+    input = sci_isa_[select];
+  else if (select >= 4)
+    input = gsi_lines_[select].input(1);
   if (input.sink == sci_.input().sink && input.number == sci_.input().number) return;
   sci_.disconnect();
   sci_.connect(input);

@@ -19,8 +19,19 @@ namespace emu::hw {
 class Ich9Lpc final : public PciDevice {
  public:
   enum Reg : unsigned {
-    PMBASE = 0x40, ACPI_CNTL = 0x44, GPIOBASE = 0x48, GC = 0x4c, PIRQA = 0x60, SIRQ_CNTL = 0x64, PIRQE = 0x68,
-    LPC_IO_DEC = 0x80, GEN_PMCON_1 = 0xa0, GEN_PMCON_2 = 0xa2, GEN_PMCON_3 = 0xa4, BIOS_CNTL = 0xdc, RCBA = 0xf0,
+    PMBASE = 0x40,
+    ACPI_CNTL = 0x44,
+    GPIOBASE = 0x48,
+    GC = 0x4c,
+    PIRQA = 0x60,
+    SIRQ_CNTL = 0x64,
+    PIRQE = 0x68,
+    LPC_IO_DEC = 0x80,
+    GEN_PMCON_1 = 0xa0,
+    GEN_PMCON_2 = 0xa2,
+    GEN_PMCON_3 = 0xa4,
+    BIOS_CNTL = 0xdc,
+    RCBA = 0xf0,
   };
   enum PmReg : u64 { PM1_STS = 0x00, PM1_CNT = 0x04, PM1_TMR = 0x08, GPE0 = 0x20, SMI_EN = 0x30, SMI_STS = 0x34 };
   static constexpr u32 kGlobalSmi = bit(0), kApmcSmi = bit(5);  // SMI_EN; SMI_STS has the second
@@ -51,7 +62,8 @@ class Ich9Lpc final : public PciDevice {
   static constexpr unsigned kRootComplexBytes = 0x4000;
   struct State {
     u8 apm_command = 0, apm_status = 0;
-    u32 smi_enable = 0, smi_status = 0;
+    u32 smi_enable = kApmcSmi;  ///< tells firmware that SMM is set up already: there is none to set up
+    u32 smi_status = 0;
     std::array<u8, kRootComplexBytes> root_complex{};
   };
   void fields(Archive& ar);

@@ -21,7 +21,8 @@ void Mch::describe(TypeInfo<Mch>& type) {
   type.doc("Host bridge (3 Series Express)");
   type.category(Category::Bridge);
   type.not_user_creatable();
-  type.property("extended-tseg-mbytes", &Mch::extended_tseg_mib_, "size of TSEG when firmware asks for the extended one");
+  type.property("extended-tseg-mbytes", &Mch::extended_tseg_mib_,
+                "size of TSEG when firmware asks for the extended one");
 }
 
 Result<void> Mch::realize() {
@@ -40,7 +41,8 @@ Result<void> Mch::realize() {
   c.set32(PCIEXBAR, kEcamReset);
   c.allow32(PCIEXBAR, u32(kEcamAddress) | 7);
   c.allow32(PCIEXBAR + 4, u32(kEcamAddress >> 32));
-  for (unsigned i = 0; i < ShadowMemory::kRegisterMasks.size(); i++) c.allow8(PAM0 + i, ShadowMemory::kRegisterMasks[i]);
+  for (unsigned i = 0; i < ShadowMemory::kRegisterMasks.size(); i++)
+    c.allow8(PAM0 + i, ShadowMemory::kRegisterMasks[i]);
   c.set8(SMRAM, kBaseSegment);
   c.allow8(SMRAM, kDOpen | kDClosed | kDLock | kSmramEnable);
   c.set8(ESMRAMC, kCacheBits);

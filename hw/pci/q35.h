@@ -15,7 +15,8 @@ class Mch final : public PciDevice {
  public:
   enum Reg : unsigned { EXT_TSEG = 0x50, PCIEXBAR = 0x60, PAM0 = 0x90, SMRAM = 0x9d, ESMRAMC = 0x9e };
   static constexpr u8 kDOpen = 0x40, kDClosed = 0x20, kDLock = 0x10, kSmramEnable = 0x08, kBaseSegment = 0x02;  // SMRAM
-  static constexpr u8 kHighSmram = 0x80, kSmramError = 0x40, kCacheBits = 0x38, kTsegSize = 0x06, kTsegEnable = 0x01;  // ESMRAMC
+  static constexpr u8 kHighSmram = 0x80, kSmramError = 0x40, kCacheBits = 0x38, kTsegSize = 0x06,
+                      kTsegEnable = 0x01;  // ESMRAMC
   /// Not of the chip: writing all ones asks for, and then reads, the size in MiB that TSEG_SZ = 3 stands for.
   static constexpr u16 kExtendedTsegQuery = 0xffff;
   static constexpr u64 kEcamDefault = 0xb000'0000;  ///< where firmware (and we, when we are it) puts PCIEXBAR

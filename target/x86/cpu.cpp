@@ -335,7 +335,9 @@ void X86Cpu::handle_trap(u64 code) {
 }
 
 void X86Cpu::raise_alignment_fault(u64, target::Access) {
-  pending_ = {.valid = true, .vector = kACv, .has_error = true, .error = 0};
+  // Where alignment checking is off, only SSE operands are checked. Deviation: where it is on, those give #AC, too.
+  const bool checks = (s_->cr0 & kCr0AM) && (s_->rflags_system & kAC) && s_->cpl() == 3;
+  pending_ = {.valid = true, .vector = checks ? kACv : kGP, .has_error = true, .error = 0};
 }
 
 u64 X86Cpu::helper_halt(const u64* args) {

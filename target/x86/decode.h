@@ -60,6 +60,7 @@ enum Rule : u16 {
   kMissing = 1 << 10,  ///< recognised but not translated: #UD
   kIgnoreMod = 1 << 11,///< ModRM.rm is a register whatever mod says (MOV CR, DR)
   kMaybeZero = 1 << 12,///< a shift or rotate: the flags survive when the masked count is 0
+  kFpuUse = 1 << 13,   ///< x87, MMX or SSE: #NM or #UD in some modes; else faults through memory only
   kSys = kFaults,
 };
 

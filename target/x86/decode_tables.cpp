@@ -10,6 +10,8 @@ namespace emu::x86 {
 namespace {
 
 using E = Emitter;
+using ir::VecOp;
+using ir::X87Op;
 using enum Operand;
 using enum InsnFeature;
 
@@ -39,6 +41,9 @@ template <typename... Ops>
 constexpr Row t3a(u8 opcode, const char* name, Ops... o) {
   return make_row(kMap3A, opcode, name, o...);
 }
+
+/// Row::arg of SIMD rows.
+constexpr u16 vec(VecOp op, unsigned memory_log2 = 4) { return Emitter::vec_arg(op, memory_log2); }
 
 constexpr FlagMask kAll = kArithmetic;
 constexpr FlagMask kAllButCF = kArithmetic & ~kCF;

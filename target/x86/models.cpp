@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/x86/models.h"
 
+#include "target/x86/translate.h"
+
 #include <bit>
 #include <vector>
 
@@ -288,6 +290,14 @@ std::string cpu_help() {
     column += word.size();
   }
   return out + "\n";
+}
+
+InsnFeatures insn_features(const CpuidFeatures& cpuid) {
+  InsnFeatures set = feature_bit(InsnFeature::kBase);
+  for (size_t i = 0; i < std::size(kFeatures); i++) {
+    if (cpuid.has(Cpuid(i))) set |= feature_bit(kFeatures[i].instructions);
+  }
+  return set;
 }
 
 }  // namespace emu::x86

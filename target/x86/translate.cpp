@@ -26,7 +26,8 @@ bool count_is_nonzero(const Insn& insn) {
 }
 
 /// Fills Insn::live: what a later instruction, a fault or an exit may see.
-void find_live_flags(std::span<Insn> insns) {
+void find_live_flags(std::span<Insn> insns, Mode mode) {
+  const bool fpu_traps = mode.has(Mode::kCr0EM) || mode.has(Mode::kCr0TS) || !mode.has(Mode::kOsFxsr);
   FlagMask live = kArithmetic;
   for (size_t i = insns.size(); i-- > 0;) {
     Insn& insn = insns[i];
@@ -34,7 +35,7 @@ void find_live_flags(std::span<Insn> insns) {
     insn.live = live;
     if (!row.has(kMaybeZero) || count_is_nonzero(insn)) live = FlagMask(live & ~row.written);
     live |= row.read;
-    if (observes_flags(insn)) live = kArithmetic;
+    if (observes_flags(insn) || (fpu_traps && row.has(kFpuUse))) live = kArithmetic;
   }
 }
 
@@ -75,7 +76,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
     ++count;
     if (insn.row->has(kEnds) || result.straddles) break;
   }
-  find_live_flags({insns.data(), count});
+  find_live_flags({insns.data(), count}, mode);
 
   builder.begin(request.pc);
   Emitter emitter(builder, request.pc, mode);

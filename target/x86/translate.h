@@ -4,8 +4,12 @@
 
 #include "target/cpu.h"
 #include "target/x86/decode.h"
+#include "target/x86/models.h"
 
 namespace emu::x86 {
+
+/// The encodings that a CPU with these CPUID bits has (models.cpp).
+InsnFeatures insn_features(const CpuidFeatures& cpuid);
 
 class X86Translator final : public target::Translator {
  public:

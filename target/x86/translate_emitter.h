@@ -175,11 +175,66 @@ class Emitter {
   void ldmxcsr(const Insn&);
   void stmxcsr(const Insn&);
 
-  // translate_sse.cpp, translate_x87.cpp
-  void sse(const Insn&);
-  void x87(const Insn&);
-  bool translate_sse(const Insn&);  ///< false: not translated
-  bool translate_x87(const Insn&);
+  /// Row::arg of SIMD rows: the operation, and log2 of the bytes of a memory operand (aligned if 16).
+  static constexpr u16 vec_arg(ir::VecOp op, unsigned memory_log2) { return u16(unsigned(op) | memory_log2 << 12); }
+
+  // translate_sse.cpp
+  void sse(const Insn& insn) { not_translated(insn); }  ///< rows that are missing
+  void sse_op(const Insn&);
+  void sse_shift_imm(const Insn&);
+  void sse_mov(const Insn&);
+  void sse_mov_scalar(const Insn&);
+  void sse_store_half(const Insn&);
+  void sse_duplicate(const Insn&);
+  void sse_from_int(const Insn&);
+  void sse_to_int(const Insn&);
+  void sse_compare_flags(const Insn&);
+  void sse_mask(const Insn&);
+  void sse_movd_from(const Insn&);
+  void sse_movd_to(const Insn&);
+  void sse_movq(const Insn&);
+  void sse_pinsrw(const Insn&);
+  void sse_pextrw(const Insn&);
+  void sse_horizontal(const Insn&);
+  void sse_addsub(const Insn&);
+  void sse_maskmov(const Insn&);
+
+  // translate_mmx.cpp
+  void mmx_op(const Insn&);
+  void mmx_unpack_high(const Insn&);
+  void mmx_pack(const Insn&);
+  void mmx_shift_imm(const Insn&);
+  void mmx_movd_from(const Insn&);
+  void mmx_movd_to(const Insn&);
+  void mmx_movq(const Insn&);
+  void mmx_pinsrw(const Insn&);
+  void mmx_pextrw(const Insn&);
+  void mmx_mask(const Insn&);
+  void mmx_maskmov(const Insn&);
+  void mmx_to_xmm(const Insn&);
+  void mmx_from_xmm(const Insn&);
+  void mmx_to_float(const Insn&);
+  void mmx_from_float(const Insn&);
+  void mmx_empty(const Insn&);
+
+  // translate_x87.cpp
+  void x87_op(const Insn&);
+  void x87_op_pop(const Insn&);
+  void x87_memory(const Insn&);
+  void x87_memory_pop(const Insn&);
+  void x87_store(const Insn&);
+  void x87_store_pop(const Insn&);
+  void x87_load80(const Insn&);
+  void x87_store80(const Insn&);
+  void x87_compare_flags(const Insn&);
+  void x87_compare_flags_pop(const Insn&);
+  void x87_cmov(const Insn&);
+  void x87_status(const Insn&);
+  void x87_load_control(const Insn&);
+  void x87_store_control(const Insn&);
+  void x87_image(const Insn&);
+  void x87_nop(const Insn&);
+  void x87_wait(const Insn&);
 
  private:
   /// Where an operand is: a register, an immediate, or memory whose address is computed and checked.
@@ -288,6 +343,24 @@ class Emitter {
   void rotate_carry(const Insn& insn, bool right, const Place& p, Value a, Value count);
   void bit_scan_result(const Insn& insn, Value source, Value result);
 
+  // SIMD and x87. The first three: false if a fault ends the block.
+  bool can_sse();
+  bool can_mmx();
+  bool can_x87();
+  static ir::VecOp vec_op(const Insn& insn) { return ir::VecOp(insn.row->arg & 0xfff); }
+  static unsigned vec_memory_log2(const Insn& insn) { return insn.row->arg >> 12; }
+  Value xmm(unsigned reg) { return b_.get(field_at(F_XMM0, reg)); }
+  void set_xmm(unsigned reg, Value v) { b_.set(field_at(F_XMM0, reg), v); }
+  Place vec_place(const Insn& insn, unsigned log2, bool is_aligned, AccessKind kind);  ///< of the memory operand
+  Value vec_rm(const Insn& insn, unsigned log2, bool is_aligned);                      ///< xmm register or memory
+  void vec_store(const Place& p, Value v) { b_.store(p.value, v, p.mem); }
+  Value apply_vec(const Insn& insn, Value a, Value b);
+  Value mmx(unsigned reg);  ///< I64; the unit is in MMX state from here on
+  void set_mmx(unsigned reg, Value i64);
+  Value mmx_rm(const Insn& insn, unsigned log2);
+  Value x87_status_word();
+  Place x87_place(const Insn& insn, ir::Type type, AccessKind kind);
+
   // Strings
   Value index_register(const Insn& insn, unsigned reg);
   void advance(const Insn& insn, unsigned reg, Value old_index);
@@ -295,23 +368,6 @@ class Emitter {
   Linear destination_index(const Insn& insn, Value di, AccessKind kind);
   Value string_mode(const Insn& insn);
 
-  // x87
-  bool x87_memory(const Insn& insn);
-  bool x87_memory_d9(const Insn& insn, unsigned reg);
-  bool x87_memory_db(const Insn& insn, unsigned reg);
-  bool x87_memory_dd(const Insn& insn, unsigned reg);
-  bool x87_memory_df(const Insn& insn, unsigned reg);
-  bool x87_register(const Insn& insn);
-  bool x87_register_d9(unsigned reg, unsigned st);
-  bool x87_register_db(u8 modrm, unsigned reg, unsigned st);
-  bool x87_register_dd(unsigned reg, unsigned st);
-  bool x87_register_df(u8 modrm, unsigned reg, unsigned st);
-  void x87_arithmetic_memory(const Insn& insn, ir::X87Op op, unsigned log2);
-  void x87_push_memory(const Insn& insn, ir::X87Op op, unsigned log2);
-  void x87_store_memory(const Insn& insn, ir::X87Op op, unsigned log2, bool pops);
-  void x87_image(const Insn& insn, Helper helper, u64 bytes, AccessKind kind);
-  void x87_move_if(unsigned which, bool negated, unsigned st);
-  void x87_compare_flags(ir::X87Op op, unsigned st, bool pops);
   bool is_repeated(const Insn& insn) const { return insn.prefixes & (kHasRep | kHasRepne); }
 
   ir::Builder& b_;

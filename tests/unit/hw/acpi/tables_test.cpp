@@ -92,7 +92,9 @@ TEST_P(Placed, LoaderScriptMakesTheSameBytes) {
     const auto name = [&](size_t offset) { return std::string(reinterpret_cast<const char*>(&script[at + offset])); };
     std::vector<u8>& file = files.at(name(4));
     switch (number_at(script, at, 4)) {
-      case 1: addresses[name(4)] = name(4) == kAcpiTablesFile ? kBase : 0xf'5000; break;
+      case 1:
+        addresses[name(4)] = name(4) == kAcpiTablesFile ? kBase : 0xf'5000;
+        break;
       case 2: {
         const u64 offset = number_at(script, at + 116, 4);
         const unsigned size = script[at + 120];
@@ -105,7 +107,8 @@ TEST_P(Placed, LoaderScriptMakesTheSameBytes) {
         file.at(offset) = u8(file.at(offset) - sum(file, number_at(script, at + 64, 4), number_at(script, at + 68, 4)));
         break;
       }
-      default: FAIL() << "unknown command";
+      default:
+        FAIL() << "unknown command";
     }
   }
   const PlacedAcpi placed = place_acpi_tables(tables, kBase);
@@ -125,8 +128,8 @@ TEST_P(Placed, IaslReadsAndRecompilesEveryTable) {
     const char* first = reinterpret_cast<const char*>(placed.tables.data()) + table.offset;
     std::ofstream(file + ".dat", std::ios::binary).write(first, table.length);
     const std::string command = "cd " + folder + " && iasl -d " + table.signature + ".dat >" + table.signature +
-                                ".log 2>&1 && iasl -oa -p again_" + table.signature + " " + table.signature + ".dsl >>" +
-                                table.signature + ".log 2>&1";
+                                ".log 2>&1 && iasl -oa -p again_" + table.signature + " " + table.signature +
+                                ".dsl >>" + table.signature + ".log 2>&1";
     const int status = std::system(command.c_str());
     std::ifstream log_file(file + ".log");
     const std::string log((std::istreambuf_iterator<char>(log_file)), std::istreambuf_iterator<char>());
@@ -160,7 +163,8 @@ TEST(AcpiMadt, LargeApicIdsGetX2apicEntries) {
     if (tables.tables[at] == 0) found.emplace_back(0, tables.tables[at + 3]);
     if (tables.tables[at] == 9) found.emplace_back(9, number_at(tables.tables, at + 4, 4));
   }
-  EXPECT_THAT(found, testing::ElementsAre(testing::Pair(0, 0), testing::Pair(0, 254), testing::Pair(9, 255), testing::Pair(9, 300)));
+  EXPECT_THAT(found, testing::ElementsAre(testing::Pair(0, 0), testing::Pair(0, 254), testing::Pair(9, 255),
+                                          testing::Pair(9, 300)));
 }
 
 TEST(AcpiFadt, RegistersFollowThePmBase) {
@@ -221,7 +225,8 @@ TEST(Aml, EisaIdIsCompressed) {
 
 TEST(Aml, UuidSwapsTheFirstThreeGroups) {
   const auto bytes = aml::uuid("33db4d5b-1ff7-401c-9657-7441c03dd766").bytes();
-  const std::vector<u8> expected = {0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66};
+  const std::vector<u8> expected = {0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
+                                    0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66};
   EXPECT_EQ(std::vector<u8>(bytes.end() - 16, bytes.end()), expected);
 }
 

@@ -38,7 +38,9 @@ class VgaBench {
     static_cast<void>(machine.system_memory().load(address, size, value));
     return value;
   }
-  void store(u64 address, u64 value, unsigned size) { static_cast<void>(machine.system_memory().store(address, size, value)); }
+  void store(u64 address, u64 value, unsigned size) {
+    static_cast<void>(machine.system_memory().store(address, size, value));
+  }
   void indexed(u16 port, u8 index, u8 value) { out(port, u64(value) << 8 | index, 2); }
   /// Mode 3 as far as it matters here: 80 by 25, odd/even, window at 0xb8000.
   void set_text_mode() {

@@ -101,8 +101,8 @@ TEST(Q35, EcamAppearsWhereFirmwarePutsIt) {
   EXPECT_EQ(bench.load(kEcam + (0x1f << 15), 4), 0x2918'8086u);
   EXPECT_EQ(bench.load(kEcam + (0x1e << 15), 4), ~0u);
   EXPECT_EQ(bench.load(kEcam + (1 << 20), 2), 0xffffu);
-  EXPECT_EQ(bench.load(kEcam + (3 << 15) + 0xffc, 4), 0u);     // express function: 4 KiB
-  EXPECT_EQ(bench.load(kEcam + 0x100, 4), ~0u);                // the others have 256 bytes
+  EXPECT_EQ(bench.load(kEcam + (3 << 15) + 0xffc, 4), 0u);  // express function: 4 KiB
+  EXPECT_EQ(bench.load(kEcam + 0x100, 4), ~0u);             // the others have 256 bytes
   bench.store(kEcam + (3 << 15) + 4, 6, 2);
   EXPECT_EQ(bench.config_read(3 << 3, 4, 2), 6u);
 }
