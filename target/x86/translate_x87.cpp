@@ -73,7 +73,8 @@ void Emitter::x87_load80(const Insn& insn) {
 void Emitter::x87_store80(const Insn& insn) {
   if (!can_x87()) return;
   const Linear l = linear(effective(insn), 10, AccessKind::Write);
-  b_.x87(X87Op::StoreReg, 0);  // onto itself: an empty register becomes the indefinite, with its flags
+  // Onto itself: an empty register becomes the indefinite, with its flags (and keeps it, which nobody sees).
+  b_.x87(X87Op::StoreReg, 0);
   const Value significand = b_.x87(X87Op::ToF80Low), exponent = b_.x87(X87Op::ToF80High);
   store_at({b_.add(linear_value(l), b_.i64(8)), 0, l.is_stack}, exponent);
   store_at(l, significand);
