@@ -32,7 +32,7 @@ std::string process_name(int pid) {
 }  // namespace
 
 Emulation::Emulation(const StartOptions& options, const Parts& parts)
-    : options_(options), parts_(parts), loop_(EventLoop::Context::Own), run_state_(loop_, options.actions) {
+    : options_(options), parts_(parts), loop_(EventLoop::Context::Shared), run_state_(loop_, options.actions) {
   hw::register_core_types(registry_);
   hw::register_chardev_object(registry_);
   parts_.register_types(registry_);
@@ -50,10 +50,10 @@ Emulation::~Emulation() {
     machine_->tree().root().visit([](qom::Object& object) {
       if (auto* device = dynamic_cast<hw::Device*>(&object); device != nullptr && device->is_realized()) device->unrealize_all();
     });
+    accelerator_.reset();
   }
   // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
   while (machine_->memory().grace().poll()) ::usleep(100);
-  accelerator_.reset();
   flush_streams();
   machine_.reset();
 }
@@ -77,12 +77,15 @@ void Emulation::flush_streams() {
 Result<void> Emulation::build() {
   EMU_TRY(set_globals());
   const accel::AccelOptions accel_options = EMU_TRY(choose_accelerator());
-  accelerator_ = EMU_TRY(parts_.make_tcg(accel_options, run_state_), "-accel tcg");
   EMU_TRY(make_streams());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
+  accelerator_ = EMU_TRY(parts_.make_tcg(accel_options, run_state_), "-accel tcg");
   run_state_.attach(*machine_, *board_, *accelerator_);
-  for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());  // it listens to address spaces
+    for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
+  }
   EMU_TRY(make_monitors());
   return {};
 }

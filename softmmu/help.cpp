@@ -10,6 +10,7 @@
 #include "softmmu/machine_options.h"
 #include "softmmu/option_table.h"
 #include "util/log.h"
+#include "util/suggest.h"
 
 namespace emu::softmmu {
 namespace {
@@ -57,7 +58,8 @@ Result<std::string> type_help(const HelpRequest& request, const Parts& parts) {
   parts.register_types(registry);
   if (request.topic == HelpTopic::Device) return hw::device_help(registry);
   if (request.topic == HelpTopic::MachineProperties) {
-    const qom::Type* type = EMU_TRY(registry.require(EMU_TRY(parts.find_machine_type(request.about), "-machine"), "machine"));
+    const std::string name = EMU_TRY(parts.find_machine_type(request.about), "-machine");
+    const qom::Type* type = EMU_TRY(registry.require(name, "machine"));
     return fmt::format("{} options:\n{}{}", request.about, type->property_help(), common_machine_help(*type));
   }
   const qom::Type* type = registry.find(request.about);

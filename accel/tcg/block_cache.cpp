@@ -133,7 +133,8 @@ bool BlockCache::check(CodeBlock& block, Self self) {
 bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
   const std::lock_guard lock(mutex_);
   CodeBlock* from = code_->find(site + 1);
-  if (from == nullptr || from->state == State::Dead || target.state != State::Published || target.straddles()) return false;
+  if (from == nullptr || from->state == State::Dead) return false;
+  if (target.state != State::Published || target.straddles()) return false;
   if (from->key.mode != mode || target.key.mode != mode) return false;
   for (u32 i = 0; i < from->link_count; ++i) {
     Link& l = from->links[i];

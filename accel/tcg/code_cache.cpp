@@ -14,7 +14,7 @@
 namespace emu::accel {
 namespace {
 
-constexpr size_t kMinBytes = size_t(4) << 20;
+constexpr size_t kMinBytes = size_t(2) << 20;
 constexpr size_t kMaxBytes = size_t(1) << 30;
 constexpr size_t kMaxSegmentBytes = size_t(4) << 20;
 constexpr size_t kHugePage = size_t(2) << 20;

@@ -21,7 +21,7 @@ class CodeCache {
   static constexpr size_t kChunkBytes = 128 * 1024;
   static constexpr unsigned kNoSegment = ~0u;
 
-  /// Reserves `bytes` (rounded, at least 4 MiB, at most 1 GiB). `split`: never map memory writable and executable at
+  /// Reserves `bytes` (rounded, at least 2 MiB, at most 1 GiB). `split`: never map memory writable and executable at
   /// once. Errors: the host allows neither.
   static Result<std::unique_ptr<CodeCache>> create(u64 bytes, bool split);
   ~CodeCache();

@@ -214,7 +214,8 @@ const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
     // and its next use will make it: either way there is nothing to look up under the cache's lock.
     const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
     if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view_, block.page_id, found.global);
-    if (was_executable && link_site != 0 && shared_.blocks->link(reinterpret_cast<const u8*>(link_site), block, mode_, &participant_)) {
+    const u8* site = reinterpret_cast<const u8*>(link_site);
+    if (was_executable && link_site != 0 && shared_.blocks->link(site, block, mode_, &participant_)) {
       statistics_.links_made.add();
     }
   }

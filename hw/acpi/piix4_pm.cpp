@@ -31,20 +31,23 @@ void Piix4Pm::describe(TypeInfo<Piix4Pm>& type) {
 }
 
 Result<void> Piix4Pm::realize() {
-  pm_ = std::make_unique<AcpiPmBlock>(machine(), sci_,
-                                      AcpiPmBlock::Options{.gpe_bytes = 2, .sleep = [this](unsigned t) { return sleep(t); }});
+  pm_ = std::make_unique<AcpiPmBlock>(
+      machine(), sci_, AcpiPmBlock::Options{.gpe_bytes = 2, .sleep = [this](unsigned t) { return sleep(t); }});
   io_ = add_region(mem::Region::container(memory(), "piix4-pm", kPmBytes));
   io_->add(PMSTS, pm_->event_region());
   io_->add(PMCNTRL, pm_->control_region());
   io_->add(PMTMR, pm_->timer_region());
-  io_->add(0, add_region(mem::Region::mmio(
-                  memory(), "piix4-pm-rest", kPmBytes,
-                  [](u64 offset, unsigned) {
-                    log::unimplemented("piix4-pm: read of register {:#x}", offset);
-                    return u64(0);
-                  },
-                  [](u64 offset, u64 value, unsigned) { log::unimplemented("piix4-pm: write of {:#x} to {:#x}", value, offset); },
-                  {.valid = {1, 4}, .impl = {1, 4}})),
+  io_->add(0,
+           add_region(mem::Region::mmio(
+               memory(), "piix4-pm-rest", kPmBytes,
+               [](u64 offset, unsigned) {
+                 log::unimplemented("piix4-pm: read of register {:#x}", offset);
+                 return u64(0);
+               },
+               [](u64 offset, u64 value, unsigned) {
+                 log::unimplemented("piix4-pm: write of {:#x} to {:#x}", value, offset);
+               },
+               {.valid = {1, 4}, .impl = {1, 4}})),
            -1);
   pci_bus().ports().add(kGpePort, pm_->gpe_region());
   pci_bus().ports().add(kSmiPort, region("apm-io"));
@@ -77,7 +80,8 @@ void Piix4Pm::reset_enter() {
 void Piix4Pm::fields(Archive& ar) {
   pm_->fields(ar);
   ar("apm_command", state_.apm_command)("apm_status", state_.apm_status)("smbus_status", state_.smbus_status);
-  ar("smbus_control", state_.smbus_control)("smbus_command", state_.smbus_command)("smbus_address", state_.smbus_address);
+  ar("smbus_control", state_.smbus_control)("smbus_command", state_.smbus_command)("smbus_address",
+                                                                                   state_.smbus_address);
   ar("smbus_data0", state_.smbus_data0)("smbus_data1", state_.smbus_data1);
 }
 
@@ -93,7 +97,8 @@ void Piix4Pm::refresh_ports() {
   };
   place(io_, config().get8(PMREGMISC) & 1, config().get32(PMBA), 0xffc0);
   // Two enables, §7.1.15 and 7.1.16: I/O space in the command register, and the host controller's own.
-  place(region("pm-smbus"), (config().get8(SMBHSTCFG) & 1) && (config().get16(COMMAND) & kCommandIo), config().get32(SMBBA), 0xfff0);
+  place(region("pm-smbus"), (config().get8(SMBHSTCFG) & 1) && (config().get16(COMMAND) & kCommandIo),
+        config().get32(SMBBA), 0xfff0);
 }
 
 /// Sleep types as in the _S5 and other packages of our tables, the same as QEMU's.
@@ -124,29 +129,47 @@ void Piix4Pm::write_apm(u64 offset, u64 value, unsigned) {
 
 u64 Piix4Pm::read_smbus(u64 offset, unsigned) {
   switch (offset) {
-    case SMBHSTSTS: return state_.smbus_status;
-    case SMBHSTCNT: return state_.smbus_control;
-    case SMBHSTCMD: return state_.smbus_command;
-    case SMBHSTADD: return state_.smbus_address;
-    case SMBHSTDAT0: return state_.smbus_data0;
-    case SMBHSTDAT1: return state_.smbus_data1;
-    default: return 0;
+    case SMBHSTSTS:
+      return state_.smbus_status;
+    case SMBHSTCNT:
+      return state_.smbus_control;
+    case SMBHSTCMD:
+      return state_.smbus_command;
+    case SMBHSTADD:
+      return state_.smbus_address;
+    case SMBHSTDAT0:
+      return state_.smbus_data0;
+    case SMBHSTDAT1:
+      return state_.smbus_data1;
+    default:
+      return 0;
   }
 }
 
 void Piix4Pm::write_smbus(u64 offset, u64 value, unsigned) {
   const u8 byte = u8(value);
   switch (offset) {
-    case SMBHSTSTS: state_.smbus_status &= u8(~(byte & kSmbusStatusBits)); return;
+    case SMBHSTSTS:
+      state_.smbus_status &= u8(~(byte & kSmbusStatusBits));
+      return;
     case SMBHSTCNT:
       state_.smbus_control = byte & u8(~kSmbusStart);
       if (byte & kSmbusStart) state_.smbus_status |= kSmbusDeviceError;  // no device acknowledges
       return;
-    case SMBHSTCMD: state_.smbus_command = byte; return;
-    case SMBHSTADD: state_.smbus_address = byte; return;
-    case SMBHSTDAT0: state_.smbus_data0 = byte; return;
-    case SMBHSTDAT1: state_.smbus_data1 = byte; return;
-    default: return;
+    case SMBHSTCMD:
+      state_.smbus_command = byte;
+      return;
+    case SMBHSTADD:
+      state_.smbus_address = byte;
+      return;
+    case SMBHSTDAT0:
+      state_.smbus_data0 = byte;
+      return;
+    case SMBHSTDAT1:
+      state_.smbus_data1 = byte;
+      return;
+    default:
+      return;
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Power management function of machine "pc": PIIX4 function 3. Intel 82371AB datasheet (290562-001), chapter 7; general-
-// purpose events at the fixed ports of QEMU's board, where firmware and our ACPI tables expect them.
+// Power management function of machine "pc": PIIX4 function 3. Intel 82371AB datasheet (290562-001), chapter 7;
+// general- purpose events at the fixed ports of QEMU's board, where firmware and our ACPI tables expect them.
 #pragma once
 
 #include <memory>

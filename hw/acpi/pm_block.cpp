@@ -21,9 +21,8 @@ AcpiPmBlock::AcpiPmBlock(MachineServices& machine, IrqLine& sci, Options options
       memory, "acpi-cnt", 2, [this](u64 o, unsigned) { return u64(state_.control >> (8 * o)); },
       [this](u64 o, u64 v, unsigned n) { write_control(o, v, n); }, {.valid = {1, 4}, .impl = {1, 2}});
   // Guests read it in loops, from every CPU.
-  timer_region_ = mem::Region::mmio(
-      memory, "acpi-tmr", 4, [this](u64, unsigned) { return ticks() & kTimerMask; }, {},
-      {.valid = {1, 4}, .impl = {4, 4}, .locking = mem::Locking::None});
+  timer_region_ = mem::Region::mmio(memory, "acpi-tmr", 4, [this](u64, unsigned) { return ticks() & kTimerMask; }, {},
+                                    {.valid = {1, 4}, .impl = {4, 4}, .locking = mem::Locking::None});
   gpe_ = mem::Region::mmio(
       memory, "acpi-gpe0", 2 * options_.gpe_bytes, [this](u64 o, unsigned) { return read_gpe(o); },
       [this](u64 o, u64 v, unsigned) { write_gpe(o, u8(v)); }, {.valid = {1, 4}, .impl = {1, 1}});
@@ -60,9 +59,7 @@ Result<void> AcpiPmBlock::after_load() {
   return {};
 }
 
-u64 AcpiPmBlock::ticks() const {
-  return u64(u128(u64(machine_.clock().now().count())) * kTimerHz / kSecondNs);
-}
+u64 AcpiPmBlock::ticks() const { return u64(u128(u64(machine_.clock().now().count())) * kTimerHz / kSecondNs); }
 
 // Events. ------------------------------------------------------------------------------------------------------------
 
@@ -125,8 +122,10 @@ u64 AcpiPmBlock::read_gpe(u64 offset) {
 }
 
 void AcpiPmBlock::write_gpe(u64 offset, u8 value) {
-  if (offset < options_.gpe_bytes) state_.gpe_status[offset] &= u8(~value);
-  else state_.gpe_enable[offset - options_.gpe_bytes] = value;
+  if (offset < options_.gpe_bytes)
+    state_.gpe_status[offset] &= u8(~value);
+  else
+    state_.gpe_enable[offset - options_.gpe_bytes] = value;
   refresh();
 }
 
@@ -148,9 +147,12 @@ void AcpiPmBlock::write_control(u64 offset, u64 value, unsigned size) {
 
 void AcpiPmBlock::go_to_sleep(unsigned type) {
   switch (options_.sleep(type)) {
-    case Sleep::Suspend: return machine_.request_suspend();
-    case Sleep::SoftOff: return machine_.request_shutdown(ShutdownCause::GuestShutdown);
-    case Sleep::None: log::unimplemented("ACPI: sleep type {} is not offered", type);
+    case Sleep::Suspend:
+      return machine_.request_suspend();
+    case Sleep::SoftOff:
+      return machine_.request_shutdown(ShutdownCause::GuestShutdown);
+    case Sleep::None:
+      log::unimplemented("ACPI: sleep type {} is not offered", type);
   }
 }
 

@@ -14,8 +14,8 @@ namespace emu::hw {
 class AcpiPmBlock final : public PowerListener {
  public:
   // PM1 status and enable, §4.8.3.1
-  static constexpr u16 kTimer = bit(0), kBusMaster = bit(4), kGlobal = bit(5), kPowerButton = bit(8), kSleepButton = bit(9),
-                       kRtc = bit(10), kWake = bit(15);
+  static constexpr u16 kTimer = bit(0), kBusMaster = bit(4), kGlobal = bit(5), kPowerButton = bit(8),
+                       kSleepButton = bit(9), kRtc = bit(10), kWake = bit(15);
   static constexpr u16 kStatusBits = kTimer | kBusMaster | kGlobal | kPowerButton | kSleepButton | kRtc | kWake;
   static constexpr u16 kEnableBits = kTimer | kGlobal | kPowerButton | kSleepButton | kRtc;
   // PM1 control, §4.8.3.2.1
@@ -34,10 +34,10 @@ class AcpiPmBlock final : public PowerListener {
   AcpiPmBlock(MachineServices& machine, IrqLine& sci, Options options);
   ~AcpiPmBlock() override;
 
-  const mem::RegionRef& event_region() const { return event_; }      ///< 4 bytes
-  const mem::RegionRef& control_region() const { return control_; }  ///< 2 bytes
+  const mem::RegionRef& event_region() const { return event_; }         ///< 4 bytes
+  const mem::RegionRef& control_region() const { return control_; }     ///< 2 bytes
   const mem::RegionRef& timer_region() const { return timer_region_; }  ///< 4 bytes
-  const mem::RegionRef& gpe_region() const { return gpe_; }          ///< 2 * gpe_bytes
+  const mem::RegionRef& gpe_region() const { return gpe_; }             ///< 2 * gpe_bytes
 
   void reset();
   /// ACPI mode on or off: what firmware does when the OS writes ACPI_ENABLE to the SMI command port.

@@ -269,7 +269,7 @@ Result<void> IsaSerial::after_load() {
   return {};
 }
 
-void register_chardev_object(qom::TypeRegistry& registry) { registry.add<ChardevObject>("chardev"); }
+void register_chardev_object(qom::TypeRegistry& registry) { registry.add_base<ChardevObject, qom::Object>(); }
 void register_serial(TypeRegistry& registry) { registry.add<IsaSerial>("isa-serial"); }
 
 }  // namespace emu::hw

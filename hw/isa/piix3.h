@@ -8,11 +8,21 @@
 
 namespace emu::hw {
 
-/// Function 01.0. Provides bus "isa.0", routes PCI interrupts to it and has the reset port. The edge/level registers are
-/// with the interrupt controllers.
+/// Function 01.0. Provides bus "isa.0", routes PCI interrupts to it and has the reset port. The edge/level registers
+/// are with the interrupt controllers.
 class Piix3 final : public PciDevice {
  public:
-  enum Reg : unsigned { IORT = 0x4c, XBCS = 0x4e, PIRQRCA = 0x60, TOM = 0x69, MSTAT = 0x6a, MBIRQ = 0x70, APICBASE = 0x80, DLC = 0x82, SMICNTL = 0xa0 };
+  enum Reg : unsigned {
+    IORT = 0x4c,
+    XBCS = 0x4e,
+    PIRQRCA = 0x60,
+    TOM = 0x69,
+    MSTAT = 0x6a,
+    MBIRQ = 0x70,
+    APICBASE = 0x80,
+    DLC = 0x82,
+    SMICNTL = 0xa0
+  };
   static constexpr unsigned kPirqs = 4;
 
   Piix3() : PciDevice({.vendor = 0x8086, .device = 0x7000, .class_code = pci::kClassIsaBridge}) {}

@@ -18,7 +18,8 @@ class ResetControl {
     return {[this] { return value_; },
             [this, &machine](u8 value) {
               value_ = value & writable_;
-              // Deviation: a soft and a hard reset are both a reset of the whole machine, as software that uses the port means.
+              // Deviation: a soft and a hard reset are both a reset of the whole machine, as software that uses the
+              // port means.
               if (value & kResetCpu) machine.request_reset(ResetCause::GuestReset);
             }};
   }

@@ -59,7 +59,7 @@ Result<void> PcBoard::build_cpus() {
   const std::string model_text = config_.cpu_model.empty() ? default_cpu() : config_.cpu_model;
   const x86::CpuModel model = EMU_TRY(x86::parse_cpu_option(model_text));
   if (!model.dropped.empty()) config_.warnings.push_back(model.dropped);
-  translator_ = std::make_unique<x86::X86Translator>(x86::make_helper_table());
+  translator_ = std::make_unique<x86::X86Translator>(x86::make_helper_table(), x86::insn_features(model.features));
   const x86::Topology topology{config_.cpus.sockets * config_.cpus.dies, config_.cpus.cores, config_.cpus.threads};
   mem::Memory& memory = machine_->memory();
   for (unsigned i = 0; i < config_.cpus.cpus; i++) {

@@ -40,7 +40,8 @@ void FwCfg::describe(TypeInfo<FwCfg>& type) {
   type.not_user_creatable();
   type.property("dma_enabled", &FwCfg::dma_enabled_, "whether the DMA interface is offered");
   type.region("fwcfg", 2, &FwCfg::read_port, &FwCfg::write_port, {.valid = {1, 2}, .impl = {1, 2}});
-  type.region("fwcfg.dma", 8, &FwCfg::read_dma, &FwCfg::write_dma, {.valid = {1, 8}, .impl = {1, 8}, .endian = mem::Endian::Big});
+  type.region("fwcfg.dma", 8, &FwCfg::read_dma, &FwCfg::write_dma,
+              {.valid = {1, 8}, .impl = {1, 8}, .endian = mem::Endian::Big});
   type.saved(1, &FwCfg::fields, &FwCfg::after_load);
 }
 
@@ -154,8 +155,10 @@ void FwCfg::select(u16 key) {
   state_.key = key & kSelectorMask;
   state_.offset = 0;
   if (state_.key == FILE_DIR) build_directory();
-  if (Item* item = selected()) refresh(*item);
-  else log::guest_error("fw_cfg: nothing at selector {:#x}", state_.key);
+  if (Item* item = selected())
+    refresh(*item);
+  else
+    log::guest_error("fw_cfg: nothing at selector {:#x}", state_.key);
 }
 
 u8 FwCfg::read_byte() {
@@ -176,7 +179,9 @@ void FwCfg::write_port(u64 offset, u64 value, unsigned size) {
 
 // DMA. ---------------------------------------------------------------------------------------------------------------
 
-u64 FwCfg::read_dma(u64 offset, unsigned size) { return bits(kDmaSignature, unsigned(63 - 8 * offset), unsigned(64 - 8 * (offset + size))); }
+u64 FwCfg::read_dma(u64 offset, unsigned size) {
+  return bits(kDmaSignature, unsigned(63 - 8 * offset), unsigned(64 - 8 * (offset + size)));
+}
 
 void FwCfg::write_dma(u64 offset, u64 value, unsigned size) {
   if (size == 8) {
@@ -210,7 +215,8 @@ bool FwCfg::transfer(Item* item, u32 control, u64 address, u32 length) {
   const u32 available = state_.offset >= size ? 0 : u32(std::min<u64>(size - state_.offset, length));
   if (control & kDmaRead) {
     bool ok = true;
-    if (available != 0) ok = dma().write(address, {item->data.data() + state_.offset, available}) == mem::MemTxResult::Ok;
+    if (available != 0)
+      ok = dma().write(address, {item->data.data() + state_.offset, available}) == mem::MemTxResult::Ok;
     if (ok && length > available) ok = dma().fill(address + available, 0, length - available) == mem::MemTxResult::Ok;
     state_.offset += available;
     return ok;

@@ -19,12 +19,38 @@ class FwCfg final : public SysBusDevice {
  public:
   /// Items with fixed selectors. Those above 0x8000 are of x86.
   enum Key : u16 {
-    SIGNATURE = 0x00, ID = 0x01, UUID = 0x02, RAM_SIZE = 0x03, NOGRAPHIC = 0x04, NB_CPUS = 0x05, MACHINE_ID = 0x06,
-    KERNEL_ADDR = 0x07, KERNEL_SIZE = 0x08, KERNEL_CMDLINE = 0x09, INITRD_ADDR = 0x0a, INITRD_SIZE = 0x0b,
-    BOOT_DEVICE = 0x0c, NUMA = 0x0d, BOOT_MENU = 0x0e, MAX_CPUS = 0x0f, KERNEL_ENTRY = 0x10, KERNEL_DATA = 0x11,
-    INITRD_DATA = 0x12, CMDLINE_ADDR = 0x13, CMDLINE_SIZE = 0x14, CMDLINE_DATA = 0x15, SETUP_ADDR = 0x16,
-    SETUP_SIZE = 0x17, SETUP_DATA = 0x18, FILE_DIR = 0x19, FILE_FIRST = 0x20,
-    ACPI_TABLES = 0x8000, SMBIOS_ENTRIES = 0x8001, IRQ0_OVERRIDE = 0x8002, E820_TABLE = 0x8003, HPET = 0x8004,
+    SIGNATURE = 0x00,
+    ID = 0x01,
+    UUID = 0x02,
+    RAM_SIZE = 0x03,
+    NOGRAPHIC = 0x04,
+    NB_CPUS = 0x05,
+    MACHINE_ID = 0x06,
+    KERNEL_ADDR = 0x07,
+    KERNEL_SIZE = 0x08,
+    KERNEL_CMDLINE = 0x09,
+    INITRD_ADDR = 0x0a,
+    INITRD_SIZE = 0x0b,
+    BOOT_DEVICE = 0x0c,
+    NUMA = 0x0d,
+    BOOT_MENU = 0x0e,
+    MAX_CPUS = 0x0f,
+    KERNEL_ENTRY = 0x10,
+    KERNEL_DATA = 0x11,
+    INITRD_DATA = 0x12,
+    CMDLINE_ADDR = 0x13,
+    CMDLINE_SIZE = 0x14,
+    CMDLINE_DATA = 0x15,
+    SETUP_ADDR = 0x16,
+    SETUP_SIZE = 0x17,
+    SETUP_DATA = 0x18,
+    FILE_DIR = 0x19,
+    FILE_FIRST = 0x20,
+    ACPI_TABLES = 0x8000,
+    SMBIOS_ENTRIES = 0x8001,
+    IRQ0_OVERRIDE = 0x8002,
+    E820_TABLE = 0x8003,
+    HPET = 0x8004,
   };
   static constexpr u16 kPort = 0x510, kDmaPort = 0x514;
   static constexpr size_t kNameBytes = 56, kMaxFiles = 0x1000;
@@ -68,7 +94,8 @@ class FwCfg final : public SysBusDevice {
     u64 dma_address = 0;
   };
   // §"DMA interface"
-  static constexpr u32 kDmaError = bit(0), kDmaRead = bit(1), kDmaSkip = bit(2), kDmaSelect = bit(3), kDmaWrite = bit(4);
+  static constexpr u32 kDmaError = bit(0), kDmaRead = bit(1), kDmaSkip = bit(2), kDmaSelect = bit(3),
+                       kDmaWrite = bit(4);
 
   void fields(Archive& ar);
   Result<void> after_load();

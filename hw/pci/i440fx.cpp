@@ -16,7 +16,8 @@ Result<void> I440Fx::realize() {
   shadow_ = std::make_unique<ShadowMemory>(memory(), board_, pci_);
   smram_ = std::make_unique<SmramWindow>(memory(), board_, pci_);
   config().set16(STATUS, kStatusDevselMedium | kStatusFastBackToBack);
-  for (unsigned i = 0; i < ShadowMemory::kRegisterMasks.size(); i++) config().allow8(PAM0 + i, ShadowMemory::kRegisterMasks[i]);
+  for (unsigned i = 0; i < ShadowMemory::kRegisterMasks.size(); i++)
+    config().allow8(PAM0 + i, ShadowMemory::kRegisterMasks[i]);
   config().set8(SMRAM, kBaseSegment);
   config().allow8(SMRAM, kDOpen | kDClosed | kDLock | kSmramEnable);
   return {};
@@ -68,7 +69,6 @@ Result<void> I440FxHost::realize() {
 void I440FxHost::unrealize() { pci_memory_->remove_from_parent(); }
 
 void register_i440fx(TypeRegistry& registry) {
-  registry.add_abstract<PciHostBridge, SysBusDevice>();
   registry.add<I440Fx>("i440FX");
   registry.add<I440FxHost>("i440FX-pcihost");
 }

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "hw/pci/pci_host.h"
+
 namespace emu::hw {
 
 using namespace pci;
@@ -64,7 +66,8 @@ Result<u8> PciBus::choose(const PciDevice& device) const {
   }
   const PciDevice* first = functions_[pci_devfn(slot, 0)];
   if (function != 0 && first != nullptr && !first->is_multifunction()) {
-    return error("PCI: {:02x}.0 is not multifunction, so {} cannot be {:02x}.{:x}", slot, device.type().name(), slot, function);
+    return error("PCI: {:02x}.0 is not multifunction, so {} cannot be {:02x}.{:x}", slot, device.type().name(), slot,
+                 function);
   }
   if (function == 0 && !device.multifunction_) {
     for (unsigned f = 1; f < kFunctions; f++) {
@@ -110,10 +113,11 @@ bool PciBus::is_full() const {
 
 std::string pci_class_title(u16 class_code) {
   static constexpr std::pair<u16, const char*> kTitles[] = {
-      {0x0100, "SCSI controller"}, {0x0101, "IDE controller"}, {0x0106, "SATA controller"}, {0x0200, "Ethernet controller"},
-      {0x0300, "VGA controller"},  {0x0403, "Audio controller"}, {0x0500, "RAM controller"}, {0x0600, "Host bridge"},
-      {0x0601, "ISA bridge"},      {0x0604, "PCI bridge"},      {0x0680, "Bridge"},          {0x0700, "Serial port"},
-      {0x0c03, "USB controller"},  {0x0c05, "SMBus"},
+      {0x0100, "SCSI controller"},     {0x0101, "IDE controller"}, {0x0106, "SATA controller"},
+      {0x0200, "Ethernet controller"}, {0x0300, "VGA controller"}, {0x0403, "Audio controller"},
+      {0x0500, "RAM controller"},      {0x0600, "Host bridge"},    {0x0601, "ISA bridge"},
+      {0x0604, "PCI bridge"},          {0x0680, "Bridge"},         {0x0700, "Serial port"},
+      {0x0c03, "USB controller"},      {0x0c05, "SMBus"},
   };
   for (const auto& [code, title] : kTitles) {
     if (code == class_code) return title;
@@ -171,8 +175,8 @@ std::string describe_pci(const PciBus& bus) {
       if (region.io) {
         text += fmt::format("      BAR{}: I/O at {:#06x} [{:#06x}].\n", region.bar, first, last);
       } else {
-        text += fmt::format("      BAR{}: {} bit {}memory at {:#010x} [{:#010x}].\n", region.bar, region.is_64bit ? 64 : 32,
-                            region.prefetchable ? "prefetchable " : "", first, last);
+        text += fmt::format("      BAR{}: {} bit {}memory at {:#010x} [{:#010x}].\n", region.bar,
+                            region.is_64bit ? 64 : 32, region.prefetchable ? "prefetchable " : "", first, last);
       }
     }
     text += fmt::format("      id \"{}\"\n", f.id);
@@ -184,6 +188,7 @@ void register_pci_core(TypeRegistry& registry) {
   registry.add_base<PciBus, Bus>();
   registry.add_base<PcieBus, PciBus>();
   registry.add_abstract<PciDevice, Device>();
+  registry.add_abstract<PciHostBridge, SysBusDevice>();
 }
 
 }  // namespace emu::hw

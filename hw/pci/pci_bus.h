@@ -88,7 +88,7 @@ std::string describe_pci(const PciBus& bus);
 /// "VGA controller"; "Class 0c03" for a class without a name here.
 std::string pci_class_title(u16 class_code);
 
-/// Registers "PCI", "PCIE" and "pci-device".
+/// Registers "PCI", "PCIE", "pci-device" and "pci-host-bridge".
 void register_pci_core(TypeRegistry& registry);
 
 }  // namespace emu::hw

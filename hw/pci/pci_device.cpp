@@ -12,7 +12,8 @@ namespace emu::qom {
 
 Result<hw::PciAddress> PropertyCodec<hw::PciAddress>::from(const PropertyValue& value) {
   const auto refuse = [] { return emu::error("expects a PCI address 'slot.function' in hexadecimal, as '02.0'"); };
-  if (const auto* number = value.get_if<u64>()) return *number < 256 ? Result<hw::PciAddress>(hw::PciAddress{u8(*number)}) : refuse();
+  if (const auto* number = value.get_if<u64>())
+    return *number < 256 ? Result<hw::PciAddress>(hw::PciAddress{u8(*number)}) : refuse();
   if (const auto* number = value.get_if<i64>()) {
     return *number >= 0 && *number < 256 ? Result<hw::PciAddress>(hw::PciAddress{u8(*number)}) : refuse();
   }
@@ -91,7 +92,8 @@ void PciDevice::write_standard_header() {
   config_.set8(HEADER_TYPE, multifunction_ ? kMultifunction : 0);
   config_.set16(SUBSYSTEM_VENDOR_ID, identity_.subsystem_vendor);
   config_.set16(SUBSYSTEM_ID, identity_.subsystem);
-  config_.allow16(COMMAND, kCommandIo | kCommandMemory | kCommandMaster | kCommandParity | kCommandSerr | kCommandIntxDisable);
+  config_.allow16(COMMAND,
+                  kCommandIo | kCommandMemory | kCommandMaster | kCommandParity | kCommandSerr | kCommandIntxDisable);
   config_.clears16(STATUS, kStatusErrors);
   config_.device_changes(STATUS, u8(kStatusInterrupt));
   config_.allow8(CACHE_LINE_SIZE, 0xff);
@@ -164,7 +166,9 @@ u32 PciDevice::config_read(unsigned offset, unsigned size) { return read_config(
 void PciDevice::config_write(unsigned offset, unsigned size, u32 value) {
   if (offset + size > config_.size()) return;
   config_.write(offset, size, value);
-  const auto touches = [&](unsigned first, unsigned length) { return offset < first + length && first < offset + size; };
+  const auto touches = [&](unsigned first, unsigned length) {
+    return offset < first + length && first < offset + size;
+  };
   if (touches(COMMAND, 2) || touches(BAR0, 4 * kBars) || touches(ROM_ADDRESS, 4)) update_mappings();
   if (touches(COMMAND, 2)) {
     update_bus_master();
@@ -186,7 +190,8 @@ void PciDevice::add_bar(unsigned index, BarKind kind, mem::RegionRef region) {
     config_.allow32(offset, u32(~(size - 1)) | kRomEnable);
     return;
   }
-  config_.set32(offset, is_io(kind) ? kBarIo : (is_64bit(kind) ? kBar64 : 0) | (is_prefetchable(kind) ? kBarPrefetch : 0));
+  config_.set32(offset,
+                is_io(kind) ? kBarIo : (is_64bit(kind) ? kBar64 : 0) | (is_prefetchable(kind) ? kBarPrefetch : 0));
   config_.allow32(offset, u32(~(size - 1)));
   if (is_64bit(kind)) config_.allow32(offset + 4, u32(~(size - 1) >> 32));
 }
@@ -227,7 +232,8 @@ void PciDevice::update_mappings() {
 mem::AddressSpace& PciDevice::dma() const {
   if (dma_space_ == nullptr) {
     dma_root_ = mem::Region::container(memory(), "bus master container", mem::kWholeAddressSpace);
-    dma_window_ = mem::Region::alias(memory(), "bus master", machine().system_memory().root(), 0, mem::kWholeAddressSpace);
+    dma_window_ =
+        mem::Region::alias(memory(), "bus master", machine().system_memory().root(), 0, mem::kWholeAddressSpace);
     dma_window_->set_enabled(is_bus_master());
     dma_root_->add(0, dma_window_);
     dma_space_ = std::make_unique<mem::AddressSpace>(memory(), type().name(), dma_root_);

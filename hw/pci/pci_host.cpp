@@ -11,8 +11,10 @@ constexpr u64 kResetPortOffset = 1;  // 0xcf9
 
 void PciHostBridge::describe(TypeInfo<PciHostBridge>& type) {
   type.category(Category::Bridge);
-  type.region("pci-conf-idx", 4, &PciHostBridge::read_address, &PciHostBridge::write_address, {.valid = {1, 4}, .impl = {1, 4}});
-  type.region("pci-conf-data", 4, &PciHostBridge::read_data, &PciHostBridge::write_data, {.valid = {1, 4}, .impl = {1, 4}});
+  type.region("pci-conf-idx", 4, &PciHostBridge::read_address, &PciHostBridge::write_address,
+              {.valid = {1, 4}, .impl = {1, 4}});
+  type.region("pci-conf-data", 4, &PciHostBridge::read_data, &PciHostBridge::write_data,
+              {.valid = {1, 4}, .impl = {1, 4}});
   type.saved(1, &PciHostBridge::state_, &PciHostBridge::fields);
 }
 
@@ -33,8 +35,10 @@ u64 PciHostBridge::read_address(u64 offset, unsigned size) {
 }
 
 void PciHostBridge::write_address(u64 offset, u64 value, unsigned size) {
-  if (offset == 0 && size == 4) state_.address = u32(value) & (kEnable | 0x00ff'fffc);
-  else if (offset == kResetPortOffset && size == 1 && reset_port_.write) reset_port_.write(u8(value));
+  if (offset == 0 && size == 4)
+    state_.address = u32(value) & (kEnable | 0x00ff'fffc);
+  else if (offset == kResetPortOffset && size == 1 && reset_port_.write)
+    reset_port_.write(u8(value));
 }
 
 u64 PciHostBridge::read_data(u64 offset, unsigned size) {

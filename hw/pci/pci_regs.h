@@ -13,10 +13,26 @@ inline constexpr unsigned kSlots = 32, kFunctions = 8, kBars = 6;
 inline constexpr unsigned kRomBar = 6;
 
 enum Offset : unsigned {
-  VENDOR_ID = 0x00, DEVICE_ID = 0x02, COMMAND = 0x04, STATUS = 0x06, REVISION_ID = 0x08, CLASS_PROG = 0x09,
-  CLASS_DEVICE = 0x0a, CACHE_LINE_SIZE = 0x0c, LATENCY_TIMER = 0x0d, HEADER_TYPE = 0x0e, BIST = 0x0f, BAR0 = 0x10,
-  SUBSYSTEM_VENDOR_ID = 0x2c, SUBSYSTEM_ID = 0x2e, ROM_ADDRESS = 0x30, CAPABILITY_LIST = 0x34, INTERRUPT_LINE = 0x3c,
-  INTERRUPT_PIN = 0x3d, MIN_GNT = 0x3e, MAX_LAT = 0x3f,
+  VENDOR_ID = 0x00,
+  DEVICE_ID = 0x02,
+  COMMAND = 0x04,
+  STATUS = 0x06,
+  REVISION_ID = 0x08,
+  CLASS_PROG = 0x09,
+  CLASS_DEVICE = 0x0a,
+  CACHE_LINE_SIZE = 0x0c,
+  LATENCY_TIMER = 0x0d,
+  HEADER_TYPE = 0x0e,
+  BIST = 0x0f,
+  BAR0 = 0x10,
+  SUBSYSTEM_VENDOR_ID = 0x2c,
+  SUBSYSTEM_ID = 0x2e,
+  ROM_ADDRESS = 0x30,
+  CAPABILITY_LIST = 0x34,
+  INTERRUPT_LINE = 0x3c,
+  INTERRUPT_PIN = 0x3d,
+  MIN_GNT = 0x3e,
+  MAX_LAT = 0x3f,
 };
 
 // COMMAND, 6.2.2
@@ -29,6 +45,7 @@ inline constexpr u8 kMultifunction = 0x80;  // HEADER_TYPE
 inline constexpr u32 kRomEnable = bit(0);   // ROM_ADDRESS
 
 // Class codes (base << 8 | sub), appendix D
-inline constexpr u16 kClassHostBridge = 0x0600, kClassIsaBridge = 0x0601, kClassOtherBridge = 0x0680, kClassVga = 0x0300;
+inline constexpr u16 kClassHostBridge = 0x0600, kClassIsaBridge = 0x0601, kClassOtherBridge = 0x0680,
+                     kClassVga = 0x0300;
 
 }  // namespace emu::hw::pci

@@ -1,9 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program: everything is in the libraries; see softmmu/startup.h.
+// The program: joins the guest architecture's parts; the rest is in the libraries, see softmmu/startup.h.
 #include <string>
 #include <vector>
 
+#include "hw/acpi/piix4_pm.h"
+#include "hw/char/debugcon.h"
+#include "hw/char/serial_16550.h"
+#include "hw/input/i8042.h"
+#include "hw/intc/i8259.h"
+#include "hw/intc/ioapic.h"
+#include "hw/intc/local_apic.h"
+#include "hw/isa/piix3.h"
+#include "hw/misc/debug_exit.h"
+#include "hw/misc/port92.h"
+#include "hw/misc/pvpanic.h"
+#include "hw/nvram/fw_cfg.h"
+#include "hw/pci/i440fx.h"
+#include "hw/pci/pci_bus.h"
+#include "hw/rtc/mc146818.h"
+#include "hw/timer/hpet.h"
+#include "hw/timer/i8254.h"
 #include "softmmu/startup.h"
+#include "target/x86/models.h"
+
+namespace emu::softmmu {
+namespace {
+
+void register_types(qom::TypeRegistry& registry) {
+  hw::register_pci_core(registry);
+  hw::register_i440fx(registry);
+  hw::register_piix3(registry);
+  hw::register_piix4_pm(registry);
+  hw::register_fw_cfg(registry);
+  hw::register_i8259(registry);
+  hw::register_ioapic(registry);
+  hw::register_local_apic(registry);
+  hw::register_i8254(registry);
+  hw::register_hpet(registry);
+  hw::register_mc146818(registry);
+  hw::register_i8042(registry);
+  hw::register_port92(registry);
+  hw::register_serial(registry);
+  hw::register_debugcon(registry);
+  hw::register_debug_exit(registry);
+  hw::register_pvpanic(registry);
+  hw::register_boards(registry);
+}
+
+}  // namespace
+
+Parts make_x86_64_parts() {
+  return {.target = "x86_64",
+          .register_types = register_types,
+          .machine_types = hw::machine_types,
+          .find_machine_type = hw::find_machine_type,
+          .cpu_help = x86::cpu_help,
+          .make_tcg = accel::make_tcg_accelerator};
+}
+
+}  // namespace emu::softmmu
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv, argv + argc);

@@ -9,7 +9,8 @@ namespace emu::x86 {
 // --- CR0, CR3, CR4, EFER --------------------------------------------------------------------------------------------
 
 bool X86Cpu::write_cr0(u64 value) {
-  constexpr u64 kDefined = kCr0PE | kCr0MP | kCr0EM | kCr0TS | kCr0ET | kCr0NE | kCr0WP | kCr0AM | kCr0NW | kCr0CD | kCr0PG;
+  constexpr u64 kDefined =
+      kCr0PE | kCr0MP | kCr0EM | kCr0TS | kCr0ET | kCr0NE | kCr0WP | kCr0AM | kCr0NW | kCr0CD | kCr0PG;
   X86State& s = *s_;
   if (value >> 32) return raise_gp();
   value = (value & kDefined) | kCr0ET;
@@ -49,7 +50,6 @@ bool X86Cpu::write_cr3(u64 value) {
   }
   const u64 old_context = context_id();
   s.cr3 = value;
-  if (!(s.cr0 & kCr0PG)) return true;
   if (context_id() != old_context) {
     services_->switch_context(context_id(), keep);
   } else if (!keep) {
@@ -59,11 +59,15 @@ bool X86Cpu::write_cr3(u64 value) {
 }
 
 u64 X86Cpu::cr4_valid_bits() const {
-  constexpr struct { Cpuid feature; u64 bits; } kGuarded[] = {
-      {Cpuid::Vme, kCr4VME | kCr4PVI}, {Cpuid::Tsc, kCr4TSD}, {Cpuid::De, kCr4DE}, {Cpuid::Pse, kCr4PSE}, {Cpuid::Pae, kCr4PAE},
-      {Cpuid::Mce, kCr4MCE}, {Cpuid::Pge, kCr4PGE}, {Cpuid::Fxsr, kCr4OSFXSR}, {Cpuid::Sse, kCr4OSXMMEXCPT}, {Cpuid::Umip, kCr4UMIP},
-      {Cpuid::La57, kCr4LA57}, {Cpuid::Fsgsbase, kCr4FSGSBASE}, {Cpuid::Pcid, kCr4PCIDE}, {Cpuid::Xsave, kCr4OSXSAVE},
-      {Cpuid::Smep, kCr4SMEP}, {Cpuid::Smap, kCr4SMAP}};
+  constexpr struct {
+    Cpuid feature;
+    u64 bits;
+  } kGuarded[] = {{Cpuid::Vme, kCr4VME | kCr4PVI}, {Cpuid::Tsc, kCr4TSD},       {Cpuid::De, kCr4DE},
+                  {Cpuid::Pse, kCr4PSE},           {Cpuid::Pae, kCr4PAE},       {Cpuid::Mce, kCr4MCE},
+                  {Cpuid::Pge, kCr4PGE},           {Cpuid::Fxsr, kCr4OSFXSR},   {Cpuid::Sse, kCr4OSXMMEXCPT},
+                  {Cpuid::Umip, kCr4UMIP},         {Cpuid::La57, kCr4LA57},     {Cpuid::Fsgsbase, kCr4FSGSBASE},
+                  {Cpuid::Pcid, kCr4PCIDE},        {Cpuid::Xsave, kCr4OSXSAVE}, {Cpuid::Smep, kCr4SMEP},
+                  {Cpuid::Smap, kCr4SMAP}};
   u64 valid = kCr4PCE;
   for (const auto& guarded : kGuarded) {
     if (has(guarded.feature)) valid |= guarded.bits;
@@ -79,7 +83,8 @@ bool X86Cpu::write_cr4(u64 value) {
   if (is_long_mode() && !(value & kCr4PAE)) return raise_gp();
   if ((changed & value & kCr4PCIDE) && (!is_long_mode() || (s.cr3 & 0xfff))) return raise_gp();
   constexpr u64 kReloadsPdptes = kCr4PAE | kCr4PSE | kCr4PGE | kCr4SMEP;
-  if ((changed & kReloadsPdptes) && (value & kCr4PAE) && (s.cr0 & kCr0PG) && !is_long_mode() && !load_pdptes(s.cr3)) return false;
+  if ((changed & kReloadsPdptes) && (value & kCr4PAE) && (s.cr0 & kCr0PG) && !is_long_mode() && !load_pdptes(s.cr3))
+    return false;
   s.cr4 = value;
   constexpr u64 kFlushing = kCr4PSE | kCr4PAE | kCr4PGE | kCr4PCIDE | kCr4SMEP | kCr4SMAP | kCr4LA57;
   if (changed & kCr4PCIDE) services_->switch_context(context_id(), false);
@@ -106,12 +111,18 @@ bool X86Cpu::write_efer(u64 value) {
 u64 X86Cpu::helper_read_cr(const u64* args) {
   if (!require_cpl0()) return 0;
   switch (args[0]) {
-    case 0: return s_->cr0;
-    case 2: return s_->cr2;
-    case 3: return s_->cr3;
-    case 4: return s_->cr4;
-    case 8: return port_ ? port_->task_priority() : 0;
-    default: return raise(kUD);
+    case 0:
+      return s_->cr0;
+    case 2:
+      return s_->cr2;
+    case 3:
+      return s_->cr3;
+    case 4:
+      return s_->cr4;
+    case 8:
+      return port_ ? port_->task_priority() : 0;
+    default:
+      return raise(kUD);
   }
 }
 
@@ -119,15 +130,24 @@ u64 X86Cpu::helper_write_cr(const u64* args) {
   if (!require_cpl0()) return 0;
   const u64 value = args[1];
   switch (args[0]) {
-    case 0: write_cr0(value); break;
-    case 2: s_->cr2 = value; break;
-    case 3: write_cr3(value); break;
-    case 4: write_cr4(value); break;
+    case 0:
+      write_cr0(value);
+      break;
+    case 2:
+      s_->cr2 = value;
+      break;
+    case 3:
+      write_cr3(value);
+      break;
+    case 4:
+      write_cr4(value);
+      break;
     case 8:
       if (value > 15) return raise_gp();
       if (port_) port_->set_task_priority(u8(value));
       break;
-    default: raise(kUD);
+    default:
+      raise(kUD);
   }
   return 0;
 }

@@ -69,7 +69,10 @@ void X86Cpu::reset() {
   msr_ = {};
   signals_.store(a20_wanted_.load() == (a20_mask_.load() == ~u64(0)) ? 0 : u32(kSignalA20));
   halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
-  if (services_) services_->flush_all();
+  if (services_) {
+    services_->switch_context(context_id(), false);
+    services_->flush_all();
+  }
   if (log::enabled(log::Mask::CpuReset)) log::write("CPU Reset (CPU {})\n{}", config_.index, dump_registers());
 }
 
@@ -78,6 +81,7 @@ void X86Cpu::take_init() {
   reset_registers();
   s_->cr0 = (s_->cr0 & ~(kCr0CD | kCr0NW)) | cache_bits;  // INIT leaves caches, FPU, vectors, MSRs and the TSC alone
   halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
+  services_->switch_context(context_id(), false);
   services_->flush_all();
   if (log::enabled(log::Mask::CpuReset)) log::write("CPU INIT (CPU {})\n", config_.index);
 }
@@ -99,7 +103,8 @@ void X86Cpu::update_mode() {
   const auto put = [&key](Mode::Bit b, bool on) { key |= u32(on) << b; };
   const auto is_flat = [&s](Seg seg) {
     const SegmentRange& r = s.seg_range[seg];
-    return s.seg_base[seg] == 0 && r.read_low == 0 && r.read_high == ~u32(0) && r.write_low == 0 && r.write_high == ~u32(0);
+    return s.seg_base[seg] == 0 && r.read_low == 0 && r.read_high == ~u32(0) && r.write_low == 0 &&
+           r.write_high == ~u32(0);
   };
   const unsigned cpl = s.cpl();
   const bool code64 = is_code64();
@@ -112,7 +117,8 @@ void X86Cpu::update_mode() {
   put(Mode::kFlatDS, code64 || is_flat(DS));
   put(Mode::kFlatES, code64 || is_flat(ES));
   put(Mode::kFlatSS, code64 || is_flat(SS));
-  put(Mode::kFlatCS, code64 || (s.seg_base[CS] == 0 && s.seg_range[CS].read_low == 0 && s.seg_range[CS].read_high == ~u32(0)));
+  put(Mode::kFlatCS,
+      code64 || (s.seg_base[CS] == 0 && s.seg_range[CS].read_low == 0 && s.seg_range[CS].read_high == ~u32(0)));
   put(Mode::kCr0EM, s.cr0 & kCr0EM);
   put(Mode::kCr0TS, s.cr0 & kCr0TS);
   put(Mode::kCr0MP, s.cr0 & kCr0MP);
@@ -254,10 +260,14 @@ bool X86Cpu::wakeup_pending() const {
   const u32 signals = signals_.load();
   if (signals & (kSignalA20 | kSignalInit | kSignalTaskJump)) return true;
   switch (halt_) {
-    case Halt::Running: return true;
-    case Halt::WaitForStartup: return signals & kSignalStartup;
-    case Halt::Shutdown: return false;
-    case Halt::Halted: break;
+    case Halt::Running:
+      return true;
+    case Halt::WaitForStartup:
+      return signals & kSignalStartup;
+    case Halt::Shutdown:
+      return false;
+    case Halt::Halted:
+      break;
   }
   if (signals & (kSignalSmi | kSignalStartup)) return true;
   if ((signals & kSignalNmi) && !nmi_blocked_) return true;

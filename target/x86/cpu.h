@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // X86Cpu: one guest x86 CPU. State and its helpers; memory, time and flushes come from the accelerator.
 //
-// Faults are statuses: a function that may fault returns false (or leaves the exception pending for a helper, which then
-// returns anything) and has changed nothing that the guest could see, but for what the manual allows.
+// Faults are statuses: a function that may fault returns false (or leaves the exception pending for a helper, which
+// then returns anything) and has changed nothing that the guest could see, but for what the manual allows.
 #pragma once
 
 #include <array>
@@ -71,11 +71,11 @@ SegmentRange make_range(u32 limit, u32 attributes);
 struct StackCursor {
   u64 base = 0;
   u64 sp = 0;
-  u64 mask = ~u64(0);       ///< of the stack pointer
-  bool is_long = false;     ///< no limit, canonical check instead
+  u64 mask = ~u64(0);    ///< of the stack pointer
+  bool is_long = false;  ///< no limit, canonical check instead
   SegmentRange range;
   u8 view = kViewKernel;
-  u32 fault_code = 0;       ///< error code of #SS
+  u32 fault_code = 0;  ///< error code of #SS
 };
 
 /// What is delivered through the IDT.
@@ -194,8 +194,15 @@ class X86Cpu final : public target::Vcpu {
   friend ir::HelperTable make_helper_table();
 
   // cpu.cpp
-  enum Signal : u32 { kSignalInterrupt = 1, kSignalNmi = 2, kSignalSmi = 4, kSignalInit = 8, kSignalStartup = 16, kSignalA20 = 32,
-                      kSignalTaskJump = 64 };
+  enum Signal : u32 {
+    kSignalInterrupt = 1,
+    kSignalNmi = 2,
+    kSignalSmi = 4,
+    kSignalInit = 8,
+    kSignalStartup = 16,
+    kSignalA20 = 32,
+    kSignalTaskJump = 64
+  };
   void signal(Signal which);
   void reset_registers();
   void take_init();
@@ -272,7 +279,8 @@ class X86Cpu final : public target::Vcpu {
   bool iret_vm86(unsigned bytes);
   bool iret_protected(unsigned bytes);
   bool iret_to_vm86(StackCursor& stack, u64 ip, u16 cs, u64 flags);
-  bool return_outer(StackCursor& stack, unsigned bytes, u16 cs_selector, const Descriptor& cs, u64 ip, u64 adjust, bool is_iret);
+  bool return_outer(StackCursor& stack, unsigned bytes, u16 cs_selector, const Descriptor& cs, u64 ip, u64 adjust,
+                    bool is_iret);
   u64 iret_flag_mask(unsigned bytes, unsigned cpl) const;
   void set_flat_code(u16 selector, unsigned dpl, bool is_long);
   void set_flat_stack(u16 selector, unsigned dpl);
@@ -346,16 +354,16 @@ class X86Cpu final : public target::Vcpu {
   bool nmi_blocked_ = false;
   Pending pending_;
   u16 task_jump_ = 0;  ///< of kSignalTaskJump
-  u32 external_ = 0;  ///< the EXT bit of error codes while an event that is no INT n is delivered
+  u32 external_ = 0;   ///< the EXT bit of error codes while an event that is no INT n is delivered
   std::vector<std::string> fault_chain_;
   std::string shutdown_reason_;
 
-  u32 static_mode_ = 0;             ///< what of the mode key segments and control registers decide
-  std::array<u64, 4> pdptes_{};     ///< PAE paging: as loaded with CR3
+  u32 static_mode_ = 0;          ///< what of the mode key segments and control registers decide
+  std::array<u64, 4> pdptes_{};  ///< PAE paging: as loaded with CR3
   struct FpuPointers {
     u64 ip = 0, dp = 0;
     u16 opcode = 0;
-  } fpu_pointers_;                  ///< as last loaded: the host's own hold host addresses
+  } fpu_pointers_;  ///< as last loaded: the host's own hold host addresses
 
   struct Msrs {
     u64 tsc_adjust = 0, misc_enable = 1, spec_ctrl = 0, mcg_status = 0, mcg_ctl = ~u64(0), feature_control = 1;

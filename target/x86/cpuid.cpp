@@ -40,25 +40,30 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
   if (leaf < 0x80000000 ? leaf > m.level : leaf > m.extended_level) return {};
 
   switch (leaf) {
-    case 0: return {m.level, text_at(m.vendor, 0), text_at(m.vendor, 8), text_at(m.vendor, 4)};
+    case 0:
+      return {m.level, text_at(m.vendor, 0), text_at(m.vendor, 8), text_at(m.vendor, 4)};
     case 1: {
       u32 ecx = word(FeatureWord::Leaf1Ecx), edx = word(FeatureWord::Leaf1Edx);
       if (s_->cr4 & kCr4OSXSAVE) ecx |= bit(27);
       if (logical > 1) edx |= bit(28);
       const u32 count = logical > 255 ? 255 : logical;
-      return {m.signature(), u32(config_.apic_id & 0xff) << 24 | (logical > 1 ? count << 16 : 0) | 8 << 8 /* CLFLUSH */, ecx, edx};
+      return {m.signature(), u32(config_.apic_id & 0xff) << 24 | (logical > 1 ? count << 16 : 0) | 8 << 8 /* CLFLUSH */,
+              ecx, edx};
     }
-    case 2: return {1, 0, 0x4d, 0x2c307d};
+    case 2:
+      return {1, 0, 0x4d, 0x2c307d};
     case 4: {
       if (subleaf >= std::size(kCaches)) return {};
       const Cache& c = kCaches[subleaf];
       const u32 sharing = c.per_package ? (1u << t.package_shift()) - 1 : t.threads - 1;
       const u32 cores = (1u << (t.package_shift() - t.thread_bits())) - 1;
-      return {c.type | c.level << 5 | bit(8) | sharing << 14 | cores << 26, (c.line - 1) | (c.ways - 1) << 22, c.sets() - 1,
-              c.per_package ? 6u : 1u};
+      return {c.type | c.level << 5 | bit(8) | sharing << 14 | cores << 26, (c.line - 1) | (c.ways - 1) << 22,
+              c.sets() - 1, c.per_package ? 6u : 1u};
     }
-    case 5: return {0, 0, 3, 0};
-    case 6: return {word(FeatureWord::Leaf6Eax), 0, 0, 0};
+    case 5:
+      return {0, 0, 3, 0};
+    case 6:
+      return {word(FeatureWord::Leaf6Eax), 0, 0, 0};
     case 7:
       if (subleaf != 0) return {};
       return {0, word(FeatureWord::Leaf7Ebx), word(FeatureWord::Leaf7Ecx), word(FeatureWord::Leaf7Edx)};
@@ -71,31 +76,37 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
       if (subleaf == 0) return {3, 576, 576, 0};
       if (subleaf == 1) return {word(FeatureWord::LeafD1Eax), has(Cpuid::Xsavec) ? 576u : 0u, 0, 0};
       return {};
-    case 0x80000000: return {m.extended_level, text_at(m.vendor, 0), text_at(m.vendor, 8), text_at(m.vendor, 4)};
+    case 0x80000000:
+      return {m.extended_level, text_at(m.vendor, 0), text_at(m.vendor, 8), text_at(m.vendor, 4)};
     case 0x80000001: {
       u32 ecx = word(FeatureWord::Ext1Ecx), edx = word(FeatureWord::Ext1Edx);
       if (m.vendor == "AuthenticAMD") {
-        if (logical > 1) ecx |= bit(1);                              // CMP_LEGACY
-        edx |= word(FeatureWord::Leaf1Edx) & 0x0183f3ff;             // AMD repeats these
+        if (logical > 1) ecx |= bit(1);                   // CMP_LEGACY
+        edx |= word(FeatureWord::Leaf1Edx) & 0x0183f3ff;  // AMD repeats these
       }
       return {m.vendor == "AuthenticAMD" ? m.signature() : 0, 0, ecx, edx};
     }
-    case 0x80000002: case 0x80000003: case 0x80000004: {
+    case 0x80000002:
+    case 0x80000003:
+    case 0x80000004: {
       const size_t at = (leaf - 0x80000002) * 16;
       return {text_at(m.brand, at), text_at(m.brand, at + 4), text_at(m.brand, at + 8), text_at(m.brand, at + 12)};
     }
     case 0x80000005:
       if (m.vendor != "AuthenticAMD") return {};
       return {0x01ff01ff, 0x01ff01ff, 0x20080140, 0x20080140};
-    case 0x80000006: return {0, 0x42004200, 0x10008140, m.vendor == "AuthenticAMD" ? 0x00808140u : 0u};
-    case 0x80000007: return {0, 0, 0, 0};
+    case 0x80000006:
+      return {0, 0x42004200, 0x10008140, m.vendor == "AuthenticAMD" ? 0x00808140u : 0u};
+    case 0x80000007:
+      return {0, 0, 0, 0};
     case 0x80000008: {
       const u32 linear = m.features.has(Cpuid::La57) ? 57 : 48;
       const u32 core_bits = t.package_shift();
       const u32 ecx = logical > 1 ? (logical - 1) | core_bits << 12 : 0;
       return {m.phys_bits | (has(Cpuid::Lm) ? linear << 8 : 32u << 8), word(FeatureWord::Ext8Ebx), ecx, 0};
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 

@@ -13,10 +13,31 @@ constexpr bool is_null(u16 selector) { return (selector & ~3) == 0; }
 constexpr u32 gate_error(u8 vector) { return u32(vector) * 8 + 2; }
 
 const char* vector_name(u8 vector) {
-  constexpr const char* kNames[] = {"divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode",
-      "device not available", "double fault", "coprocessor overrun", "invalid TSS", "segment not present", "stack fault",
-      "general protection", "page fault", "reserved", "x87 error", "alignment check", "machine check", "SIMD error"};
+  constexpr const char* kNames[] = {"divide error",
+                                    "debug",
+                                    "NMI",
+                                    "breakpoint",
+                                    "overflow",
+                                    "bound range",
+                                    "invalid opcode",
+                                    "device not available",
+                                    "double fault",
+                                    "coprocessor overrun",
+                                    "invalid TSS",
+                                    "segment not present",
+                                    "stack fault",
+                                    "general protection",
+                                    "page fault",
+                                    "reserved",
+                                    "x87 error",
+                                    "alignment check",
+                                    "machine check",
+                                    "SIMD error"};
   return vector < 20 ? kNames[vector] : "interrupt";
+}
+
+const char* event_name(const Event& event) {
+  return event.kind == Event::Kind::External && event.vector != kNMI ? "interrupt" : vector_name(event.vector);
 }
 
 /// SDM vol. 3, table 6-5.
@@ -28,7 +49,8 @@ FaultClass classify(u8 vector) {
 
 bool becomes_double_fault(u8 first, u8 second) {
   const FaultClass a = classify(first), b = classify(second);
-  return (a == FaultClass::Contributory && b == FaultClass::Contributory) || (a == FaultClass::PageFault && b != FaultClass::Benign);
+  return (a == FaultClass::Contributory && b == FaultClass::Contributory) ||
+         (a == FaultClass::PageFault && b != FaultClass::Benign);
 }
 
 bool is_interrupt_gate(const Descriptor& gate) { return (gate.type() & 1) == 0; }
@@ -43,22 +65,27 @@ void X86Cpu::deliver_pending() {
   pending_ = {};
   fault_chain_.clear();
   if (p.vector == kPFv) s_->cr2 = p.address;
-  deliver_with_nesting({.vector = p.vector, .kind = p.vector == kDB ? Event::Kind::Trap : Event::Kind::Fault,
-                        .has_error = p.has_error, .error = p.error, .return_pc = s_->hdr.pc});
+  deliver_with_nesting({.vector = p.vector,
+                        .kind = p.vector == kDB ? Event::Kind::Trap : Event::Kind::Fault,
+                        .has_error = p.has_error,
+                        .error = p.error,
+                        .return_pc = s_->hdr.pc});
 }
 
 void X86Cpu::raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind) {
   fault_chain_.clear();
-  deliver_with_nesting({.vector = vector, .kind = kind, .has_error = has_error, .error = error, .return_pc = s_->hdr.pc});
+  deliver_with_nesting(
+      {.vector = vector, .kind = kind, .has_error = has_error, .error = error, .return_pc = s_->hdr.pc});
 }
 
 /// Delivers an event that software did not ask for, and whatever faults that causes, down to the shutdown.
 void X86Cpu::deliver_with_nesting(Event event) {
   if (event.kind == Event::Kind::External) fault_chain_.clear();
-  for (;;) {
+  for (unsigned attempt = 0;; ++attempt) {
     log_event(event);
-    fault_chain_.push_back(event.has_error ? fmt::format("{} ({:#x}, error {:#x})", vector_name(event.vector), event.vector, event.error)
-                                           : fmt::format("{} ({:#x})", vector_name(event.vector), event.vector));
+    fault_chain_.push_back(event.has_error
+                               ? fmt::format("{} ({:#x}, error {:#x})", event_name(event), event.vector, event.error)
+                               : fmt::format("{} ({:#x})", event_name(event), event.vector));
     external_ = 1;
     const bool delivered = deliver(event);
     external_ = 0;
@@ -70,6 +97,8 @@ void X86Cpu::deliver_with_nesting(Event event) {
     }
     const Pending second = pending_;
     pending_ = {};
+    if (!second.valid && attempt < 8) continue;  // the memory wants another attempt: code was written over
+    if (!second.valid) return shut_down("its delivery never ended");
     if (second.vector == kPFv) s_->cr2 = second.address;
     const bool first_is_exception = event.kind != Event::Kind::External;
     if (event.vector == kDFv && first_is_exception && classify(second.vector) != FaultClass::Benign) {
@@ -77,12 +106,15 @@ void X86Cpu::deliver_with_nesting(Event event) {
       return;
     }
     if (first_is_exception && becomes_double_fault(event.vector, second.vector)) {
-      fault_chain_.push_back(fmt::format("then {} ({:#x}, error {:#x}, CR2 {:#x})", vector_name(second.vector), second.vector,
-                                         second.error, s_->cr2));
+      fault_chain_.push_back(fmt::format("then {} ({:#x}, error {:#x}, CR2 {:#x})", vector_name(second.vector),
+                                         second.vector, second.error, s_->cr2));
       event = {.vector = kDFv, .kind = Event::Kind::Fault, .has_error = true, .error = 0, .return_pc = s_->hdr.pc};
       continue;
     }
-    event = {.vector = second.vector, .kind = Event::Kind::Fault, .has_error = second.has_error, .error = second.error,
+    event = {.vector = second.vector,
+             .kind = Event::Kind::Fault,
+             .has_error = second.has_error,
+             .error = second.error,
              .return_pc = s_->hdr.pc};
   }
 }
@@ -91,16 +123,21 @@ void X86Cpu::shut_down(const std::string& why) {
   halt_ = target::Halt::Shutdown;
   std::string chain;
   for (const std::string& link : fault_chain_) chain += (chain.empty() ? "" : " -> ") + link;
-  shutdown_reason_ = fmt::format("triple fault on CPU {}: {} -> {}; CR2 {:#x}\n{}", config_.index, chain, why, s_->cr2, dump_registers());
+  shutdown_reason_ = fmt::format("triple fault on CPU {}: {} -> {}; CR2 {:#x}\n{}", config_.index, chain, why, s_->cr2,
+                                 dump_registers());
   log::write_if(log::Mask::Int | log::Mask::CpuReset, "{}\n", shutdown_reason_);
 }
 
 void X86Cpu::log_event(const Event& event) const {
   if (!log::enabled(log::Mask::Int)) return;
-  log::write("v={:02x} e={:04x} {} cpl={} IP={:04x}:{:016x} SP={:04x}:{:016x} CR2={:016x} rax={:016x} ({})\n", event.vector, event.error,
-             event.kind == Event::Kind::External ? "ext" : event.kind == Event::Kind::SoftwareInt ? "int" : "exc", s_->cpl(),
-             s_->seg[CS].selector, event.return_pc - s_->seg_base[CS], s_->seg[SS].selector, s_->gpr(RSP), s_->cr2, s_->gpr(RAX),
-             vector_name(event.vector));
+  const bool is_exception = event.kind != Event::Kind::External && event.kind != Event::Kind::SoftwareInt;
+  log::write("v={:02x} e={:04x} {} cpl={} IP={:04x}:{:016x} SP={:04x}:{:016x} CR2={:016x} rax={:016x} ({})\n",
+             event.vector, event.error,
+             event.kind == Event::Kind::External      ? "ext"
+             : event.kind == Event::Kind::SoftwareInt ? "int"
+                                                      : "exc",
+             s_->cpl(), s_->seg[CS].selector, event.return_pc - s_->seg_base[CS], s_->seg[SS].selector, s_->gpr(RSP),
+             s_->cr2, s_->gpr(RAX), is_exception ? vector_name(event.vector) : "interrupt");
 }
 
 bool X86Cpu::deliver(const Event& event) {
@@ -119,7 +156,8 @@ u64 X86Cpu::pushed_flags(const Event& event) const {
 // --- Real mode, and interrupts redirected in virtual-8086 mode ------------------------------------------------------
 
 bool X86Cpu::deliver_real(const Event& event) {
-  if (u32(event.vector) * 4 + 3 > s_->idt.limit) return raise(event.vector == kDFv ? kSS : kGP, gate_error(event.vector));
+  if (u32(event.vector) * 4 + 3 > s_->idt.limit)
+    return raise(event.vector == kDFv ? kSS : kGP, gate_error(event.vector));
   return deliver_real_at(event, s_->idt.base, read_rflags(*s_));
 }
 
@@ -183,8 +221,9 @@ bool X86Cpu::deliver_same(const Event& event, const Descriptor& gate, u16 cs_sel
   const u64 offset = bytes == 2 ? gate.gate_offset() & 0xffff : gate.gate_offset();
   StackCursor stack = current_stack();
   if (!push(stack, bytes, pushed_flags(event)) || !push(stack, bytes, s_->seg[CS].selector) ||
-      !push(stack, bytes, event.return_pc - s_->seg_base[CS]) || (event.has_error && !push(stack, bytes, event.error)) ||
-      !check_target(offset, cs) || !mark_accessed(cs_selector, cs)) {
+      !push(stack, bytes, event.return_pc - s_->seg_base[CS]) ||
+      (event.has_error && !push(stack, bytes, event.error)) || !check_target(offset, cs) ||
+      !mark_accessed(cs_selector, cs)) {
     return false;
   }
   set_sp(stack);
@@ -209,9 +248,11 @@ bool X86Cpu::deliver_inner(const Event& event, const Descriptor& gate, u16 cs_se
       if (!push(stack, bytes, s_->seg[seg].selector)) return false;
     }
   }
-  if (!push(stack, bytes, s_->seg[SS].selector) || !push(stack, bytes, s_->gpr(RSP)) || !push(stack, bytes, pushed_flags(event)) ||
-      !push(stack, bytes, s_->seg[CS].selector) || !push(stack, bytes, event.return_pc - s_->seg_base[CS]) ||
-      (event.has_error && !push(stack, bytes, event.error)) || !check_target(offset, cs) || !mark_accessed(cs_selector, cs)) {
+  if (!push(stack, bytes, s_->seg[SS].selector) || !push(stack, bytes, s_->gpr(RSP)) ||
+      !push(stack, bytes, pushed_flags(event)) || !push(stack, bytes, s_->seg[CS].selector) ||
+      !push(stack, bytes, event.return_pc - s_->seg_base[CS]) ||
+      (event.has_error && !push(stack, bytes, event.error)) || !check_target(offset, cs) ||
+      !mark_accessed(cs_selector, cs)) {
     return false;
   }
   write_rflags(*s_, 0, kTF | kNT | kRF | kVM | (is_interrupt_gate(gate) ? u64(kIF) : 0));
@@ -248,8 +289,8 @@ bool X86Cpu::deliver_long(const Event& event) {
   StackCursor stack = make_long_stack(rsp & ~u64(15), view_for(cpl));
   const u64 return_ip = is_code64() ? event.return_pc : event.return_pc - s_->seg_base[CS];
   if (!push(stack, 8, s_->seg[SS].selector) || !push(stack, 8, s_->gpr(RSP)) || !push(stack, 8, pushed_flags(event)) ||
-      !push(stack, 8, s_->seg[CS].selector) || !push(stack, 8, return_ip) || (event.has_error && !push(stack, 8, event.error)) ||
-      !mark_accessed(selector, cs)) {
+      !push(stack, 8, s_->seg[CS].selector) || !push(stack, 8, return_ip) ||
+      (event.has_error && !push(stack, 8, event.error)) || !mark_accessed(selector, cs)) {
     return false;
   }
   write_rflags(*s_, 0, kTF | kNT | kRF | kVM | (is_interrupt_gate(gate) ? u64(kIF) : 0));

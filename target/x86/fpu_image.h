@@ -25,18 +25,18 @@ class FpuImage {
  public:
   explicit FpuImage(tcg::EnvHeader& header);
 
-  void init();                     ///< FNINIT; leaves the registers' contents
-  void set_control(u16 value);     ///< the guest's; the image gets it with all exceptions masked
-  u16 status() const;              ///< without the error summary
-  u16 guest_status() const;        ///< with it
-  void set_status(u16 value);      ///< TOP moves without the registers: FXRSTOR's way
+  void init();                  ///< FNINIT; leaves the registers' contents
+  void set_control(u16 value);  ///< the guest's; the image gets it with all exceptions masked
+  u16 status() const;           ///< without the error summary
+  u16 guest_status() const;     ///< with it
+  void set_status(u16 value);   ///< TOP moves without the registers: FXRSTOR's way
   unsigned top() const { return status() >> 11 & 7; }
-  void set_top(unsigned top);      ///< registers keep their physical places
-  u8 tags() const;                 ///< abridged: bit = physical register in use
+  void set_top(unsigned top);  ///< registers keep their physical places
+  u8 tags() const;             ///< abridged: bit = physical register in use
   void set_tags(u8 value);
   u16 full_tags();
   void set_full_tags(u16 word);
-  u8* st(unsigned i);              ///< ten bytes
+  u8* st(unsigned i);  ///< ten bytes
 
  private:
   tcg::EnvHeader& header_;

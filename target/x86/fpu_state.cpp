@@ -138,7 +138,8 @@ void X86Cpu::load_fx_x87(const u8* image) {
   fpu.set_control(image_get<u16>(image, 0));
   fpu.set_status(image_get<u16>(image, 2));
   fpu.set_tags(image[4]);
-  fpu_pointers_ = {.ip = image_get<u64>(image, 8), .dp = image_get<u64>(image, 16), .opcode = u16(image_get<u16>(image, 6) & 0x7ff)};
+  fpu_pointers_ = {
+      .ip = image_get<u64>(image, 8), .dp = image_get<u64>(image, 16), .opcode = u16(image_get<u16>(image, 6) & 0x7ff)};
   for (unsigned i = 0; i < 8; ++i) std::memcpy(fpu.st(i), image + 32 + i * 16, 10);
 }
 
@@ -162,7 +163,9 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
   if (!check_fpu_image_address(address, 16)) return 0;
   const unsigned vectors = is_code64() ? 16 : 8;
   u8 image[416];
-  if (memory_->load_bytes(wrap_linear(address), std::span(image, 160 + vectors * 16), current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->load_bytes(wrap_linear(address), std::span(image, 160 + vectors * 16), current_view()) !=
+      AccessStatus::Ok)
+    return 0;
   const u32 mxcsr = image_get<u32>(image, 24);
   if (mxcsr & ~kMxcsrMask) return raise_gp();
   set_mxcsr(mxcsr);
@@ -197,7 +200,8 @@ u64 X86Cpu::helper_xsave(const u64* args) {
   image_put<u32>(image, 28, kMxcsrMask);
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
   const auto store = [&](unsigned from, unsigned to) {
-    return memory_->store_bytes(wrap_linear(address + from), std::span<const u8>(image + from, to - from), view) == AccessStatus::Ok;
+    return memory_->store_bytes(wrap_linear(address + from), std::span<const u8>(image + from, to - from), view) ==
+           AccessStatus::Ok;
   };
   if ((wanted & kX87) && (!store(0, 24) || !store(32, 160))) return 0;
   if ((wanted & kSse) && (!store(24, 32) || !store(160, 160 + vectors * 16))) return 0;
@@ -288,7 +292,8 @@ u64 X86Cpu::helper_fstenv(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28];
   make_protected_env(image, bytes);
-  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size), current_view()) == AccessStatus::Ok) {
+  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size), current_view()) ==
+      AccessStatus::Ok) {
     FpuImage(s_->hdr).set_control(u16(s_->hdr.fpu_control | kExceptionFlags));
   }
   return 0;
@@ -309,14 +314,17 @@ u64 X86Cpu::helper_fsave(const u64* args) {
   make_protected_env(image, bytes);
   FpuImage fpu(s_->hdr);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(image + size + i * 10, fpu.st(i), 10);
-  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size + 80), current_view()) == AccessStatus::Ok) fpu.init();
+  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
+      AccessStatus::Ok)
+    fpu.init();
   return 0;
 }
 
 u64 X86Cpu::helper_frstor(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28 + 80];
-  if (memory_->load_bytes(wrap_linear(args[0]), std::span(image, size + 80), current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->load_bytes(wrap_linear(args[0]), std::span(image, size + 80), current_view()) != AccessStatus::Ok)
+    return 0;
   load_env_image(image, bytes);
   FpuImage fpu(s_->hdr);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(fpu.st(i), image + size + i * 10, 10);
@@ -384,10 +392,17 @@ Rounded round_to_integer(u64 significand, u16 sign_exponent, unsigned rc) {
   r.inexact = fraction != 0 || sticky;
   const u64 half = bit64(63);
   switch (rc) {
-    case 0: r.up = fraction > half || (fraction == half && (r.value & 1)); break;
-    case 1: r.up = negative && r.inexact; break;
-    case 2: r.up = !negative && r.inexact; break;
-    default: break;
+    case 0:
+      r.up = fraction > half || (fraction == half && (r.value & 1));
+      break;
+    case 1:
+      r.up = negative && r.inexact;
+      break;
+    case 2:
+      r.up = !negative && r.inexact;
+      break;
+    default:
+      break;
   }
   r.value += r.up;
   r.valid = r.value <= 999'999'999'999'999'999;
@@ -401,8 +416,9 @@ u64 X86Cpu::helper_fbstp(const u64* args) {
   const unsigned top = fpu.top();
   const u16 sign_exponent = image_get<u16>(fpu.st(0), 8);
   const bool empty = !(fpu.tags() >> top & 1);
-  const Rounded rounded = empty ? Rounded{.valid = false}
-                                : round_to_integer(image_get<u64>(fpu.st(0), 0), sign_exponent, s_->hdr.fpu_control >> 10 & 3);
+  const Rounded rounded =
+      empty ? Rounded{.valid = false}
+            : round_to_integer(image_get<u64>(fpu.st(0), 0), sign_exponent, s_->hdr.fpu_control >> 10 & 3);
   u16 status = u16(fpu.status() & ~0x200);
   u8 digits[10] = {0, 0, 0, 0, 0, 0, 0, 0xc0, 0xff, 0xff};  // the indefinite
   if (!rounded.valid) {
@@ -431,7 +447,9 @@ u64 X86Cpu::helper_maskmov(const u64* args) {
   const u8* mask = s_->vec[args[2] & 15].bytes;
   const u8 view = current_view();
   for (unsigned i = 0; i < 16; ++i) {
-    if ((mask[i] & 0x80) && memory_->probe(wrap_linear(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok) return 0;
+    if ((mask[i] & 0x80) &&
+        memory_->probe(wrap_linear(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)
+      return 0;
   }
   for (unsigned i = 0; i < 16; ++i) {
     if ((mask[i] & 0x80) && !write(args[0] + i, 1, view, source[i])) return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control transfer to where a selector points: far JMP and CALL, call gates, SYSCALL and SYSENTER. SDM vol. 2, the pages
-// of these instructions; vol. 3, "Privilege checking when transferring program control".
+// Control transfer to where a selector points: far JMP and CALL, call gates, SYSCALL and SYSENTER. SDM vol. 2, the
+// pages of these instructions; vol. 3, "Privilege checking when transferring program control".
 #include "target/x86/cpu.h"
 #include "target/x86/eflags.h"
 
@@ -16,8 +16,12 @@ constexpr bool is_null(u16 selector) { return (selector & ~3) == 0; }
 StackCursor X86Cpu::make_long_stack(u64 sp, u8 view) { return {.sp = sp, .is_long = true, .view = view}; }
 
 StackCursor X86Cpu::make_stack(u64 base, const Descriptor& d, u64 sp, unsigned cpl, u32 fault_code) const {
-  return {.base = base, .sp = sp, .mask = d.is_big() ? 0xffffffff : 0xffff, .range = make_range(d.limit(), d.attributes()),
-          .view = view_for(cpl), .fault_code = fault_code};
+  return {.base = base,
+          .sp = sp,
+          .mask = d.is_big() ? 0xffffffff : 0xffff,
+          .range = make_range(d.limit(), d.attributes()),
+          .view = view_for(cpl),
+          .fault_code = fault_code};
 }
 
 StackCursor X86Cpu::current_stack() const {

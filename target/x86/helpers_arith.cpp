@@ -17,7 +17,8 @@ void set_carry_overflow(X86State& s, bool carry, bool overflow) {
 }
 
 u64 sign_zero_parity(u64 result, unsigned bytes) {
-  return tcg::pack_flags(tcg::cc_op(tcg::CcKind::Logic, unsigned(std::countr_zero(bytes))), result, 0) & (kSF | kZF | kPF);
+  return tcg::pack_flags(tcg::cc_op(tcg::CcKind::Logic, unsigned(std::countr_zero(bytes))), result, 0) &
+         (kSF | kZF | kPF);
 }
 
 void set_register(X86State& s, Gpr reg, u64 value, unsigned bytes) {
@@ -246,7 +247,8 @@ u64 X86Cpu::helper_enter(const u64* args) {
   stack.sp = (stack.sp - size) & stack.mask;
   // The manual: faults also if a push at the new stack pointer would.
   const u64 linear = stack.is_long ? stack.sp : u32(stack.base + stack.sp);
-  if (memory_->probe(wrap_linear(linear), bytes, target::Access::Store, stack.view) != target::AccessStatus::Ok) return 0;
+  if (memory_->probe(wrap_linear(linear), bytes, target::Access::Store, stack.view) != target::AccessStatus::Ok)
+    return 0;
   set_register(*s_, RBP, bytes == 2 ? frame : (s_->gpr(RBP) & ~stack.mask) | frame, bytes);
   set_sp(stack);
   return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// String instructions with a repeat prefix. Registers follow every element or run, so that a fault or an interrupt finds
-// them as the manual wants, and the instruction starts again with what is left.
+// String instructions with a repeat prefix. Registers follow every element or run, so that a fault or an interrupt
+// finds them as the manual wants, and the instruction starts again with what is left.
 #include <algorithm>
 #include <cstring>
 
@@ -30,8 +30,12 @@ StringOp::StringOp(X86Cpu& cpu, u64 mode)
     : StringOp(cpu, unsigned(mode & 0xff), unsigned(mode >> 8 & 0xff), Seg(mode >> 16 & 7)) {}
 
 StringOp::StringOp(X86Cpu& cpu, unsigned element_bytes, unsigned address_bytes, Seg source_segment)
-    : cpu_(cpu), state_(cpu.state()), bytes(element_bytes), step(state_.df < 0 ? -i64(element_bytes) : i64(element_bytes)),
-      mask_(low_mask(address_bytes * 8)), source_(source_segment) {}
+    : cpu_(cpu),
+      state_(cpu.state()),
+      bytes(element_bytes),
+      step(state_.df < 0 ? -i64(element_bytes) : i64(element_bytes)),
+      mask_(low_mask(address_bytes * 8)),
+      source_(source_segment) {}
 
 u64 StringOp::count() const { return state_.gpr(RCX) & mask_; }
 
@@ -46,7 +50,9 @@ void StringOp::advance(u64 elements, bool source, bool destination, bool counts)
   if (counts) set(RCX, state_.gpr(RCX) - elements);
 }
 
-bool StringOp::source(u64 size, u64& linear) { return cpu_.segment_linear(source_, state_.gpr(RSI) & mask_, size, false, linear); }
+bool StringOp::source(u64 size, u64& linear) {
+  return cpu_.segment_linear(source_, state_.gpr(RSI) & mask_, size, false, linear);
+}
 bool StringOp::destination(u64 size, bool is_write, u64& linear) {
   return cpu_.segment_linear(ES, state_.gpr(RDI) & mask_, size, is_write, linear);
 }
@@ -90,7 +96,8 @@ u64 X86Cpu::helper_rep_movs(const u64* args) {
     u64 done = 0;
     if (op.step > 0) {
       u64 run = count > 4096 ? 4096 : count * op.bytes;
-      run = std::min({run, page_left(from), page_left(to), op.run_limit(RSI, run, false), op.run_limit(RDI, run, true)});
+      run =
+          std::min({run, page_left(from), page_left(to), op.run_limit(RSI, run, false), op.run_limit(RDI, run, true)});
       // Forward overlap repeats what was just written: a run may not reach into its own source.
       if (to > from && to - from < run) run = to - from;
       run -= run % op.bytes;
@@ -184,7 +191,8 @@ u64 X86Cpu::helper_rep_cmps(const u64* args) {
     u64 run = op.bytes;
     if (op.step > 0) {
       const u64 wanted = std::min<u64>(sizeof left, count > 256 ? 256 : count * op.bytes);
-      run = std::min({wanted, page_left(from), page_left(to), op.run_limit(RSI, wanted, false), op.run_limit(RDI, wanted, false)});
+      run = std::min(
+          {wanted, page_left(from), page_left(to), op.run_limit(RSI, wanted, false), op.run_limit(RDI, wanted, false)});
       run = std::max<u64>(run - run % op.bytes, op.bytes);
     }
     if (memory_->load_bytes(wrap_linear(from), std::span(left, run), view) != AccessStatus::Ok ||

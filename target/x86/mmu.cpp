@@ -10,8 +10,14 @@ using target::Access;
 namespace {
 
 enum Pte : u64 {
-  kPresent = bit64(0), kWrite = bit64(1), kUser = bit64(2), kAccessed = bit64(5), kDirty = bit64(6), kLarge = bit64(7),
-  kGlobal = bit64(8), kNoExecute = bit64(63),
+  kPresent = bit64(0),
+  kWrite = bit64(1),
+  kUser = bit64(2),
+  kAccessed = bit64(5),
+  kDirty = bit64(6),
+  kLarge = bit64(7),
+  kGlobal = bit64(8),
+  kNoExecute = bit64(63),
 };
 enum PfError : u32 { kPfPresent = 1, kPfWrite = 2, kPfUser = 4, kPfReserved = 8, kPfFetch = 16 };
 
@@ -115,7 +121,11 @@ bool X86Cpu::set_accessed(const PageMapping& map, bool dirty) {
 bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
   if (!is_long_mode()) va = u32(va);
   if (!(s_->cr0 & kCr0PG)) {
-    fill = {.physical = wrap_physical(align_down(va, 4096)), .readable = true, .writable = true, .executable = true, .global = true};
+    fill = {.physical = wrap_physical(align_down(va, 4096)),
+            .readable = true,
+            .writable = true,
+            .executable = true,
+            .global = true};
     return true;
   }
   if (is_long_mode() && !is_canonical(va)) {
@@ -193,7 +203,8 @@ u64 X86Cpu::helper_invpcid(const u64* args) {
   const u64 type = args[0], low = args[1], address = args[2];
   if (!require_cpl0()) return 0;
   const u64 pcid = low & 0xfff;
-  if (type > 3 || low >> 12 || (type <= 1 && pcid != 0 && !(s_->cr4 & kCr4PCIDE)) || (type == 0 && !is_canonical(address))) {
+  if (type > 3 || low >> 12 || (type <= 1 && pcid != 0 && !(s_->cr4 & kCr4PCIDE)) ||
+      (type == 0 && !is_canonical(address))) {
     raise_gp();
     return 0;
   }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "target/x86/models.h"
 
+#include "target/x86/translate.h"
+
 #include <bit>
 #include <vector>
 
+#include "target/x86/decode.h"
 #include "util/bits.h"
 #include "util/string.h"
 #include "util/suggest.h"
@@ -12,17 +15,20 @@ namespace emu::x86 {
 
 namespace {
 
+enum class Translated : u8 { kNo, kYes, kRows };
+
 struct FeatureInfo {
   Cpuid id;
   FeatureWord word;
   unsigned bit_number;
   const char* name;
-  bool translated;
+  Translated translated;
+  InsnFeature instructions;
 };
 
 constexpr FeatureInfo kFeatures[] = {
-#define X86_FEATURE(id, word, bit_number, spelling, implemented) \
-  {Cpuid::id, FeatureWord::word, bit_number, spelling, implemented != 0},
+#define X86_FEATURE(id, word, bit_number, spelling, translated, instructions) \
+  {Cpuid::id, FeatureWord::word, bit_number, spelling, Translated::translated, InsnFeature::instructions},
 #include "target/x86/models.inc"
 #undef X86_FEATURE
 };
@@ -30,9 +36,24 @@ static_assert(std::size(kFeatures) == size_t(Cpuid::Count));
 
 const FeatureInfo& info(Cpuid feature) { return kFeatures[size_t(feature)]; }
 
-constexpr Cpuid kPentiumPro[] = {Cpuid::Fpu, Cpuid::De, Cpuid::Pse, Cpuid::Tsc, Cpuid::Msr, Cpuid::Pae, Cpuid::Mce, Cpuid::Cx8,
-    Cpuid::Apic, Cpuid::Sep, Cpuid::Mtrr, Cpuid::Pge, Cpuid::Mca, Cpuid::Cmov, Cpuid::Pat, Cpuid::Pse36, Cpuid::Clflush, Cpuid::Mmx,
-    Cpuid::Fxsr, Cpuid::Sse, Cpuid::Sse2, Cpuid::Sse3};
+bool has_all_rows(InsnFeature feature) {
+  bool any = false;
+  for (const Row& row : all_rows()) {
+    if (row.feature != feature) continue;
+    if (row.is_missing()) return false;
+    any = true;
+  }
+  return any;
+}
+
+bool is_translated(const FeatureInfo& f) {
+  return f.translated == Translated::kYes || (f.translated == Translated::kRows && has_all_rows(f.instructions));
+}
+
+constexpr Cpuid kPentiumPro[] = {Cpuid::Fpu,  Cpuid::De,   Cpuid::Pse,  Cpuid::Tsc,   Cpuid::Msr,     Cpuid::Pae,
+                                 Cpuid::Mce,  Cpuid::Cx8,  Cpuid::Apic, Cpuid::Sep,   Cpuid::Mtrr,    Cpuid::Pge,
+                                 Cpuid::Mca,  Cpuid::Cmov, Cpuid::Pat,  Cpuid::Pse36, Cpuid::Clflush, Cpuid::Mmx,
+                                 Cpuid::Fxsr, Cpuid::Sse,  Cpuid::Sse2, Cpuid::Sse3};
 constexpr Cpuid kLong[] = {Cpuid::Cx16, Cpuid::Lm, Cpuid::Syscall, Cpuid::Nx, Cpuid::LahfLm};
 /// What every model under translation says.
 constexpr Cpuid kAlways[] = {Cpuid::Hypervisor, Cpuid::X2apic};
@@ -76,8 +97,8 @@ const FeatureInfo* find_feature(std::string_view name) {
 
 constexpr std::string_view kNumbers[] = {"family", "model", "stepping", "phys-bits", "level", "xlevel"};
 constexpr std::string_view kStrings[] = {"vendor", "model-id"};
-constexpr std::string_view kSwitches[] = {"check", "enforce", "host-phys-bits", "kvm", "l3-cache", "migratable", "pmu", "tcg-cpuid",
-                                          "hv-passthrough"};
+constexpr std::string_view kSwitches[] = {"check",      "enforce", "host-phys-bits", "kvm",           "l3-cache",
+                                          "migratable", "pmu",     "tcg-cpuid",      "hv-passthrough"};
 
 Result<void> unknown_property(std::string_view key) {
   std::vector<std::string> candidates;
@@ -85,7 +106,8 @@ Result<void> unknown_property(std::string_view key) {
   for (std::string_view name : kNumbers) candidates.emplace_back(name);
   for (std::string_view name : kStrings) candidates.emplace_back(name);
   for (std::string_view name : kSwitches) candidates.emplace_back(name);
-  return error(Error(fmt::format("-cpu: no such feature or property '{}'", key)).with_hint(did_you_mean(key, candidates)));
+  return error(
+      Error(fmt::format("-cpu: no such feature or property '{}'", key)).with_hint(did_you_mean(key, candidates)));
 }
 
 Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u64 high) {
@@ -164,7 +186,7 @@ CpuidFeatures model_features(const Model& model) {
   if (model.is_max) {
     for (const FeatureInfo& f : kFeatures) {
       // A fifth paging level makes every walk of a guest that uses it longer: only on request.
-      if (f.translated && f.id != Cpuid::La57) set.set(f.id);
+      if (f.id != Cpuid::La57 && is_translated(f)) set.set(f.id);
     }
   }
   return set;
@@ -174,7 +196,7 @@ CpuidFeatures model_features(const Model& model) {
 Result<void> drop_missing(Parsed& parsed) {
   std::string names;
   for (const FeatureInfo& f : kFeatures) {
-    if (!parsed.wanted.has(f.id) || f.translated) continue;
+    if (!parsed.wanted.has(f.id) || is_translated(f)) continue;
     parsed.wanted.set(f.id, false);
     names += (names.empty() ? "" : ", ") + std::string(f.name);
   }
@@ -182,11 +204,13 @@ Result<void> drop_missing(Parsed& parsed) {
     if (parsed.enforce) return error("-cpu {},enforce: not translated: {}", parsed.model.name, names);
     parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
   }
-  constexpr struct { Cpuid feature, needs; } kNeeds[] = {
-      {Cpuid::Xsaveopt, Cpuid::Xsave}, {Cpuid::Xsavec, Cpuid::Xsave}, {Cpuid::Xgetbv1, Cpuid::Xsave}, {Cpuid::Xsaves, Cpuid::Xsave},
-      {Cpuid::Avx, Cpuid::Xsave}, {Cpuid::Pcid, Cpuid::Lm}, {Cpuid::Invpcid, Cpuid::Lm}, {Cpuid::Fsgsbase, Cpuid::Lm},
-      {Cpuid::La57, Cpuid::Lm}, {Cpuid::LahfLm, Cpuid::Lm}, {Cpuid::Pdpe1gb, Cpuid::Lm}, {Cpuid::X2apic, Cpuid::Apic},
-      {Cpuid::TscDeadline, Cpuid::Apic}};
+  constexpr struct {
+    Cpuid feature, needs;
+  } kNeeds[] = {{Cpuid::Xsaveopt, Cpuid::Xsave},  {Cpuid::Xsavec, Cpuid::Xsave}, {Cpuid::Xgetbv1, Cpuid::Xsave},
+                {Cpuid::Xsaves, Cpuid::Xsave},    {Cpuid::Avx, Cpuid::Xsave},    {Cpuid::Pcid, Cpuid::Lm},
+                {Cpuid::Invpcid, Cpuid::Lm},      {Cpuid::Fsgsbase, Cpuid::Lm},  {Cpuid::La57, Cpuid::Lm},
+                {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
+                {Cpuid::TscDeadline, Cpuid::Apic}};
   for (const auto& need : kNeeds) {
     if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
   }
@@ -257,7 +281,7 @@ std::string cpu_help() {
   out += "\nRecognized features (those in brackets are not translated yet and are left out):\n ";
   size_t column = 1;
   for (const FeatureInfo& f : kFeatures) {
-    const std::string word = f.translated ? fmt::format(" {}", f.name) : fmt::format(" [{}]", f.name);
+    const std::string word = is_translated(f) ? fmt::format(" {}", f.name) : fmt::format(" [{}]", f.name);
     if (column + word.size() > 100) {
       out += "\n ";
       column = 1;
@@ -266,6 +290,14 @@ std::string cpu_help() {
     column += word.size();
   }
   return out + "\n";
+}
+
+InsnFeatures insn_features(const CpuidFeatures& cpuid) {
+  InsnFeatures set = feature_bit(InsnFeature::kBase);
+  for (size_t i = 0; i < std::size(kFeatures); i++) {
+    if (cpuid.has(Cpuid(i))) set |= feature_bit(kFeatures[i].instructions);
+  }
+  return set;
 }
 
 }  // namespace emu::x86

@@ -29,7 +29,7 @@ enum class FeatureWord : u8 {
 
 /// One bit each; the names are in models.inc.
 enum class Cpuid : u16 {
-#define X86_FEATURE(id, word, bit_number, spelling, implemented) id,
+#define X86_FEATURE(id, word, bit_number, spelling, translated, instructions) id,
 #include "target/x86/models.inc"
 #undef X86_FEATURE
   Count

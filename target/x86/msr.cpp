@@ -8,13 +8,47 @@ namespace emu::x86 {
 namespace {
 
 enum Msr : u32 {
-  kTsc = 0x10, kPlatformId = 0x17, kApicBase = 0x1b, kFeatureControl = 0x3a, kTscAdjust = 0x3b, kSpecCtrl = 0x48, kPredCmd = 0x49,
-  kBiosSignature = 0x8b, kUpdateTrigger = 0x79, kMtrrCap = 0xfe, kArchCapabilities = 0x10a, kSysenterCs = 0x174, kSysenterEsp = 0x175,
-  kSysenterEip = 0x176, kMcgCap = 0x179, kMcgStatus = 0x17a, kMcgCtl = 0x17b, kPerfStatus = 0x198, kMiscEnable = 0x1a0,
-  kDebugCtl = 0x1d9, kMtrrVariable = 0x200, kPat = 0x277, kMtrrDefault = 0x2ff, kMcBanks = 0x400, kTscDeadline = 0x6e0,
-  kX2apicFirst = 0x800, kX2apicLast = 0x8ff, kXss = 0xda0, kCoreThreadCount = 0x35,
-  kEfer = 0xc0000080, kStar, kLstar, kCstar, kSfmask, kFsBase = 0xc0000100, kGsBase, kKernelGsBase, kTscAux,
-  kSyscfg = 0xc0010010, kHwcr = 0xc0010015, kDeCfg = 0xc0011029,
+  kTsc = 0x10,
+  kPlatformId = 0x17,
+  kApicBase = 0x1b,
+  kFeatureControl = 0x3a,
+  kTscAdjust = 0x3b,
+  kSpecCtrl = 0x48,
+  kPredCmd = 0x49,
+  kBiosSignature = 0x8b,
+  kUpdateTrigger = 0x79,
+  kMtrrCap = 0xfe,
+  kArchCapabilities = 0x10a,
+  kSysenterCs = 0x174,
+  kSysenterEsp = 0x175,
+  kSysenterEip = 0x176,
+  kMcgCap = 0x179,
+  kMcgStatus = 0x17a,
+  kMcgCtl = 0x17b,
+  kPerfStatus = 0x198,
+  kMiscEnable = 0x1a0,
+  kDebugCtl = 0x1d9,
+  kMtrrVariable = 0x200,
+  kPat = 0x277,
+  kMtrrDefault = 0x2ff,
+  kMcBanks = 0x400,
+  kTscDeadline = 0x6e0,
+  kX2apicFirst = 0x800,
+  kX2apicLast = 0x8ff,
+  kXss = 0xda0,
+  kCoreThreadCount = 0x35,
+  kEfer = 0xc0000080,
+  kStar,
+  kLstar,
+  kCstar,
+  kSfmask,
+  kFsBase = 0xc0000100,
+  kGsBase,
+  kKernelGsBase,
+  kTscAux,
+  kSyscfg = 0xc0010010,
+  kHwcr = 0xc0010015,
+  kDeCfg = 0xc0011029,
 };
 
 constexpr unsigned kMcBankCount = 10;
@@ -27,17 +61,18 @@ struct Range {
 
 /// Present, read as zero and ignore writes: what a machine without counters, power management or microcode answers.
 constexpr Range kZero[] = {
-    {0x17, 0x17},              // platform id
-    {0x2a, 0x2a},              // power-on configuration
-    {0x34, 0x34},              // SMI count
-    {0x79, 0x79},              // microcode update trigger
-    {0xc1, 0xc8},              // counters
-    {0xcd, 0xce},              // bus frequency, platform information
-    {0x186, 0x18d},            // event selects
-    {0x199, 0x19c},            // performance control, clock modulation, thermal
-    {0x1b0, 0x1b0},            // energy bias
-    {0x1db, 0x1de},            // last branch and exception records
-    {0x309, 0x30b}, {0x38d, 0x390},  // fixed counters
+    {0x17, 0x17},    // platform id
+    {0x2a, 0x2a},    // power-on configuration
+    {0x34, 0x34},    // SMI count
+    {0x79, 0x79},    // microcode update trigger
+    {0xc1, 0xc8},    // counters
+    {0xcd, 0xce},    // bus frequency, platform information
+    {0x186, 0x18d},  // event selects
+    {0x199, 0x19c},  // performance control, clock modulation, thermal
+    {0x1b0, 0x1b0},  // energy bias
+    {0x1db, 0x1de},  // last branch and exception records
+    {0x309, 0x30b},
+    {0x38d, 0x390},            // fixed counters
     {0xc0010000, 0xc0010007},  // K7 event selects and counters
     {0xc0010016, 0xc001001f},  // IORRs, top of memory, northbridge
     {0xc0010020, 0xc0010020},  // patch loader
@@ -51,11 +86,36 @@ constexpr Range kZero[] = {
 
 /// Absent, as CPUID says; software probes them all the same, so #GP without a line in the log.
 constexpr Range kAbsent[] = {
-    {0x4e, 0x4f}, {0x9b, 0x9e}, {0xe7, 0xe8}, {0x10b, 0x10b}, {0x11e, 0x11e}, {0x122, 0x123}, {0x140, 0x140}, {0x1a1, 0x1af},
-    {0x1c4, 0x1c9}, {0x1f2, 0x1f3}, {0x1fc, 0x1fc}, {0x345, 0x345}, {0x480, 0x491}, {0x560, 0x571}, {0x600, 0x6df}, {0x6e1, 0x6ff},
-    {0x770, 0x777}, {0xc80, 0xc90}, {0xd90, 0xd90}, {0x40000000, 0x400001ff}, {0x4b564d00, 0x4b564dff}, {0xc0000104, 0xc0000104},
-    {0xc00000e7, 0xc00000e9}, {0xc0000300, 0xc0000302}, {0xc0010060, 0xc0010074}, {0xc0010111, 0xc0010113}, {0xc0010130, 0xc0010131},
-    {0xc0010290, 0xc00102ff}, {0xc0011000, 0xc001101f}, {0xc0011030, 0xc001103f},
+    {0x4e, 0x4f},
+    {0x9b, 0x9e},
+    {0xe7, 0xe8},
+    {0x10b, 0x10b},
+    {0x11e, 0x11e},
+    {0x122, 0x123},
+    {0x140, 0x140},
+    {0x1a1, 0x1af},
+    {0x1c4, 0x1c9},
+    {0x1f2, 0x1f3},
+    {0x1fc, 0x1fc},
+    {0x345, 0x345},
+    {0x480, 0x491},
+    {0x560, 0x571},
+    {0x600, 0x6df},
+    {0x6e1, 0x6ff},
+    {0x770, 0x777},
+    {0xc80, 0xc90},
+    {0xd90, 0xd90},
+    {0x40000000, 0x400001ff},
+    {0x4b564d00, 0x4b564dff},
+    {0xc0000104, 0xc0000104},
+    {0xc00000e7, 0xc00000e9},
+    {0xc0000300, 0xc0000302},
+    {0xc0010060, 0xc0010074},
+    {0xc0010111, 0xc0010113},
+    {0xc0010130, 0xc0010131},
+    {0xc0010290, 0xc00102ff},
+    {0xc0011000, 0xc001101f},
+    {0xc0011030, 0xc001103f},
 };
 
 template <size_t N>
@@ -81,22 +141,43 @@ u64* X86Cpu::stored_msr(u32 index, u64& writable) {
   writable = ~u64(0);
   X86State& s = *s_;
   switch (index) {
-    case kSysenterCs: return &s.sysenter_cs;
-    case kSysenterEsp: return &s.sysenter_esp;
-    case kSysenterEip: return &s.sysenter_eip;
-    case kStar: return &s.star;
-    case kSfmask: writable = 0xffffffff; return &s.sfmask;
-    case kTscAux: writable = 0xffffffff; return &s.tsc_aux;
-    case kMcgStatus: return &msr_.mcg_status;
-    case kMcgCtl: return &msr_.mcg_ctl;
-    case kMiscEnable: return &msr_.misc_enable;
-    case kDebugCtl: return &msr_.debugctl;
-    case kSpecCtrl: writable = 7; return has(Cpuid::SpecCtrl) ? &msr_.spec_ctrl : nullptr;
-    case kMtrrDefault: writable = 0xcff; return &msr_.mtrr_default;
-    case kXss: writable = 0; return has(Cpuid::Xsaves) ? &msr_.xss : nullptr;
-    case kSyscfg: return &msr_.syscfg;
-    case kHwcr: return &msr_.hwcr;
-    default: break;
+    case kSysenterCs:
+      return &s.sysenter_cs;
+    case kSysenterEsp:
+      return &s.sysenter_esp;
+    case kSysenterEip:
+      return &s.sysenter_eip;
+    case kStar:
+      return &s.star;
+    case kSfmask:
+      writable = 0xffffffff;
+      return &s.sfmask;
+    case kTscAux:
+      writable = 0xffffffff;
+      return &s.tsc_aux;
+    case kMcgStatus:
+      return &msr_.mcg_status;
+    case kMcgCtl:
+      return &msr_.mcg_ctl;
+    case kMiscEnable:
+      return &msr_.misc_enable;
+    case kDebugCtl:
+      return &msr_.debugctl;
+    case kSpecCtrl:
+      writable = 7;
+      return has(Cpuid::SpecCtrl) ? &msr_.spec_ctrl : nullptr;
+    case kMtrrDefault:
+      writable = 0xcff;
+      return &msr_.mtrr_default;
+    case kXss:
+      writable = 0;
+      return has(Cpuid::Xsaves) ? &msr_.xss : nullptr;
+    case kSyscfg:
+      return &msr_.syscfg;
+    case kHwcr:
+      return &msr_.hwcr;
+    default:
+      break;
   }
   if (index >= kMtrrVariable && index < kMtrrVariable + 16) return &msr_.mtrr_variable[index - kMtrrVariable];
   if (const int fixed = fixed_mtrr_index(index); fixed >= 0) return &msr_.mtrr_fixed[size_t(fixed)];
@@ -118,27 +199,60 @@ bool X86Cpu::read_msr(u32 index, u64& value) {
     return true;
   }
   switch (index) {
-    case kTsc: value = read_tsc(); return true;
-    case kTscAdjust: value = msr_.tsc_adjust; return has(Cpuid::TscAdjust) || raise_gp();
-    case kFeatureControl: value = 1; return true;  // locked, nothing enabled
-    case kCoreThreadCount: value = u64(config_.topology.cores) << 16 | config_.topology.cores * config_.topology.threads; return true;
-    case kBiosSignature: value = config_.model.vendor == "AuthenticAMD" ? 0x01000065 : u64(1) << 32; return true;
-    case kMtrrCap: value = kMtrrCapValue; return true;
+    case kTsc:
+      value = read_tsc();
+      return true;
+    case kTscAdjust:
+      value = msr_.tsc_adjust;
+      return has(Cpuid::TscAdjust) || raise_gp();
+    case kFeatureControl:
+      value = 1;
+      return true;  // locked, nothing enabled
+    case kCoreThreadCount:
+      value = u64(config_.topology.cores) << 16 | config_.topology.cores * config_.topology.threads;
+      return true;
+    case kBiosSignature:
+      value = config_.model.vendor == "AuthenticAMD" ? 0x01000065 : u64(1) << 32;
+      return true;
+    case kMtrrCap:
+      value = kMtrrCapValue;
+      return true;
     case kArchCapabilities:
       if (!has(Cpuid::ArchCapability)) return raise_gp();
       value = config_.model.features.word(FeatureWord::ArchCapabilities);
       return true;
-    case kMcgCap: value = kMcgCapValue; return true;
-    case kPerfStatus: value = u64(1000) << 40 | 4; return true;
-    case kPat: value = s.pat; return true;
-    case kEfer: value = s.efer; return true;
-    case kLstar: value = s.lstar; return true;
-    case kCstar: value = s.cstar; return true;
-    case kFsBase: value = s.segment_base(FS); return has(Cpuid::Lm) || raise_gp();
-    case kGsBase: value = s.segment_base(GS); return has(Cpuid::Lm) || raise_gp();
-    case kKernelGsBase: value = s.kernel_gs_base; return has(Cpuid::Lm) || raise_gp();
-    case kDeCfg: value = 2; return true;  // LFENCE serialises
-    default: break;
+    case kMcgCap:
+      value = kMcgCapValue;
+      return true;
+    case kPerfStatus:
+      value = u64(1000) << 40 | 4;
+      return true;
+    case kPat:
+      value = s.pat;
+      return true;
+    case kEfer:
+      value = s.efer;
+      return true;
+    case kLstar:
+      value = s.lstar;
+      return true;
+    case kCstar:
+      value = s.cstar;
+      return true;
+    case kFsBase:
+      value = s.segment_base(FS);
+      return has(Cpuid::Lm) || raise_gp();
+    case kGsBase:
+      value = s.segment_base(GS);
+      return has(Cpuid::Lm) || raise_gp();
+    case kKernelGsBase:
+      value = s.kernel_gs_base;
+      return has(Cpuid::Lm) || raise_gp();
+    case kDeCfg:
+      value = 2;
+      return true;  // LFENCE serialises
+    default:
+      break;
   }
   if (is_in(kZero, index)) {
     value = 0;
@@ -182,10 +296,18 @@ bool X86Cpu::write_msr(u32 index, u64 value) {
       s.tsc_offset += value - msr_.tsc_adjust;
       msr_.tsc_adjust = value;
       return true;
-    case kPredCmd: return (has(Cpuid::SpecCtrl) && value <= 1) || raise_gp();
-    case kBiosSignature: return true;  // software writes 0 before it asks
-    case kFeatureControl: case kMtrrCap: case kArchCapabilities: case kMcgCap: case kCoreThreadCount: return raise_gp();
-    case kPerfStatus: return true;
+    case kPredCmd:
+      return (has(Cpuid::SpecCtrl) && value <= 1) || raise_gp();
+    case kBiosSignature:
+      return true;  // software writes 0 before it asks
+    case kFeatureControl:
+    case kMtrrCap:
+    case kArchCapabilities:
+    case kMcgCap:
+    case kCoreThreadCount:
+      return raise_gp();
+    case kPerfStatus:
+      return true;
     case kPat:
       for (unsigned i = 0; i < 8; ++i) {
         const u64 type = value >> (i * 8) & 0xff;
@@ -193,13 +315,20 @@ bool X86Cpu::write_msr(u32 index, u64 value) {
       }
       s.pat = value;
       return true;
-    case kEfer: return write_efer(value);
-    case kLstar: return canonical(s.lstar);
-    case kCstar: return canonical(s.cstar);
-    case kFsBase: return canonical(s.segment_base(FS));
-    case kGsBase: return canonical(s.segment_base(GS));
-    case kKernelGsBase: return canonical(s.kernel_gs_base);
-    default: break;
+    case kEfer:
+      return write_efer(value);
+    case kLstar:
+      return canonical(s.lstar);
+    case kCstar:
+      return canonical(s.cstar);
+    case kFsBase:
+      return canonical(s.segment_base(FS));
+    case kGsBase:
+      return canonical(s.segment_base(GS));
+    case kKernelGsBase:
+      return canonical(s.kernel_gs_base);
+    default:
+      break;
   }
   if (is_in(kZero, index)) return true;
   if (!is_in(kAbsent, index)) log::unimplemented("write of MSR {:#x} = {:#x} at {:#x}", index, value, s.hdr.pc);

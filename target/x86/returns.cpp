@@ -56,8 +56,8 @@ bool X86Cpu::far_return_protected(unsigned bytes, u64 adjust) {
 }
 
 /// The rest of a return that also pops SS:rSP; `stack` is behind CS (RET) or the flags (IRET).
-bool X86Cpu::return_outer(StackCursor& stack, unsigned bytes, u16 cs_selector, const Descriptor& cs_in, u64 ip, u64 adjust,
-                          bool is_iret) {
+bool X86Cpu::return_outer(StackCursor& stack, unsigned bytes, u16 cs_selector, const Descriptor& cs_in, u64 ip,
+                          u64 adjust, bool is_iret) {
   Descriptor cs = cs_in;
   const unsigned cpl = cs_selector & 3;
   const bool to_long = is_long_mode() && cs.is_long();

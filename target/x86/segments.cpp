@@ -8,8 +8,13 @@ namespace emu::x86 {
 namespace {
 
 enum AttributeBit : u32 {
-  kAttrAccessed = bit(8), kAttrWritable = bit(9) /* code: readable */, kAttrExpandDown = bit(10), kAttrCode = bit(11),
-  kAttrSegment = bit(12), kAttrPresent = bit(15), kAttrBig = bit(22),
+  kAttrAccessed = bit(8),
+  kAttrWritable = bit(9) /* code: readable */,
+  kAttrExpandDown = bit(10),
+  kAttrCode = bit(11),
+  kAttrSegment = bit(12),
+  kAttrPresent = bit(15),
+  kAttrBig = bit(22),
 };
 
 constexpr bool is_null(u16 selector) { return (selector & ~3) == 0; }
@@ -56,7 +61,8 @@ void X86Cpu::set_real_segment(Seg seg, u16 selector) {
   }
   // Real mode loads selector and base alone: limit and size stay as protected mode left them ("unreal mode").
   const Segment& old = s_->seg[seg];
-  const u32 attributes = (old.attributes & 0x00d00000) | (old.attributes & kAttrExpandDown && !(old.attributes & kAttrCode) ? 0x9700 : 0x9300);
+  const u32 attributes = (old.attributes & 0x00d00000) |
+                         (old.attributes & kAttrExpandDown && !(old.attributes & kAttrCode) ? 0x9700 : 0x9300);
   set_segment(seg, selector, u64(selector) << 4, old.limit, attributes);
 }
 
@@ -224,12 +230,18 @@ u64 X86Cpu::helper_load_idtr(const u64* args) {
 
 u64 X86Cpu::helper_store_table(const u64* args) {
   switch (args[0]) {
-    case 0: return s_->gdt.base;
-    case 1: return s_->gdt.limit;
-    case 2: return s_->idt.base;
-    case 3: return s_->idt.limit;
-    case 4: return s_->seg[LDTR].selector;
-    default: return s_->seg[TR].selector;
+    case 0:
+      return s_->gdt.base;
+    case 1:
+      return s_->gdt.limit;
+    case 2:
+      return s_->idt.base;
+    case 3:
+      return s_->idt.limit;
+    case 4:
+      return s_->seg[LDTR].selector;
+    default:
+      return s_->seg[TR].selector;
   }
 }
 

@@ -12,7 +12,7 @@ constexpr bool is_null(u16 selector) { return (selector & ~3) == 0; }
 
 /// Where the fields of a TSS are. Registers follow in encoding order.
 struct TssLayout {
-  unsigned bytes;      ///< of IP, flags and registers
+  unsigned bytes;  ///< of IP, flags and registers
   unsigned ip, flags, registers;
   unsigned selectors;  ///< ES CS SS DS (FS GS)
   unsigned selector_stride;
@@ -27,8 +27,8 @@ const TssLayout& layout_of(u32 type) { return type & 8 ? kTss32 : kTss16; }
 
 }  // namespace
 
-/// Switches to the task whose TSS descriptor is `d`; the caller has checked its privilege. Faults before the old state is
-/// saved leave the old task running; later ones are those of the new task, as the manual says.
+/// Switches to the task whose TSS descriptor is `d`; the caller has checked its privilege. Faults before the old state
+/// is saved leave the old task running; later ones are those of the new task, as the manual says.
 bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error, u32 error) {
   if (d.type() == 5 && !d.is_segment()) {  // a task gate names the TSS
     if (!d.is_present()) return raise(kNP, error_code(selector));
@@ -65,10 +65,12 @@ bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, 
   u64 old_flags = read_rflags(*s_);
   if (kind == TaskSwitch::Iret) old_flags &= ~u64(kNT);
   const u64 old_ip = next - s_->seg_base[CS];
-  if (memory_->probe(wrap_linear(old_base + from.ip), from.ldt - from.ip, target::Access::Store, kViewKernel) != target::AccessStatus::Ok) {
+  if (memory_->probe(wrap_linear(old_base + from.ip), from.ldt - from.ip, target::Access::Store, kViewKernel) !=
+      target::AccessStatus::Ok) {
     return false;
   }
-  if (!write(old_base + from.ip, from.bytes, kViewKernel, old_ip) || !write(old_base + from.flags, from.bytes, kViewKernel, old_flags)) {
+  if (!write(old_base + from.ip, from.bytes, kViewKernel, old_ip) ||
+      !write(old_base + from.flags, from.bytes, kViewKernel, old_flags)) {
     return false;
   }
   for (unsigned i = 0; i < 8; ++i) {
@@ -80,7 +82,8 @@ bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, 
   if (kind == TaskSwitch::Jump || kind == TaskSwitch::Iret) {
     Descriptor old;
     if (!is_null(old_tr.selector)) {
-      if (!read_descriptor(old_tr.selector, old) || !set_descriptor_type(old_tr.selector, old, old.type() & ~2u)) return false;
+      if (!read_descriptor(old_tr.selector, old) || !set_descriptor_type(old_tr.selector, old, old.type() & ~2u))
+        return false;
     }
   } else if (!write(base, 2, kViewKernel, old_tr.selector)) {
     return false;
@@ -133,7 +136,8 @@ bool X86Cpu::load_task_segments(const u16 (&selectors)[6], u16 ldt, unsigned cpl
   Descriptor cs, ss;
   if (is_null(selectors[CS])) return raise(kTS, 0);
   if (!read_descriptor(selectors[CS], cs, kTS)) return false;
-  if (!cs.is_code() || (cs.is_conforming() ? cs.dpl() > cpl : cs.dpl() != cpl)) return raise(kTS, error_code(selectors[CS]));
+  if (!cs.is_code() || (cs.is_conforming() ? cs.dpl() > cpl : cs.dpl() != cpl))
+    return raise(kTS, error_code(selectors[CS]));
   if (!cs.is_present()) return raise(kNP, error_code(selectors[CS]));
   if (!mark_accessed(selectors[CS], cs)) return false;
   set_descriptor_segment(CS, selectors[CS], cs);

@@ -8,12 +8,13 @@
 
 namespace emu::x86 {
 
-/// The encodings that a CPU with these CPUID bits has.
+/// The encodings that a CPU with these CPUID bits has (models.cpp).
 InsnFeatures insn_features(const CpuidFeatures& cpuid);
 
 class X86Translator final : public target::Translator {
  public:
-  /// `helpers` in the order of helpers.inc (make_helper_table()); `features` decide which encodings exist.
+  /// `helpers` in the order of helpers.inc (make_helper_table()); `features` (insn_features()) decide which
+  /// encodings exist.
   explicit X86Translator(ir::HelperTable helpers, InsnFeatures features = kAllFeatures);
 
   const ir::StateLayout& layout() const override { return layout_; }

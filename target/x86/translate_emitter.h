@@ -367,6 +367,7 @@ class Emitter {
   Linear source_index(const Insn& insn, Value si, AccessKind kind);
   Linear destination_index(const Insn& insn, Value di, AccessKind kind);
   Value string_mode(const Insn& insn);
+
   bool is_repeated(const Insn& insn) const { return insn.prefixes & (kHasRep | kHasRepne); }
 
   ir::Builder& b_;

@@ -38,9 +38,13 @@ enum Op : u8 {
   kJump = 14,    ///< jump: pc += c * 4
   kLd32 = 15,   ///< ra = [rb + c], 4 bytes, sign-extended
 };
-enum System : u8 { kHalt = 1, kStop = 2, kReturn = 3, kSwitch = 4, kSetTable = 5, kEnable = 6, kFlushPage = 7, kUser = 8 };
+enum System : u8 {
+  kHalt = 1, kStop, kReturn, kSwitch, kSetTable, kEnable, kFlushPage, kUser,
+};
 
-constexpr u32 insn(Op op, u8 a = 0, u8 b = 0, i8 c = 0) { return u32(op) | u32(a) << 8 | u32(b) << 16 | u32(u8(c)) << 24; }
+constexpr u32 insn(Op op, u8 a = 0, u8 b = 0, i8 c = 0) {
+  return u32(op) | u32(a) << 8 | u32(b) << 16 | u32(u8(c)) << 24;
+}
 constexpr u32 li(u8 a, i16 v) { return u32(kLi) | u32(a) << 8 | u32(u16(v)) << 16; }
 
 struct ToyState {
@@ -398,10 +402,6 @@ class ToyMachine : accel::AccelClient {
 };
 
 /// The engines that every test runs with.
-#if __has_include("tcg/host/x86_64/backend.h")
 #define TOY_ENGINES testing::Values(Engine::Interpreter, Engine::Jit)
-#else
-#define TOY_ENGINES testing::Values(Engine::Interpreter)
-#endif
 
 }  // namespace emu::toy

@@ -276,7 +276,10 @@ TEST(PciBus, IsDescribedForPeople) {
   bench.config_write(kDevfn, 0x10, 0xe000'0000, 4);
   bench.config_write(kDevfn, 4, 2, 2);
   const std::string text = describe_pci(bench.bus());
-  EXPECT_THAT(text, HasSubstr("  Bus  0, device   0, function 0:\n    Host bridge: PCI device 8086:1237\n      PCI subsystem 1af4:1100\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          "  Bus  0, device   0, function 0:\n    Host bridge: PCI device 8086:1237\n      PCI subsystem 1af4:1100\n"));
   EXPECT_THAT(text, HasSubstr("BAR0: 32 bit memory at 0xe0000000 [0xe0000fff].\n"));
   EXPECT_THAT(text, HasSubstr("BAR1: I/O at 0xffffffffffffffff"));
   EXPECT_THAT(text, HasSubstr("IRQ 0, pin A"));

@@ -36,10 +36,10 @@ TEST(Divide, SizesAndOverflow) {
 
 #if defined(__x86_64__)
 // The flags may change by the asm; they are read right behind the instruction under test.
-#define HOST_OP(insn, value, count, flags_in, flags_out)                                                          \
-  asm volatile("push %3\n popfq\n" insn "\n pushfq\n pop %1"                                                      \
-               : "+r"(value), "=&r"(flags_out)                                                                    \
-               : "c"(u8(count)), "r"(u64(flags_in))                                                               \
+#define HOST_OP(insn, value, count, flags_in, flags_out)     \
+  asm volatile("push %3\n popfq\n" insn "\n pushfq\n pop %1" \
+               : "+r"(value), "=&r"(flags_out)               \
+               : "c"(u8(count)), "r"(u64(flags_in))          \
                : "cc", "memory")
 
 TEST(Rotate, RclAndRcrMatchTheHost) {
@@ -57,7 +57,9 @@ TEST(Rotate, RclAndRcrMatchTheHost) {
     write_rflags(b.s(), carry, kArithmetic);
     ASSERT_EQ(b.call(H_rcr, value, count, 2), v16) << count;
     ASSERT_EQ(read_rflags(b.s()) & kCF, flags & kCF);
-    if ((count & 31) == 1) { ASSERT_EQ(read_rflags(b.s()) & kOF, flags & kOF); }
+    if ((count & 31) == 1) {
+      ASSERT_EQ(read_rflags(b.s()) & kOF, flags & kOF);
+    }
   }
 }
 
@@ -90,9 +92,15 @@ TEST(DoubleShift, MatchesTheHost) {
     const u32 source = u32(c);
     const bool right = i & 1;
     if (right) {
-      asm volatile("push %3\n popfq\n shrdl %%cl, %4, %0\n pushfq\n pop %1" : "+r"(v), "=&r"(flags) : "c"(u8(count)), "r"(in | 0x202), "r"(source) : "cc", "memory");
+      asm volatile("push %3\n popfq\n shrdl %%cl, %4, %0\n pushfq\n pop %1"
+                   : "+r"(v), "=&r"(flags)
+                   : "c"(u8(count)), "r"(in | 0x202), "r"(source)
+                   : "cc", "memory");
     } else {
-      asm volatile("push %3\n popfq\n shldl %%cl, %4, %0\n pushfq\n pop %1" : "+r"(v), "=&r"(flags) : "c"(u8(count)), "r"(in | 0x202), "r"(source) : "cc", "memory");
+      asm volatile("push %3\n popfq\n shldl %%cl, %4, %0\n pushfq\n pop %1"
+                   : "+r"(v), "=&r"(flags)
+                   : "c"(u8(count)), "r"(in | 0x202), "r"(source)
+                   : "cc", "memory");
     }
     write_rflags(b.s(), in, kArithmetic);
     ASSERT_EQ(b.call(H_double_shift, a, c, count, 4, right), v);
@@ -179,7 +187,7 @@ TEST(Flags, PopfObeysPrivilege) {
   b.go_user64();
   b.call(H_write_flags, kAllFlags & ~u64(kIF | kVM | kTF), 8);
   const u64 flags = read_rflags(b.s());
-  EXPECT_TRUE(flags & kIF);          // unchanged: CPL 3 > IOPL 0
+  EXPECT_TRUE(flags & kIF);  // unchanged: CPL 3 > IOPL 0
   EXPECT_FALSE(flags & kIOPL);
   EXPECT_FALSE(flags & kRF);
   EXPECT_TRUE(flags & kAC);

@@ -20,7 +20,9 @@ struct NoTranslator final : target::Translator {
   ir::HelperTable no_helpers;
   const ir::StateLayout& layout() const override { return no_layout; }
   const ir::HelperTable& helpers() const override { return no_helpers; }
-  target::TranslateResult translate(const target::TranslateRequest&, target::GuestCode&, ir::Builder&) override { return {}; }
+  target::TranslateResult translate(const target::TranslateRequest&, target::GuestCode&, ir::Builder&) override {
+    return {};
+  }
   std::string disassemble(std::span<const u8>, u64, u32) const override { return {}; }
 };
 
@@ -79,7 +81,9 @@ struct FakeMemory final : target::GuestAccess {
     std::memcpy(data, &value, 8);
     return store_bytes(va, std::span<const u8>(data, bytes), view);
   }
-  Status probe(u64 va, unsigned bytes, target::Access access, u8 view) override { return touch(va, bytes, access, view); }
+  Status probe(u64 va, unsigned bytes, target::Access access, u8 view) override {
+    return touch(va, bytes, access, view);
+  }
   Status compare_exchange(u64 va, unsigned bytes, u8 view, u128& expected, u128 desired) override {
     if (touch(va, bytes, target::Access::Store, view) == Status::Fault) return Status::Fault;
     u128 old = 0;
@@ -161,11 +165,19 @@ struct FakePort final : target::CpuInterruptPort {
 };
 
 /// Where the bench keeps the guest's tables.
-inline constexpr u64 kGdt = 0x1000, kIdt = 0x2000, kTss = 0x3000, kTables = 0x10000, kKernelStack = 0x80000, kHandler = 0x40000;
+inline constexpr u64 kGdt = 0x1000, kIdt = 0x2000, kTss = 0x3000, kTables = 0x10000, kKernelStack = 0x80000,
+                     kHandler = 0x40000;
 
 enum Selector : u16 {
-  kKernelCode = 0x08, kKernelData = 0x10, kUserCode32 = 0x1b, kUserData = 0x23, kUserCode64 = 0x2b, kTssSelector = 0x30,
-  kKernelCode64 = 0x40, kSpare = 0x48, kSpare2 = 0x50,
+  kKernelCode = 0x08,
+  kKernelData = 0x10,
+  kUserCode32 = 0x1b,
+  kUserData = 0x23,
+  kUserCode64 = 0x2b,
+  kTssSelector = 0x30,
+  kKernelCode64 = 0x40,
+  kSpare = 0x48,
+  kSpare2 = 0x50,
 };
 
 class CpuBench {

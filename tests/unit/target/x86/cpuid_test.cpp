@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "target/x86/translate.h"
 #include "unit/target/x86/cpu_bench.h"
 
 namespace emu::x86 {
@@ -40,6 +41,11 @@ TEST(Models, UntranslatedFeaturesAreNamedOnce) {
   EXPECT_FALSE(parse_cpu_option("max,+avx512f,enforce=on"));
 }
 
+TEST(Models, EncodingsFollowFeatures) {
+  EXPECT_TRUE(insn_features(parse_cpu_option("max")->features) & feature_bit(InsnFeature::kRdtscp));
+  EXPECT_FALSE(insn_features(parse_cpu_option("max,-rdtscp")->features) & feature_bit(InsnFeature::kRdtscp));
+}
+
 TEST(Models, HelpListsModelsAndFeatures) {
   const std::string help = cpu_help();
   EXPECT_NE(help.find("qemu64"), std::string::npos);
@@ -62,7 +68,7 @@ TEST(CpuidLeaves, VendorBrandAndHypervisor) {
   EXPECT_EQ(zero.edx, 0x69746e65u);  // "enti"
   const CpuidResult hv = b.cpu.cpuid(0x40000000, 0);
   EXPECT_EQ(hv.ebx, 0x54474354u);
-  EXPECT_EQ(hv.ecx, 0x43544743u);  // "CGTC"
+  EXPECT_EQ(hv.ecx, 0x43544743u);                          // "CGTC"
   EXPECT_EQ(b.cpu.cpuid(0x80000002, 0).eax, 0x554d4551u);  // "QEMU"
 }
 
@@ -150,8 +156,8 @@ TEST(Msrs, EferGuardsLongMode) {
 TEST(Msrs, ArchCapabilitiesAndOthersAnswer) {
   CpuBench b;
   b.enter_long();
-  for (u32 index : {0x10au, 0x8bu, 0x17u, 0x179u, 0x400u, 0x427u, 0x1d9u, 0x1a0u, 0x48u, 0xc0010015u, 0xc0010055u, 0xc0011029u, 0xc0010000u,
-                    0xc0010004u, 0xc0000103u, 0x2ffu, 0x250u}) {
+  for (u32 index : {0x10au, 0x8bu, 0x17u, 0x179u, 0x400u, 0x427u, 0x1d9u, 0x1a0u, 0x48u, 0xc0010015u, 0xc0010055u,
+                    0xc0011029u, 0xc0010000u, 0xc0010004u, 0xc0000103u, 0x2ffu, 0x250u}) {
     b.read_msr(index);
     EXPECT_EQ(b.pending_vector(), -1) << std::hex << index;
     CpuTestAccess::drop(b.cpu);

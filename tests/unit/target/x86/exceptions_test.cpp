@@ -106,7 +106,8 @@ TEST(Protected, InnerInterruptSwitchesStacksAndReturns) {
   b.put_gate32(0x80, kKernelCode, kHandler, 15, 3);
   // To ring 3 with IRET.
   u64 sp = 0x70000;
-  for (u64 value : {u64(kUserData), u64(0x1f0000), u64(kIF | 2), u64(kUserCode32), u64(0x100000)}) b.put(sp -= 4, 4, value);
+  for (u64 value : {u64(kUserData), u64(0x1f0000), u64(kIF | 2), u64(kUserCode32), u64(0x100000)})
+    b.put(sp -= 4, 4, value);
   b.s().gpr(RSP) = sp;
   b.call(H_iret, 4, 0);
   EXPECT_EQ(b.s().cpl(), 3u);
@@ -188,7 +189,8 @@ TEST(Vm86, RoundTripThroughAMonitor) {
   b.enter_protected();
   b.put_gate32(kGP, kKernelCode, kHandler, 14, 0);
   u64 sp = 0x70000;
-  for (u64 value : {u64(0x5000), u64(0x4000), u64(0x3000), u64(0x2000), u64(0x1000), u64(0xfff0), u64(kVM | kIF | 2), u64(0x1234), u64(0x56)}) {
+  for (u64 value : {u64(0x5000), u64(0x4000), u64(0x3000), u64(0x2000), u64(0x1000), u64(0xfff0), u64(kVM | kIF | 2),
+                    u64(0x1234), u64(0x56)}) {
     b.put(sp -= 4, 4, value);
   }
   b.s().gpr(RSP) = sp;
@@ -223,7 +225,8 @@ TEST(Vm86, VmeRedirectsInterruptsToTheGuestsOwnTable) {
   b.put(kTss + 0x66, 2, 0x88);  // I/O map; the redirection map is below it, all zero
   b.put(0x10 * 4, 4, 0xc000'0123);
   u64 sp = 0x70000;
-  for (u64 value : {0ull, 0ull, 0ull, 0ull, 0x1000ull, 0xfff0ull, kVM | kVIF | 2ull, 0x1234ull, 0x56ull}) b.put(sp -= 4, 4, value);
+  for (u64 value : {0ull, 0ull, 0ull, 0ull, 0x1000ull, 0xfff0ull, kVM | kVIF | 2ull, 0x1234ull, 0x56ull})
+    b.put(sp -= 4, 4, value);
   b.s().gpr(RSP) = sp;
   b.call(H_iret, 4, 0);
   b.call(H_software_int, 0x10, 0x12398);
@@ -305,7 +308,8 @@ TEST(ModeKey, FollowsState) {
   EXPECT_TRUE(m.has(Mode::kIopl));
   b.enter_protected();
   m = Mode{b.cpu.mode_key()};
-  EXPECT_TRUE(m.has(Mode::kPE) && m.has(Mode::kCode32) && m.has(Mode::kStack32) && m.has(Mode::kFlatDS) && m.has(Mode::kFlatSS));
+  EXPECT_TRUE(m.has(Mode::kPE) && m.has(Mode::kCode32) && m.has(Mode::kStack32) && m.has(Mode::kFlatDS) &&
+              m.has(Mode::kFlatSS));
   b.call(H_load_segment, DS, 0);
   EXPECT_FALSE(Mode{b.cpu.mode_key()}.has(Mode::kFlatDS));
   CpuBench c;

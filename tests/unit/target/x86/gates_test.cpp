@@ -28,7 +28,7 @@ TEST(Segments, ExpandDownAndReadOnlyRanges) {
   EXPECT_EQ(make_range(0xfff, 0x009600).read_high, 0xffffu);
   EXPECT_EQ(make_range(0xfff, 0x409000).write_low, 1u);  // read-only: no writes
   EXPECT_EQ(make_range(0xfff, 0x409000).read_high, 0xfffu);
-  EXPECT_EQ(make_range(0xfff, 0x409800).read_low, 1u);   // execute-only
+  EXPECT_EQ(make_range(0xfff, 0x409800).read_low, 1u);       // execute-only
   EXPECT_EQ(make_range(0xffffffff, 0xc09600).read_low, 1u);  // expand-down with nothing left
 }
 
@@ -205,8 +205,8 @@ void make_second_task(CpuBench& b) {
   b.put_descriptor(kSpare2, kTss2, 0x67, 0x008900);
   b.put(kTss2 + 0x20, 4, 0x9000);
   b.put(kTss2 + 0x24, 4, 2);
-  b.put(kTss2 + 0x28, 4, 0xaaaa);               // EAX
-  b.put(kTss2 + 0x38, 4, 0x6f000);              // ESP
+  b.put(kTss2 + 0x28, 4, 0xaaaa);   // EAX
+  b.put(kTss2 + 0x38, 4, 0x6f000);  // ESP
   for (unsigned i = 0; i < 6; ++i) b.put(kTss2 + 0x48 + i * 4, 2, i == CS ? kKernelCode : kKernelData);
 }
 

@@ -6,7 +6,9 @@
 namespace emu::x86 {
 namespace {
 
-constexpr u64 string_mode(unsigned bytes, unsigned address_bytes, Seg seg = DS) { return bytes | address_bytes << 8 | u64(seg) << 16; }
+constexpr u64 string_mode(unsigned bytes, unsigned address_bytes, Seg seg = DS) {
+  return bytes | address_bytes << 8 | u64(seg) << 16;
+}
 
 void set_strings(CpuBench& b, u64 rsi, u64 rdi, u64 rcx) {
   b.s().gpr(RSI) = rsi;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "monitor/hmp/session.h"
+
+#include "chardev/mux.h"
+#include "monitor/cpu_view.h"
+#include "monitor/hmp/parse.h"
+#include "monitor/version.h"
+
+namespace emu::monitor {
+
+HmpSession::HmpSession(Chardev& stream, MachineControl& control, const CommandRegistry& registry)
+    : stream_(stream),
+      control_(control),
+      registry_(registry),
+      editor_("(qemu) ", {[this](std::string_view bytes) { print_raw(bytes); },
+                          [this](std::string_view text) { return complete(text); }}) {}
+
+Result<std::unique_ptr<HmpSession>> HmpSession::create(Chardev& stream, MachineControl& control, const CommandRegistry& registry) {
+  std::unique_ptr<HmpSession> session(new HmpSession(stream, control, registry));
+  EMU_TRY(stream.attach(*session));
+  // A stream of our own tells nothing of focus; if somebody is there already, it may not tell of that either.
+  if (stream.as_mux() == nullptr && stream.is_open() && !session->greeted_) session->greet();
+  return session;
+}
+
+HmpSession::~HmpSession() { stream_.detach(*this); }
+
+void HmpSession::greet() {
+  greeted_ = true;
+  print(fmt::format("QEMU {} monitor ({}) - type 'help' for more information\n", kCompatibleVersion, kVersionLine.substr(0, kVersionLine.find(" ("))));
+  editor_.show_prompt();
+}
+
+void HmpSession::event(ChardevEvent event) {
+  chardev::MuxChardev* mux = stream_.as_mux();
+  switch (event) {
+    case ChardevEvent::Opened:
+      if (mux == nullptr || mux->has_focus(*this)) greet();
+      break;
+    case ChardevEvent::FocusIn:
+      if (greeted_) {
+        print("\n");
+        editor_.show_prompt();
+      } else {
+        greet();
+      }
+      break;
+    case ChardevEvent::FocusOut: print("\n"); break;
+    case ChardevEvent::Closed: output_.clear(); break;
+    default: break;
+  }
+}
+
+void HmpSession::receive(std::span<const u8> data) {
+  for (const u8 byte : data) {
+    const auto line = editor_.take(byte);
+    if (!line) continue;
+    print(execute(*line));
+    editor_.show_prompt();
+  }
+}
+
+std::string HmpSession::execute(std::string_view line) {
+  const RegisterLookup registers = [this](std::string_view name) -> std::optional<u64> {
+    const auto cpus = control_.board().cpus();
+    if (session_.cpu >= cpus.size()) return std::nullopt;
+    std::optional<u64> value;
+    control_.with_cpus_stopped([&] { value = CpuView(cpus[session_.cpu]).register_value(name); });
+    return value;
+  };
+  const auto parsed = parse_line(line, registry_, session_, registers);
+  if (!parsed) return parsed.error().text() + "\n";
+  if (parsed->command == nullptr) return "";
+  CommandContext context{control_, session_, registry_};
+  auto reply = parsed->command->run(context, parsed->arguments);
+  if (!reply) return fmt::format("Error: {}\n", reply.error().text());
+  return std::move(reply->text);
+}
+
+std::vector<std::string> HmpSession::complete(std::string_view text) const {
+  // "info" itself is a command, but its subcommands are what is meant once a space follows.
+  std::vector<std::string> found;
+  for (std::string& name : registry_.complete(text)) {
+    if (text.starts_with("info ") || !name.starts_with("info ")) found.push_back(std::move(name));
+  }
+  return found;
+}
+
+/// "\n" becomes "\r\n": the other end is a raw terminal.
+void HmpSession::print(std::string_view text) {
+  std::string bytes;
+  for (const char c : text) {
+    if (c == '\n') bytes += '\r';
+    bytes += c;
+  }
+  print_raw(bytes);
+}
+
+void HmpSession::print_raw(std::string_view bytes) {
+  if (output_.size() + bytes.size() > kOutputLimit) return;
+  output_.push(std::span(reinterpret_cast<const u8*>(bytes.data()), bytes.size()));
+  flush();
+}
+
+void HmpSession::flush() {
+  while (!output_.empty()) {
+    const std::size_t taken = stream_.write(output_.front());
+    if (taken == 0) return;
+    output_.pop(taken);
+  }
+}
+
+}  // namespace emu::monitor

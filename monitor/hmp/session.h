@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The human monitor on a byte stream.
+#pragma once
+
+#include <memory>
+
+#include "chardev/byte_queue.h"
+#include "chardev/chardev.h"
+#include "monitor/command.h"
+#include "monitor/hmp/line_editor.h"
+
+namespace emu::monitor {
+
+/// One person's connection. Prompt and echo are as QEMU's, for scripts that wait for "(qemu) ". On a mux it is silent
+/// until it gets the focus. Thread of the chardev's loop, which is the main loop.
+class HmpSession final : public ChardevFrontend {
+ public:
+  /// All three must outlive the session. Errors: the stream is in use.
+  static Result<std::unique_ptr<HmpSession>> create(Chardev& stream, MachineControl& control, const CommandRegistry& registry);
+  ~HmpSession() override;
+
+  /// Runs one line and gives what a person would see ("\n" line ends): human-monitor-command, and tests.
+  std::string execute(std::string_view line);
+
+  std::size_t can_receive() override { return kChunk; }
+  void receive(std::span<const u8> data) override;
+  void event(ChardevEvent event) override;
+  void writable() override { flush(); }
+
+ private:
+  static constexpr std::size_t kChunk = 256;
+  /// What waits for a reader that does not read; the rest of a longer output is lost.
+  static constexpr std::size_t kOutputLimit = 16 << 20;
+
+  HmpSession(Chardev& stream, MachineControl& control, const CommandRegistry& registry);
+  void greet();
+  void print(std::string_view text);
+  void print_raw(std::string_view bytes);
+  void flush();
+  std::vector<std::string> complete(std::string_view text) const;
+
+  Chardev& stream_;
+  MachineControl& control_;
+  const CommandRegistry& registry_;
+  Session session_;
+  LineEditor editor_;
+  chardev::ByteQueue output_;
+  bool greeted_ = false;
+};
+
+}  // namespace emu::monitor

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// info ...: what the machine looks like inside.
+#include "chardev/chardev.h"
+#include "hw/core/plug.h"
+#include "monitor/commands.h"
+#include "monitor/cpu_view.h"
+#include "monitor/page_tables.h"
+#include "monitor/version.h"
+
+namespace emu::monitor {
+namespace {
+
+constexpr const char* kNilUuid = "00000000-0000-0000-0000-000000000000";
+
+Result<hw::BoardCpu> current_cpu(CommandContext& context) {
+  const auto cpus = context.control.board().cpus();
+  if (context.session.cpu >= cpus.size()) return error("this machine has no CPU");
+  return cpus[context.session.cpu];
+}
+
+Result<Reply> info_registers(CommandContext& context, const Arguments& arguments) {
+  const auto cpus = context.control.board().cpus();
+  u64 first = context.session.cpu, last = first;
+  if (arguments.flag("a")) {
+    first = 0;
+    last = cpus.empty() ? 0 : cpus.size() - 1;
+  } else if (const auto index = arguments.number("vcpu")) {
+    first = last = *index;
+  }
+  if (last >= cpus.size()) return error("{}", cpus.empty() ? "this machine has no CPU" : "CPU not available");
+  Reply reply;
+  context.control.with_cpus_stopped([&] {
+    for (u64 i = first; i <= last; i++) {
+      reply.text += fmt::format("{}CPU#{}\n{}", i == first ? "" : "\n", i, cpus[i].cpu->dump_registers());
+      if (!reply.text.ends_with('\n')) reply.text += '\n';
+    }
+  });
+  return reply;
+}
+
+Result<Reply> info_cpus(CommandContext& context, const Arguments&) {
+  Reply reply;
+  reply.value = nlohmann::json::array();
+  const auto cpus = context.control.board().cpus();
+  context.control.with_cpus_stopped([&] {
+    for (std::size_t i = 0; i < cpus.size(); i++) {
+      const bool halted = cpus[i].cpu->halt_state() != target::Halt::Running;
+      reply.text += fmt::format("{} CPU #{}: pc={:#018x}{}\n", i == context.session.cpu ? '*' : ' ', i, cpus[i].cpu->debug_pc(),
+                                halted ? " (halted)" : "");
+      reply.value.push_back({{"cpu-index", i}, {"halted", halted}});
+    }
+  });
+  return reply;
+}
+
+Result<Reply> info_status(CommandContext& context, const Arguments&) {
+  const std::string status(context.control.status());
+  const bool running = context.control.is_running();
+  std::string text = running ? "VM status: running" : "VM status: paused";
+  if (status != "running" && status != "paused") text += fmt::format(" ({})", status);
+  return Reply{text + "\n", {{"running", running}, {"singlestep", false}, {"status", status}}};
+}
+
+Result<Reply> info_version(CommandContext&, const Arguments&) {
+  return Reply{fmt::format("{}\n", kVersionLine),
+               {{"qemu", {{"major", 7}, {"minor", 2}, {"micro", 0}}}, {"package", fmt::format("system-emu {}", kVersion)}}};
+}
+
+Result<Reply> info_name(CommandContext& context, const Arguments&) {
+  const std::string name = context.control.guest_name();
+  Reply reply;
+  if (!name.empty()) reply = {name + "\n", {{"name", name}}};
+  return reply;
+}
+
+Result<Reply> info_uuid(CommandContext& context, const Arguments&) {
+  std::string uuid = context.control.guest_uuid();
+  if (uuid.empty()) uuid = kNilUuid;
+  return Reply{uuid + "\n", {{"UUID", uuid}}};
+}
+
+Result<Reply> info_chardev(CommandContext& context, const Arguments&) {
+  Reply reply;
+  reply.value = nlohmann::json::array();
+  for (const auto& child : context.control.machine().tree().container("/chardevs").children()) {
+    const auto* object = dynamic_cast<const hw::ChardevObject*>(child.get());
+    if (object == nullptr) continue;
+    const std::string description = object->stream().description();
+    reply.text += fmt::format("{}: filename={}\n", child->name(), description);
+    reply.value.push_back({{"label", child->name()}, {"filename", description}, {"frontend-open", object->stream().is_attached()}});
+  }
+  return reply;
+}
+
+Result<Reply> info_mtree(CommandContext& context, const Arguments& arguments) {
+  mem::Memory& memory = context.control.machine().memory();
+  mem::MachineLockScope guard(memory.lock());
+  return Reply{arguments.flag("f") ? memory.describe_flat() : memory.describe_tree()};
+}
+
+Result<Reply> info_qtree(CommandContext& context, const Arguments&) {
+  hw::Machine& machine = context.control.machine();
+  mem::MachineLockScope guard(machine.memory().lock());
+  return Reply{hw::describe_qtree(machine.system_bus())};
+}
+
+Result<Reply> info_ramblock(CommandContext& context, const Arguments&) {
+  std::string text = fmt::format("{:>24} {:>18} {:>10}\n", "Block Name", "Size", "First page");
+  for (const mem::RamRef& ram : context.control.machine().memory().ram_blocks()) {
+    text += fmt::format("{:>24} {:#18x} {:#10x}\n", ram->id(), ram->size(), u32(ram->first_page()));
+  }
+  return Reply{std::move(text)};
+}
+
+Result<Reply> info_mem(CommandContext& context, const Arguments&) {
+  const hw::BoardCpu cpu = EMU_TRY(current_cpu(context));
+  Reply reply;
+  context.control.with_cpus_stopped([&] {
+    const CpuView view(cpu);
+    const auto value = [&](const char* name) { return view.register_value(name).value_or(0); };
+    reply.text = describe_x86_mappings({value("CR0"), value("CR3"), value("CR4"), value("EFER")},
+                                       [&](u64 address, unsigned bytes) -> std::optional<u64> {
+                                         u8 raw[8] = {};
+                                         if (!view.read(address, AddressKind::Physical, std::span(raw).first(bytes))) return std::nullopt;
+                                         u64 entry = 0;
+                                         for (unsigned b = bytes; b-- > 0;) entry = entry << 8 | raw[b];
+                                         return entry;
+                                       });
+  });
+  return reply;
+}
+
+Result<Reply> info_tlb(CommandContext& context, const Arguments&) {
+  EMU_TRY(current_cpu(context));
+  Reply reply;
+  context.control.with_cpus_stopped([&] { reply.text = context.control.accelerator().dump_tlb(context.session.cpu); });
+  if (reply.text.empty()) reply.text = "no translations are cached\n";
+  return reply;
+}
+
+Result<Reply> info_jit(CommandContext& context, const Arguments&) {
+  return Reply{fmt::format("Accelerator {}\n{}", context.control.accelerator().name(), context.control.accelerator().statistics())};
+}
+
+Result<Reply> info_pic(CommandContext& context, const Arguments&) {
+  Reply reply;
+  context.control.with_cpus_stopped([&] {
+    mem::MachineLockScope guard(context.control.machine().memory().lock());
+    reply.text = context.control.board().describe_interrupts();
+  });
+  if (reply.text.empty()) return error("this machine has no interrupt controller");
+  return reply;
+}
+
+Result<Reply> info_lapic(CommandContext& context, const Arguments& arguments) {
+  const u64 cpu = arguments.number("apic-id").value_or(context.session.cpu);
+  if (cpu >= context.control.board().cpus().size()) return error("CPU {} has no local APIC", cpu);
+  Reply reply;
+  context.control.with_cpus_stopped([&] {
+    mem::MachineLockScope guard(context.control.machine().memory().lock());
+    reply.text = context.control.board().describe_local_interrupts(unsigned(cpu));
+  });
+  if (reply.text.empty()) return error("this machine has no local APIC");
+  return reply;
+}
+
+}  // namespace
+
+void register_info_commands(CommandRegistry& registry) {
+  registry.add({.name = "info", .arguments = {{"item", ArgKind::Rest, Need::Optional}}, .syntax = "[subcommand]",
+                .help = "show various information about the system state",
+                .run = [](CommandContext& context, const Arguments& arguments) -> Result<Reply> {
+                  const std::string item = arguments.text("item");
+                  if (!item.empty()) return error("unknown command: 'info {}'", item);
+                  Reply reply;
+                  for (const Command& command : context.registry.commands()) {
+                    if (command.name.starts_with("info ")) reply.text += help_line(command);
+                  }
+                  return reply;
+                }});
+  const auto add = [&](std::string name, std::string qmp, std::string help, auto run) {
+    registry.add({.name = "info " + std::move(name), .qmp_name = std::move(qmp), .help = std::move(help), .run = run});
+  };
+  add("chardev", "query-chardev", "show the character devices", info_chardev);
+  add("cpus", "query-cpus-fast", "show infos for each CPU", info_cpus);
+  add("jit", "", "show dynamic compiler info", info_jit);
+  registry.add({.name = "info lapic", .arguments = {{"apic-id", ArgKind::Expression, Need::Optional}}, .syntax = "[apic-id]",
+                .help = "show local apic state of this CPU, or of the one given", .run = info_lapic});
+  add("mem", "", "show the active virtual memory mappings", info_mem);
+  registry.add({.name = "info mtree", .arguments = {{"f", ArgKind::Flag, Need::Optional}}, .syntax = "[-f]",
+                .help = "show memory tree (-f: dump flat view for address spaces)", .run = info_mtree});
+  add("name", "query-name", "show the current VM name", info_name);
+  add("pic", "", "show PIC state", info_pic);
+  add("qtree", "", "show device tree", info_qtree);
+  add("ramblock", "", "show blocks of guest memory", info_ramblock);
+  registry.add({.name = "info registers",
+                .arguments = {{"a", ArgKind::Flag, Need::Optional}, {"vcpu", ArgKind::Expression, Need::Optional}},
+                .syntax = "[-a|vcpu]", .help = "show the cpu registers (-a: of all cpus; vcpu: of that one)", .run = info_registers});
+  add("status", "query-status", "show the current VM status (running|paused)", info_status);
+  add("tlb", "", "show cached virtual to physical translations", info_tlb);
+  add("uuid", "query-uuid", "show the current VM UUID", info_uuid);
+  add("version", "query-version", "show the version", info_version);
+}
+
+}  // namespace emu::monitor

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// x, xp and print: guest memory and numbers for people.
+#include <algorithm>
+#include <cctype>
+
+#include "monitor/commands.h"
+#include "monitor/cpu_view.h"
+#include "util/string.h"
+
+namespace emu::monitor {
+namespace {
+
+constexpr u64 kMostItems = u64(1) << 20;
+constexpr std::size_t kLongestInstruction = 16;
+constexpr std::size_t kLongestString = 4096;
+
+unsigned unit_bytes(char unit) { return unit == 'b' ? 1 : unit == 'h' ? 2 : unit == 'g' ? 8 : 4; }
+
+std::string quoted(u64 value) {
+  const u8 c = u8(value);
+  if (c == '\'' || c == '\\') return fmt::format("'\\{}'", char(c));
+  if (c == '\n') return "'\\n'";
+  if (c == '\r') return "'\\r'";
+  if (c >= 0x20 && c < 0x7f) return fmt::format("'{}'", char(c));
+  return fmt::format("'\\x{:02x}'", c);
+}
+
+/// One item as QEMU's monitor lays it out: columns as wide as the widest number of that size.
+std::string item(u64 value, char format, unsigned bytes) {
+  const unsigned bits = bytes * 8;
+  switch (format) {
+    case 'd': {
+      const i64 number = i64(value << (64 - bits)) >> (64 - bits);
+      constexpr unsigned kWidth[] = {4, 6, 11, 20};
+      return fmt::format("{:>{}}", number, kWidth[bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3] - 1);
+    }
+    case 'u': {
+      constexpr unsigned kWidth[] = {3, 5, 10, 20};
+      return fmt::format("{:>{}}", value, kWidth[bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3]);
+    }
+    case 'o': return fmt::format("0{:0{}o}", value, (bits + 2) / 3);
+    case 'c': return quoted(value);
+    default: return fmt::format("0x{:0{}x}", value, bytes * 2);
+  }
+}
+
+std::string dump_items(const CpuView& cpu, u64 address, AddressKind kind, const DisplayFormat& format) {
+  const unsigned bytes = format.format == 'c' ? 1 : unit_bytes(format.unit);
+  const u64 per_line = bytes == 1 ? 8 : 16 / bytes;
+  std::string text;
+  for (u64 done = 0; done < format.count;) {
+    const u64 n = std::min(per_line, format.count - done);
+    text += fmt::format("{:016x}:", address);
+    for (u64 i = 0; i < n; i++, address += bytes) {
+      u8 raw[8] = {};
+      if (!cpu.read(address, kind, std::span(raw).first(bytes))) return text + " Cannot access memory\n";
+      u64 value = 0;
+      for (unsigned b = bytes; b-- > 0;) value = value << 8 | raw[b];
+      text += " " + item(value, format.format, bytes);
+    }
+    text += "\n";
+    done += n;
+  }
+  return text;
+}
+
+std::string dump_strings(const CpuView& cpu, u64 address, AddressKind kind, u64 count) {
+  std::string text;
+  for (u64 n = 0; n < count; n++) {
+    std::string line;
+    for (;;) {
+      u8 byte = 0;
+      if (!cpu.read(address, kind, std::span(&byte, 1))) return text + fmt::format("{:016x}: Cannot access memory\n", address);
+      address++;
+      if (byte == 0) break;
+      const std::string one = quoted(byte);
+      line += one.substr(1, one.size() - 2);
+      if (line.size() >= kLongestString) break;
+    }
+    text += fmt::format("\"{}\"\n", line);
+  }
+  return text;
+}
+
+std::string dump_instructions(const CpuView& cpu, u64 address, AddressKind kind, u64 count) {
+  target::Vcpu& vcpu = cpu.vcpu();
+  std::string text;
+  for (u64 n = 0; n < count; n++) {
+    // The next page may not be there while the instruction ends before it.
+    std::vector<u8> bytes(kLongestInstruction);
+    while (!bytes.empty() && !cpu.read(address, kind, bytes)) bytes.pop_back();
+    const std::string listing = vcpu.translator().disassemble(bytes, address, vcpu.mode_key());
+    if (listing.empty()) return text + fmt::format("{:#018x}:  Cannot access memory\n", address);
+    const std::string line = listing.substr(0, listing.find('\n') + 1);
+    text += line;
+    // Its length is that of its bytes, the word after the address.
+    const std::size_t at = line.find_first_not_of(' ', line.find(':') + 1);
+    std::size_t digits = 0;
+    while (at + digits < line.size() && std::isxdigit(static_cast<unsigned char>(line[at + digits])) != 0) digits++;
+    address += std::max<std::size_t>(digits / 2, 1);
+  }
+  return text;
+}
+
+Result<Reply> examine(CommandContext& context, const Arguments& arguments, AddressKind kind) {
+  const std::vector<hw::BoardCpu> cpus = context.control.board().cpus();
+  if (context.session.cpu >= cpus.size()) return error("this machine has no CPU to look through");
+  const DisplayFormat& format = arguments.format();
+  if (format.count > kMostItems) return error("{} items are too many", format.count);
+  const u64 address = *arguments.number("addr");
+  Reply reply;
+  context.control.with_cpus_stopped([&] {
+    const CpuView cpu(cpus[context.session.cpu]);
+    if (format.format == 'i') reply.text = dump_instructions(cpu, address, kind, format.count);
+    else if (format.format == 's') reply.text = dump_strings(cpu, address, kind, format.count);
+    else reply.text = dump_items(cpu, address, kind, format);
+  });
+  return reply;
+}
+
+Result<Reply> print(CommandContext&, const Arguments& arguments) {
+  const u64 value = *arguments.number("val");
+  switch (arguments.format().format) {
+    case 'd': return Reply{fmt::format("{}\n", i64(value))};
+    case 'u': return Reply{fmt::format("{}\n", value)};
+    case 'o': return Reply{fmt::format("{:#o}\n", value)};
+    case 'c': return Reply{quoted(value) + "\n"};
+    default: return Reply{fmt::format("{:#x}\n", value)};
+  }
+}
+
+}  // namespace
+
+void register_memory_commands(CommandRegistry& registry) {
+  registry.add({.name = "x", .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"addr", ArgKind::Expression}}, .syntax = "/fmt addr",
+                .help = "virtual memory dump starting at 'addr'",
+                .run = [](CommandContext& c, const Arguments& a) { return examine(c, a, AddressKind::Virtual); }});
+  registry.add({.name = "xp", .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"addr", ArgKind::Expression}}, .syntax = "/fmt addr",
+                .help = "physical memory dump starting at 'addr'",
+                .run = [](CommandContext& c, const Arguments& a) { return examine(c, a, AddressKind::Physical); }});
+  registry.add({.name = "print", .aliases = {"p"}, .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"val", ArgKind::Expression}},
+                .syntax = "/fmt expr", .help = "print expression value (use $reg for CPU register access)", .run = print});
+}
+
+}  // namespace emu::monitor

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/user/command-line.md, packaging/system-emu.1 and packaging/system-emu.bash from the program's own option
+table: python3 packaging/generate.py build/release/system-emu"""
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def roff(text):
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "")
+    return "\\&" + text if text.startswith((".", "'")) else text
+
+
+def rows(markdown):
+    """(section, option, argument, help) of each option."""
+    section = ""
+    for line in markdown.splitlines():
+        if line.startswith("## "):
+            section = line[3:]
+        match = re.match(r"- `-(\S+?)(?: (.*?))?`: (.*)", line)
+        if match:
+            yield section, match[1], match[2] or "", match[3]
+
+
+def manual(markdown):
+    out = ['.\\" SPDX-License-Identifier: Apache-2.0', '.\\" Made by packaging/generate.py', '.TH SYSTEM-EMU 1',
+           ".SH NAME", "system\\-emu \\- runs a whole computer in a program, compatible with QEMU 7.2",
+           ".SH SYNOPSIS", ".B system\\-emu", "[\\fIoptions\\fR]", ".SH DESCRIPTION",
+           roff("Translates and runs an x86-64 guest. Options are those of QEMU 7.2 as far as they are here; they may begin "
+                "with one dash or two. help as a value lists what an option takes."),
+           ".SH OPTIONS"]
+    last = ""
+    for section, name, argument, text in rows(markdown):
+        if section != last:
+            out.append(f".SS {roff(section)}")
+            last = section
+        out += [".TP", f".B \\-{roff(name)}" + (f" \\fI{roff(argument)}\\fR" if argument else ""), roff(text)]
+    out += [".SH KEYS", roff("While serial port and monitor share the terminal: Ctrl-A h shows the keys, Ctrl-A x ends the program, "
+                             "Ctrl-A c switches between guest and monitor, Ctrl-A b sends a break, Ctrl-A Ctrl-A sends Ctrl-A."),
+            ".SH EXIT STATUS", "0 after power\\-off, quit or a termination signal; 1 when the program refused to start; 3 after a guest",
+            "panic; (v << 1) | 1 when the guest wrote v to isa\\-debug\\-exit.",
+            ".SH EXAMPLE", roff("system-emu -m 1G -smp 2 -nographic -kernel vmlinuz -initrd initrd.img -append console=ttyS0"),
+            ".SH SEE ALSO", roff("docs/user/monitor.md for the monitor's commands")]
+    return "\n".join(out) + "\n"
+
+
+COMPLETION = """# SPDX-License-Identifier: Apache-2.0
+# bash completion for system-emu. Made by packaging/generate.py
+_system_emu() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} values=
+  COMPREPLY=()
+  case $previous in
+    -machine|-M) values=$("$1" -machine help 2>/dev/null | awk 'NR > 1 {print $1}') ;;
+    -cpu) values="help max qemu64" ;;
+    -device) values=$("$1" -device help 2>/dev/null | sed -n 's/^name "\\([^"]*\\)".*/\\1/p') ;;
+    -accel) values="tcg help" ;;
+    -d) values=$("$1" -d help 2>/dev/null | awk 'NR > 1 {print $1}') ;;
+    -serial|-monitor|-debugcon) values="stdio mon:stdio null pty none file: unix: tcp: chardev:" ;;
+    -chardev) values="file null pty ringbuf socket stdio help" ;;
+    -display|-nic|-net|-parallel) values="none" ;;
+    -vga) values="std none help" ;;
+    -action) values="reboot= shutdown= panic= watchdog=" ;;
+    -kernel|-initrd|-bios|-pidfile|-D|-L) COMPREPLY=($(compgen -f -- "$current")); return ;;
+  esac
+  if [[ -n $values ]]; then
+    COMPREPLY=($(compgen -W "$values" -- "$current"))
+  elif [[ $current == -* ]]; then
+    COMPREPLY=($(compgen -W "
+OPTIONS
+    " -- "$current"))
+  fi
+}
+complete -o default -F _system_emu system-emu qemu-system-x86_64-emu
+"""
+
+
+def completion(markdown):
+    names = ["-" + name for _, name, _, _ in rows(markdown)]
+    lines, line = [], "     "
+    for name in names:
+        if len(line) + len(name) > 110:
+            lines.append(line)
+            line = "     "
+        line += " " + name
+    return COMPLETION.replace("OPTIONS", "\n".join([*lines, line])).replace(" qemu-system-x86_64-emu", "")
+
+
+def main():
+    markdown = subprocess.run([sys.argv[1], "-help-markdown"], check=True, capture_output=True, text=True).stdout
+    (ROOT / "docs/user/command-line.md").write_text(markdown)
+    (ROOT / "packaging/system-emu.1").write_text(manual(markdown))
+    (ROOT / "packaging/system-emu.bash").write_text(completion(markdown))
+
+
+main()

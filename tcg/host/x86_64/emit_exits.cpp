@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// Leaving a block: exits, traps, helper calls; and the cold part with all stubs.
+#include "tcg/host/x86_64/compiler.h"
+#include "util/check.h"
+
+namespace emu::tcg::x86_64 {
+namespace {
+
+constexpr i32 kPc = i32(offsetof(EnvHeader, pc)), kExitArg = i32(offsetof(EnvHeader, exit_arg)),
+              kArgs = i32(offsetof(EnvHeader, helper_args)), kResult = i32(offsetof(EnvHeader, helper_result));
+constexpr size_t kCrossLinkBytes = 22;  // guard, jump to the stub, jump: see patching.cpp
+
+bool is_leaf(u32 effects) { return effects == ir::kHelperPure || (effects & ir::kHelperLeaf); }
+
+void store_exit_arg(Assembler& a, u64 value, Reg t) {
+  if (i64(value) == i64(i32(value))) {
+    a.mov_imm(Width::q, ptr(kEnv, kExitArg), i32(value));
+  } else {
+    a.mov_imm(t, value);
+    a.mov(Width::q, ptr(kEnv, kExitArg), t);
+  }
+}
+
+}  // namespace
+
+bool Compiler::emit_exit(u32 id, const Op& op) {
+  switch (op.opcode) {
+    case Opcode::Call: emit_call(id, op); return true;
+    case Opcode::SideExit: emit_side_exit(op); return true;
+    case Opcode::TrapIf: emit_trap_if(op); return true;
+    case Opcode::Trap:
+      settle_flags();
+      emit_trap(hot_, op.c.bits(), new_recovery(nullptr));
+      return true;
+    case Opcode::ExitDirect:
+      flags_home();
+      emit_direct(block_->constant_value(op.a));
+      return true;
+    case Opcode::ExitIndirect: emit_indirect(op); return true;
+    case Opcode::ExitSystem: emit_system(op); return true;
+    default: return false;
+  }
+}
+
+u32 Compiler::offset_in(const Assembler& a, size_t position) const {
+  return u32(a.exec_base() + position - hot_.exec_base());
+}
+
+void Compiler::relocate(const Assembler& a, size_t position, ir::Relocation::Form form) {
+  result_->relocations.push_back({offset_in(a, position), form});
+}
+
+/// env.pc := pc, which moves with the block. Overwrites r11 if the word does not fit an immediate.
+void Compiler::store_pc(Assembler& a, u64 pc) {
+  if (i64(pc) == i64(i32(pc))) {
+    a.mov_imm(Width::q, slot(kPc), i32(pc));
+    relocate(a, a.position() - 4, ir::Relocation::Form::Abs32);
+  } else {
+    a.mov_imm64(r11, pc);
+    relocate(a, a.position() - 8, ir::Relocation::Form::Abs64);
+    a.mov(Width::q, slot(kPc), r11);
+  }
+}
+
+void Compiler::emit_side_exit(const Op& op) {
+  const Cc cc = condition(op.a);
+  const u64 pc = block_->constant_value(op.b);
+  Stub stub;
+  stub.kind = Stub::Side;
+  stub.pc = pc;
+  stub.flags = flags_.is_value() ? flags_state(flags_) : FlagsState{};
+  if (pc == block_->pc && stub.flags.at_home && !block_->ends_with_check) {
+    hot_.jcc(cc, hot_.exec_base() + entry_);
+    return;
+  }
+  stub.from = hot_.jcc_forward(cc);
+  stubs_.push_back(stub);
+}
+
+void Compiler::emit_trap_if(const Op& op) {
+  settle_flags();
+  const Cc cc = condition(op.a);
+  Stub stub;
+  stub.kind = Stub::TrapIf;
+  stub.code = op.c.bits();
+  stub.recovery = new_recovery(nullptr);
+  stub.from = hot_.jcc_forward(cc);
+  stubs_.push_back(stub);
+}
+
+void Compiler::emit_trap(Assembler& a, u32 code, u32 recovery) {
+  // Flags may be in scratch registers, which the thunk saves: the code must not pass through one of them.
+  a.mov_imm(Width::d, slot(kExitArg), i32(code));
+  a.mov_imm(Width::d, slot(kExitArg + 4), 0);
+  a.call(request_->thunks->trap);
+  ir::RecoveryPoint& p = recovery_[recovery];
+  p.key = offset_in(a, a.position());
+  side_table_.add(p);
+}
+
+/// The end of the hot part, or of a side exit in the cold part, with everything at home.
+void Compiler::emit_direct(u64 pc) {
+  if (block_->ends_with_check) {  // by way of C++, which looks at exit_req
+    store_pc(hot_, pc);
+    store_exit_arg(hot_, 0, r11);
+    hot_.jmp(request_->thunks->link_miss);
+  } else if (pc == block_->pc) {
+    hot_.jmp(hot_.exec_base() + entry_);
+  } else {
+    emit_link(hot_, pc);
+  }
+}
+
+void Compiler::emit_link(Assembler& a, u64 pc) {
+  const bool same_page = (pc ^ block_->pc) < kPageSize && request_->allow_same_page_links;
+  const bool in_cold = &a == &cold_;
+  a.align(8);
+  const size_t site = a.position();
+  const size_t from = a.jmp_forward();
+  if (!same_page) a.fill(kCrossLinkBytes - (from - site), 0xcc);
+  result_->links.push_back({offset_in(a, site), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage});
+  if (in_cold) return emit_link_miss(pc, from, true);
+  Stub stub;
+  stub.kind = Stub::LinkMiss;
+  stub.pc = pc;
+  stub.from = from;
+  stubs_.push_back(stub);
+}
+
+void Compiler::emit_link_miss(u64 pc, size_t from, bool in_cold) {
+  Assembler& a = in_cold ? cold_ : hot_;
+  a.patch_rel32(from, cold_.here());
+  store_pc(cold_, pc);
+  cold_.lea(Width::q, r11, rip_to(a.exec_base() + from - 5));
+  cold_.mov(Width::q, slot(kExitArg), r11);
+  cold_.jmp(request_->thunks->link_miss);
+}
+
+/// The jump cache, inline: see jump_cache_index().
+void Compiler::emit_indirect(const Op& op) {
+  flags_home();
+  static_assert(sizeof(JumpCacheEntry) == 16 && offsetof(JumpCacheEntry, host) == 8);
+  const Operand pc = operand(op.a, Type::I64);
+  take(kAddress);
+  if (pc.kind != Operand::Gpr || pc.reg != kAddress) load(kAddress, operand(op.a, Type::I64), Width::q);
+  hot_.rorx(Width::q, r9, r11, kPageBits);
+  hot_.alu(Alu::Xor, Width::d, r9, r11);
+  hot_.shift_imm(Shift::Shl, Width::d, r9, 4);
+  hot_.alu_imm32(Alu::And, Width::d, r9, i32((kJumpCacheEntries - 1) << 4));
+  hot_.alu(Alu::Add, Width::q, r9, slot(i32(offsetof(EnvHeader, jc))));
+  hot_.alu(Alu::Cmp, Width::q, ptr(r9), r11);
+  Stub stub;
+  stub.kind = Stub::IndirectMiss;
+  stub.from = hot_.jcc_forward(Cc::NotEqual);
+  stubs_.push_back(stub);
+  hot_.jmp(ptr(r9, 8));
+}
+
+void Compiler::emit_system(const Op& op) {
+  flags_home();
+  store_word(slot(kPc), operand(op.a, Type::I64), Type::I64);
+  store_exit_arg(hot_, op.c.bits(), r11);
+  hot_.jmp(request_->thunks->system);
+}
+
+/// Before a helper that may change any field: values that live in pinned registers or at homes go to where only this
+/// block looks.
+void Compiler::forget_state() {
+  for (unsigned r = 0; r < 16; ++r) {
+    if (map_.gpr_field[r] == kNoField) continue;
+    evict(Reg(r), now_);
+    gpr_head_[r] = 0;
+  }
+  for (unsigned x = 0; x < 16; ++x) {
+    if (map_.xmm_field[x] == kNoField) continue;
+    evict_xmm(Xmm(x), now_);
+    xmm_head_[x] = 0;
+  }
+  move_home_values(0, layout_->size, now_, 0);
+  preserve_home_flags();
+}
+
+void Compiler::emit_call(u32 id, const Op& op) {
+  const ir::HelperDesc& helper = request_->helpers->helpers[op.c.bits()];
+  const bool leaf = is_leaf(helper.effects);
+  ++result_->helper_calls;
+  if (helper.effects & (ir::kHelperReadsState | ir::kHelperWritesState | ir::kHelperEndsBlock)) flags_home();
+  else if (!leaf) settle_flags();
+  const std::span<const Ref> args = block_->call_args(op);
+  for (size_t i = 0; i < args.size(); ++i) {
+    const Type type = type_of(args[i], Type::I64);
+    store_word(slot(kArgs + i32(i) * 8), operand(args[i], type), type);
+  }
+  take(kFunction);
+  if (helper.effects & ir::kHelperWritesState) forget_state();
+  u32 recovery = 0;
+  if (!leaf) {
+    recovery = new_recovery(nullptr);
+    store_pc(hot_, block_->pc + insn_delta_);
+  }
+  hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.function));
+  hot_.call(leaf ? request_->thunks->leaf_helper : request_->thunks->helper);
+  if (!leaf) {
+    ir::RecoveryPoint& p = recovery_[recovery];
+    p.key = offset_in(hot_, hot_.position());
+    p.resume = i64(hot_.position());
+    side_table_.add(p);
+  }
+  if (helper.effects & ir::kHelperWritesState) home_flags_.clear();
+  held_ = 0;
+  if (!is_used(id)) return;
+  const Reg d = dest(id);
+  hot_.mov(Width::q, d, slot(kResult));
+  define(id, d, true);
+}
+
+void Compiler::emit_access_stub(const Stub& stub) {
+  if (stub.addend != kNoReg) {  // the check borrowed the address register
+    Access access;
+    access.addend = stub.addend;
+    access.view = stub.view;
+    cold_.alu(Alu::Xor, Width::q, stub.address,
+              tlb_word(access, stub.write ? offsetof(TlbEntry, wr) : offsetof(TlbEntry, rd)));
+  }
+  if (stub.address != kAddress) cold_.mov(Width::q, kAddress, stub.address);
+  cold_.call(stub.thunk);
+  ir::RecoveryPoint& p = recovery_[stub.recovery];
+  p.key = offset_in(cold_, cold_.position());
+  side_table_.add(p);
+  cold_.jmp(hot_.exec_base() + stub.resume);
+}
+
+void Compiler::emit_cold() {
+  for (const Stub& stub : stubs_) {
+    if (stub.kind != Stub::LinkMiss) hot_.patch_rel32(stub.from, cold_.here());
+    switch (stub.kind) {
+      case Stub::Access: emit_access_stub(stub); break;
+      case Stub::LeafCarry: emit_carry_stub(stub); break;
+      case Stub::Side: {
+        Reg t = kNoReg;
+        for (const Reg r : kScratch) {
+          if (r != stub.flags.a.reg && r != stub.flags.b.reg) t = r;
+        }
+        store_flags(cold_, stub.flags, t);
+        if (block_->ends_with_check) {
+          store_pc(cold_, stub.pc);
+          store_exit_arg(cold_, 0, r11);
+          cold_.jmp(request_->thunks->link_miss);
+        } else if (stub.pc == block_->pc) {
+          cold_.jmp(hot_.exec_base() + entry_);
+        } else {
+          emit_link(cold_, stub.pc);
+        }
+        break;
+      }
+      case Stub::TrapIf: emit_trap(cold_, stub.code, stub.recovery); break;
+      case Stub::LinkMiss: emit_link_miss(stub.pc, stub.from, false); break;
+      case Stub::ExitRequest:
+        store_pc(cold_, block_->pc);
+        cold_.jmp(request_->thunks->exit_request);
+        break;
+      case Stub::FpuLoad:
+        store_pc(cold_, block_->pc);
+        cold_.jmp(request_->thunks->fpu_load);
+        break;
+      case Stub::IndirectMiss:
+        cold_.mov(Width::q, slot(kPc), kAddress);
+        cold_.jmp(request_->thunks->indirect_miss);
+        break;
+    }
+  }
+}
+
+}  // namespace emu::tcg::x86_64

@@ -1,0 +1,632 @@
+// SPDX-License-Identifier: Apache-2.0
+// Condition flags: lazy tuples, conditions over host flags, and their way home.
+#include <algorithm>
+
+#include "tcg/host/x86_64/compiler.h"
+#include "tcg/ir/evaluate.h"
+#include "util/bits.h"
+#include "util/check.h"
+
+namespace emu::tcg::x86_64 {
+namespace {
+
+constexpr i32 kCcOp = i32(offsetof(EnvHeader, cc_op)), kCcA = i32(offsetof(EnvHeader, cc_a)),
+              kCcB = i32(offsetof(EnvHeader, cc_b)), kResult = i32(offsetof(EnvHeader, helper_result)),
+              kArgs = i32(offsetof(EnvHeader, helper_args));
+
+u64 leaf_pack(EnvHeader&, const u64* args) { return pack_flags(u32(args[0]), args[1], args[2]); }
+u64 leaf_pack_home(EnvHeader& env, const u64*) { return pack_flags(env.cc_op, env.cc_a, env.cc_b); }
+u64 leaf_test(EnvHeader&, const u64* args) { return test_flags(Cond(args[3]), u32(args[0]), args[1], args[2]); }
+u64 leaf_test_home(EnvHeader& env, const u64* args) {
+  return test_flags(Cond(args[3]), env.cc_op, env.cc_a, env.cc_b);
+}
+
+bool is_result_only(Cond c) { return (c >= Cond::Equal && c <= Cond::NotEqual) || (c >= Cond::Sign && c <= Cond::NotParity); }
+bool uses_carry(Cond c) { return c == Cond::Below || c == Cond::NotBelow || c == Cond::BelowEqual || c == Cond::Above; }
+/// The condition as "some bit is set" (NotEqual), inverted like `cond`.
+Cc nonzero(Cond cond) { return u8(cond) & 1 ? Cc::Equal : Cc::NotEqual; }
+
+}  // namespace
+
+bool Compiler::emit_flags(u32 id, const Op& op) {
+  switch (op.opcode) {
+    case Opcode::GetFlags:
+      if (flags_.is_value()) flags_home();
+      home_flags_.push_back(id);
+      return true;
+    case Opcode::SetFlags:
+      if (is_at_home(op.a)) {
+        flags_ = {};
+      } else if (op.a.is_value() && block_->ops[op.a.id()].opcode == Opcode::Select) {
+        store_flags_home(op.a);
+        flags_ = {};
+      } else {
+        flags_ = op.a;
+      }
+      return true;
+    case Opcode::FlAdd:
+    case Opcode::FlSub:
+    case Opcode::FlCmp:
+    case Opcode::FlLogic:
+    case Opcode::FlTest:
+    case Opcode::FlShl:
+    case Opcode::FlShr:
+    case Opcode::FlMulU:
+    case Opcode::FlMulS:
+    case Opcode::FlUnpack: return true;  // where they are used
+    case Opcode::FlInc:
+    case Opcode::FlDec: emit_carry_of(id, op.b); return true;
+    case Opcode::FlAdc:
+    case Opcode::FlSbb: emit_carries(id, op); return true;
+    case Opcode::FlSetCarry: {
+      const Reg d = temp();
+      pack_flags_into(d, op.b);
+      hot_.alu_imm(Alu::And, Width::d, d, ~i32(kFlagCarry));
+      held_ = 1u << d;
+      const Reg carry = use_clean(op.a, Type::I1);
+      hot_.alu(Alu::Or, Width::d, d, carry);
+      return define(id, d, true), true;
+    }
+    case Opcode::FlFcmp: {
+      const Operand b = operand(op.b, Type::V128);
+      Xmm x = use_xmm(op.a);
+      const u8 prefix = op.c.bits() & 1 ? 0x66 : 0;
+      const u32 opcode = op.c.bits() & 2 ? 0x0f2f : 0x0f2e;
+      if (x >= xmm16) {  // scratch beyond legacy reach: through a pinned register that is put back
+        const Xmm low = b.kind == Operand::Vec && b.xmm == xmm0 ? xmm1 : xmm0;
+        hot_.movaps(map_.borrow_save, low);
+        hot_.movaps(low, x);
+        x = low;
+      }
+      if (b.kind == Operand::Vec && b.xmm >= xmm16) {
+        hot_.movups(slot(kTransient), b.xmm);
+        hot_.sse(prefix, opcode, x, slot(kTransient));
+      } else if (b.kind == Operand::Vec) {
+        hot_.sse(prefix, opcode, x, b.xmm);
+      } else {
+        hot_.sse(prefix, opcode, x, slot(b.offset));
+      }
+      hot_.flags_changed();
+      if (const Operand a = operand(op.a, Type::V128); a.kind != Operand::Vec || a.xmm != x) {
+        if (map_.borrow_save != kNoXmm && x < xmm2) hot_.movaps(x, map_.borrow_save);
+      }
+      const Reg d = temp();
+      hot_.pushfq();
+      hot_.pop(d);
+      hot_.alu_imm(Alu::And, Width::d, d, i32(kFlagCarry | kFlagParity | kFlagZero));
+      return define(id, d, true), true;
+    }
+    case Opcode::FlPack: {
+      const Reg d = temp();
+      pack_flags_into(d, op.a);
+      return define(id, d, true), true;
+    }
+    default: return false;
+  }
+}
+
+bool Compiler::is_at_home(Ref flags) const {
+  if (!flags.is_value()) return true;
+  return std::find(home_flags_.begin(), home_flags_.end(), flags.id()) != home_flags_.end();
+}
+
+/// Before env.cc_* are overwritten: values whose tuple is nowhere else and that are used later are packed into a spill.
+void Compiler::preserve_home_flags() {
+  for (const u32 id : home_flags_) {
+    const Opcode o = block_->ops[id].opcode;
+    if ((o != Opcode::GetFlags && o != Opcode::Select) || values_[id].last_use <= now_) continue;
+    if (values_[id].where != Where::Nowhere) continue;
+    const u32 held = held_;
+    const Reg t = temp();
+    pack_flags_into(t, Ref::value(id));
+    const unsigned spill = new_spill(now_);
+    hot_.mov(Width::q, slot(offset_of_spill(spill)), t);
+    define_spill(id, spill, true);
+    held_ = held;
+  }
+}
+
+FlagsState Compiler::flags_state(Ref flags) {
+  FlagsState s;
+  if (is_at_home(flags)) return s;
+  s.at_home = false;
+  const Op& op = block_->ops[flags.id()];
+  const unsigned log2 = ir::log2_bytes(op.type);
+  const auto tuple = [&](CcKind kind, const Operand& a, const Operand& b) {
+    s.cc_op = kind == CcKind::Packed ? 0 : cc_op(kind, log2);
+    s.a = a;
+    s.b = b;
+  };
+  const auto value_of = [&](Ref r) { return operand(r, op.type); };
+  const Operand zero{.kind = Operand::Constant};
+  const auto own = [&] { return operand(flags, Type::I64); };
+  switch (op.opcode) {
+    case Opcode::FlAdd: tuple(CcKind::Add, value_of(op.c), value_of(op.b)); break;
+    case Opcode::FlSub: tuple(CcKind::Sub, value_of(op.c), value_of(op.b)); break;
+    case Opcode::FlCmp: tuple(CcKind::Cmp, value_of(op.a), value_of(op.b)); break;
+    case Opcode::FlLogic: tuple(CcKind::Logic, value_of(op.a), zero); break;
+    case Opcode::FlTest:
+      if (values_[flags.id()].where != Where::Nowhere) {
+        tuple(CcKind::Logic, own(), zero);
+      } else {
+        tuple(CcKind::Logic, value_of(op.a), value_of(op.b));
+        if (s.a.kind == Operand::Constant && s.b.kind == Operand::Constant) s.a.value &= s.b.value;
+        else s.pending_and = op.a != op.b;
+      }
+      break;
+    case Opcode::FlInc: tuple(CcKind::Inc, value_of(op.a), own()); break;
+    case Opcode::FlDec: tuple(CcKind::Dec, value_of(op.a), own()); break;
+    case Opcode::FlShl: tuple(CcKind::Shl, value_of(op.a), value_of(op.b)); break;
+    case Opcode::FlShr: tuple(CcKind::Shr, value_of(op.a), value_of(op.b)); break;
+    case Opcode::FlMulU: tuple(CcKind::MulU, value_of(op.a), value_of(op.b)); break;
+    case Opcode::FlMulS: tuple(CcKind::MulS, value_of(op.a), value_of(op.b)); break;
+    case Opcode::FlAdc:
+    case Opcode::FlSbb: tuple(CcKind::Carries, value_of(op.c), own()); break;
+    case Opcode::FlUnpack: tuple(CcKind::Packed, operand(op.a, Type::I64), zero); break;
+    default: tuple(CcKind::Packed, own(), zero); break;  // FlSetCarry, FlFcmp, an old GetFlags
+  }
+  return s;
+}
+
+/// Stores a tuple to env.cc_*. `t` may be overwritten.
+void Compiler::store_flags(Assembler& a, const FlagsState& s, Reg t) {
+  if (s.at_home) return;
+  const auto get = [&](Reg into, const Operand& o) {
+    if (o.kind == Operand::Gpr) return o.reg;
+    if (o.kind == Operand::Slot) {
+      a.mov(Width::q, into, slot(o.offset));
+    } else if (o.pc_relative) {
+      a.mov_imm64(into, o.value);
+      relocate(a, a.position() - 8, ir::Relocation::Form::Abs64);
+    } else {
+      a.mov_imm(into, o.value);
+    }
+    return into;
+  };
+  const auto put = [&](i32 offset, const Operand& o) {
+    if (o.is_imm32()) a.mov_imm(Width::q, slot(offset), i32(o.value));
+    else a.mov(Width::q, slot(offset), get(t, o));
+  };
+  if (s.pending_and) {
+    const bool swap = s.b.kind == Operand::Constant && !s.b.is_imm32();
+    const Operand &first = swap ? s.b : s.a, &second = swap ? s.a : s.b;
+    if (const Reg r = get(t, first); r != t) a.mov(Width::q, t, r);
+    if (second.kind == Operand::Constant) a.alu_imm(Alu::And, Width::q, t, i32(second.value));
+    else if (second.kind == Operand::Slot) a.alu(Alu::And, Width::q, t, slot(second.offset));
+    else a.alu(Alu::And, Width::q, t, second.reg);
+    a.mov(Width::q, slot(kCcA), t);
+  } else {
+    put(kCcA, s.a);
+  }
+  if (cc_kind(s.cc_op) != CcKind::Logic && cc_kind(s.cc_op) != CcKind::Packed) put(kCcB, s.b);
+  a.mov_imm(Width::d, slot(kCcOp), i32(s.cc_op));
+}
+
+void Compiler::store_flags_home(Ref flags, bool nested) {
+  if (is_at_home(flags)) return;
+  if (!nested) preserve_home_flags();
+  const Op& op = block_->ops[flags.id()];
+  if (op.opcode == Opcode::Select && values_[flags.id()].where == Where::Nowhere) {
+    store_selected_flags(op);
+  } else {
+    const u32 held = held_;
+    const Reg t = temp();
+    store_flags(hot_, flags_state(flags), t);
+    held_ = held;
+  }
+  if (nested) return;
+  home_flags_.clear();
+  home_flags_.push_back(flags.id());
+}
+
+/// cond ? b : c, in two arms. Scratch registers are emptied first: code in an arm must not move values.
+void Compiler::store_selected_flags(const Op& select) {
+  const u32 held = held_;
+  const bool was_in_branch = in_branch_;
+  if (!was_in_branch) {
+    for (const Reg r : kScratch) {
+      take(r);
+      release(r);
+    }
+  }
+  in_branch_ = true;
+  const Cc cc = condition(select.a);
+  held_ = held;
+  const Label otherwise = hot_.new_label(), end = hot_.new_label();
+  const bool c_home = is_at_home(select.c);
+  hot_.jcc(invert(cc), otherwise);
+  store_flags_home(select.b, true);
+  if (!c_home) hot_.jmp(end);
+  hot_.bind(otherwise);
+  if (!c_home) store_flags_home(select.c, true);
+  hot_.bind(end);
+  hot_.flags_changed();
+  in_branch_ = was_in_branch;
+}
+
+void Compiler::flags_home() {
+  if (!flags_.is_value()) return;
+  store_flags_home(flags_);
+  flags_ = {};
+}
+
+ir::FlagsLocation Compiler::flags_location() {
+  ir::FlagsLocation at;
+  if (!flags_.is_value()) return at;
+  FlagsState s = flags_state(flags_);
+  if (s.pending_and) {
+    materialise_and(flags_.id());
+    s = flags_state(flags_);
+  }
+  if (s.at_home) return at;
+  at.at_home = false;
+  at.cc_op = s.cc_op;
+  at.a = location(s.a);
+  at.b = location(s.b);
+  return at;
+}
+
+/// Computes a & b of a FlTest into a register of its own.
+void Compiler::materialise_and(u32 id) {
+  const Op& op = block_->ops[id];
+  const u32 held = held_;
+  const Reg t = temp();
+  Ref a = op.a, b = op.b;
+  if (a.is_constant()) std::swap(a, b);
+  load(t, operand(a, op.type), width_of(op.type));
+  apply_alu(Alu::And, width_of(op.type), t, b, op.type);
+  define(id, t);
+  held_ = held;
+}
+
+// Conditions
+
+void Compiler::note_host_flags(u32 id) {
+  host_flags_of_ = id;
+  host_flags_version_ = hot_.flags_version();
+}
+
+/// Whether the host flags are those of `flags`, as far as `cond` looks.
+bool Compiler::host_flags_are(Ref flags, Cond cond) const {
+  if (!flags.is_value() || !host_flags_of_ || host_flags_version_ != hot_.flags_version()) return false;
+  if (flags.id() == host_flags_of_) return true;
+  const Op& fl = block_->ops[flags.id()];
+  const Op& made = block_->ops[host_flags_of_];
+  if (!(fl.opcode >= Opcode::FlAdd && fl.opcode <= Opcode::FlDec) || made.type != fl.type) return false;
+  const Ref result = Ref::value(host_flags_of_);
+  switch (fl.opcode) {
+    case Opcode::FlAdd: return fl.c == result && made.opcode == Opcode::Add;
+    case Opcode::FlSub: return fl.c == result && (made.opcode == Opcode::Sub || made.opcode == Opcode::Neg);
+    case Opcode::FlLogic:
+      if (fl.a != result) return false;
+      return made.opcode == Opcode::And || made.opcode == Opcode::Or || made.opcode == Opcode::Xor ||
+             ((made.opcode == Opcode::Add || made.opcode == Opcode::Sub) && is_result_only(cond));
+    case Opcode::FlInc:
+    case Opcode::FlDec:
+      return fl.a == result && (made.opcode == Opcode::Add || made.opcode == Opcode::Sub) &&
+             (is_result_only(cond) || !uses_carry(cond));
+    default: return false;
+  }
+}
+
+Cc Compiler::condition(Ref i1) {
+  if (i1.is_constant()) {
+    hot_.alu(Alu::Cmp, Width::d, kEnv, kEnv);
+    return block_->constant_value(i1) & 1 ? Cc::Equal : Cc::NotEqual;
+  }
+  const Op& op = block_->ops[i1.id()];
+  const Value& v = values_[i1.id()];
+  if (v.where == Where::Nowhere) {
+    switch (op.opcode) {
+      case Opcode::FlIs: return test_flags(Cond(op.c.bits()), op.a);
+      case Opcode::CmpSet: return compare(Cond(op.c.bits()), op.type, op.a, op.b);
+      case Opcode::BitTest: {
+        const Reg value = use_reg(op.a, op.type);
+        const unsigned mask = ir::width(op.type) - 1;
+        const Width w = wide(op.type);
+        if (op.b.is_constant()) {
+          hot_.bt_imm(w, value, u8(block_->constant_value(op.b) & mask));
+        } else if (op.type < Type::I32) {
+          const Reg t = temp();
+          load(t, operand(op.b, op.type), width_of(op.type));
+          hot_.alu_imm(Alu::And, Width::d, t, i32(mask));
+          hot_.bt(w, value, t);
+        } else {
+          hot_.bt(w, value, use_reg(op.b, op.type));
+        }
+        return Cc::Below;
+      }
+      default: break;
+    }
+  }
+  const Operand o = operand(i1, Type::I1);
+  if (o.kind == Operand::Slot) hot_.alu_imm(Alu::Cmp, Width::b, slot(o.offset), 0);
+  else hot_.test(Width::b, o.reg, o.reg);
+  return Cc::NotEqual;
+}
+
+Cc Compiler::compare(Cond cond, Type type, Ref a, Ref b) {
+  if (a.is_constant() && b.is_value() && ir::is_compare(cond)) {
+    std::swap(a, b);
+    cond = ir::mirror(cond);
+  }
+  const Width w = width_of(type);
+  Operand ob = operand(b, type);
+  const Operand oa = operand(a, type);
+  if (oa.kind == Operand::Slot && ob.is_imm32()) {
+    hot_.alu_imm(Alu::Cmp, w, slot(oa.offset), i32(ob.value));
+    return cond;
+  }
+  if (oa.kind == Operand::Slot && ob.kind == Operand::Gpr) {
+    hot_.alu(Alu::Cmp, w, slot(oa.offset), ob.reg);
+    return cond;
+  }
+  const Reg r = use_reg(a, type);
+  ob = operand(b, type);
+  if (ob.is_imm32() && ob.value == 0) hot_.test(w, r, r);
+  else apply_alu(Alu::Cmp, w, r, b, type);
+  return cond;
+}
+
+Cc Compiler::test_flags(Cond cond, Ref flags) {
+  if (host_flags_are(flags, cond)) return cond;
+  if (flags.is_value() && block_->ops[flags.id()].opcode == Opcode::Select && !is_at_home(flags)) {
+    const Reg t = temp();
+    pack_flags_into(t, flags);
+    FlagsState packed;
+    packed.at_home = false;
+    packed.a = {.kind = Operand::Gpr, .reg = t, .clean = true};
+    return test_packed_state(cond, packed);
+  }
+  const FlagsState s = flags_state(flags);
+  if (s.at_home) return test_flags_slowly(cond, s);
+  const Op& op = block_->ops[flags.id()];
+  const Type type = op.type;
+  const Width w = width_of(type);
+  const Cond base = Cond(u8(cond) & ~1);
+  const auto test_result = [&](Ref result) {
+    const Reg r = use_reg(result, type);
+    hot_.test(w, r, r);
+    return cond;
+  };
+  switch (cc_kind(s.cc_op)) {
+    case CcKind::Add: {
+      if (is_result_only(cond)) return test_result(op.c);
+      if (base == Cond::Below) return compare(cond, type, op.c, op.b);
+      const Reg t = temp();
+      load(t, operand(op.c, type), w);
+      apply_alu(Alu::Sub, w, t, op.b, type);
+      apply_alu(Alu::Add, w, t, op.b, type);
+      break;
+    }
+    case CcKind::Sub: {
+      if (is_result_only(cond)) return test_result(op.c);
+      const Reg t = temp();
+      load(t, operand(op.c, type), w);
+      apply_alu(Alu::Add, w, t, op.b, type);
+      apply_alu(Alu::Cmp, w, t, op.b, type);
+      break;
+    }
+    case CcKind::Cmp: {
+      const Reg r = use_reg(op.a, type);
+      apply_alu(Alu::Cmp, w, r, op.b, type);
+      break;
+    }
+    case CcKind::Logic: {
+      if (op.opcode == Opcode::FlLogic) return test_result(op.a);
+      if (!s.pending_and && s.a.kind != Operand::Constant) return test_packed_state(cond, s, w);
+      const Ref a = op.a.is_constant() ? op.b : op.a, b = op.a.is_constant() ? op.a : op.b;
+      const Reg r = use_reg(a, type);
+      const Operand o = operand(b, type);
+      if (o.is_imm32()) {
+        hot_.test_imm(w, r, i32(o.value));
+      } else {
+        hot_.test(w, r, use_reg(b, type));
+      }
+      break;
+    }
+    case CcKind::Inc:
+    case CcKind::Dec: {
+      if (is_result_only(cond)) return test_result(op.a);
+      if (base == Cond::Below) {
+        const Reg r = use_reg(flags, Type::I64);
+        hot_.test_imm(Width::b, r, 1);
+        return nonzero(cond);
+      }
+      if (base == Cond::BelowEqual) return test_flags_slowly(cond, s);
+      const bool inc = cc_kind(s.cc_op) == CcKind::Inc;
+      const Reg t = temp();
+      load(t, operand(op.a, type), w);
+      hot_.alu_imm(inc ? Alu::Sub : Alu::Add, w, t, 1);
+      hot_.alu_imm(inc ? Alu::Add : Alu::Sub, w, t, 1);
+      return cond;
+    }
+    case CcKind::Shl:
+    case CcKind::Shr:
+    case CcKind::MulU:
+    case CcKind::MulS:
+    case CcKind::Carries: {
+      const bool carries = cc_kind(s.cc_op) == CcKind::Carries;
+      if (is_result_only(cond)) return test_result(carries ? op.c : op.a);
+      if (base != Cond::Below || cc_kind(s.cc_op) == CcKind::MulS) return test_flags_slowly(cond, s);
+      const Reg r = carries ? use_reg(flags, Type::I64) : use_reg(op.b, type);
+      if (cc_kind(s.cc_op) == CcKind::Shr) {
+        hot_.test_imm(Width::b, r, 1);
+        return nonzero(cond);
+      }
+      hot_.test(w, r, r);
+      if (cc_kind(s.cc_op) == CcKind::MulU) return nonzero(cond);
+      return u8(cond) & 1 ? Cc::NotSign : Cc::Sign;
+    }
+    case CcKind::Packed: return test_packed_state(cond, s);
+  }
+  note_host_flags(flags.id());
+  return cond;
+}
+
+/// A condition of packed flags, or of a Logic tuple whose result is `s.a`.
+Cc Compiler::test_packed_state(Cond cond, const FlagsState& s, Width w) {
+  if (s.a.kind == Operand::Gpr) hold(s.a.reg);
+  if (cc_kind(s.cc_op) == CcKind::Logic) {
+    if (s.a.kind == Operand::Slot) hot_.alu_imm(Alu::Cmp, w, slot(s.a.offset), 0);
+    else hot_.test(w, s.a.reg, s.a.reg);
+    return cond;
+  }
+  u64 mask = 0;
+  switch (Cond(u8(cond) & ~1)) {
+    case Cond::Overflow: mask = kFlagOverflow; break;
+    case Cond::Below: mask = kFlagCarry; break;
+    case Cond::Equal: mask = kFlagZero; break;
+    case Cond::BelowEqual: mask = kFlagCarry | kFlagZero; break;
+    case Cond::Sign: mask = kFlagSign; break;
+    case Cond::Parity: mask = kFlagParity; break;
+    default: break;
+  }
+  if (mask) {
+    if (s.a.kind == Operand::Slot) {
+      hot_.test_imm(Width::d, slot(s.a.offset), i32(mask));
+    } else if (s.a.kind == Operand::Gpr) {
+      hot_.test_imm(Width::d, s.a.reg, i32(mask));
+    } else {
+      const Reg t = temp();
+      load_constant(t, s.a);
+      hot_.test_imm(Width::d, t, i32(mask));
+    }
+    return nonzero(cond);
+  }
+  if (Cond(u8(cond) & ~1) == Cond::LessEqual) return test_flags_slowly(cond, s);
+  const Reg t = temp();  // sign (bit 7) against overflow (bit 11)
+  load(t, s.a, Width::d);
+  hot_.shift_imm(Shift::Shr, Width::d, t, 4);
+  if (s.a.kind == Operand::Gpr) hot_.alu(Alu::Xor, Width::d, t, s.a.reg);
+  else if (s.a.kind == Operand::Slot) hot_.alu(Alu::Xor, Width::d, t, slot(s.a.offset));
+  else hot_.alu_imm(Alu::Xor, Width::d, t, i32(s.a.value));
+  hot_.test_imm(Width::d, t, i32(kFlagSign));
+  return nonzero(cond);
+}
+
+void Compiler::call_leaf(HelperFn function) {
+  evict(kFunction, now_ - 1);
+  gpr_head_[kFunction] = 0;
+  hot_.mov_imm(kFunction, reinterpret_cast<u64>(function));
+  hot_.call(request_->thunks->leaf_helper);
+}
+
+/// Words in registers go first: they then need not be held while others pass through a scratch register.
+void Compiler::store_leaf_args(const FlagsState& s) {
+  hot_.mov_imm(Width::q, slot(kArgs), i32(s.cc_op));
+  if (s.a.kind == Operand::Gpr) store_word(slot(kArgs + 8), s.a, Type::I64);
+  if (s.b.kind == Operand::Gpr) store_word(slot(kArgs + 16), s.b, Type::I64);
+  if (s.a.kind != Operand::Gpr) store_word(slot(kArgs + 8), s.a, Type::I64);
+  if (s.b.kind != Operand::Gpr && s.b.kind != Operand::None) store_word(slot(kArgs + 16), s.b, Type::I64);
+}
+
+Cc Compiler::test_flags_slowly(Cond cond, const FlagsState& s) {
+  if (!s.at_home) store_leaf_args(s);
+  hot_.mov_imm(Width::q, slot(kArgs + 24), i32(cond));
+  call_leaf(s.at_home ? leaf_test_home : leaf_test);
+  hot_.alu_imm(Alu::Cmp, Width::d, slot(kResult), 0);
+  return Cc::NotEqual;
+}
+
+void Compiler::pack_flags_into(Reg dst, Ref flags) {
+  if (flags.is_value() && !is_at_home(flags) && block_->ops[flags.id()].opcode == Opcode::Select &&
+      values_[flags.id()].where == Where::Nowhere) {
+    const Op& select = block_->ops[flags.id()];
+    const unsigned spill = new_spill(now_), other = new_spill(now_);
+    pack_flags_into(dst, select.b);
+    hot_.mov(Width::q, slot(offset_of_spill(spill)), dst);
+    pack_flags_into(dst, select.c);
+    hot_.mov(Width::q, slot(offset_of_spill(other)), dst);
+    const Cc cc = condition(select.a);  // may call, and so overwrite r11
+    hot_.mov(Width::q, dst, slot(offset_of_spill(other)));
+    hot_.cmov(cc, Width::q, dst, slot(offset_of_spill(spill)));
+    return;
+  }
+  FlagsState s = flags_state(flags);
+  if (s.at_home) {
+    call_leaf(leaf_pack_home);
+    hot_.mov(Width::q, dst, slot(kResult));
+    return;
+  }
+  if (cc_kind(s.cc_op) == CcKind::Packed) {
+    load(dst, s.a, Width::q);
+    hot_.alu_imm(Alu::And, Width::d, dst, i32(kFlagsAll));
+    return;
+  }
+  if (s.pending_and) {
+    materialise_and(flags.id());
+    s = flags_state(flags);
+  }
+  if (cc_kind(s.cc_op) == CcKind::Cmp || cc_kind(s.cc_op) == CcKind::Add || cc_kind(s.cc_op) == CcKind::Sub) {
+    const u32 held = held_;
+    test_flags(Cond::Less, flags);  // makes all host flags right, the adjust flag too
+    held_ = held;
+    hot_.pushfq();
+    hot_.pop(dst);
+    hot_.alu_imm(Alu::And, Width::d, dst, i32(kFlagsAll));
+    return;
+  }
+  store_leaf_args(s);
+  call_leaf(leaf_pack);
+  hot_.mov(Width::q, dst, slot(kResult));
+}
+
+/// The carry of `flags` as 0 or 1, kept as the value of FlInc or FlDec `id`. In a loop the flags at home are most often
+/// of the same operation.
+void Compiler::emit_carry_of(u32 id, Ref flags) {
+  const Op& op = block_->ops[id];
+  if (is_at_home(flags)) {
+    evict(kFunction, now_ - 1);
+    gpr_head_[kFunction] = 0;
+    const CcKind kind = op.opcode == Opcode::FlInc ? CcKind::Inc : CcKind::Dec;
+    hot_.alu_imm(Alu::Cmp, Width::d, slot(kCcOp), i32(cc_op(kind, ir::log2_bytes(op.type))));
+    Stub stub;
+    stub.kind = Stub::LeafCarry;
+    const Reg d = temp();
+    hot_.mov(Width::q, d, slot(kCcB));
+    stub.from = hot_.jcc_forward(Cc::NotEqual);
+    stub.resume = hot_.position();
+    stub.address = d;
+    stubs_.push_back(stub);
+    return define(id, d, true);
+  }
+  const Cc cc = test_flags(Cond::Below, flags);
+  held_ = 0;
+  const Reg d = temp();
+  hot_.setcc(cc, d);
+  hot_.movzx(Width::b, d, d);
+  define(id, d, true);
+}
+
+void Compiler::emit_carry_stub(const Stub& stub) {
+  cold_.mov_imm(Width::q, slot(kArgs + 24), i32(Cond::Below));
+  cold_.mov_imm(kFunction, reinterpret_cast<u64>(HelperFn(leaf_test_home)));
+  cold_.call(request_->thunks->leaf_helper);
+  cold_.mov(Width::q, stub.address, slot(kResult));
+  cold_.jmp(hot_.exec_base() + stub.resume);
+}
+
+/// Carries out of every bit of a + b + carry = c, or borrows of a - b - borrow = c.
+void Compiler::emit_carries(u32 id, const Op& op) {
+  const Width w = width_of(op.type);
+  const Reg d = temp(), t = temp();
+  load(d, operand(op.a, op.type), w);
+  if (op.opcode == Opcode::FlAdc) {
+    load(t, operand(op.c, op.type), w);
+    hot_.not_(w, t);
+    apply_alu(Alu::Or, w, d, op.b, op.type);
+    hot_.alu(Alu::And, w, d, t);
+    load(t, operand(op.a, op.type), w);
+  } else {
+    hot_.not_(w, d);
+    hot_.mov(Width::q, t, d);
+    apply_alu(Alu::Or, w, d, op.b, op.type);
+    apply_alu(Alu::And, w, d, op.c, op.type);
+  }
+  apply_alu(Alu::And, w, t, op.b, op.type);
+  hot_.alu(Alu::Or, w, d, t);
+  define(id, d);
+}
+
+}  // namespace emu::tcg::x86_64

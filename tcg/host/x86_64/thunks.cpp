@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+// The routines between generated code and C++: tcg/abi/thunks.h says what each does.
+//
+// Generated code runs with rsp = EnvHeader, r15 = View. A thunk that is called finds its return address just below the
+// EnvHeader. Every host register goes to its save slot before C++ looks and comes back from there, so that a callback
+// changes a register by changing its slot. C++ runs on the thread's own stack.
+#include <iterator>
+
+#include "tcg/host/x86_64/backend.h"
+
+namespace emu::tcg::x86_64 {
+namespace {
+
+constexpr i64 off_leave = offsetof(EnvHeader, leave), off_pc = offsetof(EnvHeader, pc), off_host_sp = offsetof(EnvHeader, host_sp),
+              off_view = offsetof(EnvHeader, view), off_args = offsetof(EnvHeader, helper_args),
+              off_result = offsetof(EnvHeader, helper_result), off_site = offsetof(EnvHeader, return_site),
+              off_slow = offsetof(EnvHeader, slow_address), 
+              off_mxcsr = offsetof(EnvHeader, fp_control), off_mxcsr_host = offsetof(EnvHeader, fp_control_host),
+              off_fpu_live = offsetof(EnvHeader, fpu_live), off_fpu_image = offsetof(EnvHeader, fpu_image),
+              off_reason = offsetof(EnvHeader, exit_reason);
+
+constexpr Reg kCalleeSaved[] = {rbx, rbp, r12, r13, r14, r15};
+
+bool is_callee_saved(Reg r) { return r == rbx || r == rbp || r >= r12; }
+
+class ThunkEmitter {
+ public:
+  ThunkEmitter(Assembler& a, const RegisterMap& map) : a_(a), map_(map) {}
+
+  void enter();
+  const u8* exit();
+  const u8* access(const u8* (*callback)(EnvHeader&));
+  const u8* trap(const u8* (*callback)(EnvHeader&));
+  const u8* helper(const u8* (*left)(EnvHeader&));
+  const u8* leaf_helper();
+  /// Jumped to, with env.pc (and exit_arg) set.
+  const u8* callback_from_jump(const u8* (*callback)(EnvHeader&));
+  const u8* leave_with(ExitReason reason, const u8* exit);
+
+ private:
+  const u8* begin() {
+    a_.align(16);
+    return a_.here();
+  }
+  /// Pinned registers and scratch registers, each to its own slot.
+  void save_integers() {
+    for (unsigned r = 0; r < 16; r++) {
+      if (map_.gpr_home[r] >= 0) a_.mov(Width::q, ptr(rsp, map_.gpr_home[r]), Reg(r));
+    }
+  }
+  void load_integers() {
+    for (unsigned r = 0; r < 16; r++) {
+      if (map_.gpr_home[r] >= 0) a_.mov(Width::q, Reg(r), ptr(rsp, map_.gpr_home[r]));
+    }
+    a_.mov(Width::q, r15, ptr(rsp, off_view));
+  }
+  void save_vectors();
+  void load_vectors();
+  void to_host_fp();
+  void to_guest_fp();
+  void call_cpp(const u8* function) {
+    a_.mov(Width::q, rbx, rsp);
+    a_.mov(Width::q, rsp, ptr(rbx, off_host_sp));
+    a_.mov(Width::q, rdi, rbx);
+    a_.mov_imm(rax, reinterpret_cast<u64>(function));
+    a_.call(rax);
+    a_.mov(Width::q, rsp, rbx);
+  }
+  void save_all() {
+    save_integers();
+    save_vectors();
+    to_host_fp();
+  }
+  void load_all_and_go() {
+    to_guest_fp();
+    load_vectors();
+    load_integers();
+    a_.jmp(ptr(rsp, off_site));
+  }
+
+  Assembler& a_;
+  const RegisterMap& map_;
+};
+
+void ThunkEmitter::save_vectors() {
+  for (unsigned x = 0; x < 32; x++) {
+    if (map_.xmm_home[x] >= 0) a_.movaps(ptr(rsp, map_.xmm_home[x]), Xmm(x));
+  }
+}
+
+void ThunkEmitter::load_vectors() {
+  for (unsigned x = 0; x < 32; x++) {
+    if (map_.xmm_home[x] >= 0) a_.movaps(Xmm(x), ptr(rsp, map_.xmm_home[x]));
+  }
+}
+
+/// Parks a live x87 unit and leaves the guest's rounding mode; sticky exception bits stay in env.fp_control.
+void ThunkEmitter::to_host_fp() {
+  const Label idle = a_.new_label();
+  a_.stmxcsr(ptr(rsp, off_mxcsr));
+  a_.ldmxcsr(ptr(rsp, off_mxcsr_host));
+  a_.alu_imm(Alu::Cmp, Width::d, ptr(rsp, off_fpu_live), 0);
+  a_.jcc(Cond::Equal, idle);
+  a_.fxsave64(ptr(rsp, off_fpu_image));
+  a_.x87(0xdb, 0xe3);  // fninit
+  a_.bind(idle);
+}
+
+/// Before the vectors are loaded: FXRSTOR loads those too.
+void ThunkEmitter::to_guest_fp() {
+  const Label idle = a_.new_label();
+  a_.alu_imm(Alu::Cmp, Width::d, ptr(rsp, off_fpu_live), 0);
+  a_.jcc(Cond::Equal, idle);
+  a_.fxrstor64(ptr(rsp, off_fpu_image));
+  a_.bind(idle);
+  a_.ldmxcsr(ptr(rsp, off_mxcsr));
+  a_.vzeroupper();  // C++ may have left upper halves dirty, which slows legacy SSE
+}
+
+/// void enter(EnvHeader* env, const u8* host)
+void ThunkEmitter::enter() {
+  for (const Reg r : kCalleeSaved) a_.push(r);
+  a_.alu_imm(Alu::Sub, Width::q, rsp, 8);  // 16-byte alignment for the calls that start from host_sp
+  a_.mov(Width::q, ptr(rdi, off_host_sp), rsp);
+  a_.mov(Width::q, rsp, rdi);
+  a_.mov(Width::q, ptr(rsp, off_site), rsi);
+  to_guest_fp();
+  load_vectors();
+  load_integers();
+  a_.jmp(ptr(rsp, off_site));
+}
+
+const u8* ThunkEmitter::exit() {
+  const u8* start = begin();
+  save_integers();
+  save_vectors();
+  to_host_fp();
+  a_.mov(Width::q, rsp, ptr(rsp, off_host_sp));
+  a_.alu_imm(Alu::Add, Width::q, rsp, 8);
+  for (auto r = std::rbegin(kCalleeSaved); r != std::rend(kCalleeSaved); ++r) a_.pop(*r);
+  a_.vzeroupper();
+  a_.ret();
+  return start;
+}
+
+/// Called from a cold stub with the guest address in r11.
+const u8* ThunkEmitter::access(const u8* (*callback)(EnvHeader&)) {
+  const u8* start = begin();
+  a_.pop(ptr(rsp, off_site));
+  a_.mov(Width::q, ptr(rsp, off_slow), r11);
+  save_all();
+  call_cpp(reinterpret_cast<const u8*>(callback));
+  a_.mov(Width::q, ptr(rsp, off_site), rax);
+  load_all_and_go();
+  return start;
+}
+
+const u8* ThunkEmitter::trap(const u8* (*callback)(EnvHeader&)) {
+  const u8* start = begin();
+  a_.pop(ptr(rsp, off_site));
+  save_all();
+  call_cpp(reinterpret_cast<const u8*>(callback));
+  a_.mov(Width::q, ptr(rsp, off_site), rax);
+  load_all_and_go();
+  return start;
+}
+
+/// Called with the function's address in r11.
+const u8* ThunkEmitter::helper(const u8* (*left)(EnvHeader&)) {
+  const u8* start = begin();
+  a_.pop(ptr(rsp, off_site));
+  save_all();
+  a_.mov(Width::q, rbx, rsp);
+  a_.mov(Width::q, rax, r11);
+  a_.mov(Width::q, rsp, ptr(rbx, off_host_sp));
+  a_.mov(Width::q, rdi, rbx);
+  a_.lea(Width::q, rsi, ptr(rbx, off_args));
+  a_.call(rax);
+  a_.mov(Width::q, rsp, rbx);
+  a_.mov(Width::q, ptr(rsp, off_result), rax);
+  const Label stays = a_.new_label();
+  a_.alu_imm(Alu::Cmp, Width::d, ptr(rsp, off_leave), 0);
+  a_.jcc(Cond::Equal, stays);
+  call_cpp(reinterpret_cast<const u8*>(left));
+  a_.mov(Width::q, ptr(rsp, off_site), rax);
+  a_.bind(stays);
+  load_all_and_go();
+  return start;
+}
+
+/// Called with the function's address in r11. Only what a leaf may change is saved; vectors too, because nothing keeps a
+/// compiler from using them.
+const u8* ThunkEmitter::leaf_helper() {
+  const u8* start = begin();
+  a_.pop(ptr(rsp, off_site));
+  save_integers();
+  save_vectors();
+  a_.mov(Width::q, rbx, rsp);
+  a_.mov(Width::q, rax, r11);
+  a_.mov(Width::q, rsp, ptr(rbx, off_host_sp));
+  a_.mov(Width::q, rdi, rbx);
+  a_.lea(Width::q, rsi, ptr(rbx, off_args));
+  a_.call(rax);
+  a_.mov(Width::q, rsp, rbx);
+  a_.mov(Width::q, ptr(rsp, off_result), rax);
+  load_vectors();
+  for (unsigned r = 0; r < 16; r++) {
+    const bool kept = is_callee_saved(Reg(r)) && r != rbx;
+    if (map_.gpr_home[r] >= 0 && !kept) a_.mov(Width::q, Reg(r), ptr(rsp, map_.gpr_home[r]));
+  }
+  a_.jmp(ptr(rsp, off_site));
+  return start;
+}
+
+const u8* ThunkEmitter::callback_from_jump(const u8* (*callback)(EnvHeader&)) {
+  const u8* start = begin();
+  save_integers();
+  save_vectors();
+  to_host_fp();
+  call_cpp(reinterpret_cast<const u8*>(callback));
+  a_.mov(Width::q, ptr(rsp, off_site), rax);
+  to_guest_fp();
+  load_vectors();
+  load_integers();
+  a_.jmp(ptr(rsp, off_site));
+  return start;
+}
+
+const u8* ThunkEmitter::leave_with(ExitReason reason, const u8* exit) {
+  const u8* start = begin();
+  a_.mov_imm(Width::d, ptr(rsp, off_reason), i32(reason));
+  a_.jmp(exit);
+  return start;
+}
+
+}  // namespace
+
+Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLayout&, const RuntimeCallbacks& callbacks, size_t& used) {
+  Assembler a(room.write, room.exec, room.size);
+  ThunkEmitter emit(a, registers_);
+  ThunkTable table;
+  table.enter = reinterpret_cast<void (*)(EnvHeader*, const u8*)>(reinterpret_cast<uintptr_t>(a.here()));
+  emit.enter();
+  table.exit = emit.exit();
+  table.exit_from_callback = table.exit;  // what was just reloaded is stored once more, which is harmless and rare
+  table.access_slow = emit.access(callbacks.slow_access);
+  for (unsigned i = 0; i < 5; i++) table.load[i] = table.store[i] = table.access_slow;
+  table.helper = emit.helper(callbacks.helper_left);
+  table.leaf_helper = emit.leaf_helper();
+  table.indirect_miss = emit.callback_from_jump(callbacks.indirect_miss);
+  table.link_miss = emit.callback_from_jump(callbacks.link_miss);
+  table.trap = emit.trap(callbacks.trap);
+  table.exit_request = emit.leave_with(ExitReason::ExitRequest, table.exit);
+  table.system = emit.leave_with(ExitReason::System, table.exit);
+  table.checked = emit.leave_with(ExitReason::Checked, table.exit);
+  table.fpu_load = emit.leave_with(ExitReason::FpuLoad, table.exit);
+  if (a.overflowed()) return error("the code cache has no room for its entry routines ({} bytes)", room.size);
+  used = a.position();
+  return table;
+}
+
+}  // namespace emu::tcg::x86_64

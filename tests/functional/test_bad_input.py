@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input: one clear sentence, the nearest valid spelling, exit status 1."""
+import struct
+
+import pytest
+
+from emu import refused
+
+QUIET = ["-display", "none"]
+
+
+@pytest.mark.parametrize("arguments, expected", [
+    (["-kernal", "x"], "did you mean '-kernel'?"),
+    (["-drive", "file=x"], "-drive: not supported yet"),
+    (["-netdev", "user,id=n"], "-netdev: not supported yet"),
+    (["-nic", "user"], "not supported yet"),
+    (["-m"], "its argument is missing"),
+    (["-m", "1"], "at least 2 MiB"),
+    (["-m", "lots"], "lots"),
+    (["-smp", "0"], "at least one"),
+    (["-smp", "300"], "at most 255"),
+    (["-smp", "3,cores=2"], "is not the number of CPUs (3)"),
+    (["-machine", "pcc"], "did you mean 'pc'?"),
+    (["-machine", "pc,hpt=off"], "did you mean 'hpet'?"),
+    (["-machine", "pc,usb=on"], "usb=on is not supported yet"),
+    (["-cpu", "qemu46"], "did you mean 'qemu64'?"),
+    (["-cpu", "qemu64,+ssse4"], "ssse4"),
+    (["-accel", "tgc"], "did you mean 'tcg'?"),
+    (["-accel", "kvm"], "not supported yet"),
+    (["-enable-kvm"], "-accel kvm is not supported yet"),
+    (["-device", "isa-seral"], "did you mean 'isa-serial'?"),
+    (["-device", "isa-serial,indx=1"], "did you mean 'index'?"),
+    (["-device", "isa-serial,bus=isa.7"], "no bus 'isa.7'"),
+    (["-device", "isa-debugcon,id=a", "-device", "isa-debugcon,id=a"], "'a' is given twice"),
+    (["-chardev", "null,id=a", "-chardev", "null,id=a"], "'a' is given twice"),
+    (["-serial", "chardev:nobody"], "no chardev 'nobody'"),
+    (["-global", "isa-seral.index=1"], "isa-seral"),
+    (["-bios", "/nonexistent/bios"], "/nonexistent/bios"),
+    (["-kernel", "/nonexistent/kernel"], "/nonexistent/kernel"),
+    (["-initrd", "/dev/null"], "-kernel"),
+    (["-pidfile", "/nonexistent/pid"], "/nonexistent/pid"),
+    (["-machine", "pc,memory-backend=ram"], "memory-backend=ram"),
+    (["-daemonize", "-serial", "stdio"], "-daemonize"),
+    (["-uuid", "x"], "not a UUID"),
+])
+def test_is_refused(arguments, expected):
+    assert expected in refused(*QUIET, *arguments)
+
+
+def test_foreign_and_truncated_kernels(tmp_path):
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 2, 183, 1) + bytes(40))
+    assert str(kernel) in refused(*QUIET, "-kernel", str(kernel))
+    kernel.write_bytes(b"hello")
+    assert str(kernel) in refused(*QUIET, "-kernel", str(kernel))
+    header = bytearray(1024)
+    header[0x1f1] = 30
+    header[0x1fe:0x200] = b"\x55\xaa"
+    header[0x202:0x206] = b"HdrS"
+    header[0x206:0x208] = struct.pack("<H", 0x20c)
+    header[0x211] = 1
+    kernel.write_bytes(header)
+    assert str(kernel) in refused(*QUIET, "-kernel", str(kernel))

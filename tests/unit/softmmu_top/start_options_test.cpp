@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "softmmu/start_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "softmmu/console.h"
+#include "softmmu/option_table.h"
+
+namespace emu::softmmu {
+namespace {
+
+using testing::HasSubstr;
+
+Result<StartOptions> parse(std::vector<std::string> words) { return parse_command_line(words); }
+
+StartOptions parsed(std::vector<std::string> words) {
+  auto options = parse(std::move(words));
+  EXPECT_TRUE(options.has_value()) << options.error().text();
+  return options ? std::move(*options) : StartOptions{};
+}
+
+std::string refused(std::vector<std::string> words) {
+  const auto options = parse(std::move(words));
+  EXPECT_FALSE(options.has_value());
+  return options ? "" : options.error().text();
+}
+
+ConsolePlan planned(std::vector<std::string> words) {
+  auto plan = plan_consoles(parsed(std::move(words)));
+  EXPECT_TRUE(plan.has_value()) << plan.error().text();
+  return plan ? std::move(*plan) : ConsolePlan{};
+}
+
+TEST(StartOptions, EmptyLineHasDefaults) {
+  const StartOptions options = parsed({});
+  EXPECT_EQ(options.machine, "");
+  EXPECT_FALSE(options.ram_bytes);
+  EXPECT_EQ(options.cpus.cpus, 1u);
+  EXPECT_TRUE(options.default_devices);
+}
+
+TEST(StartOptions, BothDashesWork) { EXPECT_EQ(parsed({"--m", "64"}).ram_bytes, u64(64) << 20); }
+
+TEST(StartOptions, UnknownOptionNamesTheNearest) {
+  EXPECT_EQ(refused({"-kernal", "x"}), "-kernal: unknown option\ndid you mean '-kernel'?");
+  EXPECT_THAT(refused({"--xyzzy"}), HasSubstr("'-help' lists the options"));
+}
+
+TEST(StartOptions, MissingOptionsAreRefusedByName) {
+  EXPECT_THAT(refused({"-hda", "disk.img"}), HasSubstr("-hda: not supported yet"));
+  EXPECT_THAT(refused({"-qmp", "stdio"}), HasSubstr("-qmp: not supported yet"));
+  EXPECT_THAT(refused({"disk.img"}), HasSubstr("'disk.img' is not an option"));
+}
+
+TEST(StartOptions, OptionTablesDoNotOverlap) {
+  std::set<std::string_view> names;
+  for (const OptionRow& row : option_rows()) EXPECT_TRUE(names.insert(row.name).second) << row.name;
+  for (const MissingRow& row : missing_rows()) EXPECT_TRUE(names.insert(row.name).second) << row.name;
+}
+
+TEST(StartOptions, ArgumentThatIsMissingIsExplained) {
+  EXPECT_EQ(refused({"-m"}), "-m: its argument is missing\nwrite -m [size=]SIZE");
+}
+
+TEST(StartOptions, MemoryCountsMebibytesOrSuffixes) {
+  EXPECT_EQ(parsed({"-m", "512"}).ram_bytes, u64(512) << 20);
+  EXPECT_EQ(parsed({"-m", "1.5G"}).ram_bytes, u64(1536) << 20);
+  EXPECT_EQ(parsed({"-m", "size=2G,slots=0,maxmem=0"}).ram_bytes, u64(2) << 30);
+  EXPECT_EQ(parsed({"-m", "1G", "-m", "2G"}).ram_bytes, u64(2) << 30) << "the last wins";
+  EXPECT_THAT(refused({"-m", "5X"}), HasSubstr("-m"));
+  EXPECT_THAT(refused({"-m", "1G,maxmem=4G"}), HasSubstr("maxmem"));
+  EXPECT_THAT(refused({"-m", "1G,slots=2"}), HasSubstr("slots=2"));
+  EXPECT_THAT(refused({"-m", "1G,slot=2"}), HasSubstr("did you mean 'slots'?"));
+}
+
+TEST(StartOptions, SmpComputesWhatIsLeftOut) {
+  const auto smp = [](const char* text) { return parsed({"-smp", text}).cpus; };
+  auto t = smp("4");
+  EXPECT_EQ(std::tuple(t.cpus, t.maxcpus, t.sockets, t.cores, t.threads), std::tuple(4u, 4u, 1u, 4u, 1u));
+  t = smp("8,sockets=2");
+  EXPECT_EQ(std::tuple(t.sockets, t.dies, t.cores, t.threads), std::tuple(2u, 1u, 4u, 1u));
+  t = smp("8,cores=2,threads=2");
+  EXPECT_EQ(std::tuple(t.sockets, t.cores, t.threads), std::tuple(2u, 2u, 2u));
+  t = smp("8,sockets=2,cores=2");
+  EXPECT_EQ(t.threads, 2u);
+  t = smp("sockets=2,dies=2,cores=3,threads=2");
+  EXPECT_EQ(std::tuple(t.cpus, t.maxcpus), std::tuple(24u, 24u));
+  t = smp("2,maxcpus=4");
+  EXPECT_EQ(std::tuple(t.cpus, t.maxcpus, t.cores), std::tuple(2u, 4u, 4u));
+  t = smp("255");
+  EXPECT_EQ(t.cpus, 255u);
+  t = parsed({"-smp", "4", "-smp", "sockets=4"}).cpus;
+  EXPECT_EQ(std::tuple(t.sockets, t.cores), std::tuple(4u, 1u)) << "repeated options merge";
+}
+
+TEST(StartOptions, SmpRefusesWhatCannotBe) {
+  EXPECT_EQ(refused({"-smp", "0"}), "-smp: cpus=0: a machine has at least one\nwrite a number from 1 to 255");
+  EXPECT_THAT(refused({"-smp", "300"}), HasSubstr("at most 255"));
+  EXPECT_THAT(refused({"-smp", "3,sockets=2"}), HasSubstr("sockets (2) * dies (1) * cores (1) * threads (1) is not the number of CPUs (3)"));
+  EXPECT_THAT(refused({"-smp", "4,maxcpus=2"}), HasSubstr("more than maxcpus"));
+  EXPECT_THAT(refused({"-smp", "two"}), HasSubstr("-smp"));
+  EXPECT_THAT(refused({"-smp", "2,corse=2"}), HasSubstr("did you mean 'cores'?"));
+  EXPECT_THAT(refused({"-smp", "sockets=100,cores=100"}), HasSubstr("too many"));
+}
+
+TEST(StartOptions, MachineMergesAndKeepsItsProperties) {
+  const StartOptions options = parsed({"-machine", "q35,accel=kvm:tcg,usb=off", "-M", "kernel=vmlinuz,hpet=off", "-no-acpi"});
+  EXPECT_EQ(options.machine, "q35");
+  ASSERT_EQ(options.accels.size(), 2u);
+  EXPECT_EQ(options.accels[1].name, "tcg");
+  EXPECT_EQ(options.kernel, "vmlinuz");
+  EXPECT_EQ(options.machine_properties.pairs(), (Options::Pairs{{"usb", "off"}, {"hpet", "off"}, {"acpi", "off"}}));
+}
+
+TEST(StartOptions, HelpIsAskedWhereverAValueStands) {
+  const auto topic = [](std::vector<std::string> words) { return parsed(std::move(words)).help->topic; };
+  EXPECT_EQ(topic({"-h"}), HelpTopic::Options);
+  EXPECT_EQ(topic({"--version"}), HelpTopic::Version);
+  EXPECT_EQ(topic({"-machine", "help"}), HelpTopic::Machine);
+  EXPECT_EQ(topic({"-M", "?"}), HelpTopic::Machine);
+  EXPECT_EQ(topic({"-machine", "pc,help"}), HelpTopic::MachineProperties);
+  EXPECT_EQ(topic({"-cpu", "help"}), HelpTopic::Cpu);
+  EXPECT_EQ(topic({"-device", "help"}), HelpTopic::Device);
+  EXPECT_EQ(topic({"-device", "isa-serial,help"}), HelpTopic::DeviceProperties);
+  EXPECT_EQ(topic({"-accel", "help"}), HelpTopic::Accel);
+  EXPECT_EQ(topic({"-chardev", "help"}), HelpTopic::Chardev);
+  EXPECT_EQ(topic({"-d", "help"}), HelpTopic::Log);
+  EXPECT_EQ(topic({"-display", "help"}), HelpTopic::Display);
+  EXPECT_EQ(topic({"-vga", "help"}), HelpTopic::Vga);
+  EXPECT_EQ(topic({"-target", "help"}), HelpTopic::Target);
+}
+
+TEST(StartOptions, DevicesComeFromKeysOrJson) {
+  const StartOptions options = parsed({"-device", "isa-serial,id=s,bus=isa.0,index=1", "-device",
+                                       R"({"driver":"isa-serial","id":"t","index":2,"on":true})"});
+  ASSERT_EQ(options.devices.size(), 2u);
+  EXPECT_EQ(options.devices[0].driver, "isa-serial");
+  EXPECT_EQ(options.devices[0].bus, "isa.0");
+  EXPECT_EQ(options.devices[0].properties.at(0), (std::pair<std::string, qom::PropertyValue>("index", "1")));
+  EXPECT_EQ(options.devices[1].id, "t");
+  EXPECT_EQ(options.devices[1].properties.at(0).second, qom::PropertyValue(u64(2)));
+  EXPECT_THAT(refused({"-device", "{\"driver\":"}), HasSubstr("not valid JSON"));
+  EXPECT_THAT(refused({"-device", "id=x"}), HasSubstr("driver"));
+}
+
+TEST(StartOptions, RepeatedIdIsAnError) {
+  EXPECT_THAT(refused({"-device", "isa-serial,id=a", "-device", "isa-debugcon,id=a"}), HasSubstr("id 'a' is given twice"));
+  EXPECT_THAT(refused({"-chardev", "null,id=c", "-chardev", "pty,id=c"}), HasSubstr("id 'c' is given twice"));
+  EXPECT_TRUE(parse({"-chardev", "null,id=a", "-device", "isa-serial,id=a"}).has_value()) << "each kind has its own";
+}
+
+TEST(StartOptions, ErrorsNameTheOption) {
+  EXPECT_THAT(refused({"-action", "reboot=never"}), HasSubstr("-action reboot=never: reboot: no value 'never'"));
+  EXPECT_THAT(refused({"-d", "in_ams"}), HasSubstr("did you mean 'in_asm'?"));
+  EXPECT_THAT(refused({"-uuid", "12"}), HasSubstr("not a UUID"));
+  EXPECT_THAT(refused({"-display", "gtk"}), HasSubstr("'gtk' is not supported yet"));
+  EXPECT_THAT(refused({"-vga", "sdt"}), HasSubstr("did you mean 'std'?"));
+  EXPECT_THAT(refused({"-nic", "user"}), HasSubstr("not supported yet"));
+  EXPECT_THAT(refused({"-rtc", "base=tomorrow"}), HasSubstr("not a date"));
+  EXPECT_THAT(refused({"-serial", "sdtio"}), HasSubstr("did you mean 'stdio'?"));
+  EXPECT_THAT(refused({"-mon", "chardev=c,mode=control"}), HasSubstr("QMP is not supported yet"));
+  EXPECT_THAT(refused({"-object", "memory-backend-rma,id=x"}), HasSubstr("did you mean 'memory-backend-ram'?"));
+  EXPECT_THAT(refused({"-object", "secret,id=x"}), HasSubstr("not supported yet"));
+}
+
+TEST(StartOptions, RtcTakesDates) {
+  EXPECT_EQ(parsed({"-rtc", "base=1970-01-02"}).rtc_base, 86400);
+  EXPECT_EQ(parsed({"-rtc", "base=2024-02-29T12:30:00,clock=vm"}).rtc_base, 1709209800);
+  EXPECT_TRUE(parsed({"-rtc", "base=localtime"}).rtc_localtime);
+  EXPECT_THAT(refused({"-rtc", "base=2023-02-30"}), HasSubstr("not a date"));
+}
+
+TEST(StartOptions, GlobalHasTwoSpellings) {
+  const StartOptions options = parsed({"-global", "kvm-pit.lost_tick_policy=delay", "-global", "driver=a,property=b,value=c"});
+  EXPECT_EQ(options.globals[0].driver, "kvm-pit");
+  EXPECT_EQ(options.globals[0].property, "lost_tick_policy");
+  EXPECT_EQ(options.globals[0].value, "delay");
+  EXPECT_EQ(options.globals[1].value, "c");
+}
+
+TEST(StartOptions, LibvirtsLineIsRead) {
+  const StartOptions options = parsed(
+      {"-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none,accel=kvm:tcg", "-pidfile", "p", "-daemonize"});
+  EXPECT_EQ(options.machine, "none");
+  EXPECT_TRUE(options.freeze && options.daemonize && !options.default_devices);
+}
+
+TEST(StartOptions, ActionsComeInShortForms) {
+  const RunActions actions = parsed({"-no-reboot", "-no-shutdown", "-action", "panic=pause,watchdog=none"}).actions;
+  EXPECT_EQ(actions.reboot, RebootAction::Shutdown);
+  EXPECT_EQ(actions.shutdown, ShutdownAction::Pause);
+  EXPECT_EQ(actions.panic, PanicAction::Pause);
+  EXPECT_EQ(actions.watchdog, WatchdogAction::None);
+}
+
+TEST(StartOptions, ProgramNameChoosesTheTarget) {
+  EXPECT_EQ(target_of_program("/usr/bin/system-emu"), "");
+  EXPECT_EQ(target_of_program("system-emu-aarch64"), "aarch64");
+  EXPECT_EQ(target_of_program("./qemu-system-x86_64"), "x86_64");
+}
+
+// Consoles.
+
+TEST(ConsolePlan, DefaultSharesTheTerminal) {
+  for (const auto& words : {std::vector<std::string>{}, std::vector<std::string>{"-nographic"}}) {
+    const ConsolePlan plan = planned(words);
+    ASSERT_EQ(plan.chardevs.size(), 1u);
+    EXPECT_TRUE(plan.chardevs[0].mux);
+    EXPECT_EQ(plan.serials[0].chardev, "serial0");
+    EXPECT_EQ(plan.monitors, std::vector<std::string>{"serial0"});
+    EXPECT_EQ(plan.chose_terminal, words.empty());
+  }
+}
+
+TEST(ConsolePlan, DisplayNoneLeavesTheTerminalAlone) {
+  const ConsolePlan plan = planned({"-display", "none"});
+  EXPECT_TRUE(plan.chardevs.empty());
+  EXPECT_TRUE(plan.serials[0].present);
+  EXPECT_TRUE(plan.monitors.empty());
+}
+
+TEST(ConsolePlan, NodefaultsHasNothing) {
+  const ConsolePlan plan = planned({"-nodefaults", "-nographic"});
+  EXPECT_TRUE(plan.chardevs.empty() && plan.monitors.empty());
+  EXPECT_FALSE(plan.serials[0].present);
+}
+
+TEST(ConsolePlan, SerialAndMonitorMayBeApart) {
+  ConsolePlan plan = planned({"-nographic", "-serial", "file:log"});
+  EXPECT_EQ(plan.monitors, std::vector<std::string>{"compat_monitor0"});
+  plan = planned({"-nographic", "-monitor", "none"});
+  EXPECT_EQ(plan.serials[0].chardev, "serial0");
+  EXPECT_FALSE(plan.chardevs[0].mux);
+  plan = planned({"-serial", "mon:stdio", "-serial", "null", "-serial", "none"});
+  EXPECT_EQ(plan.monitors, std::vector<std::string>{"serial0"});
+  EXPECT_TRUE(plan.serials[1].present);
+  EXPECT_FALSE(plan.serials[2].present);
+  plan = planned({"-display", "none", "-serial", "stdio"});
+  EXPECT_TRUE(plan.monitors.empty());
+}
+
+TEST(ConsolePlan, ReferencesMustExist) {
+  const auto plan = plan_consoles(parsed({"-chardev", "null,id=con", "-serial", "chardev:cno"}));
+  ASSERT_FALSE(plan.has_value());
+  EXPECT_THAT(plan.error().text(), HasSubstr("did you mean 'con'?"));
+  EXPECT_EQ(planned({"-chardev", "null,id=con", "-serial", "chardev:con"}).serials[0].chardev, "con");
+}
+
+TEST(ConsolePlan, DaemonHasNoTerminal) {
+  EXPECT_FALSE(plan_consoles(parsed({"-daemonize", "-serial", "stdio"})).has_value());
+  EXPECT_TRUE(planned({"-daemonize", "-nographic"}).chardevs.empty());
+}
+
+}  // namespace
+}  // namespace emu::softmmu
