@@ -51,8 +51,8 @@ std::vector<std::string> CommandRegistry::complete(std::string_view prefix) cons
 std::string help_line(const Command& command) {
   std::string names = command.name;
   for (const std::string& alias : command.aliases) names += "|" + alias;
-  return fmt::format("{}{}{} -- {}\n", names, command.syntax.empty() ? "" : " ", command.syntax + (command.syntax.empty() ? " " : ""),
-                     command.help);
+  return fmt::format("{}{}{} -- {}\n", names, command.syntax.empty() ? "" : " ",
+                     command.syntax + (command.syntax.empty() ? " " : ""), command.help);
 }
 
 }  // namespace emu::monitor

@@ -80,11 +80,11 @@ struct CommandContext {
 };
 
 struct Command {
-  std::string name;                 ///< as people type it; "info status" is one name
+  std::string name;  ///< as people type it; "info status" is one name
   std::vector<std::string> aliases = {};
-  std::string qmp_name = {};        ///< empty: not for programs
+  std::string qmp_name = {};  ///< empty: not for programs
   std::vector<ArgSpec> arguments = {};
-  std::string syntax = {};          ///< of the arguments, for help
+  std::string syntax = {};  ///< of the arguments, for help
   std::string help = {};
   std::function<Result<Reply>(CommandContext&, const Arguments&)> run;
 };

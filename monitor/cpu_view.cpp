@@ -50,8 +50,10 @@ std::optional<u64> find_register(std::string_view dump, std::string_view name) {
   const std::string_view stem = std::string_view(upper).substr(upper.size() > 2 ? upper.size() - 2 : 0);
   if (std::find(std::begin(kStems), std::end(kStems), stem) == std::end(kStems)) return std::nullopt;
   u64 mask = 0xffff;
-  if (upper.size() == 3 && (upper[0] == 'R' || upper[0] == 'E')) mask = upper[0] == 'R' ? ~u64(0) : 0xffff'ffff;
-  else if (upper.size() != 2) return std::nullopt;
+  if (upper.size() == 3 && (upper[0] == 'R' || upper[0] == 'E'))
+    mask = upper[0] == 'R' ? ~u64(0) : 0xffff'ffff;
+  else if (upper.size() != 2)
+    return std::nullopt;
   for (const char* prefix : {"R", "E"}) {
     if (const auto value = find_exact(dump, prefix + std::string(stem))) return *value & mask;
   }

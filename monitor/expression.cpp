@@ -92,7 +92,9 @@ class Parser {
     const bool is_register = c == '$';
     if (is_register) rest_.remove_prefix(1);
     std::size_t length = 0;
-    while (length < rest_.size() && (std::isalnum(static_cast<unsigned char>(rest_[length])) != 0 || rest_[length] == '_')) length++;
+    while (length < rest_.size() &&
+           (std::isalnum(static_cast<unsigned char>(rest_[length])) != 0 || rest_[length] == '_'))
+      length++;
     const std::string_view word = rest_.substr(0, length);
     if (word.empty()) return error("invalid char '{}' in expression", is_register ? '$' : c);
     rest_.remove_prefix(length);

@@ -45,8 +45,8 @@ Result<Reply> info_cpus(CommandContext& context, const Arguments&) {
   context.control.with_cpus_stopped([&] {
     for (std::size_t i = 0; i < cpus.size(); i++) {
       const bool halted = cpus[i].cpu->halt_state() != target::Halt::Running;
-      reply.text += fmt::format("{} CPU #{}: pc={:#018x}{}\n", i == context.session.cpu ? '*' : ' ', i, cpus[i].cpu->debug_pc(),
-                                halted ? " (halted)" : "");
+      reply.text += fmt::format("{} CPU #{}: pc={:#018x}{}\n", i == context.session.cpu ? '*' : ' ', i,
+                                cpus[i].cpu->debug_pc(), halted ? " (halted)" : "");
       reply.value.push_back({{"cpu-index", i}, {"halted", halted}});
     }
   });
@@ -62,8 +62,9 @@ Result<Reply> info_status(CommandContext& context, const Arguments&) {
 }
 
 Result<Reply> info_version(CommandContext&, const Arguments&) {
-  return Reply{fmt::format("{}\n", kVersionLine),
-               {{"qemu", {{"major", 7}, {"minor", 2}, {"micro", 0}}}, {"package", fmt::format("system-emu {}", kVersion)}}};
+  return Reply{
+      fmt::format("{}\n", kVersionLine),
+      {{"qemu", {{"major", 7}, {"minor", 2}, {"micro", 0}}}, {"package", fmt::format("system-emu {}", kVersion)}}};
 }
 
 Result<Reply> info_name(CommandContext& context, const Arguments&) {
@@ -87,7 +88,8 @@ Result<Reply> info_chardev(CommandContext& context, const Arguments&) {
     if (object == nullptr) continue;
     const std::string description = object->stream().description();
     reply.text += fmt::format("{}: filename={}\n", child->name(), description);
-    reply.value.push_back({{"label", child->name()}, {"filename", description}, {"frontend-open", object->stream().is_attached()}});
+    reply.value.push_back(
+        {{"label", child->name()}, {"filename", description}, {"frontend-open", object->stream().is_attached()}});
   }
   return reply;
 }
@@ -121,7 +123,8 @@ Result<Reply> info_mem(CommandContext& context, const Arguments&) {
     reply.text = describe_x86_mappings({value("CR0"), value("CR3"), value("CR4"), value("EFER")},
                                        [&](u64 address, unsigned bytes) -> std::optional<u64> {
                                          u8 raw[8] = {};
-                                         if (!view.read(address, AddressKind::Physical, std::span(raw).first(bytes))) return std::nullopt;
+                                         if (!view.read(address, AddressKind::Physical, std::span(raw).first(bytes)))
+                                           return std::nullopt;
                                          u64 entry = 0;
                                          for (unsigned b = bytes; b-- > 0;) entry = entry << 8 | raw[b];
                                          return entry;
@@ -139,7 +142,8 @@ Result<Reply> info_tlb(CommandContext& context, const Arguments&) {
 }
 
 Result<Reply> info_jit(CommandContext& context, const Arguments&) {
-  return Reply{fmt::format("Accelerator {}\n{}", context.control.accelerator().name(), context.control.accelerator().statistics())};
+  return Reply{fmt::format("Accelerator {}\n{}", context.control.accelerator().name(),
+                           context.control.accelerator().statistics())};
 }
 
 Result<Reply> info_pic(CommandContext& context, const Arguments&) {
@@ -167,7 +171,9 @@ Result<Reply> info_lapic(CommandContext& context, const Arguments& arguments) {
 }  // namespace
 
 void register_info_commands(CommandRegistry& registry) {
-  registry.add({.name = "info", .arguments = {{"item", ArgKind::Rest, Need::Optional}}, .syntax = "[subcommand]",
+  registry.add({.name = "info",
+                .arguments = {{"item", ArgKind::Rest, Need::Optional}},
+                .syntax = "[subcommand]",
                 .help = "show various information about the system state",
                 .run = [](CommandContext& context, const Arguments& arguments) -> Result<Reply> {
                   const std::string item = arguments.text("item");
@@ -184,18 +190,26 @@ void register_info_commands(CommandRegistry& registry) {
   add("chardev", "query-chardev", "show the character devices", info_chardev);
   add("cpus", "query-cpus-fast", "show infos for each CPU", info_cpus);
   add("jit", "", "show dynamic compiler info", info_jit);
-  registry.add({.name = "info lapic", .arguments = {{"apic-id", ArgKind::Expression, Need::Optional}}, .syntax = "[apic-id]",
-                .help = "show local apic state of this CPU, or of the one given", .run = info_lapic});
+  registry.add({.name = "info lapic",
+                .arguments = {{"apic-id", ArgKind::Expression, Need::Optional}},
+                .syntax = "[apic-id]",
+                .help = "show local apic state of this CPU, or of the one given",
+                .run = info_lapic});
   add("mem", "", "show the active virtual memory mappings", info_mem);
-  registry.add({.name = "info mtree", .arguments = {{"f", ArgKind::Flag, Need::Optional}}, .syntax = "[-f]",
-                .help = "show memory tree (-f: dump flat view for address spaces)", .run = info_mtree});
+  registry.add({.name = "info mtree",
+                .arguments = {{"f", ArgKind::Flag, Need::Optional}},
+                .syntax = "[-f]",
+                .help = "show memory tree (-f: dump flat view for address spaces)",
+                .run = info_mtree});
   add("name", "query-name", "show the current VM name", info_name);
   add("pic", "", "show PIC state", info_pic);
   add("qtree", "", "show device tree", info_qtree);
   add("ramblock", "", "show blocks of guest memory", info_ramblock);
   registry.add({.name = "info registers",
                 .arguments = {{"a", ArgKind::Flag, Need::Optional}, {"vcpu", ArgKind::Expression, Need::Optional}},
-                .syntax = "[-a|vcpu]", .help = "show the cpu registers (-a: of all cpus; vcpu: of that one)", .run = info_registers});
+                .syntax = "[-a|vcpu]",
+                .help = "show the cpu registers (-a: of all cpus; vcpu: of that one)",
+                .run = info_registers});
   add("status", "query-status", "show the current VM status (running|paused)", info_status);
   add("tlb", "", "show cached virtual to physical translations", info_tlb);
   add("uuid", "query-uuid", "show the current VM UUID", info_uuid);

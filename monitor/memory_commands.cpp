@@ -38,9 +38,12 @@ std::string item(u64 value, char format, unsigned bytes) {
       constexpr unsigned kWidth[] = {3, 5, 10, 20};
       return fmt::format("{:>{}}", value, kWidth[bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3]);
     }
-    case 'o': return fmt::format("0{:0{}o}", value, (bits + 2) / 3);
-    case 'c': return quoted(value);
-    default: return fmt::format("0x{:0{}x}", value, bytes * 2);
+    case 'o':
+      return fmt::format("0{:0{}o}", value, (bits + 2) / 3);
+    case 'c':
+      return quoted(value);
+    default:
+      return fmt::format("0x{:0{}x}", value, bytes * 2);
   }
 }
 
@@ -70,7 +73,8 @@ std::string dump_strings(const CpuView& cpu, u64 address, AddressKind kind, u64 
     std::string line;
     for (;;) {
       u8 byte = 0;
-      if (!cpu.read(address, kind, std::span(&byte, 1))) return text + fmt::format("{:016x}: Cannot access memory\n", address);
+      if (!cpu.read(address, kind, std::span(&byte, 1)))
+        return text + fmt::format("{:016x}: Cannot access memory\n", address);
       address++;
       if (byte == 0) break;
       const std::string one = quoted(byte);
@@ -111,9 +115,12 @@ Result<Reply> examine(CommandContext& context, const Arguments& arguments, Addre
   Reply reply;
   context.control.with_cpus_stopped([&] {
     const CpuView cpu(cpus[context.session.cpu]);
-    if (format.format == 'i') reply.text = dump_instructions(cpu, address, kind, format.count);
-    else if (format.format == 's') reply.text = dump_strings(cpu, address, kind, format.count);
-    else reply.text = dump_items(cpu, address, kind, format);
+    if (format.format == 'i')
+      reply.text = dump_instructions(cpu, address, kind, format.count);
+    else if (format.format == 's')
+      reply.text = dump_strings(cpu, address, kind, format.count);
+    else
+      reply.text = dump_items(cpu, address, kind, format);
   });
   return reply;
 }
@@ -121,25 +128,38 @@ Result<Reply> examine(CommandContext& context, const Arguments& arguments, Addre
 Result<Reply> print(CommandContext&, const Arguments& arguments) {
   const u64 value = *arguments.number("val");
   switch (arguments.format().format) {
-    case 'd': return Reply{fmt::format("{}\n", i64(value))};
-    case 'u': return Reply{fmt::format("{}\n", value)};
-    case 'o': return Reply{fmt::format("{:#o}\n", value)};
-    case 'c': return Reply{quoted(value) + "\n"};
-    default: return Reply{fmt::format("{:#x}\n", value)};
+    case 'd':
+      return Reply{fmt::format("{}\n", i64(value))};
+    case 'u':
+      return Reply{fmt::format("{}\n", value)};
+    case 'o':
+      return Reply{fmt::format("{:#o}\n", value)};
+    case 'c':
+      return Reply{quoted(value) + "\n"};
+    default:
+      return Reply{fmt::format("{:#x}\n", value)};
   }
 }
 
 }  // namespace
 
 void register_memory_commands(CommandRegistry& registry) {
-  registry.add({.name = "x", .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"addr", ArgKind::Expression}}, .syntax = "/fmt addr",
+  registry.add({.name = "x",
+                .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"addr", ArgKind::Expression}},
+                .syntax = "/fmt addr",
                 .help = "virtual memory dump starting at 'addr'",
                 .run = [](CommandContext& c, const Arguments& a) { return examine(c, a, AddressKind::Virtual); }});
-  registry.add({.name = "xp", .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"addr", ArgKind::Expression}}, .syntax = "/fmt addr",
+  registry.add({.name = "xp",
+                .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"addr", ArgKind::Expression}},
+                .syntax = "/fmt addr",
                 .help = "physical memory dump starting at 'addr'",
                 .run = [](CommandContext& c, const Arguments& a) { return examine(c, a, AddressKind::Physical); }});
-  registry.add({.name = "print", .aliases = {"p"}, .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"val", ArgKind::Expression}},
-                .syntax = "/fmt expr", .help = "print expression value (use $reg for CPU register access)", .run = print});
+  registry.add({.name = "print",
+                .aliases = {"p"},
+                .arguments = {{"fmt", ArgKind::Format, Need::Optional}, {"val", ArgKind::Expression}},
+                .syntax = "/fmt expr",
+                .help = "print expression value (use $reg for CPU register access)",
+                .run = print});
 }
 
 }  // namespace emu::monitor

@@ -69,17 +69,31 @@ Result<Reply> help(CommandContext& context, const Arguments& arguments) {
 }  // namespace
 
 void register_run_commands(CommandRegistry& registry) {
-  registry.add({.name = "help", .aliases = {"?"}, .arguments = {{"name", ArgKind::Rest, Need::Optional}}, .syntax = "[cmd]",
-                .help = "show the help", .run = help});
+  registry.add({.name = "help",
+                .aliases = {"?"},
+                .arguments = {{"name", ArgKind::Rest, Need::Optional}},
+                .syntax = "[cmd]",
+                .help = "show the help",
+                .run = help});
   registry.add({.name = "quit", .aliases = {"q"}, .qmp_name = "quit", .help = "quit the emulator", .run = quit});
   registry.add({.name = "stop", .aliases = {"s"}, .qmp_name = "stop", .help = "stop emulation", .run = stop});
   registry.add({.name = "cont", .aliases = {"c"}, .qmp_name = "cont", .help = "resume emulation", .run = cont});
   registry.add({.name = "system_reset", .qmp_name = "system_reset", .help = "reset the system", .run = system_reset});
-  registry.add({.name = "system_powerdown", .qmp_name = "system_powerdown", .help = "send system power down event", .run = system_powerdown});
+  registry.add({.name = "system_powerdown",
+                .qmp_name = "system_powerdown",
+                .help = "send system power down event",
+                .run = system_powerdown});
   registry.add({.name = "nmi", .qmp_name = "inject-nmi", .help = "inject an NMI", .run = nmi});
-  registry.add({.name = "log", .arguments = {{"items", ArgKind::String}}, .syntax = "item1[,...]",
-                .help = "activate logging of the specified items ('help log' lists them, 'none' ends it)", .run = set_log});
-  registry.add({.name = "cpu", .arguments = {{"index", ArgKind::Expression}}, .syntax = "index", .help = "set the default CPU", .run = set_cpu});
+  registry.add({.name = "log",
+                .arguments = {{"items", ArgKind::String}},
+                .syntax = "item1[,...]",
+                .help = "activate logging of the specified items ('help log' lists them, 'none' ends it)",
+                .run = set_log});
+  registry.add({.name = "cpu",
+                .arguments = {{"index", ArgKind::Expression}},
+                .syntax = "index",
+                .help = "set the default CPU",
+                .run = set_cpu});
 }
 
 void register_commands(CommandRegistry& registry) {

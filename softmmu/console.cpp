@@ -27,8 +27,11 @@ class Planner {
     chardev::SerialSpec spec = EMU_TRY(chardev::parse_serial(text, std::move(default_id)), option);
     std::string id = spec.reference;
     switch (spec.kind) {
-      case chardev::SerialSpec::Kind::None: return std::string();
-      case chardev::SerialSpec::Kind::Reference: EMU_TRY(find(id), option); break;
+      case chardev::SerialSpec::Kind::None:
+        return std::string();
+      case chardev::SerialSpec::Kind::Reference:
+        EMU_TRY(find(id), option);
+        break;
       case chardev::SerialSpec::Kind::Inline:
         id = spec.options.id;
         plan_.chardevs.push_back(std::move(spec.options));

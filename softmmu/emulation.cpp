@@ -48,7 +48,8 @@ Emulation::~Emulation() {
   {
     mem::MachineLockScope guard(machine_->memory().lock());
     machine_->tree().root().visit([](qom::Object& object) {
-      if (auto* device = dynamic_cast<hw::Device*>(&object); device != nullptr && device->is_realized()) device->unrealize_all();
+      if (auto* device = dynamic_cast<hw::Device*>(&object); device != nullptr && device->is_realized())
+        device->unrealize_all();
     });
     accelerator_.reset();
   }
@@ -107,7 +108,8 @@ Result<accel::AccelOptions> Emulation::choose_accelerator() const {
   for (const AccelRequest& request : wanted) {
     if (request.name == "tcg") {
       if (request.single_thread && options_.cpus.cpus > 1) {
-        return error(Error("-accel tcg,thread=single is not supported").with_hint("every vCPU has a thread of its own"));
+        return error(
+            Error("-accel tcg,thread=single is not supported").with_hint("every vCPU has a thread of its own"));
       }
       if (request.code_cache_bytes) chosen.code_cache_bytes = *request.code_cache_bytes;
       chosen.one_insn_per_block = request.one_insn_per_block || options_.one_insn_per_block;
@@ -119,10 +121,12 @@ Result<accel::AccelOptions> Emulation::choose_accelerator() const {
     if (std::find(std::begin(kLater), std::end(kLater), request.name) == std::end(kLater)) {
       static constexpr std::string_view kAll[] = {"tcg", "kvm", "qtest"};
       std::string hint = did_you_mean(request.name, kAll);
-      return error(Error(fmt::format("-accel {}: no such accelerator", request.name)).with_hint(hint.empty() ? "there is tcg" : hint));
+      return error(Error(fmt::format("-accel {}: no such accelerator", request.name))
+                       .with_hint(hint.empty() ? "there is tcg" : hint));
     }
   }
-  return error(Error(fmt::format("-accel {} is not supported yet", wanted.front().name)).with_hint("use -accel tcg, which translates the guest's code"));
+  return error(Error(fmt::format("-accel {} is not supported yet", wanted.front().name))
+                   .with_hint("use -accel tcg, which translates the guest's code"));
 }
 
 hw::ChardevObject* Emulation::stream(const std::string& id) const {
@@ -163,8 +167,9 @@ Result<u64> Emulation::ram_bytes(const std::string& machine_type) const {
     bytes = found->size;
   }
   if (bytes < kLeastRam && machine_type != "none-machine") {
-    return error(Error(fmt::format("-m: {} KiB of memory are too little for any guest, which needs at least 2 MiB", bytes >> 10))
-                     .with_hint("a number without suffix counts MiB: write e.g. -m 512 or -m 1G"));
+    return error(
+        Error(fmt::format("-m: {} KiB of memory are too little for any guest, which needs at least 2 MiB", bytes >> 10))
+            .with_hint("a number without suffix counts MiB: write e.g. -m 512 or -m 1G"));
   }
   return bytes;
 }
@@ -206,7 +211,8 @@ Result<void> Emulation::make_board() {
   auto* board = dynamic_cast<hw::Board*>(object.get());
   if (board == nullptr) return error("-machine {}: '{}' is not a machine type", name, type);
   if (options_.display != DisplayChoice::None && board->type().find_property("graphics") != nullptr) {
-    EMU_TRY(board->set("graphics", consoles_.chose_terminal || options_.display == DisplayChoice::Nographic ? "off" : "on"));
+    EMU_TRY(board->set("graphics",
+                       consoles_.chose_terminal || options_.display == DisplayChoice::Nographic ? "off" : "on"));
   }
   EMU_TRY(set_machine_properties(*board, options_.machine_properties));
   if (options_.cpus.maxcpus > board->max_cpus()) {
@@ -260,7 +266,8 @@ Result<void> Emulation::plug_devices() {
         machine_->tree().root().visit([&](qom::Object& object) {
           if (dynamic_cast<hw::Bus*>(&object) != nullptr) names.push_back(object.name());
         });
-        return error(Error(fmt::format("{}: no bus '{}'", option, device.bus)).with_hint(did_you_mean(device.bus, names)));
+        return error(
+            Error(fmt::format("{}: no bus '{}'", option, device.bus)).with_hint(did_you_mean(device.bus, names)));
       }
     } else if (const qom::Type* type = registry_.find(device.driver); type != nullptr && !type->is_abstract()) {
       if (const std::string kind = hw::bus_type_of(*type); !kind.empty()) bus = board_->default_bus(kind);
@@ -274,7 +281,8 @@ Result<void> Emulation::make_monitors() {
   for (const std::string& id : consoles_.monitors) {
     hw::ChardevObject* object = stream(id);
     EMU_CHECK(object != nullptr);
-    monitors_.push_back(EMU_TRY(monitor::HmpSession::create(object->stream(), *this, commands_), "monitor on chardev '" + id + "'"));
+    monitors_.push_back(
+        EMU_TRY(monitor::HmpSession::create(object->stream(), *this, commands_), "monitor on chardev '" + id + "'"));
   }
   return {};
 }

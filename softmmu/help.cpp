@@ -66,7 +66,8 @@ Result<std::string> type_help(const HelpRequest& request, const Parts& parts) {
   if (type == nullptr || !type->is_a(hw::Device::kTypeName)) {
     std::vector<std::string> names;
     for (const qom::Type* known : registry.list(hw::Device::kTypeName)) names.push_back(known->name());
-    return error(Error(fmt::format("-device {}: no such driver", request.about)).with_hint(did_you_mean(request.about, names)));
+    return error(
+        Error(fmt::format("-device {}: no such driver", request.about)).with_hint(did_you_mean(request.about, names)));
   }
   return fmt::format("{} options:\n{}", type->name(), type->property_help());
 }
@@ -91,19 +92,22 @@ std::string options_help() {
     }
     text += wrapped(row.help, kIndent, 100) + "\n";
   }
-  text += "\nOptions may begin with one dash or two. 'help' as a value lists what an option takes.\n"
-          "With -nographic, Ctrl-A h shows the keys: x ends the program, c switches between guest and monitor.\n"
-          "Example: system-emu -m 1G -smp 2 -nographic -kernel vmlinuz -initrd initrd.img -append console=ttyS0\n";
+  text +=
+      "\nOptions may begin with one dash or two. 'help' as a value lists what an option takes.\n"
+      "With -nographic, Ctrl-A h shows the keys: x ends the program, c switches between guest and monitor.\n"
+      "Example: system-emu -m 1G -smp 2 -nographic -kernel vmlinuz -initrd initrd.img -append console=ttyS0\n";
   return text;
 }
 
 std::string options_markdown() {
   std::string text =
       "# Command line\n\n<!-- Made by `system-emu -help-markdown`; a test compares. -->\n\n"
-      "`system-emu [OPTIONS]`. Options may begin with one dash or two. Values are `KEY=VALUE` lists with commas between; "
+      "`system-emu [OPTIONS]`. Options may begin with one dash or two. Values are `KEY=VALUE` lists with commas "
+      "between; "
       "a comma in a value is written twice. Options that are repeated merge or the last one counts, as in QEMU 7.2; a "
       "repeated `id=` is an error. `help` as a value lists what an option takes.\n\n"
-      "Exit status: 0 after power-off, `quit`, Ctrl-A x or SIGTERM; 1 when the program refused to start; 3 after a guest "
+      "Exit status: 0 after power-off, `quit`, Ctrl-A x or SIGTERM; 1 when the program refused to start; 3 after a "
+      "guest "
       "panic (pvpanic); what the guest asked for by isa-debug-exit, `(v << 1) | 1`.\n";
   std::string_view title;
   for (const OptionRow& row : option_rows()) {
@@ -125,18 +129,30 @@ std::string options_markdown() {
 
 Result<std::string> help_text(const HelpRequest& request, const StartOptions& options, const Parts& parts) {
   switch (request.topic) {
-    case HelpTopic::Options: return options_help();
-    case HelpTopic::Markdown: return options_markdown();
-    case HelpTopic::Version: return std::string(kVersionLine) + "\n";
-    case HelpTopic::Target: return fmt::format("Guest architectures:\n{}\n", parts.target);
-    case HelpTopic::Machine: return machines_help(parts);
-    case HelpTopic::Cpu: return parts.cpu_help();
-    case HelpTopic::Accel: return std::string("Accelerators supported:\ntcg\n");
-    case HelpTopic::Chardev: return chardev::chardev_help();
-    case HelpTopic::Log: return log::help();
-    case HelpTopic::Display: return std::string("Available display backend types:\nnone\n");
-    case HelpTopic::Vga: return std::string("none                 no graphic card\nstd                  standard VGA (default)\n");
-    case HelpTopic::Object: return objects_help();
+    case HelpTopic::Options:
+      return options_help();
+    case HelpTopic::Markdown:
+      return options_markdown();
+    case HelpTopic::Version:
+      return std::string(kVersionLine) + "\n";
+    case HelpTopic::Target:
+      return fmt::format("Guest architectures:\n{}\n", parts.target);
+    case HelpTopic::Machine:
+      return machines_help(parts);
+    case HelpTopic::Cpu:
+      return parts.cpu_help();
+    case HelpTopic::Accel:
+      return std::string("Accelerators supported:\ntcg\n");
+    case HelpTopic::Chardev:
+      return chardev::chardev_help();
+    case HelpTopic::Log:
+      return log::help();
+    case HelpTopic::Display:
+      return std::string("Available display backend types:\nnone\n");
+    case HelpTopic::Vga:
+      return std::string("none                 no graphic card\nstd                  standard VGA (default)\n");
+    case HelpTopic::Object:
+      return objects_help();
     case HelpTopic::DataDir: {
       std::string text;
       for (const auto& dir : options.data_dirs) text += dir + "\n";
@@ -145,7 +161,8 @@ Result<std::string> help_text(const HelpRequest& request, const StartOptions& op
     }
     case HelpTopic::MachineProperties:
     case HelpTopic::Device:
-    case HelpTopic::DeviceProperties: return type_help(request, parts);
+    case HelpTopic::DeviceProperties:
+      return type_help(request, parts);
   }
   return error("no help on that");
 }

@@ -69,9 +69,10 @@ Result<void> set_machine_properties(hw::Board& board, const Options& properties)
 }
 
 std::string common_machine_help(const qom::Type& type) {
-  std::string text = "  accel=<str>            - accelerators to try, with ':' between\n"
-                     "  kernel=, initrd=, append=<str> - as the options of these names\n"
-                     "  memory-backend=<str>   - id of an -object memory-backend-ram\n";
+  std::string text =
+      "  accel=<str>            - accelerators to try, with ':' between\n"
+      "  kernel=, initrd=, append=<str> - as the options of these names\n"
+      "  memory-backend=<str>   - id of an -object memory-backend-ram\n";
   for (const CommonProperty& common : kCommon) {
     if (type.find_property(common.name) != nullptr) continue;
     constexpr std::string_view kValues[] = {"on|off", "off", "off|auto", "on"};

@@ -19,43 +19,45 @@ constexpr Transition kTransitions[] = {
     {S::Running, S::Shutdown},       // power-off with shutdown=pause
     {S::Running, S::Suspended},      // ACPI S3
     {S::Running, S::GuestPanicked},  // panic=pause
-    {S::Running, S::InternalError},
-    {S::Running, S::Watchdog},
-    {S::Paused, S::Running},
-    {S::Paused, S::Shutdown},        // requests of the moment before the stop
-    {S::Paused, S::Suspended},
-    {S::Paused, S::GuestPanicked},
-    {S::Shutdown, S::Paused},        // reset: then cont
-    {S::Suspended, S::Running},      // wakeup
-    {S::Suspended, S::Paused},
-    {S::Suspended, S::Shutdown},
+    {S::Running, S::InternalError},  {S::Running, S::Watchdog},
+    {S::Paused, S::Running},         {S::Paused, S::Shutdown},  // requests of the moment before the stop
+    {S::Paused, S::Suspended},       {S::Paused, S::GuestPanicked},
+    {S::Shutdown, S::Paused},    // reset: then cont
+    {S::Suspended, S::Running},  // wakeup
+    {S::Suspended, S::Paused},       {S::Suspended, S::Shutdown},
     {S::GuestPanicked, S::Running},  // cont: the kernel goes on with what it does after a panic
-    {S::GuestPanicked, S::Paused},
-    {S::GuestPanicked, S::Shutdown},
-    {S::InternalError, S::Paused},   // reset
-    {S::InternalError, S::Shutdown},
-    {S::Watchdog, S::Running},
-    {S::Watchdog, S::Paused},
-    {S::Watchdog, S::Shutdown},
+    {S::GuestPanicked, S::Paused},   {S::GuestPanicked, S::Shutdown},
+    {S::InternalError, S::Paused},  // reset
+    {S::InternalError, S::Shutdown}, {S::Watchdog, S::Running},
+    {S::Watchdog, S::Paused},        {S::Watchdog, S::Shutdown},
 };
 
 std::string_view cause_name(hw::ShutdownCause cause) {
   switch (cause) {
-    case hw::ShutdownCause::HostError: return "host-error";
-    case hw::ShutdownCause::HostQmpQuit: return "host-qmp-quit";
-    case hw::ShutdownCause::HostSignal: return "host-signal";
-    case hw::ShutdownCause::HostUi: return "host-ui";
-    case hw::ShutdownCause::GuestShutdown: return "guest-shutdown";
-    case hw::ShutdownCause::GuestPanic: return "guest-panic";
+    case hw::ShutdownCause::HostError:
+      return "host-error";
+    case hw::ShutdownCause::HostQmpQuit:
+      return "host-qmp-quit";
+    case hw::ShutdownCause::HostSignal:
+      return "host-signal";
+    case hw::ShutdownCause::HostUi:
+      return "host-ui";
+    case hw::ShutdownCause::GuestShutdown:
+      return "guest-shutdown";
+    case hw::ShutdownCause::GuestPanic:
+      return "guest-panic";
   }
   return "";
 }
 
 std::string_view cause_name(hw::ResetCause cause) {
   switch (cause) {
-    case hw::ResetCause::HostQmpSystemReset: return "host-qmp-system-reset";
-    case hw::ResetCause::GuestReset: return "guest-reset";
-    case hw::ResetCause::SubsystemReset: return "subsystem-reset";
+    case hw::ResetCause::HostQmpSystemReset:
+      return "host-qmp-system-reset";
+    case hw::ResetCause::GuestReset:
+      return "guest-reset";
+    case hw::ResetCause::SubsystemReset:
+      return "subsystem-reset";
   }
   return "";
 }
@@ -271,7 +273,8 @@ void RunState::vcpu_shut_down(target::Vcpu& cpu, const std::string& why) {
   if (cpu_shutdowns_.fetch_add(1) == 0) {
     log::info("CPU {} stopped for good; the machine resets. {}", cpu.index(), why);
   } else {
-    log::write_if(log::Mask::CpuReset | log::Mask::Int, "CPU {} stopped for good; the machine resets. {}\n", cpu.index(), why);
+    log::write_if(log::Mask::CpuReset | log::Mask::Int, "CPU {} stopped for good; the machine resets. {}\n",
+                  cpu.index(), why);
   }
   machine_->request_reset(hw::ResetCause::GuestReset);
 }

@@ -39,8 +39,8 @@ struct RunEvent {
 
 /// Exit statuses of the program.
 inline constexpr int kExitNormal = 0;
-inline constexpr int kExitRefused = 1;      ///< did not start; or -action panic=exit-failure
-inline constexpr int kExitGuestPanic = 3;   ///< the guest's kernel panicked, and that ended us
+inline constexpr int kExitRefused = 1;     ///< did not start; or -action panic=exit-failure
+inline constexpr int kExitGuestPanic = 3;  ///< the guest's kernel panicked, and that ended us
 
 /// Main thread, machine lock not held, unless said otherwise.
 class RunState final : public hw::MachineEvents, public accel::AccelClient {
@@ -89,12 +89,22 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   u64 guest_ns() override { return u64(machine_->clock().now().count()); }
 
  private:
-  struct ShutdownRequest { hw::ShutdownCause cause; };
-  struct ResetRequest { hw::ResetCause cause; };
-  struct ExitRequest { int status; };
-  struct PanicRequest { hw::PanicKind kind; };
+  struct ShutdownRequest {
+    hw::ShutdownCause cause;
+  };
+  struct ResetRequest {
+    hw::ResetCause cause;
+  };
+  struct ExitRequest {
+    int status;
+  };
+  struct PanicRequest {
+    hw::PanicKind kind;
+  };
   struct SuspendRequest {};
-  struct WakeupRequest { hw::WakeupReason reason; };
+  struct WakeupRequest {
+    hw::WakeupReason reason;
+  };
   using Request = std::variant<ShutdownRequest, ResetRequest, ExitRequest, PanicRequest, SuspendRequest, WakeupRequest>;
 
   void enqueue(Request request);

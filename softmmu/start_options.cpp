@@ -57,15 +57,18 @@ class Reader {
 
 Result<void> Reader::claim_id(const char* group, const std::string& id) {
   if (id.empty() || ids_.insert(fmt::format("{}/{}", group, id)).second) return {};
-  return error(Error(fmt::format("id '{}' is given twice", id)).with_hint(fmt::format("each {} needs an id of its own", group)));
+  return error(
+      Error(fmt::format("id '{}' is given twice", id)).with_hint(fmt::format("each {} needs an id of its own", group)));
 }
 
 Result<void> Reader::machine(const std::string& text) {
   Options options = EMU_TRY(Options::parse(text, {.implied_key = "type", .json = json_pairs}));
   const auto type = options.peek("type");
   if (options.asks_help()) {
-    if (!type || is_help(*type)) ask(HelpTopic::Machine);
-    else ask(HelpTopic::MachineProperties, *type);
+    if (!type || is_help(*type))
+      ask(HelpTopic::Machine);
+    else
+      ask(HelpTopic::MachineProperties, *type);
     return {};
   }
   machine_.merge(options);
@@ -156,8 +159,9 @@ Result<void> Reader::object(const std::string& text) {
   }
   if (type != "memory-backend-ram") {
     static constexpr std::string_view kKnown[] = {"memory-backend-ram"};
-    static constexpr std::string_view kLater[] = {"secret", "iothread", "rng-random", "rng-builtin", "memory-backend-file",
-                                                  "memory-backend-memfd", "tls-creds-x509", "throttle-group", "can-bus"};
+    static constexpr std::string_view kLater[] = {
+        "secret",         "iothread",       "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd",
+        "tls-creds-x509", "throttle-group", "can-bus"};
     for (const std::string_view later : kLater) {
       if (type == later) return error("objects of type '{}' are not supported yet", type);
     }
@@ -213,10 +217,12 @@ Result<void> Reader::display(const std::string& text) {
     if (out_.display != DisplayChoice::Nographic) out_.display = DisplayChoice::None;
     return {};
   }
-  static constexpr std::string_view kOthers[] = {"none", "gtk", "sdl", "curses", "vnc", "spice-app", "egl-headless", "dbus"};
+  static constexpr std::string_view kOthers[] = {"none", "gtk",       "sdl",          "curses",
+                                                 "vnc",  "spice-app", "egl-headless", "dbus"};
   const std::string kind = text.substr(0, text.find_first_of(",="));
   for (const std::string_view other : kOthers) {
-    if (kind == other) return error(Error(fmt::format("'{}' is not supported yet", kind)).with_hint("use -nographic, or -display none"));
+    if (kind == other)
+      return error(Error(fmt::format("'{}' is not supported yet", kind)).with_hint("use -nographic, or -display none"));
   }
   std::string hint = did_you_mean(kind, kOthers);
   return error(Error(fmt::format("no display '{}'", kind)).with_hint(hint.empty() ? "there is none" : std::move(hint)));
@@ -231,9 +237,11 @@ Result<void> Reader::vga(const std::string& text) {
     out_.vga = text == "std";
     return {};
   }
-  static constexpr std::string_view kOthers[] = {"none", "std", "cirrus", "vmware", "qxl", "xenfb", "tcx", "cg3", "virtio"};
+  static constexpr std::string_view kOthers[] = {"none",  "std", "cirrus", "vmware", "qxl",
+                                                 "xenfb", "tcx", "cg3",    "virtio"};
   for (const std::string_view other : kOthers) {
-    if (text == other) return error(Error(fmt::format("'{}' is not supported yet", text)).with_hint("there are std and none"));
+    if (text == other)
+      return error(Error(fmt::format("'{}' is not supported yet", text)).with_hint("there are std and none"));
   }
   return error(Error(fmt::format("no video card '{}'", text)).with_hint(did_you_mean(text, kOthers)));
 }
@@ -290,53 +298,96 @@ Result<void> Reader::overcommit(Options options) {
 Result<void> Reader::read_machine_part(const GivenOption& given) {
   const std::string& value = given.value;
   switch (given.row->opt) {
-    case Opt::Help: ask(HelpTopic::Options); return {};
-    case Opt::HelpMarkdown: ask(HelpTopic::Markdown); return {};
-    case Opt::Version: ask(HelpTopic::Version); return {};
+    case Opt::Help:
+      ask(HelpTopic::Options);
+      return {};
+    case Opt::HelpMarkdown:
+      ask(HelpTopic::Markdown);
+      return {};
+    case Opt::Version:
+      ask(HelpTopic::Version);
+      return {};
     case Opt::Target:
       if (is_help(value)) ask(HelpTopic::Target);
       out_.target = value;
       return {};
-    case Opt::Machine: return machine(value);
-    case Opt::NoHpet: return machine("hpet=off");
-    case Opt::NoAcpi: return machine("acpi=off");
+    case Opt::Machine:
+      return machine(value);
+    case Opt::NoHpet:
+      return machine("hpet=off");
+    case Opt::NoAcpi:
+      return machine("acpi=off");
     case Opt::Cpu:
       if (is_help(value)) ask(HelpTopic::Cpu);
       out_.cpu = value;
       return {};
-    case Opt::Accel: return accel(EMU_TRY(Options::parse(value, {.implied_key = "accel", .json = json_pairs})));
-    case Opt::EnableKvm: out_.accels.push_back({.name = "kvm"}); return {};
-    case Opt::SingleStep: out_.one_insn_per_block = true; return {};
-    case Opt::Smp: return merge(smp_, value, "cpus");
-    case Opt::Memory: return merge(memory_, value, "size");
-    case Opt::Device: return device(value);
-    case Opt::Global: return global(value);
-    case Opt::Object: return object(value);
-    case Opt::Overcommit: return overcommit(EMU_TRY(Options::parse(value)));
-    case Opt::Name: return name(EMU_TRY(Options::parse(value, {.implied_key = "guest"})));
-    case Opt::Uuid: out_.uuid = EMU_TRY(parse_uuid(value)); return {};
-    case Opt::Rtc: return rtc(EMU_TRY(Options::parse(value)));
-    case Opt::Kernel: out_.kernel = value; return {};
-    case Opt::Initrd: out_.initrd = value; return {};
-    case Opt::Append: out_.append = value; return {};
-    case Opt::Dtb: out_.dtb = value; return {};
-    case Opt::Bios: out_.bios = value; return {};
-    case Opt::DataDir:
-      if (is_help(value)) ask(HelpTopic::DataDir);
-      else out_.data_dirs.push_back(value);
+    case Opt::Accel:
+      return accel(EMU_TRY(Options::parse(value, {.implied_key = "accel", .json = json_pairs})));
+    case Opt::EnableKvm:
+      out_.accels.push_back({.name = "kvm"});
       return {};
-    case Opt::Boot: return boot(EMU_TRY(Options::parse(value, {.implied_key = "order"})));
-    default: return read_stream_part(given);
+    case Opt::SingleStep:
+      out_.one_insn_per_block = true;
+      return {};
+    case Opt::Smp:
+      return merge(smp_, value, "cpus");
+    case Opt::Memory:
+      return merge(memory_, value, "size");
+    case Opt::Device:
+      return device(value);
+    case Opt::Global:
+      return global(value);
+    case Opt::Object:
+      return object(value);
+    case Opt::Overcommit:
+      return overcommit(EMU_TRY(Options::parse(value)));
+    case Opt::Name:
+      return name(EMU_TRY(Options::parse(value, {.implied_key = "guest"})));
+    case Opt::Uuid:
+      out_.uuid = EMU_TRY(parse_uuid(value));
+      return {};
+    case Opt::Rtc:
+      return rtc(EMU_TRY(Options::parse(value)));
+    case Opt::Kernel:
+      out_.kernel = value;
+      return {};
+    case Opt::Initrd:
+      out_.initrd = value;
+      return {};
+    case Opt::Append:
+      out_.append = value;
+      return {};
+    case Opt::Dtb:
+      out_.dtb = value;
+      return {};
+    case Opt::Bios:
+      out_.bios = value;
+      return {};
+    case Opt::DataDir:
+      if (is_help(value))
+        ask(HelpTopic::DataDir);
+      else
+        out_.data_dirs.push_back(value);
+      return {};
+    case Opt::Boot:
+      return boot(EMU_TRY(Options::parse(value, {.implied_key = "order"})));
+    default:
+      return read_stream_part(given);
   }
 }
 
 Result<void> Reader::read_stream_part(const GivenOption& given) {
   const std::string& value = given.value;
   switch (given.row->opt) {
-    case Opt::Nographic: out_.display = DisplayChoice::Nographic; return {};
-    case Opt::Display: return display(value);
-    case Opt::Vga: return vga(value);
-    case Opt::Chardev: return chardev(value);
+    case Opt::Nographic:
+      out_.display = DisplayChoice::Nographic;
+      return {};
+    case Opt::Display:
+      return display(value);
+    case Opt::Vga:
+      return vga(value);
+    case Opt::Chardev:
+      return chardev(value);
     case Opt::Serial:
       EMU_TRY(chardev::parse_serial(value, "check"));
       if (out_.serials.size() == 4) return error("a machine has at most 4 serial ports");
@@ -349,7 +400,8 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       EMU_TRY(chardev::parse_serial(value, "check"));
       out_.monitors.push_back(value);
       return {};
-    case Opt::Mon: return mon(value);
+    case Opt::Mon:
+      return mon(value);
     case Opt::Debugcon:
       EMU_TRY(chardev::parse_serial(value, "check"));
       out_.debugcon = value;
@@ -361,34 +413,60 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       return {};
     }
     case Opt::Nic:
-    case Opt::Net: return no_network(given);
-    default: return read_running_part(given);
+    case Opt::Net:
+      return no_network(given);
+    default:
+      return read_running_part(given);
   }
 }
 
 Result<void> Reader::read_running_part(const GivenOption& given) {
   const std::string& value = given.value;
   switch (given.row->opt) {
-    case Opt::Freeze: out_.freeze = true; return {};
-    case Opt::NoReboot: out_.actions.reboot = RebootAction::Shutdown; return {};
-    case Opt::NoShutdown: out_.actions.shutdown = ShutdownAction::Pause; return {};
-    case Opt::Action: return actions(EMU_TRY(Options::parse(value)));
-    case Opt::WatchdogAction: return actions(Options({{"watchdog", value}}));
-    case Opt::Daemonize: out_.daemonize = true; return {};
-    case Opt::Pidfile: out_.pidfile = value; return {};
-    case Opt::NoDefaults: out_.default_devices = false; return {};
-    case Opt::NoUserConfig: return {};
-    case Opt::Message: return message(EMU_TRY(Options::parse(value)));
+    case Opt::Freeze:
+      out_.freeze = true;
+      return {};
+    case Opt::NoReboot:
+      out_.actions.reboot = RebootAction::Shutdown;
+      return {};
+    case Opt::NoShutdown:
+      out_.actions.shutdown = ShutdownAction::Pause;
+      return {};
+    case Opt::Action:
+      return actions(EMU_TRY(Options::parse(value)));
+    case Opt::WatchdogAction:
+      return actions(Options({{"watchdog", value}}));
+    case Opt::Daemonize:
+      out_.daemonize = true;
+      return {};
+    case Opt::Pidfile:
+      out_.pidfile = value;
+      return {};
+    case Opt::NoDefaults:
+      out_.default_devices = false;
+      return {};
+    case Opt::NoUserConfig:
+      return {};
+    case Opt::Message:
+      return message(EMU_TRY(Options::parse(value)));
     case Opt::Sandbox:
       if (value == "off") return {};
       return error(Error("the sandbox is not supported yet").with_hint("write -sandbox off, or leave it out"));
     case Opt::Log:
-      if (is_help(value)) ask(HelpTopic::Log);
-      else out_.log_mask = out_.log_mask | EMU_TRY(log::parse_mask(value));
+      if (is_help(value))
+        ask(HelpTopic::Log);
+      else
+        out_.log_mask = out_.log_mask | EMU_TRY(log::parse_mask(value));
       return {};
-    case Opt::LogFile: out_.log_file = value; return {};
-    case Opt::LogFilter: out_.log_filter = value; return {};
-    default: EMU_CHECK(!"an option without a reader"); return {};
+    case Opt::LogFile:
+      out_.log_file = value;
+      return {};
+    case Opt::LogFilter:
+      out_.log_filter = value;
+      return {};
+    default:
+      EMU_CHECK(!"an option without a reader");
+      return {};
   }
 }
 
@@ -397,7 +475,8 @@ Result<void> Reader::read(const GivenOption& given) {
   if (done) return {};
   const std::string option = fmt::format("-{}", given.row->name);
   Error failed = std::move(done).error();
-  if (failed.message().starts_with(option + ":") || failed.message().starts_with(option + " ")) return error(std::move(failed));
+  if (failed.message().starts_with(option + ":") || failed.message().starts_with(option + " "))
+    return error(std::move(failed));
   if (given.value.empty()) return error(std::move(failed).within(option));
   return error(std::move(failed).within(fmt::format("{} {}", option, given.value)));
 }

@@ -18,8 +18,22 @@ namespace emu::softmmu {
 
 /// What a user asked to have explained; it is printed and the program ends with status 0.
 enum class HelpTopic : u8 {
-  Options, Markdown, Version, Target, Machine, MachineProperties, Cpu, Device, DeviceProperties, Accel, Chardev, Log,
-  Display, Vga, Object, DataDir,
+  Options,
+  Markdown,
+  Version,
+  Target,
+  Machine,
+  MachineProperties,
+  Cpu,
+  Device,
+  DeviceProperties,
+  Accel,
+  Chardev,
+  Log,
+  Display,
+  Vga,
+  Object,
+  DataDir,
 };
 struct HelpRequest {
   HelpTopic topic;
@@ -58,8 +72,8 @@ struct StartOptions {
   std::optional<HelpRequest> help;
   std::string target;
 
-  std::string machine;            ///< name as typed; empty: the default
-  Options machine_properties;     ///< what is left for the machine, in order
+  std::string machine;         ///< name as typed; empty: the default
+  Options machine_properties;  ///< what is left for the machine, in order
   std::string memory_backend;
   std::vector<AccelRequest> accels;  ///< in order of preference; empty: tcg
   bool one_insn_per_block = false;
@@ -80,8 +94,8 @@ struct StartOptions {
   DisplayChoice display = DisplayChoice::Default;
   std::optional<bool> vga;  ///< empty: as the machine has it
   std::vector<chardev::ChardevOptions> chardevs;
-  std::vector<std::string> serials;            ///< -serial as typed, in order
-  std::vector<std::string> monitors;           ///< -monitor as typed
+  std::vector<std::string> serials;              ///< -serial as typed, in order
+  std::vector<std::string> monitors;             ///< -monitor as typed
   std::vector<MonitorRequest> chardev_monitors;  ///< -mon
   std::string debugcon;
   std::optional<u8> escape_char;

@@ -18,7 +18,8 @@ namespace {
 Result<void> check_target(const StartOptions& options, std::string_view argv0, const Parts& parts) {
   const std::string named = target_of_program(argv0);
   const std::string& target = options.target.empty() ? named : options.target;
-  if (target.empty() || target == parts.target) return {};
+  const bool asks = options.help && options.help->topic == HelpTopic::Target;
+  if (target.empty() || target == parts.target || asks) return {};
   const std::string where = options.target.empty() ? fmt::format("the program's name asks for guest '{}'", target)
                                                    : fmt::format("-target {}", target);
   return error(Error(where + ": no such guest architecture here").with_hint(fmt::format("there is {}", parts.target)));

@@ -15,10 +15,12 @@ Result<hw::CpuTopology> parse_smp(Options& options) {
   for (unsigned i = 0; i < 7; i++) {
     given[i] = EMU_TRY(options.take_u64(kKeys[i]));
     if (given[i] && *given[i] == 0) {
-      return error(Error(fmt::format("{}=0: a machine has at least one", kKeys[i])).with_hint("write a number from 1 to 255"));
+      return error(
+          Error(fmt::format("{}=0: a machine has at least one", kKeys[i])).with_hint("write a number from 1 to 255"));
     }
     if (given[i] && *given[i] > kMostCpus) {
-      return error(Error(fmt::format("{}={} is too many", kKeys[i], *given[i])).with_hint("machines here have at most 255 CPUs"));
+      return error(Error(fmt::format("{}={} is too many", kKeys[i], *given[i]))
+                       .with_hint("machines here have at most 255 CPUs"));
     }
   }
   EMU_TRY(options.finish());
@@ -110,7 +112,8 @@ Result<std::string> parse_uuid(std::string_view text) {
   for (std::size_t i = 0; good && i < kShape.size(); i++) {
     good = kShape[i] == '-' ? text[i] == '-' : std::isxdigit(static_cast<unsigned char>(text[i])) != 0;
   }
-  if (!good) return error(Error(fmt::format("'{}' is not a UUID", text)).with_hint("it looks like " + std::string(kShape)));
+  if (!good)
+    return error(Error(fmt::format("'{}' is not a UUID", text)).with_hint("it looks like " + std::string(kShape)));
   return to_lower(text);
 }
 

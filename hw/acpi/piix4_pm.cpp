@@ -59,6 +59,8 @@ Result<void> Piix4Pm::realize() {
   c.set8(INTERRUPT_LINE, 9);  // the SCI, wherever the pin is routed
   c.set32(PMBA, 1);           // I/O space
   c.allow32(PMBA, 0xffc0);
+  // APMC_EN set tells firmware that SMM is set up already: there is none to set up.
+  c.set32(DEVACTB, kApmcEnable);
   c.allow32(DEVACTB, 0x0fff'ffff);
   c.allow8(PMREGMISC, 1);
   c.set32(SMBBA, 1);

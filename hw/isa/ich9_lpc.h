@@ -62,7 +62,8 @@ class Ich9Lpc final : public PciDevice {
   static constexpr unsigned kRootComplexBytes = 0x4000;
   struct State {
     u8 apm_command = 0, apm_status = 0;
-    u32 smi_enable = 0, smi_status = 0;
+    u32 smi_enable = kApmcSmi;  ///< tells firmware that SMM is set up already: there is none to set up
+    u32 smi_status = 0;
     std::array<u8, kRootComplexBytes> root_complex{};
   };
   void fields(Archive& ar);

@@ -4,6 +4,7 @@
 
 #include "hw/machine/board.h"
 #include "hw/machine/i440fx_board.h"
+#include "hw/machine/q35_board.h"
 #include "util/suggest.h"
 
 namespace emu::hw {
@@ -23,6 +24,7 @@ class NoneBoard final : public Board {
 const std::vector<MachineTypeInfo>& machine_types() {
   static const std::vector<MachineTypeInfo> kTypes = {
       {"pc-i440fx-7.2", "Standard PC (i440FX + PIIX, 1996)", "pc", true},
+      {"pc-q35-7.2", "Standard PC (Q35 + ICH9, 2009)", "q35", false},
       {"none", "empty machine", "", false},
   };
   return kTypes;
@@ -44,6 +46,7 @@ void register_boards(qom::TypeRegistry& registry) {
   registry.add_abstract<Board, qom::Object>();
   registry.add_abstract<PcBoard, Board>();
   registry.add<I440FxBoard>("pc-i440fx-7.2-machine");
+  registry.add<Q35Board>("pc-q35-7.2-machine");
   registry.add<NoneBoard>("none-machine");
 }
 

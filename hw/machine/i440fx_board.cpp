@@ -37,9 +37,7 @@ Result<void> I440FxBoard::build_chipset() {
 
 const mem::RegionRef& I440FxBoard::pci_memory() const { return host_->pci_memory(); }
 
-Bus* I440FxBoard::default_bus(std::string_view bus_type) {
-  return bus_type == PciBus::kTypeName ? &host_->pci_bus() : PcBoard::default_bus(bus_type);
-}
+PciBus& I440FxBoard::pci_bus() const { return host_->pci_bus(); }
 
 void I440FxBoard::configure_as_firmware() {
   FirmwareSetup setup(machine().io_ports());
@@ -55,6 +53,10 @@ void I440FxBoard::configure_as_firmware() {
   setup.enable_interrupt_delivery(cpus_[0].memory.get());
 }
 
-Result<u64> I440FxBoard::place_tables(std::vector<BootBlob>&, u64) { return u64(0); }
+void I440FxBoard::adapt_acpi(AcpiConfig& acpi) const {
+  acpi.chipset = AcpiConfig::Chipset::I440Fx;
+  acpi.pm_base = kPmBase;
+  acpi.pci_memory32 = {{std::max<u64>(layout_.low_bytes, 0xc000'0000), 0xfebf'ffff}};
+}
 
 }  // namespace emu::hw

@@ -13,14 +13,16 @@ class Piix4Pm;
 class I440FxBoard final : public PcBoard {
  public:
   static void describe(qom::TypeInfo<I440FxBoard>& type) { type.doc("Standard PC (i440FX + PIIX, 1996)"); }
-  Bus* default_bus(std::string_view bus_type) override;
 
  protected:
   u64 low_ram_limit(u64 bytes) const override;
   Result<void> build_chipset() override;
   const mem::RegionRef& pci_memory() const override;
   void configure_as_firmware() override;
-  Result<u64> place_tables(std::vector<BootBlob>& blobs, u64 tables_address) override;
+  PciBus& pci_bus() const override;
+  void adapt_acpi(AcpiConfig& acpi) const override;
+  std::string product() const override { return "Standard PC (i440FX + PIIX, 1996)"; }
+  std::string version_name() const override { return "pc-i440fx-7.2"; }
 
  private:
   I440FxHost* host_ = nullptr;

@@ -25,6 +25,10 @@ void GsiRouter::set_irq(unsigned gsi, bool level) {
 void PcBoard::describe(qom::TypeInfo<PcBoard>& type) {
   type.doc("PC");
   type.property("hpet", &PcBoard::hpet_enabled_, "high precision event timer");
+  type.property("graphics", &PcBoard::graphics_, "whether there is a screen; off: firmware uses the first serial line");
+  type.choice("firmware", &PcBoard::firmware_, "FirmwareUse",
+              {{"auto", FirmwareUse::Auto}, {"on", FirmwareUse::On}, {"off", FirmwareUse::Off}},
+              "start in firmware: auto (unless a kernel is given), on, or off");
 }
 
 Result<void> PcBoard::build(Machine& machine, BoardConfig& config) {
@@ -35,6 +39,7 @@ Result<void> PcBoard::build(Machine& machine, BoardConfig& config) {
   EMU_TRY(build_interrupt_controllers());
   EMU_TRY(build_chipset());
   EMU_TRY(build_isa_devices());
+  EMU_TRY(build_vga());
   EMU_TRY(prepare_boot());
   config.warnings = config_.warnings;
   return {};
@@ -176,7 +181,10 @@ std::vector<BoardCpu> PcBoard::cpus() {
   return list;
 }
 
-Bus* PcBoard::default_bus(std::string_view bus_type) { return bus_type == IsaBus::kTypeName ? isa_bus_ : nullptr; }
+Bus* PcBoard::default_bus(std::string_view bus_type) {
+  if (bus_type == IsaBus::kTypeName) return isa_bus_;
+  return bus_type == PciBus::kTypeName ? &pci_bus() : nullptr;
+}
 
 std::string PcBoard::describe_interrupts() const { return pic_->dump() + ioapic_->dump(); }
 

@@ -5,19 +5,23 @@
 #include <memory>
 #include <vector>
 
+#include "hw/acpi/tables.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
 #include "hw/intc/local_apic.h"
 #include "hw/machine/board.h"
 #include "hw/machine/boot_image.h"
+#include "hw/pci/pci_bus.h"
 #include "target/x86/cpu.h"
 
 namespace emu::hw {
 
+class FwCfg;
 class I8254;
 class I8042;
 class Hpet;
 class Mc146818;
+struct SmbiosConfig;
 
 /// -machine firmware=: whether the guest starts in SeaBIOS, or in the kernel with us in the firmware's place.
 enum class FirmwareUse { Auto, On, Off };
@@ -66,14 +70,19 @@ class PcBoard : public Board {
   // What the chipsets differ in.
   /// RAM that lies below 4 GiB when there are `bytes` in all.
   virtual u64 low_ram_limit(u64 bytes) const = 0;
+  /// The bus that -device's PCI devices go on.
+  virtual PciBus& pci_bus() const = 0;
   /// Host bridge, PCI, south bridge with its ISA bus (isa_bus_), power management.
   virtual Result<void> build_chipset() = 0;
   /// After build_chipset: memory that the PCI bus decodes.
   virtual const mem::RegionRef& pci_memory() const = 0;
   /// Sets what firmware would: shadow RAM open, ACPI mode on, BARs and interrupt lines assigned. At each reset.
   virtual void configure_as_firmware() = 0;
-  /// Builds ACPI and SMBIOS tables for firmware (fw_cfg) or places them for direct entry; returns the RSDP address.
-  virtual Result<u64> place_tables(std::vector<BootBlob>& blobs, u64 tables_address) = 0;
+  /// What the chipset adds to what the tables say.
+  virtual void adapt_acpi(AcpiConfig& acpi) const = 0;
+  /// SMBIOS product and version: "Standard PC (...)", "pc-i440fx-7.2".
+  virtual std::string product() const = 0;
+  virtual std::string version_name() const = 0;
 
   Machine& machine() const { return *machine_; }
   const BoardConfig& config() const { return config_; }
@@ -96,6 +105,7 @@ class PcBoard : public Board {
   Mc146818* rtc_ = nullptr;
   I8254* pit_ = nullptr;
   Hpet* hpet_ = nullptr;
+  FwCfg* fw_cfg_ = nullptr;
 
   bool direct_boot_ = false;
   BootImage image_;
@@ -105,7 +115,14 @@ class PcBoard : public Board {
   Result<void> build_cpus();
   Result<void> build_interrupt_controllers();
   Result<void> build_isa_devices();
+  bool is_direct_boot() const;
+  Result<void> build_vga();
+  Result<void> build_fw_cfg();
   Result<void> load_firmware();
+  Result<std::string> find_data_file(const std::string& name) const;
+  AcpiConfig acpi_config() const;
+  SmbiosConfig smbios_config() const;
+  u64 place_tables(std::vector<BootBlob>& blobs, u64 tables_address);
   Result<void> prepare_boot();
   void fill_cmos();
   void set_a20(bool level);
@@ -113,6 +130,7 @@ class PcBoard : public Board {
 
   FirmwareUse firmware_ = FirmwareUse::Auto;
   bool hpet_enabled_ = true;
+  bool graphics_ = true;  ///< somebody may see a screen; else firmware uses the first serial line
 };
 
 }  // namespace emu::hw

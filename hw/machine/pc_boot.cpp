@@ -2,6 +2,7 @@
 // How a PC comes up: in SeaBIOS, or directly in the kernel with the firmware's work done by us.
 #include <unistd.h>
 
+#include "hw/display/vga.h"
 #include "hw/machine/pc_board.h"
 
 namespace emu::hw {
@@ -30,15 +31,20 @@ std::vector<E820Entry> PcBoard::memory_map(u64 tables_address) const {
   map.push_back({0xf0000, 0x10000, E820Type::Reserved});
   map.push_back({0x100000, tables_address - 0x100000, E820Type::Ram});
   map.push_back({tables_address, layout_.low_bytes - tables_address, E820Type::Acpi});
+  if (const auto ecam = acpi_config().ecam_base) map.push_back({*ecam, 0x1000'0000, E820Type::Reserved});
   map.push_back({0xfeffc000, 0x4000, E820Type::Reserved});
   map.push_back({0xfffc0000, 0x40000, E820Type::Reserved});
   if (layout_.high_bytes != 0) map.push_back({kHigh, layout_.high_bytes, E820Type::Ram});
   return map;
 }
 
+/// With -bios the user wants that firmware; else a kernel is entered directly unless firmware=on.
+bool PcBoard::is_direct_boot() const {
+  return !config_.kernel.empty() && (firmware_ == FirmwareUse::Off || (firmware_ == FirmwareUse::Auto && config_.bios.empty()));
+}
+
 Result<void> PcBoard::prepare_boot() {
-  // With -bios the user wants that firmware; else a kernel is entered directly unless firmware=on.
-  direct_boot_ = !config_.kernel.empty() && (firmware_ == FirmwareUse::Off || (firmware_ == FirmwareUse::Auto && config_.bios.empty()));
+  direct_boot_ = is_direct_boot();
   if (config_.kernel.empty()) {
     if (firmware_ == FirmwareUse::Off) return error("firmware=off needs a kernel to start: give -kernel FILE");
     if (!config_.initrd.empty()) return error("-initrd needs -kernel");
@@ -50,26 +56,37 @@ Result<void> PcBoard::prepare_boot() {
   const u64 tables_address = align_down(layout_.low_bytes - kTablesBytes, 4096);
   std::vector<BootBlob> tables;
   BootRequest request{config_.kernel, config_.initrd, config_.append, memory_map(tables_address), tables_address, 0};
-  request.acpi_rsdp = EMU_TRY(place_tables(tables, tables_address));
+  request.acpi_rsdp = place_tables(tables, tables_address);
   image_ = EMU_TRY(load_boot_image(request));
   for (BootBlob& blob : tables) image_.blobs.push_back(std::move(blob));
   return {};
 }
 
+/// Finds a firmware file by name. Error says where it comes from.
+Result<std::string> PcBoard::find_data_file(const std::string& name) const {
+  for (const std::string& candidate : firmware_candidates(name, config_.data_dirs)) {
+    if (access(candidate.c_str(), R_OK) == 0) return candidate;
+  }
+  return error(Error(fmt::format("firmware '{}' was not found", name))
+                   .with_hint("Install Debian's package seabios, or name its folder with -L, or the file with -bios."));
+}
+
+Result<void> PcBoard::build_vga() {
+  if (!config_.vga) return {};
+  auto& vga = place<Vga>(*machine_);
+  std::string rom;  // a kernel entered directly has no use for it
+  if (!is_direct_boot()) rom = EMU_TRY(find_data_file("vgabios-stdvga.bin"));
+  EMU_TRY(vga.set("romfile", rom));
+  return vga.realize_on(&pci_bus());
+}
+
 /// The ROM file ends at 4 GiB; its last 128 KiB also show below 1 MiB, through PCI memory.
 Result<void> PcBoard::load_firmware() {
-  const std::string name = config_.bios.empty() ? "bios-256k.bin" : config_.bios;
-  std::string path;
-  for (const std::string& candidate : firmware_candidates(name, config_.data_dirs)) {
-    if (access(candidate.c_str(), R_OK) == 0) {
-      path = candidate;
-      break;
-    }
+  if (!config_.kernel.empty()) {
+    return error(Error("a kernel cannot be started through firmware yet").with_hint("Leave out firmware=on and -bios: the kernel is then entered directly."));
   }
-  if (path.empty()) {
-    return error(Error(fmt::format("firmware '{}' was not found", name))
-                     .with_hint("Install Debian's package seabios, or name its folder with -L, or the file with -bios."));
-  }
+  EMU_TRY(build_fw_cfg());
+  const std::string path = EMU_TRY(find_data_file(config_.bios.empty() ? "bios-256k.bin" : config_.bios));
   const std::vector<u8> bytes = EMU_TRY(read_file(path, "firmware"));
   if (bytes.empty() || bytes.size() % 65536 != 0 || bytes.size() > (16 << 20)) {
     return error("firmware '{}' has {} bytes; a PC's has a multiple of 64 KiB, at most 16 MiB", path, bytes.size());

@@ -152,7 +152,7 @@ Result<void> I8254::after_load() {
 void I8254::refresh() {
   const PitCounter& counter = state_.counters[0];
   const i64 now = now_ns();
-  if (state_.irq_enabled) irq_.set(counter.output_at(now));
+  irq_.set(state_.irq_enabled && counter.output_at(now));  // silenced, it must not hold the shared line
   const i64 next = counter.next_change_ns(now);
   if (next < 0 || !state_.irq_enabled) timer_.cancel();
   else timer_.arm_at(ClockNs(next));

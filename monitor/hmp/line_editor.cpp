@@ -74,25 +74,49 @@ void LineEditor::replace_line(std::string line) {
 
 void LineEditor::control(u8 byte) {
   switch (byte) {
-    case ctrl('A'): move_to(0); break;
-    case ctrl('B'): if (cursor_ > 0) move_to(cursor_ - 1); break;
+    case ctrl('A'):
+      move_to(0);
+      break;
+    case ctrl('B'):
+      if (cursor_ > 0) move_to(cursor_ - 1);
+      break;
     case ctrl('C'):
       hooks_.output("\r\n");
       line_.clear();
       cursor_ = 0;
       show_prompt();
       break;
-    case ctrl('D'): if (cursor_ < line_.size()) erase(cursor_, cursor_ + 1); break;
-    case ctrl('E'): move_to(line_.size()); break;
-    case ctrl('F'): if (cursor_ < line_.size()) move_to(cursor_ + 1); break;
+    case ctrl('D'):
+      if (cursor_ < line_.size()) erase(cursor_, cursor_ + 1);
+      break;
+    case ctrl('E'):
+      move_to(line_.size());
+      break;
+    case ctrl('F'):
+      if (cursor_ < line_.size()) move_to(cursor_ + 1);
+      break;
     case ctrl('H'):
-    case 0x7f: if (cursor_ > 0) erase(cursor_ - 1, cursor_); break;
-    case ctrl('I'): complete(); break;
-    case ctrl('K'): erase(cursor_, line_.size()); break;
-    case ctrl('L'): redraw(); break;
-    case ctrl('N'): recall(+1); break;
-    case ctrl('P'): recall(-1); break;
-    case ctrl('U'): erase(0, cursor_); break;
+    case 0x7f:
+      if (cursor_ > 0) erase(cursor_ - 1, cursor_);
+      break;
+    case ctrl('I'):
+      complete();
+      break;
+    case ctrl('K'):
+      erase(cursor_, line_.size());
+      break;
+    case ctrl('L'):
+      redraw();
+      break;
+    case ctrl('N'):
+      recall(+1);
+      break;
+    case ctrl('P'):
+      recall(-1);
+      break;
+    case ctrl('U'):
+      erase(0, cursor_);
+      break;
     case ctrl('W'): {
       std::size_t from = cursor_;
       while (from > 0 && line_[from - 1] == ' ') from--;
@@ -100,8 +124,11 @@ void LineEditor::control(u8 byte) {
       erase(from, cursor_);
       break;
     }
-    case 0x1b: escape_ = Escape::Started; break;
-    default: break;
+    case 0x1b:
+      escape_ = Escape::Started;
+      break;
+    default:
+      break;
   }
 }
 
@@ -118,18 +145,31 @@ void LineEditor::escape(u8 byte) {
   if (byte == ';') return;  // a modifier follows; the key counts without it
   escape_ = Escape::None;
   switch (byte) {
-    case 'A': recall(-1); break;
-    case 'B': recall(+1); break;
-    case 'C': control(ctrl('F')); break;
-    case 'D': control(ctrl('B')); break;
-    case 'F': move_to(line_.size()); break;
-    case 'H': move_to(0); break;
+    case 'A':
+      recall(-1);
+      break;
+    case 'B':
+      recall(+1);
+      break;
+    case 'C':
+      control(ctrl('F'));
+      break;
+    case 'D':
+      control(ctrl('B'));
+      break;
+    case 'F':
+      move_to(line_.size());
+      break;
+    case 'H':
+      move_to(0);
+      break;
     case '~':
       if (escape_number_ == 1 || escape_number_ == 7) move_to(0);
       if (escape_number_ == 4 || escape_number_ == 8) move_to(line_.size());
       if (escape_number_ == 3) control(ctrl('D'));
       break;
-    default: break;
+    default:
+      break;
   }
 }
 

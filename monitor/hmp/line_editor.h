@@ -12,8 +12,8 @@
 
 namespace emu::monitor {
 
-/// Emacs-like keys: Ctrl-A/E/B/F/D/H/K/U/W/L/P/N/C, arrows, Home, End, Delete, Tab. What is typed at the end of the line
-/// is echoed as it is, so that scripts see their own text.
+/// Emacs-like keys: Ctrl-A/E/B/F/D/H/K/U/W/L/P/N/C, arrows, Home, End, Delete, Tab. What is typed at the end of the
+/// line is echoed as it is, so that scripts see their own text.
 class LineEditor {
  public:
   struct Hooks {

@@ -56,12 +56,17 @@ Result<DisplayFormat> parse_format(std::string_view text, Session& session) {
       case 'o':
       case 'c':
       case 'i':
-      case 's': format.format = c; break;
+      case 's':
+        format.format = c;
+        break;
       case 'b':
       case 'h':
       case 'w':
-      case 'g': format.unit = c; break;
-      default: return error("invalid char in format: '{}'", c);
+      case 'g':
+        format.unit = c;
+        break;
+      default:
+        return error("invalid char in format: '{}'", c);
     }
   }
   session.format = format.format;
@@ -101,21 +106,29 @@ class ArgumentReader {
   Result<void> read(const ArgSpec& spec, Arguments& out) {
     skip_spaces(rest_);
     switch (spec.kind) {
-      case ArgKind::Flag: return read_flag(spec, out);
-      case ArgKind::Format: return read_format(out);
-      default: break;
+      case ArgKind::Flag:
+        return read_flag(spec, out);
+      case ArgKind::Format:
+        return read_format(out);
+      default:
+        break;
     }
     if (rest_.empty()) {
       if (spec.need == Need::Optional) return {};
-      return error("{}", spec.kind == ArgKind::Expression ? "unexpected end of expression" : "argument '" + spec.name + "' is missing");
+      return error("{}", spec.kind == ArgKind::Expression ? "unexpected end of expression"
+                                                          : "argument '" + spec.name + "' is missing");
     }
     switch (spec.kind) {
       case ArgKind::Rest:
         out.set(spec.name, std::string(trim(rest_)));
         rest_ = {};
         break;
-      case ArgKind::Expression: out.set(spec.name, EMU_TRY(take_expression(rest_, registers_))); break;
-      default: out.set(spec.name, EMU_TRY(take_string(rest_))); break;
+      case ArgKind::Expression:
+        out.set(spec.name, EMU_TRY(take_expression(rest_, registers_)));
+        break;
+      default:
+        out.set(spec.name, EMU_TRY(take_string(rest_)));
+        break;
     }
     return {};
   }
@@ -138,7 +151,8 @@ class ArgumentReader {
   Result<void> read_format(Arguments& out) {
     // "x/4i" and "x /4i" are the same.
     if (format_.empty() && rest_.starts_with('/')) format_ = take_word(rest_);
-    out.set_format(format_.empty() ? DisplayFormat{1, session_.format, session_.unit} : EMU_TRY(parse_format(format_.substr(1), session_)));
+    out.set_format(format_.empty() ? DisplayFormat{1, session_.format, session_.unit}
+                                   : EMU_TRY(parse_format(format_.substr(1), session_)));
     format_ = {};
     return {};
   }
@@ -166,7 +180,8 @@ Result<ParsedLine> parse_line(std::string_view line, const CommandRegistry& regi
     return reader.finish();
   };
   if (auto done = read_all(); !done) {
-    return error(std::move(done).error().with_hint(fmt::format("Try \"help {}\" for more information", parsed.command->name)));
+    return error(
+        std::move(done).error().with_hint(fmt::format("Try \"help {}\" for more information", parsed.command->name)));
   }
   if (parsed.command->name != "print") session = own;
   return parsed;

@@ -15,7 +15,8 @@ HmpSession::HmpSession(Chardev& stream, MachineControl& control, const CommandRe
       editor_("(qemu) ", {[this](std::string_view bytes) { print_raw(bytes); },
                           [this](std::string_view text) { return complete(text); }}) {}
 
-Result<std::unique_ptr<HmpSession>> HmpSession::create(Chardev& stream, MachineControl& control, const CommandRegistry& registry) {
+Result<std::unique_ptr<HmpSession>> HmpSession::create(Chardev& stream, MachineControl& control,
+                                                       const CommandRegistry& registry) {
   std::unique_ptr<HmpSession> session(new HmpSession(stream, control, registry));
   EMU_TRY(stream.attach(*session));
   // A stream of our own tells nothing of focus; if somebody is there already, it may not tell of that either.
@@ -27,7 +28,8 @@ HmpSession::~HmpSession() { stream_.detach(*this); }
 
 void HmpSession::greet() {
   greeted_ = true;
-  print(fmt::format("QEMU {} monitor ({}) - type 'help' for more information\n", kCompatibleVersion, kVersionLine.substr(0, kVersionLine.find(" ("))));
+  print(fmt::format("QEMU {} monitor ({}) - type 'help' for more information\n", kCompatibleVersion,
+                    kVersionLine.substr(0, kVersionLine.find(" ("))));
   editor_.show_prompt();
 }
 
@@ -35,9 +37,10 @@ void HmpSession::event(ChardevEvent event) {
   chardev::MuxChardev* mux = stream_.as_mux();
   switch (event) {
     case ChardevEvent::Opened:
-      if (mux == nullptr || mux->has_focus(*this)) greet();
+      if (mux == nullptr || focused_) greet();  // on attach the focus comes after this
       break;
     case ChardevEvent::FocusIn:
+      focused_ = true;
       if (greeted_) {
         print("\n");
         editor_.show_prompt();
@@ -45,9 +48,15 @@ void HmpSession::event(ChardevEvent event) {
         greet();
       }
       break;
-    case ChardevEvent::FocusOut: print("\n"); break;
-    case ChardevEvent::Closed: output_.clear(); break;
-    default: break;
+    case ChardevEvent::FocusOut:
+      focused_ = false;
+      print("\n");
+      break;
+    case ChardevEvent::Closed:
+      output_.clear();
+      break;
+    default:
+      break;
   }
 }
 

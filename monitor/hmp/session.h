@@ -16,7 +16,8 @@ namespace emu::monitor {
 class HmpSession final : public ChardevFrontend {
  public:
   /// All three must outlive the session. Errors: the stream is in use.
-  static Result<std::unique_ptr<HmpSession>> create(Chardev& stream, MachineControl& control, const CommandRegistry& registry);
+  static Result<std::unique_ptr<HmpSession>> create(Chardev& stream, MachineControl& control,
+                                                    const CommandRegistry& registry);
   ~HmpSession() override;
 
   /// Runs one line and gives what a person would see ("\n" line ends): human-monitor-command, and tests.
@@ -45,7 +46,7 @@ class HmpSession final : public ChardevFrontend {
   Session session_;
   LineEditor editor_;
   chardev::ByteQueue output_;
-  bool greeted_ = false;
+  bool greeted_ = false, focused_ = false;
 };
 
 }  // namespace emu::monitor

@@ -6,10 +6,12 @@
 #include "hw/acpi/piix4_pm.h"
 #include "hw/char/debugcon.h"
 #include "hw/char/serial_16550.h"
+#include "hw/display/vga.h"
 #include "hw/input/i8042.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
 #include "hw/intc/local_apic.h"
+#include "hw/isa/ich9_lpc.h"
 #include "hw/isa/piix3.h"
 #include "hw/misc/debug_exit.h"
 #include "hw/misc/port92.h"
@@ -17,6 +19,7 @@
 #include "hw/nvram/fw_cfg.h"
 #include "hw/pci/i440fx.h"
 #include "hw/pci/pci_bus.h"
+#include "hw/pci/q35.h"
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
@@ -31,6 +34,9 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_i440fx(registry);
   hw::register_piix3(registry);
   hw::register_piix4_pm(registry);
+  hw::register_q35(registry);
+  hw::register_ich9_lpc(registry);
+  hw::register_vga(registry);
   hw::register_fw_cfg(registry);
   hw::register_i8259(registry);
   hw::register_ioapic(registry);

@@ -30,8 +30,8 @@ def test_monitor_looks_into_a_pc():
 
 def test_keys_of_the_shared_terminal():
     terminal = Terminal("-M", "none", "-nographic")
-    terminal.wait_for("Ctrl-A h shows the keys")
     terminal.wait_for("(qemu) ")
+    terminal.wait_for("Ctrl-A h shows the keys")
     terminal.type("\x01h")
     terminal.wait_for("exit emulator")
     terminal.type("info status\r")

@@ -21,7 +21,9 @@ class FakeTranslator final : public target::Translator {
  public:
   const ir::StateLayout& layout() const override { return *static_cast<const ir::StateLayout*>(nullptr); }
   const ir::HelperTable& helpers() const override { return *static_cast<const ir::HelperTable*>(nullptr); }
-  target::TranslateResult translate(const target::TranslateRequest&, target::GuestCode&, ir::Builder&) override { return {}; }
+  target::TranslateResult translate(const target::TranslateRequest&, target::GuestCode&, ir::Builder&) override {
+    return {};
+  }
   std::string disassemble(std::span<const u8> bytes, u64 pc, u32) const override {
     std::string text;
     for (size_t at = 0; at + 1 < bytes.size(); at += 2) {
@@ -61,9 +63,10 @@ class FakeCpu final : public target::Vcpu {
   target::Halt halt_state() const override { return target::Halt::Running; }
   bool wakeup_pending() const override { return false; }
   std::string dump_registers() const override {
-    return fmt::format("RAX=0000000012345678 RBX=00000000000000{:02x}\nRIP=0000000000010004 RFL=00000002 [-------]\n"
-                       "CS =0010 0000000000000000 ffffffff\nCR0=00000011 CR3=0000000000001000 CR4=00000000\nEFER=0000000000000000\n",
-                       index_);
+    return fmt::format(
+        "RAX=0000000012345678 RBX=00000000000000{:02x}\nRIP=0000000000010004 RFL=00000002 [-------]\n"
+        "CS =0010 0000000000000000 ffffffff\nCR0=00000011 CR3=0000000000001000 CR4=00000000\nEFER=0000000000000000\n",
+        index_);
   }
   u64 debug_pc() const override { return 0x10004; }
   void set_interrupt(bool) override {}
@@ -96,7 +99,8 @@ class FakeBoard final : public hw::Board {
     resets++;
   }
   std::vector<hw::BoardCpu> cpus() override {
-    return {{&cpus_[0], &machine_->system_memory(), &machine_->io_ports()}, {&cpus_[1], &machine_->system_memory(), &machine_->io_ports()}};
+    return {{&cpus_[0], &machine_->system_memory(), &machine_->io_ports()},
+            {&cpus_[1], &machine_->system_memory(), &machine_->io_ports()}};
   }
   unsigned max_cpus() const override { return 2; }
   std::string describe_interrupts() const override { return "pic0: quiet\n"; }

@@ -205,8 +205,7 @@ TEST_F(HmpTest, PrintHasQemusForms) {
 TEST_F(HmpTest, MemoryIsShownAsQemuDoes) {
   const u8 bytes[] = {0xea, 0x5b, 0xe0, 0x00, 0xf0, 0x30, 0x36, 0x2f, 0x32, 0};
   control.fake_board.ram().write(0x100, bytes, sizeof bytes);
-  EXPECT_EQ(run("xp/9xb 0x100"),
-            "0000000000000100: 0xea 0x5b 0xe0 0x00 0xf0 0x30 0x36 0x2f\n0000000000000108: 0x32\n");
+  EXPECT_EQ(run("xp/9xb 0x100"), "0000000000000100: 0xea 0x5b 0xe0 0x00 0xf0 0x30 0x36 0x2f\n0000000000000108: 0x32\n");
   EXPECT_EQ(run("xp /2xh 0x100"), "0000000000000100: 0x5bea 0x00e0\n");
   EXPECT_EQ(run("xp/1xg 0x100"), "0000000000000100: 0x2f3630f000e05bea\n");
   EXPECT_EQ(run("xp/2dw 0x100"), "0000000000000100:   14703594  792080624\n");
@@ -251,13 +250,15 @@ TEST_F(HmpTest, HelpListsEveryCommand) {
 
 TEST(PageTables, JoinsPagesWithEqualRights) {
   std::map<u64, u64> memory;
-  memory[0x1000 + 8 * 511] = 0x2000 | 3;   // top of a four-level space
+  memory[0x1000 + 8 * 511] = 0x2000 | 3;  // top of a four-level space
   memory[0x2000] = 0x3000 | 3;
-  memory[0x3000] = 0x40'0000 | 0x83;       // 2 MiB
+  memory[0x3000] = 0x40'0000 | 0x83;  // 2 MiB
   memory[0x3008] = 0x60'0000 | 0x83;
   memory[0x3010] = 0x4000 | 7;
   memory[0x4000] = 0x9000 | 5;
-  const auto read = [&](u64 address, unsigned) -> std::optional<u64> { return memory.contains(address) ? memory[address] : 0; };
+  const auto read = [&](u64 address, unsigned) -> std::optional<u64> {
+    return memory.contains(address) ? memory[address] : 0;
+  };
   EXPECT_EQ(describe_x86_mappings({.cr0 = 0x8000'0001, .cr3 = 0x1000, .cr4 = 0x20, .efer = 0x500}, read),
             "ffffff8000000000-ffffff8000400000 0000000000400000 -rw\n"
             "ffffff8000400000-ffffff8000401000 0000000000001000 -r-\n");
@@ -268,7 +269,9 @@ TEST(PageTables, ReadsTwoLevelTablesWithLargePages) {
   memory[0x1000] = 0x87;
   memory[0x1004] = 0x2000 | 7;
   memory[0x2004] = 0x5000 | 5;
-  const auto read = [&](u64 address, unsigned) -> std::optional<u64> { return memory.contains(address) ? memory[address] : 0; };
+  const auto read = [&](u64 address, unsigned) -> std::optional<u64> {
+    return memory.contains(address) ? memory[address] : 0;
+  };
   EXPECT_EQ(describe_x86_mappings({.cr0 = 0x8000'0001, .cr3 = 0x1000, .cr4 = 0x10}, read),
             "00000000-00400000 00400000 urw\n00401000-00402000 00001000 ur-\n");
 }

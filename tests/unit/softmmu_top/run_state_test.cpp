@@ -36,7 +36,8 @@ class RunStateTest : public ::testing::Test {
     events.clear();
   }
   void serve() {
-    while (loop.run_once(false)) {}
+    while (loop.run_once(false)) {
+    }
   }
   bool saw(Kind kind, std::string_view reason = "") const {
     for (const RunEvent& event : events) {

@@ -99,7 +99,8 @@ TEST(StartOptions, SmpComputesWhatIsLeftOut) {
 TEST(StartOptions, SmpRefusesWhatCannotBe) {
   EXPECT_EQ(refused({"-smp", "0"}), "-smp: cpus=0: a machine has at least one\nwrite a number from 1 to 255");
   EXPECT_THAT(refused({"-smp", "300"}), HasSubstr("at most 255"));
-  EXPECT_THAT(refused({"-smp", "3,sockets=2"}), HasSubstr("sockets (2) * dies (1) * cores (1) * threads (1) is not the number of CPUs (3)"));
+  EXPECT_THAT(refused({"-smp", "3,sockets=2"}),
+              HasSubstr("sockets (2) * dies (1) * cores (1) * threads (1) is not the number of CPUs (3)"));
   EXPECT_THAT(refused({"-smp", "4,maxcpus=2"}), HasSubstr("more than maxcpus"));
   EXPECT_THAT(refused({"-smp", "two"}), HasSubstr("-smp"));
   EXPECT_THAT(refused({"-smp", "2,corse=2"}), HasSubstr("did you mean 'cores'?"));
@@ -107,7 +108,8 @@ TEST(StartOptions, SmpRefusesWhatCannotBe) {
 }
 
 TEST(StartOptions, MachineMergesAndKeepsItsProperties) {
-  const StartOptions options = parsed({"-machine", "q35,accel=kvm:tcg,usb=off", "-M", "kernel=vmlinuz,hpet=off", "-no-acpi"});
+  const StartOptions options =
+      parsed({"-machine", "q35,accel=kvm:tcg,usb=off", "-M", "kernel=vmlinuz,hpet=off", "-no-acpi"});
   EXPECT_EQ(options.machine, "q35");
   ASSERT_EQ(options.accels.size(), 2u);
   EXPECT_EQ(options.accels[1].name, "tcg");
@@ -147,7 +149,8 @@ TEST(StartOptions, DevicesComeFromKeysOrJson) {
 }
 
 TEST(StartOptions, RepeatedIdIsAnError) {
-  EXPECT_THAT(refused({"-device", "isa-serial,id=a", "-device", "isa-debugcon,id=a"}), HasSubstr("id 'a' is given twice"));
+  EXPECT_THAT(refused({"-device", "isa-serial,id=a", "-device", "isa-debugcon,id=a"}),
+              HasSubstr("id 'a' is given twice"));
   EXPECT_THAT(refused({"-chardev", "null,id=c", "-chardev", "pty,id=c"}), HasSubstr("id 'c' is given twice"));
   EXPECT_TRUE(parse({"-chardev", "null,id=a", "-device", "isa-serial,id=a"}).has_value()) << "each kind has its own";
 }
@@ -174,7 +177,8 @@ TEST(StartOptions, RtcTakesDates) {
 }
 
 TEST(StartOptions, GlobalHasTwoSpellings) {
-  const StartOptions options = parsed({"-global", "kvm-pit.lost_tick_policy=delay", "-global", "driver=a,property=b,value=c"});
+  const StartOptions options =
+      parsed({"-global", "kvm-pit.lost_tick_policy=delay", "-global", "driver=a,property=b,value=c"});
   EXPECT_EQ(options.globals[0].driver, "kvm-pit");
   EXPECT_EQ(options.globals[0].property, "lost_tick_policy");
   EXPECT_EQ(options.globals[0].value, "delay");
@@ -182,8 +186,8 @@ TEST(StartOptions, GlobalHasTwoSpellings) {
 }
 
 TEST(StartOptions, LibvirtsLineIsRead) {
-  const StartOptions options = parsed(
-      {"-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none,accel=kvm:tcg", "-pidfile", "p", "-daemonize"});
+  const StartOptions options = parsed({"-S", "-no-user-config", "-nodefaults", "-nographic", "-machine",
+                                       "none,accel=kvm:tcg", "-pidfile", "p", "-daemonize"});
   EXPECT_EQ(options.machine, "none");
   EXPECT_TRUE(options.freeze && options.daemonize && !options.default_devices);
 }
