@@ -156,6 +156,58 @@ TEST(TranslateSimd, EveryRowAgreesWithTheHostIn32BitCode) {
   compare_every_row(native, 60);
 }
 
+/// SIMD and x87 register forms among integer instructions, in one block: flags pass over those that leave them alone, and
+/// state of the units from one to the next.
+TEST(TranslateSimd, SequencesAgreeWithTheHost) {
+  static const std::vector<u8> kInteger[] = {
+      {0x48, 0x01, 0xc8},        // add rax, rcx
+      {0x48, 0x39, 0xda},        // cmp rdx, rbx
+      {0x48, 0x11, 0xf9},        // adc rcx, rdi
+      {0x48, 0xff, 0xc6},        // inc rsi
+      {0x0f, 0x94, 0xc2},        // setz dl
+      {0x48, 0x0f, 0x42, 0xfb},  // cmovb rdi, rbx
+      {0x48, 0x21, 0xd0},        // and rax, rdx
+  };
+  NativeHarness native;
+  TranslatedRun translated(u64(native.buffer()), NativeHarness::kBufferSize);
+  std::mt19937_64 random(6);
+  SimdCaseMaker maker(random, native);
+  std::vector<const Row*> rows;
+  for (const Row& row : all_rows()) {
+    const bool is_in_memory = row.mod == Mod::Memory || row.emitter == &E::sse_maskmov || row.emitter == &E::mmx_maskmov;
+    const bool is_mmx = row.operands[0] == Operand::P || row.operands[0] == Operand::N;  // leaves no x87 stack to speak of
+    if (row.has(kFpuUse) && !row.is_missing() && !is_in_memory && !is_mmx) rows.push_back(&row);
+  }
+  for (int round = 0; round < 4000; ++round) {
+    std::vector<u8> code;
+    Registers start;
+    const size_t want = 2 + random() % 10;
+    for (size_t n = 0; n < want;) {
+      if (random() % 3 == 0) {
+        const auto& insn = kInteger[random() % std::size(kInteger)];
+        code.insert(code.end(), insn.begin(), insn.end());
+        ++n;
+        continue;
+      }
+      const SimdCase c = maker.make(*rows[random() % rows.size()]);
+      if (!c.is_usable || c.insn.is_memory || c.insn.reg == RSP || c.insn.rm == RSP) continue;
+      const bool is_alias = c.insn.opcode == 0xd9 && c.insn.row->reg_field == 3;  // see SimdCaseMaker::make()
+      if (is_alias) continue;
+      start = c.registers;
+      code.insert(code.end(), c.code.begin(), c.code.end());
+      ++n;
+    }
+    Registers expect = start, got = start;
+    ASSERT_EQ(native.run(code, expect), Outcome::Done);
+    ASSERT_EQ(translated.run(code, native.code_address(), got, TranslatedRun::kUserMode64), Outcome::Done);
+    std::string bytes;
+    for (const u8 b : code) bytes += fmt::format("{:02x} ", b);
+    for (unsigned r = 0; r < 16; ++r) ASSERT_EQ(expect.gpr[r], got.gpr[r]) << bytes << " r" << r;
+    ASSERT_EQ(expect.flags & kArithmetic, got.flags & kArithmetic) << bytes;
+    ASSERT_EQ(difference(expect.fpu, got.fpu, 16), "") << bytes;
+  }
+}
+
 Outcome run_with_mode(std::span<const u8> code, u32 mode, u64& arg) {
   NativeHarness native;
   TranslatedRun translated(u64(native.buffer()), NativeHarness::kBufferSize);
