@@ -101,7 +101,9 @@ void X86Cpu::set_mxcsr(u32 value) {
 
 u64 X86Cpu::helper_load_mxcsr(const u64* args) {
   if (u32(args[0]) & ~kMxcsrMask) return raise_gp();
-  if (~args[0] & 0x1f80) log::unimplemented("x86: unmasked SIMD floating-point exceptions (MXCSR {:#x}) do not raise #XM", u32(args[0]));
+  if (~args[0] & 0x1f80) {
+    log::unimplemented("x86: unmasked SIMD floating-point exceptions (MXCSR {:#x}) do not raise #XM", u32(args[0]));
+  }
   set_mxcsr(u32(args[0]));
   return 0;
 }

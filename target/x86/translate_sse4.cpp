@@ -92,7 +92,7 @@ void Emitter::sse_compare_strings(const Insn& insn) {
   if (wants_flags(insn)) b_.set_flags(b_.fl_unpack(b_.shr(result, b_.i8(32))));
 }
 
-// ---- SSSE3 on MMX registers ------------------------------------------------------------------------------------------
+// ---- SSSE3 on MMX registers -----------------------------------------------------------------------------------------
 
 void Emitter::mmx_align(const Insn& insn) {
   if (!can_mmx()) return;

@@ -195,20 +195,18 @@ void run_arithmetic(Run& run, VecOp op) {
 }
 
 // Rounding and dot products choose by an immediate, of which `kBits` count.
-#define EMU_IMMEDIATE(name, kBits, text)                                                            \
-  template <u8 kImm>                                                                                \
-  void name##_imm(Run& run) {                                                                       \
-    asm volatile("ldmxcsr %[word]\n\t" text " %[imm], %[b], %[a]\n\tstmxcsr %[word]\n\tldmxcsr %[host]" \
-                 : [a] "+x"(run.a), [word] "+m"(run.word)                                           \
-                 : [b] "x"(run.b), [host] "m"(run.host), [imm] "i"(kImm)                            \
-                 : "cc");                                                                           \
-  }                                                                                                 \
-  void name(Run& run, u8 imm) {                                                                     \
-    constexpr auto kForms = []<size_t... i>(std::index_sequence<i...>) {                            \
-      return std::array{&name##_imm<u8(i)>...};                                                     \
-    }                                                                                               \
-    (std::make_index_sequence<1 << kBits>());                                                       \
-    kForms[imm & ((1 << kBits) - 1)](run);                                                          \
+#define EMU_IMMEDIATE(name, kBits, text)                                                                             \
+  template <u8 kImm>                                                                                                 \
+  void name##_imm(Run& run) {                                                                                        \
+    asm volatile("ldmxcsr %[word]\n\t" text " %[imm], %[b], %[a]\n\tstmxcsr %[word]\n\tldmxcsr %[host]"              \
+                 : [a] "+x"(run.a), [word] "+m"(run.word)                                                            \
+                 : [b] "x"(run.b), [host] "m"(run.host), [imm] "i"(kImm)                                             \
+                 : "cc");                                                                                            \
+  }                                                                                                                  \
+  void name(Run& run, u8 imm) {                                                                                      \
+    constexpr auto kForms = []<size_t... i>(std::index_sequence<i...>) { return std::array{&name##_imm<u8(i)>...}; } \
+    (std::make_index_sequence<1 << kBits>());                                                                        \
+    kForms[imm & ((1 << kBits) - 1)](run);                                                                           \
   }
 EMU_IMMEDIATE(round_ps, 4, "roundps")
 EMU_IMMEDIATE(round_pd, 4, "roundpd")

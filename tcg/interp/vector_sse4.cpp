@@ -127,18 +127,30 @@ Vector128 block_differences(const Vector128& a, const Vector128& b, unsigned imm
 
 Vector128 evaluate_extension(VecOp op, const Vector128& a) {
   switch (op) {
-    case VecOp::VSextI8I16: return widen<i8, i16>(a);
-    case VecOp::VSextI8I32: return widen<i8, i32>(a);
-    case VecOp::VSextI8I64: return widen<i8, i64>(a);
-    case VecOp::VSextI16I32: return widen<i16, i32>(a);
-    case VecOp::VSextI16I64: return widen<i16, i64>(a);
-    case VecOp::VSextI32I64: return widen<i32, i64>(a);
-    case VecOp::VZextU8U16: return widen<u8, u16>(a);
-    case VecOp::VZextU8U32: return widen<u8, u32>(a);
-    case VecOp::VZextU8U64: return widen<u8, u64>(a);
-    case VecOp::VZextU16U32: return widen<u16, u32>(a);
-    case VecOp::VZextU16U64: return widen<u16, u64>(a);
-    default: return widen<u32, u64>(a);
+    case VecOp::VSextI8I16:
+      return widen<i8, i16>(a);
+    case VecOp::VSextI8I32:
+      return widen<i8, i32>(a);
+    case VecOp::VSextI8I64:
+      return widen<i8, i64>(a);
+    case VecOp::VSextI16I32:
+      return widen<i16, i32>(a);
+    case VecOp::VSextI16I64:
+      return widen<i16, i64>(a);
+    case VecOp::VSextI32I64:
+      return widen<i32, i64>(a);
+    case VecOp::VZextU8U16:
+      return widen<u8, u16>(a);
+    case VecOp::VZextU8U32:
+      return widen<u8, u32>(a);
+    case VecOp::VZextU8U64:
+      return widen<u8, u64>(a);
+    case VecOp::VZextU16U32:
+      return widen<u16, u32>(a);
+    case VecOp::VZextU16U64:
+      return widen<u16, u64>(a);
+    default:
+      return widen<u32, u64>(a);
   }
 }
 
@@ -147,40 +159,72 @@ Vector128 evaluate_extension(VecOp op, const Vector128& a) {
 Vector128 evaluate_vector_sse4(VecOp op, const Vector128& a, const Vector128& b, u8 imm) {
   if (op >= VecOp::VSextI8I16 && op <= VecOp::VZextU32U64) return evaluate_extension(op, a);
   switch (op) {
-    case VecOp::VShuffle8: return shuffle_bytes(a, b);
-    case VecOp::VHAddI16: return horizontal<i16>(a, b, [](i64 x, i64 y) { return x + y; });
-    case VecOp::VHAddI32: return horizontal<i32>(a, b, [](i64 x, i64 y) { return x + y; });
-    case VecOp::VHAddSatI16: return horizontal<i16>(a, b, [](i64 x, i64 y) { return saturate<i16>(x + y); });
-    case VecOp::VHSubI16: return horizontal<i16>(a, b, [](i64 x, i64 y) { return x - y; });
-    case VecOp::VHSubI32: return horizontal<i32>(a, b, [](i64 x, i64 y) { return x - y; });
-    case VecOp::VHSubSatI16: return horizontal<i16>(a, b, [](i64 x, i64 y) { return saturate<i16>(x - y); });
-    case VecOp::VMulAddU8I8: return multiply_add_bytes(a, b);
-    case VecOp::VSignI8: return sign<i8>(a, b);
-    case VecOp::VSignI16: return sign<i16>(a, b);
-    case VecOp::VSignI32: return sign<i32>(a, b);
+    case VecOp::VShuffle8:
+      return shuffle_bytes(a, b);
+    case VecOp::VHAddI16:
+      return horizontal<i16>(a, b, [](i64 x, i64 y) { return x + y; });
+    case VecOp::VHAddI32:
+      return horizontal<i32>(a, b, [](i64 x, i64 y) { return x + y; });
+    case VecOp::VHAddSatI16:
+      return horizontal<i16>(a, b, [](i64 x, i64 y) { return saturate<i16>(x + y); });
+    case VecOp::VHSubI16:
+      return horizontal<i16>(a, b, [](i64 x, i64 y) { return x - y; });
+    case VecOp::VHSubI32:
+      return horizontal<i32>(a, b, [](i64 x, i64 y) { return x - y; });
+    case VecOp::VHSubSatI16:
+      return horizontal<i16>(a, b, [](i64 x, i64 y) { return saturate<i16>(x - y); });
+    case VecOp::VMulAddU8I8:
+      return multiply_add_bytes(a, b);
+    case VecOp::VSignI8:
+      return sign<i8>(a, b);
+    case VecOp::VSignI16:
+      return sign<i16>(a, b);
+    case VecOp::VSignI32:
+      return sign<i32>(a, b);
     case VecOp::VMulRoundI16:
       return lanes<i16>(a, b, [](i16 x, i16 y) { return ((i32(x) * y >> 14) + 1) >> 1; });
-    case VecOp::VAbsI8: return absolute<i8>(a);
-    case VecOp::VAbsI16: return absolute<i16>(a);
-    case VecOp::VAbsI32: return absolute<i32>(a);
-    case VecOp::VAlignBytes: return align_bytes(a, b, imm);
-    case VecOp::VMulI32: return lanes<i64>(a, b, [](i64 x, i64 y) { return i64(i32(x)) * i32(y); });
-    case VecOp::VCmpEq64: return lanes<i64>(a, b, [](i64 x, i64 y) { return x == y ? -1 : 0; });
-    case VecOp::VCmpGtI64: return lanes<i64>(a, b, [](i64 x, i64 y) { return x > y ? -1 : 0; });
-    case VecOp::VPackI32U16: return pack_unsigned(a, b);
-    case VecOp::VMinI8: return minimum<i8>(a, b);
-    case VecOp::VMinI32: return minimum<i32>(a, b);
-    case VecOp::VMinU16: return minimum<u16>(a, b);
-    case VecOp::VMinU32: return minimum<u32>(a, b);
-    case VecOp::VMaxI8: return maximum<i8>(a, b);
-    case VecOp::VMaxI32: return maximum<i32>(a, b);
-    case VecOp::VMaxU16: return maximum<u16>(a, b);
-    case VecOp::VMaxU32: return maximum<u32>(a, b);
-    case VecOp::VMulLo32: return lanes<u32>(a, b, [](u32 x, u32 y) { return x * y; });
-    case VecOp::VMinPosU16: return least_position(a);
-    case VecOp::VBlend16: return blend(a, b, imm);
-    case VecOp::VInsertF32: return insert_f32(a, b, imm);
-    default: return block_differences(a, b, imm);
+    case VecOp::VAbsI8:
+      return absolute<i8>(a);
+    case VecOp::VAbsI16:
+      return absolute<i16>(a);
+    case VecOp::VAbsI32:
+      return absolute<i32>(a);
+    case VecOp::VAlignBytes:
+      return align_bytes(a, b, imm);
+    case VecOp::VMulI32:
+      return lanes<i64>(a, b, [](i64 x, i64 y) { return i64(i32(x)) * i32(y); });
+    case VecOp::VCmpEq64:
+      return lanes<i64>(a, b, [](i64 x, i64 y) { return x == y ? -1 : 0; });
+    case VecOp::VCmpGtI64:
+      return lanes<i64>(a, b, [](i64 x, i64 y) { return x > y ? -1 : 0; });
+    case VecOp::VPackI32U16:
+      return pack_unsigned(a, b);
+    case VecOp::VMinI8:
+      return minimum<i8>(a, b);
+    case VecOp::VMinI32:
+      return minimum<i32>(a, b);
+    case VecOp::VMinU16:
+      return minimum<u16>(a, b);
+    case VecOp::VMinU32:
+      return minimum<u32>(a, b);
+    case VecOp::VMaxI8:
+      return maximum<i8>(a, b);
+    case VecOp::VMaxI32:
+      return maximum<i32>(a, b);
+    case VecOp::VMaxU16:
+      return maximum<u16>(a, b);
+    case VecOp::VMaxU32:
+      return maximum<u32>(a, b);
+    case VecOp::VMulLo32:
+      return lanes<u32>(a, b, [](u32 x, u32 y) { return x * y; });
+    case VecOp::VMinPosU16:
+      return least_position(a);
+    case VecOp::VBlend16:
+      return blend(a, b, imm);
+    case VecOp::VInsertF32:
+      return insert_f32(a, b, imm);
+    default:
+      return block_differences(a, b, imm);
   }
 }
 

@@ -8,23 +8,26 @@ namespace emu::x86::test {
 using E = Emitter;
 
 u64 SimdCaseMaker::awkward_integer() {
-  static constexpr u64 kValues[] = {0,          1,           2,          0x7f,  0x80,        0xff,
-                                    0x7fff,     0x8000,      0xffff,     63,    0x7fff'ffff, 0x8000'0000,
-                                    0xffff'ffff, ~u64(0) >> 1, bit64(63), ~u64(0)};
+  static constexpr u64 kValues[] = {0,         1,      2,  0x7f,        0x80,        0xff,        0x7fff,
+                                    0x8000,    0xffff, 63, 0x7fff'ffff, 0x8000'0000, 0xffff'ffff, ~u64(0) >> 1,
+                                    bit64(63), ~u64(0)};
   return random_() % 2 ? kValues[random_() % std::size(kValues)] : random_() >> (random_() % 64);
 }
 
 u32 SimdCaseMaker::awkward_f32() {
   static constexpr u32 kValues[] = {
       0,           0x3f80'0000, 0x4000'0000, 0x3f00'0000, 0x3fc0'0000, 0x4020'0000,  // 0 1 2 .5 1.5 2.5
-      0x7f80'0000, 0x7fc0'0000, 0x7fc1'2345, 0x7f81'2345, 0x7fbf'ffff,              // infinity, quiet and signalling NaN
+      0x7f80'0000, 0x7fc0'0000, 0x7fc1'2345, 0x7f81'2345, 0x7fbf'ffff,  // infinity, quiet and signalling NaN
       1,           0x007f'ffff, 0x0080'0000, 0x0080'0001, 0x7f7f'ffff, 0x3f7f'ffff,  // denormal, least, greatest
-      0x4f00'0000, 0x4eff'ffff, 0x5f00'0000, 0x4f80'0000, 0x4700'0000};             // round 2^31, 2^63, 2^32, 2^15
+      0x4f00'0000, 0x4eff'ffff, 0x5f00'0000, 0x4f80'0000, 0x4700'0000};              // round 2^31, 2^63, 2^32, 2^15
   const u32 sign = random_() % 2 ? 0x8000'0000 : 0;
   switch (random_() % 4) {
-    case 0: return u32(random_());
-    case 1: return sign | (0x3e00'0000 + u32(random_() % 0x0200'0000));
-    default: return sign | kValues[random_() % std::size(kValues)];
+    case 0:
+      return u32(random_());
+    case 1:
+      return sign | (0x3e00'0000 + u32(random_() % 0x0200'0000));
+    default:
+      return sign | kValues[random_() % std::size(kValues)];
   }
 }
 
@@ -52,9 +55,12 @@ u64 SimdCaseMaker::awkward_f64() {
   };
   const u64 sign = random_() % 2 ? bit64(63) : 0;
   switch (random_() % 4) {
-    case 0: return random_();
-    case 1: return sign | (0x3fd0'0000'0000'0000 + random_() % 0x0080'0000'0000'0000);
-    default: return sign | kValues[random_() % std::size(kValues)];
+    case 0:
+      return random_();
+    case 1:
+      return sign | (0x3fd0'0000'0000'0000 + random_() % 0x0080'0000'0000'0000);
+    default:
+      return sign | kValues[random_() % std::size(kValues)];
   }
 }
 
@@ -68,8 +74,8 @@ void SimdCaseMaker::awkward_f80(u8* ten_bytes) {
                                           0xa000'0000'0000'0000,
                                           1,
                                           0x4000'0000'0000'0000};
-  static constexpr u16 kExponents[] = {0,      1,      0x3fff, 0x3ffe, 0x4000, 0x7fff, 0x7ffe, 0x401e, 0x403e,
-                                       0x400e, 0x43fe, 0x3c01, 0x407e, 0x3f81, 0x3fbf, 0x4005};
+  static constexpr u16 kExponents[] = {0,      1,      0x3fff, 0x3ffe, 0x4000, 0x7fff, 0x7ffe, 0x401e,
+                                       0x403e, 0x400e, 0x43fe, 0x3c01, 0x407e, 0x3f81, 0x3fbf, 0x4005};
   u64 significand = random_() % 2 ? kSignificands[random_() % std::size(kSignificands)] : random_();
   if (random_() % 4 != 0) significand |= bit64(63);  // else unnormals, which are invalid operands, or denormals
   u16 exponent = kExponents[random_() % std::size(kExponents)];

@@ -41,14 +41,15 @@ std::string difference(const FpuState& want, const FpuState& got, unsigned vecto
 
 std::string describe(const SimdCase& c) {
   const FpuState& fpu = c.registers.fpu;
-  std::string s = fmt::format("{}: {}\n  before: FCW {:#x} FSW {:#x} tags {:#x} MXCSR {:#x} flags {:#x}", c.insn.row->name,
-                              [&] {
-                                std::string bytes;
-                                for (const u8 b : c.code) bytes += fmt::format("{:02x} ", b);
-                                return bytes;
-                              }(),
-                              fpu.get<u16>(FpuState::kControl), fpu.get<u16>(FpuState::kStatus),
-                              fpu.get<u8>(FpuState::kTags), fpu.get<u32>(FpuState::kMxcsr), c.registers.flags);
+  std::string s = fmt::format(
+      "{}: {}\n  before: FCW {:#x} FSW {:#x} tags {:#x} MXCSR {:#x} flags {:#x}", c.insn.row->name,
+      [&] {
+        std::string bytes;
+        for (const u8 b : c.code) bytes += fmt::format("{:02x} ", b);
+        return bytes;
+      }(),
+      fpu.get<u16>(FpuState::kControl), fpu.get<u16>(FpuState::kStatus), fpu.get<u8>(FpuState::kTags),
+      fpu.get<u32>(FpuState::kMxcsr), c.registers.flags);
   s += fmt::format("\n  xmm reg {} rm {}", hex(fpu.xmm(c.insn.reg), 16), hex(fpu.xmm(c.insn.rm), 16));
   s += fmt::format("\n  ST(0) {} ST(rm) {}", hex(fpu.st(0), 10), hex(fpu.st(c.insn.rm & 7), 10));
   return s;
@@ -100,7 +101,8 @@ class SimdComparison {
     std::memcpy(after.data(), native_.buffer(), after.size());
     std::memcpy(native_.buffer(), before.data(), before.size());
     const Outcome ours = translated_.run(c.code, native_.code_address(), got, maker_.mode());
-    if (c.insn.is_memory && host == Outcome::Done) blank_pointers(c, native_.buffer() + (c.address - u64(native_.buffer())));
+    if (c.insn.is_memory && host == Outcome::Done)
+      blank_pointers(c, native_.buffer() + (c.address - u64(native_.buffer())));
 
     ++tally.compared;
     tally.faulted += host == Outcome::Fault;
@@ -111,7 +113,8 @@ class SimdComparison {
       const unsigned registers = native_.is_64() ? 16 : 8;
       for (unsigned r = 0; r < registers; ++r)
         if (want.gpr[r] != got.gpr[r]) wrong += fmt::format("\n  r{}: {:#x} for {:#x}", r, got.gpr[r], want.gpr[r]);
-      if ((want.flags ^ got.flags) & kArithmetic) wrong += fmt::format("\n  flags: {:#x} for {:#x}", got.flags, want.flags);
+      if ((want.flags ^ got.flags) & kArithmetic)
+        wrong += fmt::format("\n  flags: {:#x} for {:#x}", got.flags, want.flags);
       // FSTP m80 of an empty register leaves the indefinite in it, where the host leaves the old bits.
       if (c.insn.row->emitter == &E::x87_store80) std::memcpy(got.fpu.st(7), want.fpu.st(7), 10);
       wrong += difference(want.fpu, got.fpu, registers);
@@ -156,8 +159,8 @@ TEST(TranslateSimd, EveryRowAgreesWithTheHostIn32BitCode) {
   compare_every_row(native, 60);
 }
 
-/// SIMD and x87 register forms among integer instructions, in one block: flags pass over those that leave them alone, and
-/// state of the units from one to the next.
+/// SIMD and x87 register forms among integer instructions, in one block: flags pass over those that leave them alone,
+/// and state of the units from one to the next.
 TEST(TranslateSimd, SequencesAgreeWithTheHost) {
   static const std::vector<u8> kInteger[] = {
       {0x48, 0x01, 0xc8},        // add rax, rcx
@@ -174,8 +177,10 @@ TEST(TranslateSimd, SequencesAgreeWithTheHost) {
   SimdCaseMaker maker(random, native);
   std::vector<const Row*> rows;
   for (const Row& row : all_rows()) {
-    const bool is_in_memory = row.mod == Mod::Memory || row.emitter == &E::sse_maskmov || row.emitter == &E::mmx_maskmov;
-    const bool is_mmx = row.operands[0] == Operand::P || row.operands[0] == Operand::N;  // leaves no x87 stack to speak of
+    const bool is_in_memory =
+        row.mod == Mod::Memory || row.emitter == &E::sse_maskmov || row.emitter == &E::mmx_maskmov;
+    const bool is_mmx =
+        row.operands[0] == Operand::P || row.operands[0] == Operand::N;  // leaves no x87 stack to speak of
     if (row.has(kFpuUse) && !row.is_missing() && !is_in_memory && !is_mmx) rows.push_back(&row);
   }
   for (int round = 0; round < 4000; ++round) {
@@ -227,9 +232,13 @@ TEST(TranslateSimd, ModeBitsDecideBetweenUndefinedAndDeviceNotAvailable) {
     u32 mode;
     int trap;  ///< -1: none
   } const cases[] = {
-      {kAddps, kUser, -1}, {kAddps, kTs, kNM}, {kAddps, kEm, kUD},  {kAddps, kNoFxsr, kUD}, {kPaddb, kUser, -1},
-      {kPaddb, kTs, kNM},  {kPaddb, kEm, kUD}, {kPaddb, kNoFxsr, -1}, {kFld1, kUser, -1},   {kFld1, kTs, kNM},
-      {kFld1, kEm, kNM},   {kFld1, kNoFxsr, -1}, {kFwait, kTs, -1}, {kFwait, kTs | 1u << Mode::kCr0MP, kNM},
+      {kAddps, kUser, -1}, {kAddps, kTs, kNM},
+      {kAddps, kEm, kUD},  {kAddps, kNoFxsr, kUD},
+      {kPaddb, kUser, -1}, {kPaddb, kTs, kNM},
+      {kPaddb, kEm, kUD},  {kPaddb, kNoFxsr, -1},
+      {kFld1, kUser, -1},  {kFld1, kTs, kNM},
+      {kFld1, kEm, kNM},   {kFld1, kNoFxsr, -1},
+      {kFwait, kTs, -1},   {kFwait, kTs | 1u << Mode::kCr0MP, kNM},
   };
   for (const auto& c : cases) {
     u64 arg = 0;
