@@ -42,6 +42,7 @@ void FpuImage::set_control(u16 value) {
 
 void FpuImage::init() {
   set_control(0x37f);
+  set_top(0);
   set_status(0);
   set_tags(0);
 }
@@ -100,7 +101,9 @@ void X86Cpu::set_mxcsr(u32 value) {
 
 u64 X86Cpu::helper_load_mxcsr(const u64* args) {
   if (u32(args[0]) & ~kMxcsrMask) return raise_gp();
-  if (~args[0] & 0x1f80) log::unimplemented("x86: unmasked SIMD floating-point exceptions (MXCSR {:#x}) do not raise #XM", u32(args[0]));
+  if (~args[0] & 0x1f80) {
+    log::unimplemented("x86: unmasked SIMD floating-point exceptions (MXCSR {:#x}) do not raise #XM", u32(args[0]));
+  }
   set_mxcsr(u32(args[0]));
   return 0;
 }
@@ -375,8 +378,8 @@ Rounded round_to_integer(u64 significand, u16 sign_exponent, unsigned rc) {
   const bool negative = sign_exponent & 0x8000;
   const int exponent = (sign_exponent & 0x7fff) - 16383;
   if (exponent >= 63) return {.valid = false};
-  if (significand == 0) return {};
   if (!(significand >> 63) && (sign_exponent & 0x7fff) != 0) return {.valid = false};  // unnormal
+  if (significand == 0) return {};
   Rounded r;
   u64 fraction = 0;  // scaled so that one half is 2^63
   bool sticky = false;

@@ -198,8 +198,18 @@ class Emitter {
   void sse_horizontal(const Insn&);
   void sse_addsub(const Insn&);
   void sse_maskmov(const Insn&);
+  // translate_sse4.cpp
+  void sse_blendv(const Insn&);
+  void sse_blend(const Insn&);
+  void sse_ptest(const Insn&);
+  void sse_extract(const Insn&);
+  void sse_insert(const Insn&);
+  void sse_insertps(const Insn&);
+  void sse_compare_strings(const Insn&);
 
   // translate_mmx.cpp
+  void mmx_align(const Insn&);
+  void mmx_shuffle(const Insn&);
   void mmx_op(const Insn&);
   void mmx_unpack_high(const Insn&);
   void mmx_pack(const Insn&);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MMX: the SSE operations on the low half of a vector; registers are read and written by helpers, since they overlay the
-// x87 unit's. SDM Vol. 1 chapter 9. Slow, and rare in today's guests.
+// MMX: the SSE operations on the low half of a vector; registers are read and written by helpers, since they overlay
+// the x87 unit's. SDM Vol. 1 chapter 9. Slow, and rare in today's guests.
 //
 // Deviation: a pending unmasked x87 exception does not raise #MF here.
 #include "target/x86/translate_emitter.h"
@@ -107,7 +107,7 @@ void Emitter::mmx_empty(const Insn&) {
   call(H_emms, {});
 }
 
-// ---- With xmm registers ----------------------------------------------------------------------------------------------
+// ---- With xmm registers ---------------------------------------------------------------------------------------------
 
 void Emitter::mmx_to_xmm(const Insn& insn) {
   if (!can_sse()) return;

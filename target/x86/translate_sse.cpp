@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SSE, SSE2 and SSE3 on xmm registers, one instruction to one IR operation wherever there is one. SDM Vol. 1 chapters 10
-// to 12; alignment and faults: Vol. 2, 2.4 (exception types).
+// SSE, SSE2 and SSE3 on xmm registers, one instruction to one IR operation wherever there is one. SDM Vol. 1 chapters
+// 10 to 12; alignment and faults: Vol. 2, 2.4 (exception types).
 //
 // Deviation: SIMD floating-point exceptions stay masked. Flags accumulate in MXCSR, but an unmasked one does not raise
 // #XM (load_mxcsr logs it).
@@ -16,7 +16,7 @@ bool Emitter::can_sse() {
   return true;
 }
 
-// ---- Operands --------------------------------------------------------------------------------------------------------
+// ---- Operands -------------------------------------------------------------------------------------------------------
 
 Emitter::Place Emitter::vec_place(const Insn& insn, unsigned log2, bool is_aligned, AccessKind kind) {
   Place p = memory_place(insn, log2, kind);
@@ -41,7 +41,7 @@ Emitter::Value Emitter::apply_vec(const Insn& insn, Value a, Value b) {
   return info(op).arity == 1 ? b_.vec1(op, b, imm) : b_.vec(op, a, b, imm);
 }
 
-// ---- Arithmetic, logic, shuffles, conversions between vectors ------------------------------------------------------------
+// ---- Arithmetic, logic, shuffles, conversions between vectors -------------------------------------------------------
 
 void Emitter::sse_op(const Insn& insn) {
   if (!can_sse()) return;
@@ -79,7 +79,7 @@ void Emitter::sse_addsub(const Insn& insn) {
   set_xmm(insn.reg, b_.vec(VecOp::VOr, in_even(difference), in_odd(sum)));
 }
 
-// ---- Moves -----------------------------------------------------------------------------------------------------------
+// ---- Moves ----------------------------------------------------------------------------------------------------------
 
 /// Whole registers; arg 1: memory must be aligned.
 void Emitter::sse_mov(const Insn& insn) {
@@ -168,7 +168,7 @@ void Emitter::sse_maskmov(const Insn& insn) {
   call(H_maskmov, {address, b_.i64(insn.reg), b_.i64(insn.rm)});
 }
 
-// ---- Between vectors and integers ----------------------------------------------------------------------------------------
+// ---- Between vectors and integers -----------------------------------------------------------------------------------
 
 /// CVTSI2SS, CVTSI2SD (arg 1).
 void Emitter::sse_from_int(const Insn& insn) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // x87: one instruction to one or two IR X87 operations. SDM Vol. 1 chapter 8, Vol. 2 chapter 3.
 //
-// Exceptions are masked in the host's unit and their flags accumulate. Deviations: an unmasked one is reported, as #MF, by
-// FWAIT alone and not by other waiting instructions, and has had its masked response by then; with CR0.NE clear it is
-// #MF, too. A store that faults has already set its flags, which it sets again when restarted. Instruction and data
+// Exceptions are masked in the host's unit and their flags accumulate. Deviations: an unmasked one is reported, as #MF,
+// by FWAIT alone and not by other waiting instructions, and has had its masked response by then; with CR0.NE clear it
+// is #MF, too. A store that faults has already set its flags, which it sets again when restarted. Instruction and data
 // pointers: fpu_state.cpp.
 #include "target/x86/translate_emitter.h"
 
@@ -39,7 +39,7 @@ void Emitter::x87_op_pop(const Insn& insn) {
   b_.x87(X87Op::Pop);
 }
 
-// ---- Memory operands -------------------------------------------------------------------------------------------------
+// ---- Memory operands ------------------------------------------------------------------------------------------------
 
 void Emitter::x87_memory(const Insn& insn) {
   if (!can_x87()) return;
@@ -73,7 +73,8 @@ void Emitter::x87_load80(const Insn& insn) {
 void Emitter::x87_store80(const Insn& insn) {
   if (!can_x87()) return;
   const Linear l = linear(effective(insn), 10, AccessKind::Write);
-  b_.x87(X87Op::StoreReg, 0);  // onto itself: an empty register becomes the indefinite, with its flags
+  // Onto itself: an empty register becomes the indefinite, with its flags (and keeps it, which nobody sees).
+  b_.x87(X87Op::StoreReg, 0);
   const Value significand = b_.x87(X87Op::ToF80Low), exponent = b_.x87(X87Op::ToF80High);
   store_at({b_.add(linear_value(l), b_.i64(8)), 0, l.is_stack}, exponent);
   store_at(l, significand);
@@ -97,7 +98,7 @@ void Emitter::x87_image(const Insn& insn) {
   }
 }
 
-// ---- Flags -----------------------------------------------------------------------------------------------------------
+// ---- Flags ----------------------------------------------------------------------------------------------------------
 
 void Emitter::x87_compare_flags(const Insn& insn) {
   if (!can_x87()) return;
@@ -115,15 +116,14 @@ void Emitter::x87_cmov(const Insn& insn) {
   if (can_x87()) b_.x87(X87Op::CmovIf, insn.rm & 7, condition(insn.row->arg));
 }
 
-// ---- Control and status ------------------------------------------------------------------------------------------------
+// ---- Control and status ---------------------------------------------------------------------------------------------
 
 /// The guest's: the host has every exception masked and so never sets the summary.
 Emitter::Value Emitter::x87_status_word() {
   const Value status = b_.x87(X87Op::StatusWord), control = b_.x87(X87Op::ControlWord);
   const Value pending = b_.and_(b_.and_(status, b_.not_(control)), b_.constant(Type::I16, kExceptions));
   const Value is_pending = b_.compare(ir::Cond::NotEqual, pending, b_.constant(Type::I16, 0));
-  const Value summary =
-      b_.select(is_pending, b_.constant(Type::I16, kSummaryAndBusy), b_.constant(Type::I16, 0));
+  const Value summary = b_.select(is_pending, b_.constant(Type::I16, kSummaryAndBusy), b_.constant(Type::I16, 0));
   return b_.or_(status, summary);
 }
 

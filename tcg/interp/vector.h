@@ -33,6 +33,9 @@ struct Vector128 {
 /// Moves, shuffles and integer operations. Arity 1: b is ignored.
 Vector128 evaluate_vector(VecOp op, const Vector128& a, const Vector128& b, u8 imm);
 
+/// Those from VShuffle8 on; called by the above.
+Vector128 evaluate_vector_sse4(VecOp op, const Vector128& a, const Vector128& b, u8 imm);
+
 /// Whether this host can run the operations below; if not, calling them is a broken invariant.
 bool host_has_vector_float();
 /// Arithmetic, comparisons, estimates and conversions. `control` is the guest's control word: rounding and flushing are

@@ -5,6 +5,9 @@
 
 #include <emmintrin.h>
 
+#include <array>
+#include <utility>
+
 #include "tcg/abi/flags.h"
 #include "tcg/interp/vector.h"
 #include "util/check.h"
@@ -191,6 +194,47 @@ void run_arithmetic(Run& run, VecOp op) {
   }
 }
 
+// Rounding and dot products choose by an immediate, of which `kBits` count.
+#define EMU_IMMEDIATE(name, kBits, text)                                                                             \
+  template <u8 kImm>                                                                                                 \
+  void name##_imm(Run& run) {                                                                                        \
+    asm volatile("ldmxcsr %[word]\n\t" text " %[imm], %[b], %[a]\n\tstmxcsr %[word]\n\tldmxcsr %[host]"              \
+                 : [a] "+x"(run.a), [word] "+m"(run.word)                                                            \
+                 : [b] "x"(run.b), [host] "m"(run.host), [imm] "i"(kImm)                                             \
+                 : "cc");                                                                                            \
+  }                                                                                                                  \
+  void name(Run& run, u8 imm) {                                                                                      \
+    constexpr auto kForms = []<size_t... i>(std::index_sequence<i...>) { return std::array{&name##_imm<u8(i)>...}; } \
+    (std::make_index_sequence<1 << kBits>());                                                                        \
+    kForms[imm & ((1 << kBits) - 1)](run);                                                                           \
+  }
+EMU_IMMEDIATE(round_ps, 4, "roundps")
+EMU_IMMEDIATE(round_pd, 4, "roundpd")
+EMU_IMMEDIATE(round_ss, 4, "roundss")
+EMU_IMMEDIATE(round_sd, 4, "roundsd")
+EMU_IMMEDIATE(dot_ps, 8, "dpps")
+EMU_IMMEDIATE(dot_pd, 6, "dppd")
+#undef EMU_IMMEDIATE
+
+void run_immediate(Run& run, VecOp op, u8 imm) {
+  switch (op) {
+    case VecOp::VRoundF32:
+      run.b = run.a;
+      return round_ps(run, imm);
+    case VecOp::VRoundF64:
+      run.b = run.a;
+      return round_pd(run, imm);
+    case VecOp::VRoundSF32:
+      return round_ss(run, imm);
+    case VecOp::VRoundSF64:
+      return round_sd(run, imm);
+    case VecOp::VDotF32:
+      return dot_ps(run, imm);
+    default:
+      return dot_pd(run, imm);
+  }
+}
+
 void run_conversion(Run& run, VecOp op) {
   switch (op) {
     case VecOp::VCvtF32F64:
@@ -234,6 +278,8 @@ Vector128 evaluate_vector_float(VecOp op, const Vector128& a, const Vector128& b
   Run run(a, b, control);
   if (op >= VecOp::VCmpF32 && op <= VecOp::VCmpSF64) {
     run_compare(run, op, imm);
+  } else if (op >= VecOp::VRoundF32 && op <= VecOp::VDotF64) {
+    run_immediate(run, op, imm);
   } else if (op >= VecOp::VCvtF32F64) {
     run_conversion(run, op);
   } else {

@@ -36,6 +36,12 @@ Encoding encoding(VecOp op) {
     FP(VAdd, 0x0f58) FP(VSub, 0x0f5c) FP(VMul, 0x0f59) FP(VDiv, 0x0f5e)
     FP(VMin, 0x0f5d) FP(VMax, 0x0f5f) FP(VSqrt, 0x0f51) FP(VCmp, 0x0fc2)
 #undef FP
+    case VecOp::VRoundF32: return {k66, 0x0f3a08};
+    case VecOp::VRoundF64: return {k66, 0x0f3a09};
+    case VecOp::VRoundSF32: return {k66, 0x0f3a0a};
+    case VecOp::VRoundSF64: return {k66, 0x0f3a0b};
+    case VecOp::VDotF32: return {k66, 0x0f3a40};
+    case VecOp::VDotF64: return {k66, 0x0f3a41};
     case VecOp::VRcpF32: return {0, 0x0f53};
     case VecOp::VRsqrtF32: return {0, 0x0f52};
     case VecOp::VRcpSF32: return {kF3, 0x0f53};
@@ -94,6 +100,19 @@ Encoding encoding(VecOp op) {
     INT(VShlV32, 0xf2) INT(VShrV32, 0xd2) INT(VSarV32, 0xe2)
     INT(VShlV64, 0xf3) INT(VShrV64, 0xd3)
 #undef INT
+#define SSE4(name, code) case VecOp::name: return {k66, 0x0f0000 | code};
+    SSE4(VShuffle8, 0x3800) SSE4(VHAddI16, 0x3801) SSE4(VHAddI32, 0x3802) SSE4(VHAddSatI16, 0x3803)
+    SSE4(VMulAddU8I8, 0x3804) SSE4(VHSubI16, 0x3805) SSE4(VHSubI32, 0x3806) SSE4(VHSubSatI16, 0x3807)
+    SSE4(VSignI8, 0x3808) SSE4(VSignI16, 0x3809) SSE4(VSignI32, 0x380a) SSE4(VMulRoundI16, 0x380b)
+    SSE4(VAbsI8, 0x381c) SSE4(VAbsI16, 0x381d) SSE4(VAbsI32, 0x381e) SSE4(VAlignBytes, 0x3a0f)
+    SSE4(VSextI8I16, 0x3820) SSE4(VSextI8I32, 0x3821) SSE4(VSextI8I64, 0x3822) SSE4(VSextI16I32, 0x3823)
+    SSE4(VSextI16I64, 0x3824) SSE4(VSextI32I64, 0x3825) SSE4(VZextU8U16, 0x3830) SSE4(VZextU8U32, 0x3831)
+    SSE4(VZextU8U64, 0x3832) SSE4(VZextU16U32, 0x3833) SSE4(VZextU16U64, 0x3834) SSE4(VZextU32U64, 0x3835)
+    SSE4(VMulI32, 0x3828) SSE4(VCmpEq64, 0x3829) SSE4(VPackI32U16, 0x382b) SSE4(VCmpGtI64, 0x3837)
+    SSE4(VMinI8, 0x3838) SSE4(VMinI32, 0x3839) SSE4(VMinU16, 0x383a) SSE4(VMinU32, 0x383b) SSE4(VMaxI8, 0x383c)
+    SSE4(VMaxI32, 0x383d) SSE4(VMaxU16, 0x383e) SSE4(VMaxU32, 0x383f) SSE4(VMulLo32, 0x3840) SSE4(VMinPosU16, 0x3841)
+    SSE4(VBlend16, 0x3a0e) SSE4(VInsertF32, 0x3a21) SSE4(VSadBlocks, 0x3a42)
+#undef SSE4
     case VecOp::kCount: break;
   }
   EMU_CHECK(!"a vector operation without encoding");

@@ -15,9 +15,34 @@
 
 namespace emu::x86::test {
 
+/// x87, MXCSR and xmm registers as FXSAVE64 lays them out; the unit's state after FNINIT.
+struct FpuState {
+  FpuState() {
+    put<u16>(kControl, 0x37f);
+    put<u32>(kMxcsr, 0x1f80);
+  }
+  static constexpr size_t kControl = 0, kStatus = 2, kTags = 4, kMxcsr = 24, kStack = 32, kXmm = 160;
+  template <typename T>
+  T get(size_t at) const {
+    T v;
+    std::memcpy(&v, image + at, sizeof(v));
+    return v;
+  }
+  template <typename T>
+  void put(size_t at, T v) {
+    std::memcpy(image + at, &v, sizeof(v));
+  }
+  u8* st(unsigned i) { return image + kStack + 16 * i; }
+  const u8* st(unsigned i) const { return image + kStack + 16 * i; }
+  u8* xmm(unsigned i) { return image + kXmm + 16 * i; }
+  const u8* xmm(unsigned i) const { return image + kXmm + 16 * i; }
+  u8 image[512] = {};
+};
+
 struct Registers {
   u64 gpr[16] = {};
   u64 flags = 2;  ///< RFLAGS as PUSHF stores it
+  FpuState fpu;
 };
 
 enum class Outcome { Done, DivideError, Trap, Fault, HelperCalled, Elsewhere };
@@ -67,6 +92,8 @@ class TranslatedRun {
   class Memory;
   class Services;
   void reset_cpu(u32 mode);
+  void load_fpu(const FpuState& fpu);
+  void store_fpu(FpuState& fpu);
   X86Translator translator_;
   X86Cpu cpu_;
   std::unique_ptr<Memory> memory_;

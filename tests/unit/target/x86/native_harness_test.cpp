@@ -7,12 +7,15 @@
 
 #include <utility>
 
+#include "target/x86/fpu_image.h"
+
 namespace emu::x86::test {
 namespace {
 
 // Offsets in the register block, which is the second page of the code mapping.
 constexpr size_t kPage = 4096;
-constexpr size_t kIn = 0, kOut = 128, kFlagsIn = 256, kFlagsOut = 264, kHostSp = 272, kFarPointer = 280;
+constexpr size_t kIn = 0, kOut = 128, kFlagsIn = 256, kFlagsOut = 264, kHostSp = 272, kFarPointer = 280,
+                 kHostMxcsr = 296, kFpuIn = 512, kFpuOut = 1024;
 
 thread_local sigjmp_buf g_escape;
 
@@ -83,6 +86,7 @@ void assemble_prologue(Assembler& a, bool is_64) {
   a.bytes({0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57});  // push rbx rbp r12..r15
   a.save(RSP, kHostSp);
   if (!is_64) a.bytes({0xb8, kData, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0});  // mov eax, data; mov ds, eax; mov es, eax
+  a.at_block({0x48, 0x0f, 0xae, 0x0d}, kFpuIn);                         // fxrstor64
   a.at_block({0xff, 0x35}, kFlagsIn);                                   // push flags
   a.bytes({0x9d});                                                      // popfq
   if (is_64) {
@@ -100,6 +104,9 @@ void assemble_epilogue(Assembler& a, bool is_64) {
     for (unsigned i = 0; i < 8; ++i) a.absolute({0x89, 5 | int(i) << 3}, kOut + 8 * i);
     a.far_jump_direct(kCode64);
   }
+  a.at_block({0x48, 0x0f, 0xae, 0x05}, kFpuOut);  // fxsave64
+  a.bytes({0xdb, 0xe3});                          // fninit
+  a.at_block({0x0f, 0xae, 0x15}, kHostMxcsr);     // ldmxcsr
   a.load(RSP, kHostSp);
   a.bytes({0x9c});                      // pushfq
   a.at_block({0x8f, 0x05}, kFlagsOut);  // pop
@@ -151,15 +158,20 @@ Outcome NativeHarness::run(std::span<const u8> code, Registers& r) {
   u8* block = code_ + kPage;
   std::memcpy(block + kIn, r.gpr, sizeof(r.gpr));
   std::memcpy(block + kFlagsIn, &r.flags, 8);
+  std::memcpy(block + kFpuIn, r.fpu.image, sizeof(r.fpu.image));
+  constexpr u32 kDefaultMxcsr = 0x1f80;
+  std::memcpy(block + kHostMxcsr, &kDefaultMxcsr, 4);
   g_is_running = true;
   if (const int signal = sigsetjmp(g_escape, 1)) {
     g_is_running = false;
+    asm volatile("fninit\n\tldmxcsr %0" : : "m"(kDefaultMxcsr));
     return signal == SIGFPE ? Outcome::DivideError : signal == SIGILL ? Outcome::Trap : Outcome::Fault;
   }
   reinterpret_cast<void (*)()>(code_)();
   g_is_running = false;
   std::memcpy(r.gpr, block + kOut, is_64() ? sizeof(r.gpr) : 64);
   std::memcpy(&r.flags, block + kFlagsOut, 8);
+  std::memcpy(r.fpu.image, block + kFpuOut, sizeof(r.fpu.image));
   return Outcome::Done;
 }
 
@@ -216,13 +228,13 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
   Memory(u64 low, size_t size) : low_(low), size_(size) {}
   bool load(u64 address, const ir::MemInfo& mem, u8* data) override {
     const size_t n = size_t(1) << mem.log2_bytes;
-    if (!is_inside(address, n)) return false;
+    if (!is_inside(address, n) || is_misaligned(address, mem)) return false;
     std::memcpy(data, pointer(address), n);
     return true;
   }
   bool store(u64 address, const ir::MemInfo& mem, const u8* data) override {
     const size_t n = size_t(1) << mem.log2_bytes;
-    if (!is_inside(address, n)) return false;
+    if (!is_inside(address, n) || is_misaligned(address, mem)) return false;
     std::memcpy(pointer(address), data, n);
     return true;
   }
@@ -297,6 +309,9 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
   void port_write(u16, unsigned, u32) override {}
 
  private:
+  static bool is_misaligned(u64 address, const ir::MemInfo& mem) {
+    return mem.align_fault && (address & low_mask(mem.align_log2)) != 0;
+  }
   bool is_inside(u64 address, size_t n) const { return address >= low_ && address + n <= low_ + size_; }
   static u8* pointer(u64 address) { return reinterpret_cast<u8*>(address); }  // NOLINT: the test's own buffer
   u64 low_;
@@ -342,6 +357,29 @@ void TranslatedRun::reset_cpu(u32 mode) {
   }
 }
 
+void TranslatedRun::load_fpu(const FpuState& fpu) {
+  X86State& s = cpu_.state();
+  FpuImage image(s.hdr);
+  image.set_control(fpu.get<u16>(FpuState::kControl));
+  image.set_status(fpu.get<u16>(FpuState::kStatus));
+  image.set_tags(fpu.get<u8>(FpuState::kTags));
+  for (unsigned i = 0; i < 8; ++i) std::memcpy(image.st(i), fpu.st(i), 10);
+  for (unsigned i = 0; i < 16; ++i) std::memcpy(s.vec[i].bytes, fpu.xmm(i), 16);
+  s.mxcsr = fpu.get<u32>(FpuState::kMxcsr);
+  s.hdr.fp_control = s.mxcsr | 0x1f80;
+}
+
+void TranslatedRun::store_fpu(FpuState& fpu) {
+  X86State& s = cpu_.state();
+  FpuImage image(s.hdr);
+  fpu.put<u16>(FpuState::kControl, u16(s.hdr.fpu_control));
+  fpu.put<u16>(FpuState::kStatus, image.guest_status());
+  fpu.put<u8>(FpuState::kTags, image.tags());
+  for (unsigned i = 0; i < 8; ++i) std::memcpy(fpu.st(i), image.st(i), 10);
+  for (unsigned i = 0; i < 16; ++i) std::memcpy(fpu.xmm(i), s.vec[i].bytes, 16);
+  fpu.put<u32>(FpuState::kMxcsr, s.mxcsr | (s.hdr.fp_control & 0x3f));
+}
+
 Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 mode) {
   reset_cpu(mode);
   X86State& s = cpu_.state();
@@ -350,6 +388,7 @@ Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 m
   s.hdr.cc_a = r.flags & kArithmetic;
   s.hdr.cc_b = 0;
   s.df = r.flags & kDF ? -1 : 1;
+  load_fpu(r.fpu);
 
   Bytes bytes(code);
   ir::Builder builder(block_, translator_.layout(), translator_.helpers());
@@ -360,6 +399,7 @@ Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 m
   arg_ = result.arg;
 
   for (unsigned i = 0; i < 16; ++i) r.gpr[i] = s.gpr(i);
+  store_fpu(r.fpu);
   const u64 packed = tcg::pack_flags(s.hdr.cc_op, s.hdr.cc_a, s.hdr.cc_b);
   r.flags = (r.flags & ~u64(kArithmetic | kDF)) | packed | (s.df < 0 ? u64(kDF) : 0);
   switch (result.reason) {
