@@ -7,7 +7,8 @@ namespace {
 // IER, §8.4
 constexpr u8 kReceiveInt = 0x01, kThrEmptyInt = 0x02, kLineInt = 0x04, kModemInt = 0x08;
 // IIR, §8.3
-constexpr u8 kIirNone = 0x01, kIirModem = 0x00, kIirThrEmpty = 0x02, kIirReceive = 0x04, kIirLine = 0x06, kIirTimeout = 0x0c, kIirFifos = 0xc0;
+constexpr u8 kIirNone = 0x01, kIirModem = 0x00, kIirThrEmpty = 0x02, kIirReceive = 0x04, kIirLine = 0x06,
+             kIirTimeout = 0x0c, kIirFifos = 0xc0;
 // FCR, §8.5
 constexpr u8 kFifoEnable = 0x01, kFifoClearReceive = 0x02, kFifoClearTransmit = 0x04;
 constexpr u8 kDlab = 0x80;  // LCR
@@ -107,7 +108,8 @@ u8 Serial16550::read(u8 reg) {
       if (stream_ != nullptr) stream_->accept_input();
       return byte;
     }
-    case IER: return state_.lcr & kDlab ? u8(state_.divisor >> 8) : state_.ier;
+    case IER:
+      return state_.lcr & kDlab ? u8(state_.divisor >> 8) : state_.ier;
     case IIR_FCR: {
       const u8 iir = iir_locked();
       if ((iir & 0x0f) == kIirThrEmpty) {
@@ -116,8 +118,10 @@ u8 Serial16550::read(u8 reg) {
       }
       return iir;
     }
-    case LCR: return state_.lcr;
-    case MCR: return state_.mcr;
+    case LCR:
+      return state_.lcr;
+    case MCR:
+      return state_.mcr;
     case LSR: {
       const u8 lsr = lsr_locked();
       state_.overrun = false;
@@ -131,7 +135,8 @@ u8 Serial16550::read(u8 reg) {
       update_locked();
       return msr;
     }
-    default: return state_.scr;
+    default:
+      return state_.scr;
   }
 }
 
@@ -139,8 +144,10 @@ void Serial16550::write(u8 reg, u8 value) {
   std::unique_lock lock(mutex_);
   switch (reg) {
     case RBR_THR:
-      if (state_.lcr & kDlab) state_.divisor = u16((state_.divisor & 0xff00) | value);
-      else write_thr(lock, value);
+      if (state_.lcr & kDlab)
+        state_.divisor = u16((state_.divisor & 0xff00) | value);
+      else
+        write_thr(lock, value);
       return;
     case IER:
       if (state_.lcr & kDlab) {
@@ -148,7 +155,8 @@ void Serial16550::write(u8 reg, u8 value) {
         return;
       }
       // Switching the interrupt on while the register is empty raises it at once.
-      if ((value & kThrEmptyInt) && !(state_.ier & kThrEmptyInt) && state_.transmit.empty()) state_.thr_empty_pending = true;
+      if ((value & kThrEmptyInt) && !(state_.ier & kThrEmptyInt) && state_.transmit.empty())
+        state_.thr_empty_pending = true;
       state_.ier = value & 0x0f;
       return update_locked();
     case IIR_FCR:
@@ -160,10 +168,17 @@ void Serial16550::write(u8 reg, u8 value) {
       }
       state_.fcr = value & 0xc9;
       return update_locked();
-    case LCR: state_.lcr = value; return;
-    case MCR: state_.mcr = value & 0x1f; return update_locked();
-    case SCR: state_.scr = value; return;
-    default: return;  // LSR and MSR are read-only
+    case LCR:
+      state_.lcr = value;
+      return;
+    case MCR:
+      state_.mcr = value & 0x1f;
+      return update_locked();
+    case SCR:
+      state_.scr = value;
+      return;
+    default:
+      return;  // LSR and MSR are read-only
   }
 }
 
@@ -199,8 +214,10 @@ size_t Serial16550::room_locked() const {
 
 void Serial16550::receive_locked(std::span<const u8> data) {
   for (const u8 byte : data) {
-    if (room_locked() == 0) state_.overrun = true;
-    else state_.receive.push_back(byte);
+    if (room_locked() == 0)
+      state_.overrun = true;
+    else
+      state_.receive.push_back(byte);
   }
 }
 

@@ -23,12 +23,12 @@ class Serial16550 final : public chardev::ChardevFrontend {
 
   struct State {
     u8 ier = 0, fcr = 0, lcr = 0, mcr = 0x08, msr = 0, scr = 0;
-    u8 line_errors = 0;              ///< LSR bits 1..4 for the oldest byte
+    u8 line_errors = 0;  ///< LSR bits 1..4 for the oldest byte
     u16 divisor = 12;
     bool thr_empty_pending = false;  ///< the THRE interrupt, until IIR is read or THR written
     bool overrun = false;
-    std::vector<u8> receive;         ///< at most kFifoBytes
-    std::vector<u8> transmit;        ///< what the stream has not taken yet, at most kFifoBytes
+    std::vector<u8> receive;   ///< at most kFifoBytes
+    std::vector<u8> transmit;  ///< what the stream has not taken yet, at most kFifoBytes
   };
   static void fields(Archive& ar, State& s);
 

@@ -23,20 +23,20 @@ struct CpuTopology {
 struct BoardConfig {
   u64 ram_bytes = 128 << 20;
   CpuTopology cpus;
-  std::string cpu_model;                ///< "max,+x2apic"; empty: the board's default
+  std::string cpu_model;  ///< "max,+x2apic"; empty: the board's default
   std::string kernel, initrd, append, dtb;
-  std::string bios;                     ///< -bios
-  std::vector<std::string> data_dirs;   ///< -L first, then the usual folders
+  std::string bios;                         ///< -bios
+  std::vector<std::string> data_dirs;       ///< -L first, then the usual folders
   std::array<ChardevObject*, 4> serials{};  ///< null: that port has no back end; see serial_present
   std::array<bool, 4> serial_present{};
-  bool default_devices = true;          ///< false with -nodefaults
+  bool default_devices = true;  ///< false with -nodefaults
   bool vga = true;
-  std::string uuid;                     ///< as typed, or empty
+  std::string uuid;  ///< as typed, or empty
   std::string name;
-  std::optional<i64> rtc_base;          ///< seconds since 1970 at start; empty: the host's UTC
+  std::optional<i64> rtc_base;  ///< seconds since 1970 at start; empty: the host's UTC
   bool rtc_localtime = false;
   std::string rtc_clock = "host";
-  std::vector<std::string> warnings;    ///< what the board has to say to the person, filled by build()
+  std::vector<std::string> warnings;  ///< what the board has to say to the person, filled by build()
 };
 
 struct BoardCpu {
@@ -59,10 +59,16 @@ class Board : public qom::Object {
   virtual unsigned max_cpus() const { return 1; }
   virtual std::string default_cpu() const { return ""; }
   /// The bus of a kind that -device uses when the user names none; null if there is none.
-  virtual Bus* default_bus(std::string_view bus_type) { static_cast<void>(bus_type); return nullptr; }
+  virtual Bus* default_bus(std::string_view bus_type) {
+    static_cast<void>(bus_type);
+    return nullptr;
+  }
   /// Texts of `info pic` and `info lapic`; empty: this machine has none.
   virtual std::string describe_interrupts() const { return ""; }
-  virtual std::string describe_local_interrupts(unsigned cpu) const { static_cast<void>(cpu); return ""; }
+  virtual std::string describe_local_interrupts(unsigned cpu) const {
+    static_cast<void>(cpu);
+    return "";
+  }
   /// The monitor's `nmi`.
   virtual void inject_nmi() {}
 };
@@ -70,7 +76,7 @@ class Board : public qom::Object {
 /// One row of -machine help.
 struct MachineTypeInfo {
   std::string name, description;
-  std::string alias;        ///< "pc"
+  std::string alias;  ///< "pc"
   bool is_default = false;
 };
 const std::vector<MachineTypeInfo>& machine_types();

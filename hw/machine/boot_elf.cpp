@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ELF kernels: multiboot 1 (Multiboot Specification 0.6.96) and PVH (Xen's x86 HVM direct boot ABI, start_info version 1).
+// ELF kernels: multiboot 1 (Multiboot Specification 0.6.96) and PVH (Xen's x86 HVM direct boot ABI, start_info version
+// 1).
 #include <cstring>
 
 #include "hw/machine/boot_image.h"
@@ -34,8 +35,10 @@ Result<std::vector<Segment>> program_headers(const BootRequest& request, const s
   for (unsigned i = 0; i < count; i++) {
     const size_t at = size_t(table) + size_t(i) * size;
     if (get<u32>(file, at) != type) continue;
-    const Segment s = wide ? Segment{get<u64>(file, at + 8), get<u64>(file, at + 24), get<u64>(file, at + 32), get<u64>(file, at + 40)}
-                           : Segment{get<u32>(file, at + 4), get<u32>(file, at + 12), get<u32>(file, at + 16), get<u32>(file, at + 20)};
+    const Segment s = wide ? Segment{get<u64>(file, at + 8), get<u64>(file, at + 24), get<u64>(file, at + 32),
+                                     get<u64>(file, at + 40)}
+                           : Segment{get<u32>(file, at + 4), get<u32>(file, at + 12), get<u32>(file, at + 16),
+                                     get<u32>(file, at + 20)};
     if (s.offset > file.size() || s.file_bytes > file.size() - s.offset || s.file_bytes > s.memory_bytes) {
       return broken(request, fmt::format("segment {} lies behind its end", i));
     }
@@ -50,7 +53,8 @@ Result<u64> load_segments(const BootRequest& request, const std::vector<u8>& fil
   for (const Segment& s : EMU_TRY(program_headers(request, file, 1 /* PT_LOAD */))) {
     if (s.memory_bytes == 0) continue;
     if (s.address > request.low_ram_end || s.memory_bytes > request.low_ram_end - s.address) {
-      return error(Error(fmt::format("kernel '{}' wants memory at {:#x}..{:#x}, and the guest's ends at {:#x}", request.kernel, s.address, s.address + s.memory_bytes, request.low_ram_end))
+      return error(Error(fmt::format("kernel '{}' wants memory at {:#x}..{:#x}, and the guest's ends at {:#x}",
+                                     request.kernel, s.address, s.address + s.memory_bytes, request.low_ram_end))
                        .with_hint("Give the guest more memory with -m."));
     }
     BootBlob blob{"kernel", s.address, std::vector<u8>(s.memory_bytes)};
@@ -72,7 +76,8 @@ void add_flat_gdt(BootImage& image) {
 }
 
 Result<u32> add_command_line(const BootRequest& request, const std::string& text, BootImage& image) {
-  if (text.size() >= kMaxCommandLine) return error("-append has {} characters; at most {} fit", request.append.size(), kMaxCommandLine - 1);
+  if (text.size() >= kMaxCommandLine)
+    return error("-append has {} characters; at most {} fit", request.append.size(), kMaxCommandLine - 1);
   std::vector<u8> bytes(text.begin(), text.end());
   bytes.push_back(0);
   image.blobs.push_back({"command line", kCommandLine, std::move(bytes)});
@@ -103,8 +108,10 @@ Result<u32> pvh_entry(const BootRequest& request, const std::vector<u8>& file) {
 Result<BootImage> load_pvh(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd) {
   const u32 entry = EMU_TRY(pvh_entry(request, kernel));
   if (entry == 0) {
-    return error(Error(fmt::format("kernel '{}' is an ELF file without the PVH note, so it has no entry point that we could use", request.kernel))
-                     .with_hint("Build it with CONFIG_PVH=y, or give the bzImage."));
+    return error(
+        Error(fmt::format("kernel '{}' is an ELF file without the PVH note, so it has no entry point that we could use",
+                          request.kernel))
+            .with_hint("Build it with CONFIG_PVH=y, or give the bzImage."));
   }
   BootImage image;
   const u64 end = EMU_TRY(load_segments(request, kernel, image));
@@ -139,19 +146,23 @@ Result<BootImage> load_pvh(const BootRequest& request, const std::vector<u8>& ke
   return image;
 }
 
-Result<BootImage> load_multiboot(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd, size_t header) {
+Result<BootImage> load_multiboot(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd,
+                                 size_t header) {
   BootImage image;
   const u32 flags = get<u32>(kernel, header + 4);
-  if (flags & 0xfff8) return error("kernel '{}' asks for multiboot features {:#x}, which are not known", request.kernel, flags & 0xfff8);
+  if (flags & 0xfff8)
+    return error("kernel '{}' asks for multiboot features {:#x}, which are not known", request.kernel, flags & 0xfff8);
   if (flags & 4) return error("kernel '{}' asks multiboot for a video mode, which we do not set", request.kernel);
   u64 end;
   if (flags & 0x10000) {  // the a.out kludge: addresses in the header
     const u32 header_address = get<u32>(kernel, header + 12), load = get<u32>(kernel, header + 16);
     const u32 load_end = get<u32>(kernel, header + 20), bss_end = get<u32>(kernel, header + 24);
-    if (load > header_address || header_address - load > header) return broken(request, "its multiboot load address is wrong");
+    if (load > header_address || header_address - load > header)
+      return broken(request, "its multiboot load address is wrong");
     const size_t offset = header - (header_address - load);
     const u64 bytes = load_end ? u64(load_end) - load : kernel.size() - offset;
-    if ((load_end && load_end < load) || bytes > kernel.size() - offset) return broken(request, "its multiboot load range lies behind its end");
+    if ((load_end && load_end < load) || bytes > kernel.size() - offset)
+      return broken(request, "its multiboot load range lies behind its end");
     end = std::max<u64>(load + bytes, bss_end);
     if (end > request.low_ram_end) return error("kernel '{}' does not fit into guest memory", request.kernel);
     BootBlob blob{"kernel", load, std::vector<u8>(end - load)};
@@ -159,13 +170,16 @@ Result<BootImage> load_multiboot(const BootRequest& request, const std::vector<u
     image.blobs.push_back(std::move(blob));
     image.entry.eip = get<u32>(kernel, header + 28);
   } else {
-    if (get<u32>(kernel, 0) != kElf) return broken(request, "its multiboot header gives no addresses, and it is no ELF file");
-    if (is_elf64(kernel)) return error("kernel '{}' is a 64-bit multiboot 1 ELF file; multiboot enters 32-bit code", request.kernel);
+    if (get<u32>(kernel, 0) != kElf)
+      return broken(request, "its multiboot header gives no addresses, and it is no ELF file");
+    if (is_elf64(kernel))
+      return error("kernel '{}' is a 64-bit multiboot 1 ELF file; multiboot enters 32-bit code", request.kernel);
     end = EMU_TRY(load_segments(request, kernel, image));
     image.entry.eip = get<u32>(kernel, 24);
   }
   add_flat_gdt(image);
-  const u32 command_line = EMU_TRY(add_command_line(request, request.kernel + (request.append.empty() ? "" : " " + request.append), image));
+  const u32 command_line =
+      EMU_TRY(add_command_line(request, request.kernel + (request.append.empty() ? "" : " " + request.append), image));
 
   // Multiboot information, section 3.3; then one module entry and the memory map.
   const size_t module = 96, map = module + 16;
@@ -181,7 +195,8 @@ Result<BootImage> load_multiboot(const BootRequest& request, const std::vector<u
   if (!initrd.empty()) {
     // The initrd is one module, behind the kernel.
     const u64 address = align_up(end, 4096);
-    if (address + initrd.size() > request.low_ram_end) return error("initrd '{}' does not fit into guest memory behind the kernel", request.initrd);
+    if (address + initrd.size() > request.low_ram_end)
+      return error("initrd '{}' does not fit into guest memory behind the kernel", request.initrd);
     present |= 0x8;
     put<u32>(info, 20, 1);
     put<u32>(info, 24, u32(kInfo + module));

@@ -21,7 +21,9 @@ constexpr u32 kMultibootMagic = 0x1bad'b002;
 /// The multiboot 1 header lies 4-byte aligned in the first 8 KiB; magic + flags + checksum = 0.
 std::optional<size_t> find_multiboot(const std::vector<u8>& file) {
   for (size_t at = 0; at + 12 <= file.size() && at < 8192; at += 4) {
-    if (get<u32>(file, at) == kMultibootMagic && get<u32>(file, at) + get<u32>(file, at + 4) + get<u32>(file, at + 8) == 0) return at;
+    if (get<u32>(file, at) == kMultibootMagic &&
+        get<u32>(file, at) + get<u32>(file, at + 4) + get<u32>(file, at + 8) == 0)
+      return at;
   }
   return std::nullopt;
 }
@@ -63,9 +65,10 @@ Result<std::vector<u8>> read_file(const std::string& path, const std::string& wh
 Result<u64> detail::place_initrd(const BootRequest& request, u64 size, u64 limit, u64 floor) {
   const u64 top = std::min(limit, request.low_ram_end);
   if (size > top || align_down(top - size, 4096) < floor) {
-    return error(Error(fmt::format("initrd '{}' does not fit: it has {} MiB, and {} MiB of guest memory are free for it", request.initrd,
-                                   (size + 0xfffff) >> 20, top > floor ? (top - floor) >> 20 : 0))
-                     .with_hint("Give the guest more memory with -m."));
+    return error(
+        Error(fmt::format("initrd '{}' does not fit: it has {} MiB, and {} MiB of guest memory are free for it",
+                          request.initrd, (size + 0xfffff) >> 20, top > floor ? (top - floor) >> 20 : 0))
+            .with_hint("Give the guest more memory with -m."));
   }
   return align_down(top - size, 4096);
 }
@@ -79,7 +82,8 @@ Result<BootImage> load_boot_image(const BootRequest& request) {
   }
   if (kernel.empty()) return error("kernel '{}' is empty", request.kernel);
   if (detail::is_bzimage(kernel)) return detail::load_bzimage(request, kernel, std::move(initrd));
-  if (const auto header = find_multiboot(kernel)) return detail::load_multiboot(request, kernel, std::move(initrd), *header);
+  if (const auto header = find_multiboot(kernel))
+    return detail::load_multiboot(request, kernel, std::move(initrd), *header);
   const bool is_elf = get<u32>(kernel, 0) == 0x464c'457f;
   const u16 machine = get<u16>(kernel, 18);
   if (is_elf && (machine == 3 || machine == 62)) return detail::load_pvh(request, kernel, std::move(initrd));

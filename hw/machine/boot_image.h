@@ -42,8 +42,8 @@ struct BootImage {
 struct BootRequest {
   std::string kernel, initrd, append;
   std::vector<E820Entry> memory_map;
-  u64 low_ram_end = 0;      ///< first byte behind usable RAM below 4 GiB; the initrd goes below it
-  u64 acpi_rsdp = 0;        ///< 0: none
+  u64 low_ram_end = 0;  ///< first byte behind usable RAM below 4 GiB; the initrd goes below it
+  u64 acpi_rsdp = 0;    ///< 0: none
 };
 
 /// Loads a bzImage, an ELF file with the PVH note, or a multiboot 1 kernel, whichever it is.
@@ -56,7 +56,8 @@ Result<std::vector<u8>> read_file(const std::string& path, const std::string& wh
 namespace detail {
 bool is_bzimage(const std::vector<u8>& file);
 Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd);
-Result<BootImage> load_multiboot(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd, size_t header);
+Result<BootImage> load_multiboot(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd,
+                                 size_t header);
 Result<BootImage> load_pvh(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd);
 /// Where the initrd goes: page-aligned, as high as possible below `limit` and above `floor`.
 Result<u64> place_initrd(const BootRequest& request, u64 size, u64 limit, u64 floor);

@@ -10,10 +10,27 @@ namespace {
 
 // Offsets in the setup header, and so in the zero page.
 enum Header : size_t {
-  kAcpiRsdp = 0x70, kE820Count = 0x1e8, kSetupSects = 0x1f1, kBootFlag = 0x1fe, kJump = 0x200, kMagic = 0x202, kVersion = 0x206,
-  kTypeOfLoader = 0x210, kLoadFlags = 0x211, kCode32Start = 0x214, kRamdiskImage = 0x218, kRamdiskSize = 0x21c, kHeapEnd = 0x224,
-  kCmdLine = 0x228, kInitrdAddrMax = 0x22c, kKernelAlignment = 0x230, kRelocatable = 0x234, kCmdlineSize = 0x238, kInitSize = 0x260,
-  kPrefAddress = 0x258, kE820Table = 0x2d0,
+  kAcpiRsdp = 0x70,
+  kE820Count = 0x1e8,
+  kSetupSects = 0x1f1,
+  kBootFlag = 0x1fe,
+  kJump = 0x200,
+  kMagic = 0x202,
+  kVersion = 0x206,
+  kTypeOfLoader = 0x210,
+  kLoadFlags = 0x211,
+  kCode32Start = 0x214,
+  kRamdiskImage = 0x218,
+  kRamdiskSize = 0x21c,
+  kHeapEnd = 0x224,
+  kCmdLine = 0x228,
+  kInitrdAddrMax = 0x22c,
+  kKernelAlignment = 0x230,
+  kRelocatable = 0x234,
+  kCmdlineSize = 0x238,
+  kInitSize = 0x260,
+  kPrefAddress = 0x258,
+  kE820Table = 0x2d0,
 };
 constexpr u32 kHdrS = 0x5372'6448;
 constexpr u8 kLoadedHigh = 1, kCanUseHeap = 0x80, kLoaderUndefined = 0xff;
@@ -31,13 +48,15 @@ bool is_bzimage(const std::vector<u8>& file) {
 Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd) {
   const u16 version = get<u16>(kernel, kVersion);
   if (version < 0x0206 || !(get<u8>(kernel, kLoadFlags) & kLoadedHigh)) {
-    return error("kernel '{}' speaks boot protocol {}.{:02}; 2.06 (Linux 2.6.22) or later is needed", request.kernel, version >> 8, version & 0xff);
+    return error("kernel '{}' speaks boot protocol {}.{:02}; 2.06 (Linux 2.6.22) or later is needed", request.kernel,
+                 version >> 8, version & 0xff);
   }
   const unsigned setup_sects = get<u8>(kernel, kSetupSects) == 0 ? 4 : get<u8>(kernel, kSetupSects);
   const size_t setup_bytes = (setup_sects + 1) * 512;
   const u64 file_needs = setup_bytes + u64(get<u32>(kernel, 0x1f4)) * 16;  // syssize, in paragraphs
   if (kernel.size() < file_needs) {
-    return error("kernel '{}' is truncated: it has {} bytes and says it needs {}", request.kernel, kernel.size(), file_needs);
+    return error("kernel '{}' is truncated: it has {} bytes and says it needs {}", request.kernel, kernel.size(),
+                 file_needs);
   }
   const u32 cmdline_max = get<u32>(kernel, kCmdlineSize);
   if (request.append.size() > cmdline_max) {
@@ -49,7 +68,8 @@ Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kerne
   const u64 preferred = version >= 0x020a ? get<u64>(kernel, kPrefAddress) : kProtectedKernel;
   const u64 kernel_end = std::max(preferred, kProtectedKernel) + std::max<u64>(init_size, kernel.size() - setup_bytes);
   if (kernel_end > request.low_ram_end) {
-    return error(Error(fmt::format("kernel '{}' needs guest memory up to {} MiB, and there are {} MiB", request.kernel, (kernel_end + 0xfffff) >> 20, request.low_ram_end >> 20))
+    return error(Error(fmt::format("kernel '{}' needs guest memory up to {} MiB, and there are {} MiB", request.kernel,
+                                   (kernel_end + 0xfffff) >> 20, request.low_ram_end >> 20))
                      .with_hint("Give the guest more memory with -m."));
   }
 
@@ -66,7 +86,8 @@ Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kerne
   put<u64>(zero_page, kAcpiRsdp, request.acpi_rsdp);
 
   if (!initrd.empty()) {
-    const u64 address = EMU_TRY(place_initrd(request, initrd.size(), u64(get<u32>(kernel, kInitrdAddrMax)) + 1, kernel_end));
+    const u64 address =
+        EMU_TRY(place_initrd(request, initrd.size(), u64(get<u32>(kernel, kInitrdAddrMax)) + 1, kernel_end));
     put<u32>(zero_page, kRamdiskImage, u32(address));
     put<u32>(zero_page, kRamdiskSize, u32(initrd.size()));
     image.blobs.push_back({"initrd", address, std::move(initrd)});

@@ -48,7 +48,8 @@ void FirmwareSetup::set_level_triggered(std::initializer_list<unsigned> irqs) {
   static_cast<void>(ports_.store(kElcr + 1, 1, mask >> 8));
 }
 
-void FirmwareSetup::assign_resources(const PciBus& bus, const Windows& windows, const std::function<u8(u8, unsigned)>& irq_of) {
+void FirmwareSetup::assign_resources(const PciBus& bus, const Windows& windows,
+                                     const std::function<u8(u8, unsigned)>& irq_of) {
   std::vector<Request> requests;
   for (unsigned devfn = 0; devfn < 256; devfn++) {
     if (bus.at(u8(devfn)) == nullptr) continue;
@@ -73,7 +74,8 @@ void FirmwareSetup::assign_resources(const PciBus& bus, const Windows& windows, 
     const unsigned pin = read32(u8(devfn), kInterruptLine) >> 8 & 0xff;
     if (pin >= 1 && pin <= 4) write8(u8(devfn), kInterruptLine, irq_of(u8(devfn), pin - 1));
   }
-  std::stable_sort(requests.begin(), requests.end(), [](const Request& a, const Request& b) { return a.size > b.size; });
+  std::stable_sort(requests.begin(), requests.end(),
+                   [](const Request& a, const Request& b) { return a.size > b.size; });
   u64 memory = windows.memory_base, io = windows.io_base;
   for (const Request& r : requests) {
     u64& next = r.io ? io : memory;

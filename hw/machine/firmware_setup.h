@@ -29,7 +29,8 @@ class FirmwareSetup {
     u16 io_base = 0;
   };
   /// Gives every BAR an address, largest first, turns decoding on, and fills the interrupt line registers.
-  void assign_resources(const PciBus& bus, const Windows& windows, const std::function<u8(u8 devfn, unsigned pin)>& irq_of);
+  void assign_resources(const PciBus& bus, const Windows& windows,
+                        const std::function<u8(u8 devfn, unsigned pin)>& irq_of);
   /// Virtual wire mode: the boot CPU's LINT0 takes the 8259's requests, LINT1 is NMI (MultiProcessor Specification 1.4,
   /// section 3.6.2.2).
   void enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory);

@@ -48,8 +48,10 @@ void I440FxBoard::configure_as_firmware() {
   setup.set_level_triggered({10, 11});
   setup.write32(pci_devfn(1, 3), Piix4Pm::PMBA, kPmBase | 1);
   setup.write8(pci_devfn(1, 3), Piix4Pm::PMREGMISC, 1);
-  setup.assign_resources(host_->pci_bus(), {.memory_base = std::max<u64>(layout_.low_bytes, 0xc000'0000), .memory_end = 0xfec0'0000, .io_base = 0xc000},
-                         [&](u8 devfn, unsigned pin) { return kRoutes[host_->pci_bus().line_of(devfn, pin)]; });
+  setup.assign_resources(
+      host_->pci_bus(),
+      {.memory_base = std::max<u64>(layout_.low_bytes, 0xc000'0000), .memory_end = 0xfec0'0000, .io_base = 0xc000},
+      [&](u8 devfn, unsigned pin) { return kRoutes[host_->pci_bus().line_of(devfn, pin)]; });
   setup.enable_interrupt_delivery(cpus_[0].memory.get());
 }
 

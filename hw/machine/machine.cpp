@@ -51,7 +51,8 @@ class Machine::LockedTimers {
 
 Machine::Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events)
     : loop_(loop), events_(events), tree_(registry) {
-  system_memory_ = std::make_unique<mem::AddressSpace>(memory_, "memory", mem::Region::container(memory_, "system", mem::kWholeAddressSpace));
+  system_memory_ = std::make_unique<mem::AddressSpace>(
+      memory_, "memory", mem::Region::container(memory_, "system", mem::kWholeAddressSpace));
   io_ports_ = std::make_unique<mem::AddressSpace>(memory_, "I/O", mem::Region::container(memory_, "io", 0x10000));
   auto bus = tree_.make<SystemBus>();
   system_bus_ = bus.get();
@@ -117,8 +118,10 @@ void Machine::report_panic(PanicKind kind) {
 }
 
 void Machine::set_running(bool running) {
-  if (running) virtual_clock_.start();
-  else virtual_clock_.stop();
+  if (running)
+    virtual_clock_.start();
+  else
+    virtual_clock_.stop();
   for (PowerListener* listener : listeners_) listener->run_state_changed(running);
 }
 

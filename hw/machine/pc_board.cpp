@@ -73,7 +73,10 @@ Result<void> PcBoard::build_cpus() {
     entry.cpu = std::make_unique<x86::X86Cpu>(cpu_config, *translator_);
     // Each CPU sees its own local APIC over the machine's memory.
     entry.root = mem::Region::container(memory, fmt::format("cpu-{}-memory", i), mem::kWholeAddressSpace);
-    entry.root->add(0, mem::Region::alias(memory, fmt::format("cpu-{}-system", i), machine_->system_root(), 0, mem::kWholeAddressSpace), -1);
+    entry.root->add(0,
+                    mem::Region::alias(memory, fmt::format("cpu-{}-system", i), machine_->system_root(), 0,
+                                       mem::kWholeAddressSpace),
+                    -1);
     entry.memory = std::make_unique<mem::AddressSpace>(memory, fmt::format("cpu-memory-{}", i), entry.root);
     cpus_.push_back(std::move(entry));
   }
@@ -99,10 +102,12 @@ Result<void> PcBoard::build_interrupt_controllers() {
   gsi_.wire(*pic_, *ioapic_);
 
   // What devices write to 0xfee00000..0xfeefffff are interrupt messages; a CPU sees its own APIC there instead.
-  machine_->system_root()->add(
-      0xfee0'0000, mem::Region::mmio(machine_->memory(), "apic-msi", 0x10'0000, {},
-                                     [this](u64 offset, u64 value, unsigned) { apic_bus_.deliver_msi(0xfee0'0000 + offset, u32(value)); },
-                                     {.valid = {4, 4}, .impl = {4, 4}, .locking = mem::Locking::None}));
+  machine_->system_root()->add(0xfee0'0000,
+                               mem::Region::mmio(machine_->memory(), "apic-msi", 0x10'0000, {},
+                                                 [this](u64 offset, u64 value, unsigned) {
+                                                   apic_bus_.deliver_msi(0xfee0'0000 + offset, u32(value));
+                                                 },
+                                                 {.valid = {4, 4}, .impl = {4, 4}, .locking = mem::Locking::None}));
   return {};
 }
 
@@ -158,7 +163,7 @@ void PcBoard::fill_cmos() {
     rtc_->set_cmos(index, u8(value));
     rtc_->set_cmos(u8(index + 1), u8(value >> 8));
   };
-  set16(0x15, 640);                                                                  // base memory, KiB
+  set16(0x15, 640);  // base memory, KiB
   const u64 extended = std::min<u64>(low > 0x100000 ? (low >> 10) - 1024 : 0, 65535);
   set16(0x17, extended);
   set16(0x30, extended);

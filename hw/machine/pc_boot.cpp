@@ -17,7 +17,8 @@ std::vector<std::string> firmware_candidates(const std::string& name, const std:
   std::vector<std::string> paths{name};
   if (name.find('/') != std::string::npos) return paths;
   for (const std::string& folder : folders) paths.push_back(folder + "/" + name);
-  for (const char* folder : {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/OVMF"}) paths.push_back(std::string(folder) + "/" + name);
+  for (const char* folder : {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/OVMF"})
+    paths.push_back(std::string(folder) + "/" + name);
   return paths;
 }
 
@@ -40,7 +41,8 @@ std::vector<E820Entry> PcBoard::memory_map(u64 tables_address) const {
 
 /// With -bios the user wants that firmware; else a kernel is entered directly unless firmware=on.
 bool PcBoard::is_direct_boot() const {
-  return !config_.kernel.empty() && (firmware_ == FirmwareUse::Off || (firmware_ == FirmwareUse::Auto && config_.bios.empty()));
+  return !config_.kernel.empty() &&
+         (firmware_ == FirmwareUse::Off || (firmware_ == FirmwareUse::Auto && config_.bios.empty()));
 }
 
 Result<void> PcBoard::prepare_boot() {
@@ -83,7 +85,8 @@ Result<void> PcBoard::build_vga() {
 /// The ROM file ends at 4 GiB; its last 128 KiB also show below 1 MiB, through PCI memory.
 Result<void> PcBoard::load_firmware() {
   if (!config_.kernel.empty()) {
-    return error(Error("a kernel cannot be started through firmware yet").with_hint("Leave out firmware=on and -bios: the kernel is then entered directly."));
+    return error(Error("a kernel cannot be started through firmware yet")
+                     .with_hint("Leave out firmware=on and -bios: the kernel is then entered directly."));
   }
   EMU_TRY(build_fw_cfg());
   const std::string path = EMU_TRY(find_data_file(config_.bios.empty() ? "bios-256k.bin" : config_.bios));
@@ -113,8 +116,14 @@ void PcBoard::enter_directly() {
     static_cast<void>(machine_->system_memory().write(blob.address, blob.bytes));
   }
   const BootEntry& entry = image_.entry;
-  cpus_[0].cpu->enter_flat32({.eip = entry.eip, .eax = entry.eax, .ebx = entry.ebx, .esi = entry.esi, .gdt_base = entry.gdt_address,
-                              .gdt_limit = entry.gdt_limit, .cs = entry.cs, .ds = entry.ds});
+  cpus_[0].cpu->enter_flat32({.eip = entry.eip,
+                              .eax = entry.eax,
+                              .ebx = entry.ebx,
+                              .esi = entry.esi,
+                              .gdt_base = entry.gdt_address,
+                              .gdt_limit = entry.gdt_limit,
+                              .cs = entry.cs,
+                              .ds = entry.ds});
 }
 
 }  // namespace emu::hw

@@ -27,7 +27,8 @@ Result<void> Q35Board::build_chipset() {
   EMU_TRY(lpc_->set("multifunction", true));
   EMU_TRY(lpc_->realize_on(&host_->pci_bus()));
   isa_bus_ = &lpc_->isa_bus();
-  for (unsigned gsi = Ich9Lpc::kFirstGsi; gsi < IoApic::kPins; gsi++) lpc_->connect_gsi(gsi, ioapic_->irq_in("irq", gsi));
+  for (unsigned gsi = Ich9Lpc::kFirstGsi; gsi < IoApic::kPins; gsi++)
+    lpc_->connect_gsi(gsi, ioapic_->irq_in("irq", gsi));
   return {};
 }
 
@@ -48,7 +49,8 @@ void Q35Board::configure_as_firmware() {
   setup.set_level_triggered({10, 11});
   setup.write32(kLpcDevfn, Ich9Lpc::PMBASE, kPmBase | 1);
   setup.write8(kLpcDevfn, Ich9Lpc::ACPI_CNTL, 0x80);
-  setup.assign_resources(host_->pci_bus(), {.memory_base = Mch::kEcamDefault + kEcamBytes, .memory_end = 0xfec0'0000, .io_base = 0xc000},
+  setup.assign_resources(host_->pci_bus(),
+                         {.memory_base = Mch::kEcamDefault + kEcamBytes, .memory_end = 0xfec0'0000, .io_base = 0xc000},
                          [&](u8 devfn, unsigned pin) { return kRoutes[Ich9Lpc::pirq_of(devfn, pin) & 3]; });
   setup.enable_interrupt_delivery(cpus_[0].memory.get());
 }

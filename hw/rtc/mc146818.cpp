@@ -9,7 +9,10 @@ namespace {
 constexpr i64 kSecond = 1'000'000'000;
 constexpr i64 kUpdateNs = 1'984'000;  // datasheet, figure "Update cycle times": an update takes 1984 us at 32.768 kHz
 
-bool is_time(u8 index) { return index <= Mc146818::YEAR && index != Mc146818::SECONDS_ALARM && index != Mc146818::MINUTES_ALARM && index != Mc146818::HOURS_ALARM; }
+bool is_time(u8 index) {
+  return index <= Mc146818::YEAR && index != Mc146818::SECONDS_ALARM && index != Mc146818::MINUTES_ALARM &&
+         index != Mc146818::HOURS_ALARM;
+}
 
 }  // namespace
 
@@ -23,10 +26,14 @@ void Mc146818::describe(TypeInfo<Mc146818>& type) {
 }
 
 Result<void> Mc146818::realize() {
-  if (clock_name_ == "vm") time_source_ = &clock();
-  else if (clock_name_ == "rt") time_source_ = &machine().realtime_clock();
-  else if (clock_name_ == "host") time_source_ = &machine().host_clock();
-  else return error("rtc: clock '{}' is not known, use host, rt or vm", clock_name_);
+  if (clock_name_ == "vm")
+    time_source_ = &clock();
+  else if (clock_name_ == "rt")
+    time_source_ = &machine().realtime_clock();
+  else if (clock_name_ == "host")
+    time_source_ = &machine().host_clock();
+  else
+    return error("rtc: clock '{}' is not known, use host, rt or vm", clock_name_);
   second_timer_ = time_source_->make_timer([this] { second_passed(); });
   periodic_timer_ = clock().make_timer([this] { periodic_fired(); });
   set_time(machine().host_clock().now().count() / kSecond);
@@ -110,7 +117,8 @@ i64 Mc146818::load_time() const {
 
 /// An alarm byte with its two top bits set matches anything ("don't care").
 bool Mc146818::alarm_matches(i64 unix_seconds) const {
-  const unsigned second = unsigned(unix_seconds % 60), minute = unsigned(unix_seconds / 60 % 60), hour = unsigned(unix_seconds / 3600 % 24);
+  const unsigned second = unsigned(unix_seconds % 60), minute = unsigned(unix_seconds / 60 % 60),
+                 hour = unsigned(unix_seconds / 3600 % 24);
   const auto& c = state_.cmos;
   const auto matches = [](u8 alarm, u8 value) { return (alarm & 0xc0) == 0xc0 || alarm == value; };
   return matches(c[SECONDS_ALARM], encode(second)) && matches(c[MINUTES_ALARM], encode(minute)) &&
@@ -189,8 +197,10 @@ void Mc146818::periodic_fired() {
 u64 Mc146818::read(u64 offset, unsigned) { return offset == 0 ? 0xff : read_register(state_.index); }
 
 void Mc146818::write(u64 offset, u64 value, unsigned) {
-  if (offset == 0) state_.index = u8(value & 127);
-  else write_register(state_.index, u8(value));
+  if (offset == 0)
+    state_.index = u8(value & 127);
+  else
+    write_register(state_.index, u8(value));
 }
 
 u8 Mc146818::read_register(u8 index) {
@@ -227,8 +237,10 @@ void Mc146818::write_register(u8 index, u8 value) {
       refresh_irq();
       return rearm();
     case C:
-    case D: return;  // read-only
-    default: break;
+    case D:
+      return;  // read-only
+    default:
+      break;
   }
   if (is_time(index) || index == CENTURY) {
     if (!(state_.cmos[B] & kSet)) {

@@ -13,11 +13,26 @@ namespace emu::hw {
 
 class Mc146818 final : public IsaDevice {
  public:
-  enum Reg : u8 { SECONDS = 0, SECONDS_ALARM = 1, MINUTES = 2, MINUTES_ALARM = 3, HOURS = 4, HOURS_ALARM = 5, DAY_OF_WEEK = 6,
-                  DAY_OF_MONTH = 7, MONTH = 8, YEAR = 9, A = 0xa, B = 0xb, C = 0xc, D = 0xd, CENTURY = 0x32 };
-  static constexpr u8 kUip = 0x80;                                                        // A
+  enum Reg : u8 {
+    SECONDS = 0,
+    SECONDS_ALARM = 1,
+    MINUTES = 2,
+    MINUTES_ALARM = 3,
+    HOURS = 4,
+    HOURS_ALARM = 5,
+    DAY_OF_WEEK = 6,
+    DAY_OF_MONTH = 7,
+    MONTH = 8,
+    YEAR = 9,
+    A = 0xa,
+    B = 0xb,
+    C = 0xc,
+    D = 0xd,
+    CENTURY = 0x32
+  };
+  static constexpr u8 kUip = 0x80;                                                                          // A
   static constexpr u8 kSet = 0x80, kPie = 0x40, kAie = 0x20, kUie = 0x10, kBinary = 0x04, k24Hours = 0x02;  // B
-  static constexpr u8 kIrqf = 0x80, kPf = 0x40, kAf = 0x20, kUf = 0x10;                   // C
+  static constexpr u8 kIrqf = 0x80, kPf = 0x40, kAf = 0x20, kUf = 0x10;                                     // C
 
   static void describe(TypeInfo<Mc146818>& type);
   Result<void> realize() override;
@@ -36,9 +51,9 @@ class Mc146818 final : public IsaDevice {
   struct State {
     u8 index = 0;
     std::array<u8, 128> cmos{};
-    i64 offset_s = 0;            ///< guest's unix time = clock seconds + offset, while not SET
+    i64 offset_s = 0;  ///< guest's unix time = clock seconds + offset, while not SET
     i64 periodic_next_ns = 0;
-    i64 alarm_checked_s = 0;     ///< last guest second for which the alarm and update flags were evaluated
+    i64 alarm_checked_s = 0;  ///< last guest second for which the alarm and update flags were evaluated
     bool irq_enabled = true;
   };
   static void fields(Archive& ar, State& s);

@@ -91,18 +91,26 @@ void Hpet::fire(unsigned n) {
 u64 Hpet::read64(u64 offset) {
   switch (offset) {
     // §2.3.4: period in fs, vendor 8086, legacy capable, 64-bit counter, number of timers - 1, revision 1
-    case CAP: return u64(kPeriodNs * 1'000'000) << 32 | 0x8086'0000 | bit64(15) | bit64(13) | (kTimers - 1) << 8 | 1;
-    case CONFIG: return state_.config;
-    case STATUS: return state_.status;
-    case COUNTER: return counter();
-    default: break;
+    case CAP:
+      return u64(kPeriodNs * 1'000'000) << 32 | 0x8086'0000 | bit64(15) | bit64(13) | (kTimers - 1) << 8 | 1;
+    case CONFIG:
+      return state_.config;
+    case STATUS:
+      return state_.status;
+    case COUNTER:
+      return counter();
+    default:
+      break;
   }
   if (offset < TIMER0 || offset >= TIMER0 + kTimers * 0x20) return 0;
   const Comparator& c = state_.timers[(offset - TIMER0) / 0x20];
   switch (offset & 0x18) {
-    case 0x00: return c.config | kRoutes << 32;
-    case 0x08: return c.compare & mask_of(c);
-    default: return 0;
+    case 0x00:
+      return c.config | kRoutes << 32;
+    case 0x08:
+      return c.compare & mask_of(c);
+    default:
+      return 0;
   }
 }
 
@@ -116,7 +124,8 @@ void Hpet::write(u64 offset, u64 value, unsigned size) {
   const u64 mask = size == 8 ? ~u64(0) : u64(0xffff'ffff) << (offset & 4) * 8;
   const u64 placed = size == 8 ? value : value << (offset & 4) * 8;
   switch (reg) {
-    case CONFIG: return write_config((state_.config & ~mask) | (placed & mask));
+    case CONFIG:
+      return write_config((state_.config & ~mask) | (placed & mask));
     case STATUS:
       for (unsigned n = 0; n < kTimers; n++) {
         if ((placed & mask & bit64(n)) && (state_.status & bit64(n))) {
@@ -129,7 +138,8 @@ void Hpet::write(u64 offset, u64 value, unsigned size) {
       if (state_.config & kEnable) return log::guest_error("hpet: the counter may be written only while stopped");
       state_.counter = (state_.counter & ~mask) | (placed & mask);
       return;
-    default: break;
+    default:
+      break;
   }
   if (reg >= TIMER0 && reg < TIMER0 + kTimers * 0x20) {
     write_timer(unsigned(reg - TIMER0) / 0x20, unsigned(reg & 0x18), placed, mask);
@@ -159,7 +169,8 @@ void Hpet::write_timer(unsigned n, unsigned reg, u64 value, u64 mask) {
   } else if (reg == 0x08) {
     const u64 width = mask_of(c);
     // §2.3.9.2.2: in periodic mode a write sets the period; the comparator itself only after TN_VAL_SET_CNF.
-    if (!(c.config & kTnPeriodic) || (c.config & kTnSetValue)) c.compare = ((c.compare & ~mask) | (value & mask)) & width;
+    if (!(c.config & kTnPeriodic) || (c.config & kTnSetValue))
+      c.compare = ((c.compare & ~mask) | (value & mask)) & width;
     if (c.config & kTnPeriodic) c.period = ((c.period & ~mask) | (value & mask)) & width;
     c.config &= ~kTnSetValue;
   } else {

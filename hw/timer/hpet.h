@@ -15,8 +15,8 @@ class Hpet final : public SysBusDevice {
  public:
   static constexpr mem::GuestPhys kAddress = 0xfed0'0000;
   static constexpr unsigned kTimers = 3;
-  static constexpr u64 kPeriodNs = 10;                    ///< 100 MHz
-  static constexpr u64 kRoutes = 0x00ff'0104;             ///< I/O APIC inputs a timer may choose (2, 8, 16..23)
+  static constexpr u64 kPeriodNs = 10;         ///< 100 MHz
+  static constexpr u64 kRoutes = 0x00ff'0104;  ///< I/O APIC inputs a timer may choose (2, 8, 16..23)
   enum Reg : hwaddr { CAP = 0x00, CONFIG = 0x10, STATUS = 0x20, COUNTER = 0xf0, TIMER0 = 0x100 };
   // Timer N configuration, §2.3.8
   static constexpr u64 kTnLevel = bit64(1), kTnEnable = bit64(2), kTnPeriodic = bit64(3), kTnPeriodicCapable = bit64(4),
@@ -39,7 +39,7 @@ class Hpet final : public SysBusDevice {
   };
   struct State {
     u64 config = 0, status = 0;
-    u64 counter = 0;         ///< value while stopped, or at start_ns
+    u64 counter = 0;  ///< value while stopped, or at start_ns
     i64 start_ns = 0;
     std::array<Comparator, kTimers> timers;
   };

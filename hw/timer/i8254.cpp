@@ -23,11 +23,16 @@ bool PitCounter::output_at(i64 now_ns) const {
   const u64 ticks = ticks_at(now_ns);
   const u32 n = period();
   switch (mode) {
-    case 0: return ticks >= n;
-    case 1: return ticks >= n;
-    case 2: return !gate || ticks % n != n - 1;
-    case 3: return !gate || ticks % n < (n + 1) / 2;
-    default: return ticks != n;  // 4 and 5: low for one tick
+    case 0:
+      return ticks >= n;
+    case 1:
+      return ticks >= n;
+    case 2:
+      return !gate || ticks % n != n - 1;
+    case 3:
+      return !gate || ticks % n < (n + 1) / 2;
+    default:
+      return ticks != n;  // 4 and 5: low for one tick
   }
 }
 
@@ -36,9 +41,15 @@ u16 PitCounter::count_at(i64 now_ns) const {
   const u32 n = period();
   u32 count;
   switch (mode) {
-    case 2: count = n - u32(ticks % n); break;
-    case 3: count = n - u32(ticks * 2 % n); break;  // the part counts by two
-    default: count = u32(n - ticks) & 0xffff; break;
+    case 2:
+      count = n - u32(ticks % n);
+      break;
+    case 3:
+      count = n - u32(ticks * 2 % n);
+      break;  // the part counts by two
+    default:
+      count = u32(n - ticks) & 0xffff;
+      break;
   }
   return bcd ? to_bcd(count % 10000) : u16(count);
 }
@@ -55,8 +66,12 @@ i64 PitCounter::next_change_ns(i64 now_ns) const {
       if (ticks >= n) return -1;
       at = n;
       break;
-    case 2: at = ticks % n == n - 1 ? round + n : round + n - 1; break;
-    case 3: at = ticks % n < (n + 1) / 2 ? round + (n + 1) / 2 : round + n; break;
+    case 2:
+      at = ticks % n == n - 1 ? round + n : round + n - 1;
+      break;
+    case 3:
+      at = ticks % n < (n + 1) / 2 ? round + (n + 1) / 2 : round + n;
+      break;
     default:
       if (ticks > n) return -1;
       at = ticks < n ? n : n + 1;
@@ -80,13 +95,17 @@ void PitCounter::set_gate(bool level, i64 now_ns) {
   switch (mode) {
     case 0:
     case 4:
-      if (level) start_ns = now_ns - to_ns(frozen_ticks);
-      else frozen_ticks = ticks_at(now_ns);
+      if (level)
+        start_ns = now_ns - to_ns(frozen_ticks);
+      else
+        frozen_ticks = ticks_at(now_ns);
       break;
     case 2:
     case 3:
-      if (level) start_ns = now_ns;
-      else frozen_ticks = 0;
+      if (level)
+        start_ns = now_ns;
+      else
+        frozen_ticks = 0;
       break;
     default:
       if (level) {
@@ -131,7 +150,8 @@ void I8254::fields(Archive& ar, State& s) {
   for (unsigned i = 0; i < 3; i++) {
     PitCounter& c = s.counters[i];
     const std::string p = "counter" + std::to_string(i) + "_";
-    ar(p + "reload", c.reload)(p + "start_ns", c.start_ns)(p + "mode", c.mode)(p + "access", c.access)(p + "bcd", c.bcd);
+    ar(p + "reload", c.reload)(p + "start_ns", c.start_ns)(p + "mode", c.mode)(p + "access", c.access)(p + "bcd",
+                                                                                                       c.bcd);
     ar(p + "gate", c.gate)(p + "write_high_next", c.write_high_next)(p + "read_high_next", c.read_high_next);
     ar(p + "write_low", c.write_low)(p + "count_latched", c.count_latched)(p + "status_latched", c.status_latched);
     ar(p + "null_count", c.null_count)(p + "loaded", c.loaded)(p + "latched_count", c.latched_count);
@@ -142,7 +162,8 @@ void I8254::fields(Archive& ar, State& s) {
 
 Result<void> I8254::after_load() {
   for (const PitCounter& c : state_.counters) {
-    if (c.mode > 5 || c.access == 0 || c.access > 3 || c.period() == 0) return error("i8254: counter state out of range");
+    if (c.mode > 5 || c.access == 0 || c.access > 3 || c.period() == 0)
+      return error("i8254: counter state out of range");
   }
   refresh();
   return {};
@@ -154,12 +175,14 @@ void I8254::refresh() {
   const i64 now = now_ns();
   irq_.set(state_.irq_enabled && counter.output_at(now));  // silenced, it must not hold the shared line
   armed_for_ns_ = state_.irq_enabled ? counter.next_change_ns(now) : -1;
-  if (armed_for_ns_ < 0) timer_.cancel();
-  else timer_.arm_at(ClockNs(armed_for_ns_));
+  if (armed_for_ns_ < 0)
+    timer_.cancel();
+  else
+    timer_.arm_at(ClockNs(armed_for_ns_));
 }
 
-/// We are called late, and a pulse lasts one tick (mode 2): both of its edges are shown, else no interrupt would be seen.
-/// What was missed beyond that is lost, as it is for a CPU that keeps interrupts off for long.
+/// We are called late, and a pulse lasts one tick (mode 2): both of its edges are shown, else no interrupt would be
+/// seen. What was missed beyond that is lost, as it is for a CPU that keeps interrupts off for long.
 void I8254::change_due() {
   const PitCounter& counter = state_.counters[0];
   const i64 now = now_ns();
@@ -215,7 +238,8 @@ void I8254::read_back(u8 value) {
       c.count_latched = true;
     }
     if (!(value & 0x10) && !c.status_latched) {
-      c.latched_status = u8((c.output_at(now) ? 0x80 : 0) | (c.null_count ? 0x40 : 0) | c.access << 4 | c.mode << 1 | (c.bcd ? 1 : 0));
+      c.latched_status =
+          u8((c.output_at(now) ? 0x80 : 0) | (c.null_count ? 0x40 : 0) | c.access << 4 | c.mode << 1 | (c.bcd ? 1 : 0));
       c.status_latched = true;
     }
   }

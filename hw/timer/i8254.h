@@ -16,17 +16,17 @@ namespace emu::hw {
 struct PitCounter {
   static constexpr u64 kHz = 1'193'182;
 
-  u16 reload = 0;            ///< 0 stands for 65536 (10000 in BCD)
+  u16 reload = 0;  ///< 0 stands for 65536 (10000 in BCD)
   i64 start_ns = 0;
-  u8 mode = 3;               ///< 0..5
-  u8 access = 3;             ///< 1 low byte, 2 high byte, 3 low then high
+  u8 mode = 3;    ///< 0..5
+  u8 access = 3;  ///< 1 low byte, 2 high byte, 3 low then high
   bool bcd = false, gate = true;
   bool write_high_next = false, read_high_next = false;
   u8 write_low = 0;
   bool count_latched = false, status_latched = false, null_count = true, loaded = false;
   u16 latched_count = 0;
   u8 latched_status = 0;
-  u64 frozen_ticks = 0;      ///< ticks counted when the gate went low (modes 0, 2, 3, 4)
+  u64 frozen_ticks = 0;  ///< ticks counted when the gate went low (modes 0, 2, 3, 4)
 
   u32 period() const { return reload == 0 ? (bcd ? 10000 : 65536) : bcd ? from_bcd(reload) : reload; }
   u64 ticks_at(i64 now_ns) const;

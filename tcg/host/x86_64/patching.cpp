@@ -13,7 +13,9 @@ namespace {
 constexpr u8 kJmp32 = 0xe9;
 constexpr size_t kCrossLinkBytes = 22;
 
-u64 load_word(const u8* at) { return std::atomic_ref(*reinterpret_cast<u64*>(const_cast<u8*>(at))).load(std::memory_order_relaxed); }
+u64 load_word(const u8* at) {
+  return std::atomic_ref(*reinterpret_cast<u64*>(const_cast<u8*>(at))).load(std::memory_order_relaxed);
+}
 void store_word(u8* at, u64 word) {
   EMU_CHECK((reinterpret_cast<uintptr_t>(at) & 7) == 0);
   std::atomic_ref(*reinterpret_cast<u64*>(at)).store(word, std::memory_order_release);
@@ -94,7 +96,8 @@ size_t X64Backend::emit_pc_stub(ir::CodeSpan room, u64 pc, const u8* thunk) {
 }
 
 /// At a block's entry nothing but the pinned registers is live, so the scratch registers and flags are free.
-size_t X64Backend::emit_checked_stub(ir::CodeSpan room, u64 pc, const u8* source, std::span<const u8> copy, const u8* body, const u8* thunk) {
+size_t X64Backend::emit_checked_stub(ir::CodeSpan room, u64 pc, const u8* source, std::span<const u8> copy,
+                                     const u8* body, const u8* thunk) {
   Assembler a(room.write, room.exec, room.size);
   const Label differs = a.new_label(), bytes = a.new_label();
   a.alu_imm32(Alu::Cmp, Width::d, ptr(rsp, offsetof(EnvHeader, exit_req)), 0);  // the entry's exit check is overwritten

@@ -11,10 +11,10 @@
 namespace emu::tcg::x86_64 {
 namespace {
 
-constexpr i64 off_leave = offsetof(EnvHeader, leave), off_pc = offsetof(EnvHeader, pc), off_host_sp = offsetof(EnvHeader, host_sp),
-              off_view = offsetof(EnvHeader, view), off_args = offsetof(EnvHeader, helper_args),
-              off_result = offsetof(EnvHeader, helper_result), off_site = offsetof(EnvHeader, return_site),
-              off_slow = offsetof(EnvHeader, slow_address), 
+constexpr i64 off_leave = offsetof(EnvHeader, leave), off_pc = offsetof(EnvHeader, pc),
+              off_host_sp = offsetof(EnvHeader, host_sp), off_view = offsetof(EnvHeader, view),
+              off_args = offsetof(EnvHeader, helper_args), off_result = offsetof(EnvHeader, helper_result),
+              off_site = offsetof(EnvHeader, return_site), off_slow = offsetof(EnvHeader, slow_address),
               off_mxcsr = offsetof(EnvHeader, fp_control), off_mxcsr_host = offsetof(EnvHeader, fp_control_host),
               off_fpu_live = offsetof(EnvHeader, fpu_live), off_fpu_image = offsetof(EnvHeader, fpu_image),
               off_reason = offsetof(EnvHeader, exit_reason);
@@ -189,8 +189,8 @@ const u8* ThunkEmitter::helper(const u8* (*left)(EnvHeader&)) {
   return start;
 }
 
-/// Called with the function's address in r11. Only what a leaf may change is saved; vectors too, because nothing keeps a
-/// compiler from using them.
+/// Called with the function's address in r11. Only what a leaf may change is saved; vectors too, because nothing keeps
+/// a compiler from using them.
 const u8* ThunkEmitter::leaf_helper() {
   const u8* start = begin();
   a_.pop(ptr(rsp, off_site));
@@ -255,7 +255,8 @@ const u8* ThunkEmitter::leave_with(ExitReason reason, const u8* exit) {
 
 }  // namespace
 
-Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLayout&, const RuntimeCallbacks& callbacks, size_t& used) {
+Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLayout&, const RuntimeCallbacks& callbacks,
+                                           size_t& used) {
   Assembler a(room.write, room.exec, room.size);
   ThunkEmitter emit(a, registers_);
   ThunkTable table;
