@@ -30,8 +30,9 @@ def test_there_are_lines():
 
 @pytest.mark.parametrize("line", LINES)
 def test_line(line):
-    command = [BINARY if word == "build/release/system-emu" else word for word in shlex.split(line)]
-    command = [word.replace("build/release/", str(pathlib.Path(BINARY).parent) + "/") for word in command]
+    build = str(pathlib.Path(BINARY).parent)
+    command = [build + word.removeprefix("build/release") if word.startswith("build/release/") else word
+               for word in shlex.split(line)]
     for word in command:
         if word.startswith("build/guest/") and not (SOURCE / word).exists():
             pytest.skip(f"SKIPPED: {word} is not made; ./quickstart test makes it")
