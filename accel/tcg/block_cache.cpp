@@ -10,6 +10,12 @@ namespace emu::accel {
 
 using State = CodeBlock::State;
 
+namespace {
+
+constexpr size_t kLinkSiteBytes = 24;  ///< what HostBackend::link() may write
+
+}  // namespace
+
 BlockCache::BlockCache(mem::Memory& memory, Quiescence& quiescence, TlbBroadcast& broadcast)
     : memory_(memory), quiescence_(quiescence), broadcast_(broadcast),
       buckets_(std::make_unique<std::atomic<CodeBlock*>[]>(kBuckets)) {}
@@ -147,7 +153,7 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
       if (from->key.page != target.key.page) return false;
       if (target.key.pc > from->key.pc) to = target.body();
     }
-    l.stub = backend_->link(code_->span(site, from->hot_size - l.offset), l.kind, l.target_pc, target.page_id, to);
+    l.stub = backend_->link(code_->span(site, kLinkSiteBytes), l.kind, l.target_pc, target.page_id, to);
     l.to = &target;
     l.next_incoming = target.incoming;
     target.incoming = &l;
@@ -158,7 +164,7 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
 
 void BlockCache::unlink_locked(Link& l) {
   const u8* site = l.from->hot + l.offset;
-  backend_->unlink(code_->span(site, l.from->hot_size - l.offset), l.stub);
+  backend_->unlink(code_->span(site, kLinkSiteBytes), l.stub);
   l.to = nullptr;
   l.next_incoming = nullptr;
   l.free_epoch = quiescence_.advance();

@@ -17,7 +17,7 @@ struct CodeBlock;
 
 /// A direct exit of a block. On the incoming list of its target while it is linked. Cache lock.
 struct Link {
-  u32 offset = 0;  ///< of the site from CodeBlock::hot
+  i32 offset = 0;  ///< of the site from CodeBlock::hot; it may be in the cold part
   ir::LinkKind kind = ir::LinkKind::SamePage;
   u64 target_pc = 0;
   CodeBlock* from = nullptr;

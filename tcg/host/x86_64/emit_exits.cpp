@@ -118,7 +118,7 @@ void Compiler::emit_link(Assembler& a, u64 pc) {
   const size_t site = a.position();
   const size_t from = a.jmp_forward();
   if (!same_page) a.fill(kCrossLinkBytes - (from - site), 0xcc);
-  result_->links.push_back({offset_in(a, site), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage});
+  result_->links.push_back({i32(offset_in(a, site)), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage});
   if (in_cold) return emit_link_miss(pc, from, true);
   Stub stub;
   stub.kind = Stub::LinkMiss;

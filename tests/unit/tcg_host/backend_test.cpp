@@ -18,7 +18,7 @@ class Backend : public testing::TestWithParam<bool> {
   }
   ir::InterpretResult run() { return bench_.run(memory_, 1); }
   ir::CodeSpan site(size_t i) {
-    u8* at = bench_.hot() + i64(i32(bench_.compiled.links[i].offset));
+    u8* at = bench_.hot() + bench_.compiled.links[i].offset;
     return {at, at, 32};
   }
 
