@@ -17,6 +17,7 @@ enum class Form : u8 {
   Low32,     ///< MOVSS: from memory it would zero the rest, INSERTPS does not
   Low64,     ///< MOVSD, likewise; MOVLPS
   High64,    ///< MOVHLPS: MOVLPS of the high half in memory
+  Lane32,    ///< INSERTPS: from memory the lane is chosen by address
 };
 struct Encoding {
   u8 prefix = 0;
@@ -40,6 +41,7 @@ Encoding encoding(VecOp op) {
     case VecOp::VRoundF64: return {k66, 0x0f3a09};
     case VecOp::VRoundSF32: return {k66, 0x0f3a0a};
     case VecOp::VRoundSF64: return {k66, 0x0f3a0b};
+    case VecOp::VInsertF32: return {k66, 0x0f3a21, Form::Lane32};
     case VecOp::VDotF32: return {k66, 0x0f3a40};
     case VecOp::VDotF64: return {k66, 0x0f3a41};
     case VecOp::VRcpF32: return {0, 0x0f53};
@@ -111,7 +113,7 @@ Encoding encoding(VecOp op) {
     SSE4(VMulI32, 0x3828) SSE4(VCmpEq64, 0x3829) SSE4(VPackI32U16, 0x382b) SSE4(VCmpGtI64, 0x3837)
     SSE4(VMinI8, 0x3838) SSE4(VMinI32, 0x3839) SSE4(VMinU16, 0x383a) SSE4(VMinU32, 0x383b) SSE4(VMaxI8, 0x383c)
     SSE4(VMaxI32, 0x383d) SSE4(VMaxU16, 0x383e) SSE4(VMaxU32, 0x383f) SSE4(VMulLo32, 0x3840) SSE4(VMinPosU16, 0x3841)
-    SSE4(VBlend16, 0x3a0e) SSE4(VInsertF32, 0x3a21) SSE4(VSadBlocks, 0x3a42)
+    SSE4(VBlend16, 0x3a0e) SSE4(VSadBlocks, 0x3a42)
 #undef SSE4
     case VecOp::kCount: break;
   }
@@ -225,6 +227,10 @@ void Compiler::emit_vec(u32 id, const Op& op) {
   switch (e.form) {
     case Form::Low32: hot_.sse_imm(0x66, 0x0f3a21, w.reg, m, 0); break;
     case Form::Low64: hot_.sse(0, 0x0f12, w.reg, m); break;
+    case Form::Lane32:
+      m.disp += 4 * (imm >> 6);
+      hot_.sse_imm(e.prefix, e.opcode, w.reg, m, imm & 0x3f);
+      break;
     case Form::High64:
       m.disp += 8;
       hot_.sse(0, 0x0f12, w.reg, m);
