@@ -12,7 +12,7 @@ using State = CodeBlock::State;
 
 namespace {
 
-constexpr size_t kLinkSiteBytes = 24;  ///< what HostBackend::link() may write
+constexpr size_t kLinkSiteBytes = 22;  ///< at most, of any host
 
 }  // namespace
 

@@ -17,7 +17,7 @@ struct CodeBlock;
 
 /// A direct exit of a block. On the incoming list of its target while it is linked. Cache lock.
 struct Link {
-  i32 offset = 0;  ///< of the site from CodeBlock::hot; it may be in the cold part
+  i32 offset = 0;  ///< of the site from CodeBlock::hot; outside the hot part when among the stubs
   ir::LinkKind kind = ir::LinkKind::SamePage;
   u64 target_pc = 0;
   CodeBlock* from = nullptr;

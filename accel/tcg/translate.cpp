@@ -182,7 +182,10 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
   };
   for (int attempt = 0;; ++attempt) {
     if (!refill(hot_chunk_, kMinHotRoom) || !refill(cold_chunk_, kMinColdRoom)) return Compiled::NoRoom;
-    const ir::CodeSpan hot = code.span(hot_chunk_.next(), hot_chunk_.left());
+    // A block that straddles two pages is never linked to; its entry is 8 modulo 16, by which the link-miss thunk knows
+    // that the jump cache is the way to it.
+    const size_t skew = block.straddles() ? tcg::kUnlinkableEntry : 0;
+    const ir::CodeSpan hot = code.span(hot_chunk_.next() + skew, hot_chunk_.left() - skew);
     const ir::CodeSpan cold = code.span(cold_chunk_.next(), cold_chunk_.left());
     const ir::CompileRequest request{.block = &scratch_ir_,
                                      .layout = &shared_.translator->layout(),
@@ -229,7 +232,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
       const ir::LinkSite& site = compiled_.links[i];
       block.links[i] = {.offset = site.offset, .kind = site.kind, .target_pc = site.target_pc, .from = &block};
     }
-    hot_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(hot_chunk_.used + block.hot_size, 16)));
+    hot_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(hot_chunk_.used + skew + block.hot_size, 16)));
     cold_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(cold_chunk_.used + cold_used, 16)));
     statistics_.host_bytes_hot.add(compiled_.hot_size);
     statistics_.host_bytes_cold.add(cold_used);

@@ -109,7 +109,7 @@ void I8254::describe(TypeInfo<I8254>& type) {
 }
 
 Result<void> I8254::realize() {
-  timer_ = clock().make_timer([this] { refresh(); });
+  timer_ = clock().make_timer([this] { change_due(); });
   map_ports("pit", 0x40);
   map_ports("nmisc", 0x61);
   return {};
@@ -153,9 +153,22 @@ void I8254::refresh() {
   const PitCounter& counter = state_.counters[0];
   const i64 now = now_ns();
   irq_.set(state_.irq_enabled && counter.output_at(now));  // silenced, it must not hold the shared line
-  const i64 next = counter.next_change_ns(now);
-  if (next < 0 || !state_.irq_enabled) timer_.cancel();
-  else timer_.arm_at(ClockNs(next));
+  armed_for_ns_ = state_.irq_enabled ? counter.next_change_ns(now) : -1;
+  if (armed_for_ns_ < 0) timer_.cancel();
+  else timer_.arm_at(ClockNs(armed_for_ns_));
+}
+
+/// We are called late, and a pulse lasts one tick (mode 2): both of its edges are shown, else no interrupt would be seen.
+/// What was missed beyond that is lost, as it is for a CPU that keeps interrupts off for long.
+void I8254::change_due() {
+  const PitCounter& counter = state_.counters[0];
+  const i64 now = now_ns();
+  i64 at = armed_for_ns_;
+  for (unsigned edge = 0; edge < 2 && at >= 0 && at <= now; edge++) {
+    irq_.set(state_.irq_enabled && counter.output_at(at));
+    at = counter.next_change_ns(at);
+  }
+  refresh();
 }
 
 void I8254::write(u64 offset, u64 value, unsigned) {

@@ -65,11 +65,13 @@ class I8254 final : public IsaDevice {
   void write_control(u8 value);
   void read_back(u8 value);
   void refresh();
+  void change_due();
   i64 now_ns() const { return clock().now().count(); }
 
   State state_;
   IrqLine irq_;
   Timer timer_;
+  i64 armed_for_ns_ = -1;  ///< the change of counter 0's output that timer_ waits for
 };
 
 void register_i8254(TypeRegistry& registry);

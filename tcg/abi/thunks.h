@@ -12,6 +12,10 @@
 
 namespace emu::tcg {
 
+/// A bit of a block's entry address: set where no link may lead to the block, so that a link miss looks for it in the jump
+/// cache before it asks C++. Other blocks' entries are 16-byte aligned.
+inline constexpr u64 kUnlinkableEntry = 8;
+
 /// A helper that IR calls. `args` points at env.helper_args; the result goes to env.helper_result. A helper that must
 /// not return into the block sets env.leave to non-zero (and says why in target state).
 using HelperFn = u64 (*)(EnvHeader& env, const u64* args);

@@ -25,7 +25,7 @@ enum class LinkKind : u8 {
 
 /// A direct exit. The site is 8-byte aligned and starts unlinked: a jump to its stub (env.pc := target, link_miss).
 struct LinkSite {
-  i32 offset = 0;         ///< from hot.exec; a site may be in the cold part, on either side
+  i32 offset = 0;         ///< from CompiledBlock hot exec base; negative or beyond hot_size when among the stubs
   u64 target_pc = 0;
   LinkKind kind = LinkKind::SamePage;
 };

@@ -35,6 +35,7 @@ class ThunkEmitter {
   const u8* leaf_helper();
   /// Jumped to, with env.pc (and exit_arg) set.
   const u8* callback_from_jump(const u8* (*callback)(EnvHeader&));
+  const u8* link_miss(const u8* (*callback)(EnvHeader&));
   const u8* leave_with(ExitReason reason, const u8* exit);
 
  private:
@@ -226,6 +227,25 @@ const u8* ThunkEmitter::callback_from_jump(const u8* (*callback)(EnvHeader&)) {
   return start;
 }
 
+/// A link that is not made yet, or must not be: for the latter kind the jump cache knows the way.
+const u8* ThunkEmitter::link_miss(const u8* (*callback)(EnvHeader&)) {
+  const u8* in_cpp = callback_from_jump(callback);
+  const u8* start = begin();
+  a_.mov(Width::q, r11, ptr(rsp, off_pc));
+  a_.rorx(Width::q, r9, r11, kPageBits);
+  a_.alu(Alu::Xor, Width::q, r9, r11);
+  a_.alu_imm(Alu::And, Width::d, r9, kJumpCacheEntries - 1);
+  a_.shift_imm(Shift::Shl, Width::d, r9, 4);
+  a_.alu(Alu::Add, Width::q, r9, ptr(rsp, offsetof(EnvHeader, jc)));
+  a_.alu(Alu::Cmp, Width::q, r11, ptr(r9, offsetof(JumpCacheEntry, pc)));
+  a_.jcc(Cond::NotEqual, in_cpp);
+  a_.mov(Width::q, r9, ptr(r9, offsetof(JumpCacheEntry, host)));
+  a_.test_imm(Width::d, r9, kUnlinkableEntry);
+  a_.jcc(Cond::Equal, in_cpp);
+  a_.jmp(r9);
+  return start;
+}
+
 const u8* ThunkEmitter::leave_with(ExitReason reason, const u8* exit) {
   const u8* start = begin();
   a_.mov_imm(Width::d, ptr(rsp, off_reason), i32(reason));
@@ -248,7 +268,7 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   table.helper = emit.helper(callbacks.helper_left);
   table.leaf_helper = emit.leaf_helper();
   table.indirect_miss = emit.callback_from_jump(callbacks.indirect_miss);
-  table.link_miss = emit.callback_from_jump(callbacks.link_miss);
+  table.link_miss = emit.link_miss(callbacks.link_miss);
   table.trap = emit.trap(callbacks.trap);
   table.exit_request = emit.leave_with(ExitReason::ExitRequest, table.exit);
   table.system = emit.leave_with(ExitReason::System, table.exit);

@@ -115,6 +115,7 @@ TEST(Piix4Pm, WideAccessReachesStatusAndEnable) {
 
 TEST(Piix4Pm, SmiCommandRaisesSmiWhenEnabled) {
   PmBench bench;
+  bench.config_write(kPm, Piix4Pm::DEVACTB, 0, 4);  // set at reset, so that firmware looks for no SMM
   bench.out(Piix4Pm::kSmiPort, 0x55, 1);
   EXPECT_EQ(bench.smi.rises(), 0u);
   bench.config_write(kPm, Piix4Pm::DEVACTB, Piix4Pm::kApmcEnable, 4);
