@@ -9,7 +9,7 @@
 namespace emu::tcg::x86_64 {
 namespace {
 
-constexpr unsigned kSpillsForValues = kSpillSlots - 4;         ///< the last four are for saving fixed registers
+constexpr unsigned kSpillsForValues = kSpillSlots - 4;  ///< the last four are for saving fixed registers
 constexpr unsigned kVectorSpillsForValues = kVectorSpillSlots / 2;
 
 bool is_scratch(Reg r) { return r == r9 || r == r10 || r == r11; }
@@ -18,10 +18,14 @@ bool is_scratch(Reg r) { return r == r9 || r == r10 || r == r11; }
 
 u32& Compiler::head(Where where, u8 reg) {
   switch (where) {
-    case Where::Gpr: return gpr_head_[reg];
-    case Where::Vec: return xmm_head_[reg];
-    case Where::Spill: return spill_head_[reg];
-    default: return vec_spill_head_[reg];
+    case Where::Gpr:
+      return gpr_head_[reg];
+    case Where::Vec:
+      return xmm_head_[reg];
+    case Where::Spill:
+      return spill_head_[reg];
+    default:
+      return vec_spill_head_[reg];
   }
 }
 
@@ -220,8 +224,10 @@ Operand Compiler::operand(Ref r, Type type) {
     o.kind = Operand::Constant;
     o.value = block_->constant_value(r);
     o.pc_relative = r.is_pool() && block_->pool[r.pool_index()].pc_relative;
-    if (type == Type::I1) o.value &= 1;
-    else if (ir::is_int(type) && !o.pc_relative) o.value = u64(sign_extend(o.value, ir::width(type)));
+    if (type == Type::I1)
+      o.value &= 1;
+    else if (ir::is_int(type) && !o.pc_relative)
+      o.value = u64(sign_extend(o.value, ir::width(type)));
     return o;
   }
   if (!r.is_value()) return o;
@@ -248,7 +254,9 @@ Operand Compiler::operand(Ref r, Type type) {
       o.kind = Operand::Slot;
       o.offset = v.home;
       break;
-    case Where::Nowhere: EMU_CHECK(too_complex_); break;
+    case Where::Nowhere:
+      EMU_CHECK(too_complex_);
+      break;
   }
   return o;
 }
@@ -265,10 +273,14 @@ void Compiler::load_constant(Reg dst, const Operand& constant) {
 void Compiler::load(Reg dst, const Operand& from, Width w, bool clean) {
   switch (from.kind) {
     case Operand::Gpr:
-      if (clean && !from.clean && w != Width::q) hot_.movzx(w, dst, from.reg);
-      else if (dst != from.reg) hot_.mov(w == Width::q || from.clean ? Width::q : Width::d, dst, from.reg);
+      if (clean && !from.clean && w != Width::q)
+        hot_.movzx(w, dst, from.reg);
+      else if (dst != from.reg)
+        hot_.mov(w == Width::q || from.clean ? Width::q : Width::d, dst, from.reg);
       break;
-    case Operand::Slot: hot_.movzx(w, dst, slot(from.offset)); break;
+    case Operand::Slot:
+      hot_.movzx(w, dst, slot(from.offset));
+      break;
     case Operand::Constant: {
       Operand c = from;
       if (w != Width::q) c.value &= low_mask(bits(w));
@@ -276,7 +288,9 @@ void Compiler::load(Reg dst, const Operand& from, Width w, bool clean) {
       if (clean && c.pc_relative && w != Width::q) hot_.movzx(w, dst, dst);
       break;
     }
-    default: EMU_CHECK(too_complex_); break;
+    default:
+      EMU_CHECK(too_complex_);
+      break;
   }
 }
 
@@ -379,11 +393,16 @@ void Compiler::store_word(const Mem& to, const Operand& from, Type type) {
 ir::Location Compiler::location(const Operand& o) const {
   using W = ir::Location::Where;
   switch (o.kind) {
-    case Operand::Gpr: return {W::State, u64(map_.gpr_home[o.reg])};
-    case Operand::Vec: return {W::State, u64(map_.xmm_home[o.xmm])};
-    case Operand::Slot: return {W::State, u64(o.offset)};
-    case Operand::Constant: return {W::Constant, o.value};
-    default: return {};
+    case Operand::Gpr:
+      return {W::State, u64(map_.gpr_home[o.reg])};
+    case Operand::Vec:
+      return {W::State, u64(map_.xmm_home[o.xmm])};
+    case Operand::Slot:
+      return {W::State, u64(o.offset)};
+    case Operand::Constant:
+      return {W::Constant, o.value};
+    default:
+      return {};
   }
 }
 
@@ -423,8 +442,10 @@ Xmm Compiler::vec_dest(u32 id, Ref reuse) {
 }
 
 void Compiler::load_xmm(Xmm dst, const Operand& from) {
-  if (from.kind == Operand::Slot) hot_.movups(dst, slot(from.offset));
-  else if (from.kind == Operand::Vec && from.xmm != dst) hot_.movaps(dst, from.xmm);
+  if (from.kind == Operand::Slot)
+    hot_.movups(dst, slot(from.offset));
+  else if (from.kind == Operand::Vec && from.xmm != dst)
+    hot_.movaps(dst, from.xmm);
 }
 
 Xmm Compiler::use_xmm(Ref r) {

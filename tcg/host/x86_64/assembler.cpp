@@ -30,7 +30,8 @@ void Assembler::reset(u8* write, const u8* exec, size_t size) {
 /// Makes room for an instruction; after an overflow everything lands in nowhere_.
 void Assembler::begin() {
   ++instructions_;
-  if (size_t(end_ - cursor_) >= kLongestInstruction) [[likely]] return;
+  if (size_t(end_ - cursor_) >= kLongestInstruction) [[likely]]
+    return;
   overflowed_ = true;
   cursor_ = nowhere_;
   end_ = nowhere_ + sizeof nowhere_;
@@ -50,9 +51,12 @@ void Assembler::put64(u64 v) {
 }
 
 void Assembler::put_imm(Width w, i32 imm) {
-  if (w == Width::b) put8(u8(imm));
-  else if (w == Width::w) put16(u16(imm));
-  else put32(u32(imm));
+  if (w == Width::b)
+    put8(u8(imm));
+  else if (w == Width::w)
+    put16(u16(imm));
+  else
+    put32(u32(imm));
 }
 
 void Assembler::put_opcode(u32 opcode) {
@@ -93,9 +97,12 @@ void Assembler::raw(const Mem& m, unsigned reg, unsigned imm_bytes) {
   const bool sib = m.index != kNoReg || m.base == kNoReg || low3(m.base) == rsp;
   EMU_CHECK(m.index != rsp);
   unsigned mod = 2;
-  if (m.base == kNoReg) mod = 0;  // SIB without base: disp32
-  else if (m.disp == 0 && low3(m.base) != rbp) mod = 0;
-  else if (fits8(m.disp)) mod = 1;
+  if (m.base == kNoReg)
+    mod = 0;  // SIB without base: disp32
+  else if (m.disp == 0 && low3(m.base) != rbp)
+    mod = 0;
+  else if (fits8(m.disp))
+    mod = 1;
   const unsigned base = m.base == kNoReg ? 5 : low3(m.base);
   if (sib) {
     put8(u8(mod << 6 | r | 4));
@@ -103,8 +110,10 @@ void Assembler::raw(const Mem& m, unsigned reg, unsigned imm_bytes) {
   } else {
     put8(u8(mod << 6 | r | base));
   }
-  if (mod == 1) put8(u8(m.disp));
-  else if (mod == 2 || m.base == kNoReg) put32(u32(m.disp));
+  if (mod == 1)
+    put8(u8(m.disp));
+  else if (mod == 2 || m.base == kNoReg)
+    put32(u32(m.disp));
 }
 
 /// An instruction whose byte form is `opcode` with bit 0 clear; spl..dil need a REX prefix.
@@ -383,8 +392,10 @@ void Assembler::imul_imm(Width w, Reg dst, Reg src, i32 imm) {
   ++flags_version_;
   const bool is_short = fits8(imm);
   int_rr(w, is_short ? 0x6b : 0x69, dst, src);
-  if (is_short) put8(u8(imm));
-  else put_imm(w, imm);
+  if (is_short)
+    put8(u8(imm));
+  else
+    put_imm(w, imm);
 }
 void Assembler::inc(Width w, Reg r) {
   ++flags_version_;
@@ -450,10 +461,15 @@ void Assembler::bt_imm(Width w, Reg value, u8 index) {
 // Filling
 
 void Assembler::nop(size_t count) {
-  static constexpr u8 kNops[9][9] = {
-      {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}, {0x0f, 0x1f, 0x40, 0}, {0x0f, 0x1f, 0x44, 0, 0},
-      {0x66, 0x0f, 0x1f, 0x44, 0, 0}, {0x0f, 0x1f, 0x80, 0, 0, 0, 0}, {0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0},
-      {0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}};
+  static constexpr u8 kNops[9][9] = {{0x90},
+                                     {0x66, 0x90},
+                                     {0x0f, 0x1f, 0x00},
+                                     {0x0f, 0x1f, 0x40, 0},
+                                     {0x0f, 0x1f, 0x44, 0, 0},
+                                     {0x66, 0x0f, 0x1f, 0x44, 0, 0},
+                                     {0x0f, 0x1f, 0x80, 0, 0, 0, 0},
+                                     {0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0},
+                                     {0x66, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0}};
   while (count > 0) {
     const size_t now = count < 9 ? count : 9;
     begin();

@@ -14,8 +14,38 @@ namespace emu::tcg::x86_64 {
 
 enum Reg : u8 { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, kNoReg = 0xff };
 enum Xmm : u8 {
-  xmm0, xmm1, xmm2, xmm3, xmm4, xmm5, xmm6, xmm7, xmm8, xmm9, xmm10, xmm11, xmm12, xmm13, xmm14, xmm15,
-  xmm16, xmm17, xmm18, xmm19, xmm20, xmm21, xmm22, xmm23, xmm24, xmm25, xmm26, xmm27, xmm28, xmm29, xmm30, xmm31,
+  xmm0,
+  xmm1,
+  xmm2,
+  xmm3,
+  xmm4,
+  xmm5,
+  xmm6,
+  xmm7,
+  xmm8,
+  xmm9,
+  xmm10,
+  xmm11,
+  xmm12,
+  xmm13,
+  xmm14,
+  xmm15,
+  xmm16,
+  xmm17,
+  xmm18,
+  xmm19,
+  xmm20,
+  xmm21,
+  xmm22,
+  xmm23,
+  xmm24,
+  xmm25,
+  xmm26,
+  xmm27,
+  xmm28,
+  xmm29,
+  xmm30,
+  xmm31,
   kNoXmm = 0xff
 };
 enum class Width : u8 { b, w, d, q };  ///< 8, 16, 32, 64 bits; the value is log2 of bytes
@@ -34,7 +64,9 @@ struct Mem {
   const u8* rip_target = nullptr;  ///< executable address; base and index are then unused
 };
 constexpr Mem ptr(Reg base, i64 disp = 0) { return {base, kNoReg, 0, i32(disp), nullptr}; }
-constexpr Mem ptr(Reg base, Reg index, unsigned scale = 0, i32 disp = 0) { return {base, index, u8(scale), disp, nullptr}; }
+constexpr Mem ptr(Reg base, Reg index, unsigned scale = 0, i32 disp = 0) {
+  return {base, index, u8(scale), disp, nullptr};
+}
 constexpr Mem rip_to(const u8* target) { return {kNoReg, kNoReg, 0, 0, target}; }
 
 /// A place in the code of one Assembler.
@@ -83,14 +115,14 @@ class Assembler {
   void mov(Width w, Reg dst, const Mem& src);  ///< 8 and 16 bits: merges into dst; prefer movzx
   void mov(Width w, const Mem& dst, Reg src);
   void mov_imm(Width w, const Mem& dst, i32 imm);
-  void mov_imm(Reg dst, u64 imm);              ///< the shortest form; keeps the flags
-  void mov_imm_low(Width w, Reg dst, u32 imm); ///< 8 or 16 bits, merging
-  void mov_imm64(Reg dst, u64 imm);            ///< always 10 bytes: the word is at position() - 8 afterwards
-  void mov_imm32(Reg dst, u32 imm);            ///< always 5 or 6 bytes, zero-extending
-  void movzx(Width from, Reg dst, Reg src);    ///< to 64 bits; from d: mov r32
+  void mov_imm(Reg dst, u64 imm);               ///< the shortest form; keeps the flags
+  void mov_imm_low(Width w, Reg dst, u32 imm);  ///< 8 or 16 bits, merging
+  void mov_imm64(Reg dst, u64 imm);             ///< always 10 bytes: the word is at position() - 8 afterwards
+  void mov_imm32(Reg dst, u32 imm);             ///< always 5 or 6 bytes, zero-extending
+  void movzx(Width from, Reg dst, Reg src);     ///< to 64 bits; from d: mov r32
   void movzx(Width from, Reg dst, const Mem& src);
-  void movzx_high(Reg dst, Reg src);           ///< bits 15:8; dst below r8, src rax..rbx
-  void mov_high(Reg dst, Reg src);             ///< bits 15:8 of dst = low byte of src; both rax..rbx
+  void movzx_high(Reg dst, Reg src);                   ///< bits 15:8; dst below r8, src rax..rbx
+  void mov_high(Reg dst, Reg src);                     ///< bits 15:8 of dst = low byte of src; both rax..rbx
   void movsx(Width from, Width to, Reg dst, Reg src);  ///< to: d or q (w too)
   void movsx(Width from, Width to, Reg dst, const Mem& src);
   void movbe(Width w, Reg dst, const Mem& src);
@@ -121,19 +153,19 @@ class Assembler {
   void test_imm(Width w, const Mem& a, i32 imm);
   void not_(Width w, Reg r) { group3(w, 2, r); }
   void neg(Width w, Reg r) { group3(w, 3, r); }
-  void mul(Width w, Reg r) { group3(w, 4, r); }   ///< rdx:rax = rax * r
+  void mul(Width w, Reg r) { group3(w, 4, r); }  ///< rdx:rax = rax * r
   void imul1(Width w, Reg r) { group3(w, 5, r); }
   void div(Width w, Reg r) { group3(w, 6, r); }
   void idiv(Width w, Reg r) { group3(w, 7, r); }
-  void group3(Width w, unsigned digit, Reg r);    ///< F6/F7 /digit, 2 to 7
+  void group3(Width w, unsigned digit, Reg r);  ///< F6/F7 /digit, 2 to 7
   void group3(Width w, unsigned digit, const Mem& m);
-  void imul(Width w, Reg dst, Reg src);           ///< 16 bits and more
+  void imul(Width w, Reg dst, Reg src);  ///< 16 bits and more
   void imul(Width w, Reg dst, const Mem& src);
   void imul_imm(Width w, Reg dst, Reg src, i32 imm);
   void inc(Width w, Reg r);
   void dec(Width w, Reg r);
   void cqo() { sign_into_rdx(Width::q); }
-  void sign_into_rdx(Width w);                    ///< CWD CDQ CQO
+  void sign_into_rdx(Width w);  ///< CWD CDQ CQO
 
   // Shifts and bits
   void shift_cl(Shift op, Width w, Reg r);
@@ -153,12 +185,12 @@ class Assembler {
   void lzcnt(Width w, Reg dst, Reg src);               ///< 16 bits and more
   void tzcnt(Width w, Reg dst, Reg src);
   void popcnt(Width w, Reg dst, Reg src);
-  void bt(Width w, Reg value, Reg index);              ///< 16 bits and more
+  void bt(Width w, Reg value, Reg index);  ///< 16 bits and more
   void bt_imm(Width w, Reg value, u8 index);
 
   // Atomics and barriers
   void lock_xadd(Width w, const Mem& m, Reg r);
-  void lock_cmpxchg(Width w, const Mem& m, Reg r);     ///< with rax
+  void lock_cmpxchg(Width w, const Mem& m, Reg r);  ///< with rax
   void lock_cmpxchg16b(const Mem& m);
   void lock_alu(Alu op, Width w, const Mem& m, Reg r);
   void lock_alu_imm(Alu op, Width w, const Mem& m, i32 imm);
@@ -178,12 +210,12 @@ class Assembler {
   void sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm);
   void sse_to_gpr(u8 prefix, u32 opcode, Width w, Reg reg, const Mem& rm);
   void sse_to_gpr_imm(u8 prefix, u32 opcode, Width w, Reg reg, Xmm rm, u8 imm);
-  void movd_to(Width w, Xmm dst, Reg src);    ///< any register 0..31; rest of dst zero
+  void movd_to(Width w, Xmm dst, Reg src);  ///< any register 0..31; rest of dst zero
   void movd_from(Width w, Reg dst, Xmm src);
   void movd_load(Width w, Xmm dst, const Mem& src);  ///< MOVSS or MOVQ: rest of dst zero; 0..31
-  void movups(Xmm dst, const Mem& src);       ///< 0..31; EVEX from 16 on (all of them keep nothing above 128 bits)
+  void movups(Xmm dst, const Mem& src);  ///< 0..31; EVEX from 16 on (all of them keep nothing above 128 bits)
   void movups(const Mem& dst, Xmm src);
-  void movaps(Xmm dst, Xmm src);              ///< 0..31
+  void movaps(Xmm dst, Xmm src);  ///< 0..31
   void movaps(Xmm dst, const Mem& src);
   void movaps(const Mem& dst, Xmm src);
   /// 512- or 256-bit moves, for thunks. log2 of bytes 5 or 6.
@@ -194,7 +226,7 @@ class Assembler {
   void stmxcsr(const Mem& m);
 
   // x87 and state
-  void x87(u8 escape, u8 modrm);                          ///< D8..DF, register form or no operand
+  void x87(u8 escape, u8 modrm);  ///< D8..DF, register form or no operand
   void x87(u8 escape, unsigned digit, const Mem& m);
   void wait();
   void fxsave64(const Mem& m);
@@ -229,7 +261,8 @@ class Assembler {
   void rm(u8 prefix, bool is_q, u32 opcode, unsigned reg, const Mem& m, bool force_rex = false, unsigned imm_bytes = 0);
   void int_rr(Width w, u32 opcode, Reg reg, Reg rm_reg);
   void int_rm(Width w, u32 opcode, Reg reg, const Mem& m, unsigned imm_bytes = 0);
-  void vex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned vvvv, unsigned rm_reg);
+  void vex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned vvvv,
+           unsigned rm_reg);
   void vex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned vvvv, bool x,
                   bool b);
   void vex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned vvvv, const Mem& m,

@@ -32,8 +32,8 @@ void Assembler::popcnt(Width w, Reg dst, Reg src) {
 
 // VEX, always the three-byte form unless the two-byte form does
 
-void Assembler::vex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned vvvv,
-                           bool x, bool b) {
+void Assembler::vex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg,
+                           unsigned vvvv, bool x, bool b) {
   begin();
   const u8 last = u8((~vvvv & 15) << 3 | length << 2 | pp);
   if (map == kMap0f && !is_q && !x && !b) {
@@ -66,9 +66,15 @@ void Assembler::rorx(Width w, Reg dst, const Mem& src, u8 count) {
   vex(kMap0f3a, kPpF2, w == Width::q, 0, 0xf0, dst, 0, src, 1);
   put8(count);
 }
-void Assembler::shlx(Width w, Reg dst, Reg src, Reg count) { vex(kMap0f38, kPp66, w == Width::q, 0, 0xf7, dst, count, unsigned(src)); }
-void Assembler::shrx(Width w, Reg dst, Reg src, Reg count) { vex(kMap0f38, kPpF2, w == Width::q, 0, 0xf7, dst, count, unsigned(src)); }
-void Assembler::sarx(Width w, Reg dst, Reg src, Reg count) { vex(kMap0f38, kPpF3, w == Width::q, 0, 0xf7, dst, count, unsigned(src)); }
+void Assembler::shlx(Width w, Reg dst, Reg src, Reg count) {
+  vex(kMap0f38, kPp66, w == Width::q, 0, 0xf7, dst, count, unsigned(src));
+}
+void Assembler::shrx(Width w, Reg dst, Reg src, Reg count) {
+  vex(kMap0f38, kPpF2, w == Width::q, 0, 0xf7, dst, count, unsigned(src));
+}
+void Assembler::sarx(Width w, Reg dst, Reg src, Reg count) {
+  vex(kMap0f38, kPpF3, w == Width::q, 0, 0xf7, dst, count, unsigned(src));
+}
 void Assembler::andn(Width w, Reg dst, Reg inverted, Reg src) {
   ++flags_version_;
   vex(kMap0f38, kPpNone, w == Width::q, 0, 0xf2, dst, inverted, unsigned(src));

@@ -77,8 +77,7 @@ void Compiler::analyse() {
     const bool observes = (effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0;
     if (observes || op.opcode == Opcode::GetFlags) flags_before_[i] = flags.bits();
     if (op.opcode == Opcode::SetFlags) flags = op.a;
-    if (op.opcode == Opcode::Call &&
-        (request_->helpers->helpers[op.c.bits()].effects & ir::kHelperWritesState)) {
+    if (op.opcode == Opcode::Call && (request_->helpers->helpers[op.c.bits()].effects & ir::kHelperWritesState)) {
       flags = {};
     }
   }
@@ -123,7 +122,9 @@ void Compiler::analyse() {
         use(op.a, i);
         use(op.b, i);
         break;
-      default: ir::for_each_operand(*block_, op, [&](Ref r) { use(r, until); }); break;
+      default:
+        ir::for_each_operand(*block_, op, [&](Ref r) { use(r, until); });
+        break;
     }
   }
 }
@@ -143,7 +144,8 @@ bool Compiler::may_be_lazy(const Op& op, const Op& user, u32 user_index) const {
       const bool pc_relative = op.b.is_pool() && block_->pool[op.b.pool_index()].pc_relative;
       return !pc_relative && c > -(i64(1) << 31) && c < (i64(1) << 31);
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 

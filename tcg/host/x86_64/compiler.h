@@ -54,31 +54,41 @@ class Compiler {
   enum class Where : u8 { Nowhere, Gpr, Vec, Spill, VecSpill, Home };
   struct Value {
     Where where = Where::Nowhere;
-    u8 reg = 0;          ///< Reg, Xmm or spill slot
+    u8 reg = 0;                 ///< Reg, Xmm or spill slot
     u8 hint = kNoHostRegister;  ///< pinned register that a Set names next
-    bool lazy = false;   ///< emitted by its only user
-    bool clean = false;  ///< zero above its width
+    bool lazy = false;          ///< emitted by its only user
+    bool clean = false;         ///< zero above its width
     u16 uses = 0;
-    i32 home = -1;       ///< Home: offset; else: offset of a home that still has the value, or -1
+    i32 home = -1;  ///< Home: offset; else: offset of a home that still has the value, or -1
     u32 last_use = 0;
-    u32 user = 0;        ///< the last op (in program order) that uses it
-    u32 next = 0;        ///< next value in the same place
+    u32 user = 0;  ///< the last op (in program order) that uses it
+    u32 next = 0;  ///< next value in the same place
   };
 
   /// Work for the cold part.
   struct Stub {
-    enum Kind : u8 { Access, Window, Side, TrapIf, LinkMiss, ExitRequest, IndirectMiss, FpuLoad, LeafCarry } kind = Access;
+    enum Kind : u8 {
+      Access,
+      Window,
+      Side,
+      TrapIf,
+      LinkMiss,
+      ExitRequest,
+      IndirectMiss,
+      FpuLoad,
+      LeafCarry
+    } kind = Access;
     Reg address = kNoReg;
-    size_t from = 0;           ///< its fix-up
-    size_t other_from = 0;     ///< Access: another one, or 0
+    size_t from = 0;        ///< its fix-up
+    size_t other_from = 0;  ///< Access: another one, or 0
     size_t resume = 0;
     const u8* thunk = nullptr;
     u32 recovery = 0;
     u64 pc = 0;
     u32 code = 0;
-    Reg addend = kNoReg;       ///< Access with a borrowed address register
-    u32 windows = 0;           ///< registers of windows that are active here
-    u32 extra = 0;             ///< Window: index into window_accesses_
+    Reg addend = kNoReg;  ///< Access with a borrowed address register
+    u32 windows = 0;      ///< registers of windows that are active here
+    u32 extra = 0;        ///< Window: index into window_accesses_
     bool write = false;
     u8 view = ir::kCurrentView;
     FlagsState flags;
@@ -95,23 +105,23 @@ class Compiler {
 
   // allocator.cpp
   Value& value(Ref r) { return values_[r.id()]; }
-  Operand operand(Ref r, Type type);            ///< where a value is now; constants truncated to `type`, sign-extended
-  Reg use_reg(Ref r, Type type);                ///< in a register, loading it into scratch if need be; held
-  Reg use_clean(Ref r, Type type);              ///< and zero-extended to 64 bits
-  Reg temp(u32 avoid = 0);                      ///< a scratch register for this op, evicting what it held; held
+  Operand operand(Ref r, Type type);  ///< where a value is now; constants truncated to `type`, sign-extended
+  Reg use_reg(Ref r, Type type);      ///< in a register, loading it into scratch if need be; held
+  Reg use_clean(Ref r, Type type);    ///< and zero-extended to 64 bits
+  Reg temp(u32 avoid = 0);            ///< a scratch register for this op, evicting what it held; held
   void release(Reg r) { held_ &= ~(1u << r); }
   void hold(Reg r) { held_ |= 1u << r; }
-  void take(Reg r);                             ///< evicts r's live values and holds it (any register)
-  Reg dest(u32 id, Ref reuse = {});             ///< register for the result of op id: hint, operand's, or scratch
+  void take(Reg r);                  ///< evicts r's live values and holds it (any register)
+  Reg dest(u32 id, Ref reuse = {});  ///< register for the result of op id: hint, operand's, or scratch
   Xmm vec_dest(u32 id, Ref reuse = {});
   Xmm use_xmm(Ref r);
   Xmm vec_temp();
   void define(u32 id, Reg r, bool clean = false);
   void define_xmm(u32 id, Xmm x);
   void define_spill(u32 id, unsigned slot, bool clean);
-  void alias(u32 id, Ref of, bool clean);       ///< id is the same bits as `of`
+  void alias(u32 id, Ref of, bool clean);  ///< id is the same bits as `of`
   void define_home(u32 id, i32 offset, bool clean);
-  void evict(Reg r, u32 after, u32 except = 0); ///< moves values of r that are used after op `after` elsewhere
+  void evict(Reg r, u32 after, u32 except = 0);  ///< moves values of r that are used after op `after` elsewhere
   void evict_xmm(Xmm x, u32 after, u32 except = 0);
   void move_home_values(i32 offset, u32 size, u32 after, u32 except);  ///< a home is about to change
   bool is_free(Reg r, u32 after);
@@ -125,7 +135,7 @@ class Compiler {
   void load(Reg dst, const Operand& from, Width w, bool clean = false);  ///< w: bits that matter; clean: zero the rest
   void load_constant(Reg dst, const Operand& constant);
   void load_xmm(Xmm dst, const Operand& from);
-  void store_word(const Mem& to, const Operand& from, Type type);       ///< zero-extended to 64 bits
+  void store_word(const Mem& to, const Operand& from, Type type);  ///< zero-extended to 64 bits
   Mem slot(i32 offset) const { return ptr(kEnv, offset); }
   ir::Location location(const Operand& o) const;
 
@@ -163,8 +173,8 @@ class Compiler {
   void emit_carry_of(u32 id, Ref flags);
   void emit_carries(u32 id, const Op& op);
   void store_leaf_args(const FlagsState& state);
-  void flags_home();                     ///< guest flags go home now
-  Cc condition(Ref i1);                  ///< emits what sets the host flags
+  void flags_home();     ///< guest flags go home now
+  Cc condition(Ref i1);  ///< emits what sets the host flags
   Cc compare(Cond cond, Type type, Ref a, Ref b);
   Cc test_flags(Cond cond, Ref flags);
   Cc test_flags_slowly(Cond cond, const FlagsState& state);
@@ -179,9 +189,9 @@ class Compiler {
   // emit_memory.cpp
   bool emit_memory(u32 index, const Op& op);
   struct Access {
-    Reg address = kNoReg;   ///< holds the guest address
+    Reg address = kNoReg;  ///< holds the guest address
     Reg addend = kNoReg;
-    Reg check = kNoReg;     ///< scratch of the check; none: the address register is borrowed
+    Reg check = kNoReg;  ///< scratch of the check; none: the address register is borrowed
     bool write = false;
     u8 view = ir::kCurrentView;
     size_t miss = 0;        ///< fix-up of the jump to the stub
@@ -212,10 +222,10 @@ class Compiler {
   void emit_rmw_loop(u32 id, const Op& op, const Access& access);
   void emit_cas(u32 id, const Op& op);
   void emit_slow_only(u32 id, const Op& op);
-  void settle_flags();                       ///< code that the flags' recovery needs
+  void settle_flags();  ///< code that the flags' recovery needs
   u32 new_recovery(const Op* access_op);
   void finish_access(const Access& access, u32 recovery, const u8* thunk);
-  void out_of_scratch(Ref r);                ///< to a spill slot, if it is in a scratch register
+  void out_of_scratch(Ref r);  ///< to a spill slot, if it is in a scratch register
   Reg address_of(const Op& op, const ir::MemInfo& mem, bool copy);
   Mem tlb_word(const Access& access, i32 offset) const;
 
@@ -227,8 +237,8 @@ class Compiler {
     u8 view = 0;
     bool write = false;
     i32 low = 0, high = 0;
-    u32 members = 0;       ///< still to be emitted
-    Reg reg = kNoReg;      ///< none: not active
+    u32 members = 0;   ///< still to be emitted
+    Reg reg = kNoReg;  ///< none: not active
   };
   void find_windows();
   bool emit_in_window(u32 id, const Op& op);
@@ -282,10 +292,10 @@ class Compiler {
   Assembler hot_, cold_;
   ir::SideTableWriter side_table_;
   std::vector<Value> values_;
-  std::vector<u32> flags_before_;   ///< per op that observes state: Ref bits of the guest flags
+  std::vector<u32> flags_before_;  ///< per op that observes state: Ref bits of the guest flags
   std::vector<Stub> stubs_;
   std::vector<Window> windows_;
-  std::vector<u16> window_of_;      ///< per op: index into windows_, or 0
+  std::vector<u16> window_of_;  ///< per op: index into windows_, or 0
   u32 window_regs_ = 0;
   struct WindowAccess {
     u32 op = 0;
@@ -293,24 +303,24 @@ class Compiler {
     Operand base;
     Reg window = kNoReg;
     bool write = false;
-    bool opens = false;             ///< the check in the hot part may be tried again
-    Reg borrowed = kNoReg;          ///< the check left tag ^ address there
-    size_t check = 0, resume = 0;   ///< in the hot part
+    bool opens = false;            ///< the check in the hot part may be tried again
+    Reg borrowed = kNoReg;         ///< the check left tag ^ address there
+    size_t check = 0, resume = 0;  ///< in the hot part
     i32 low = 0;
   };
   std::vector<WindowAccess> window_accesses_;
   std::vector<ir::RecoveryPoint> recovery_;
   u32 recovery_count_ = 0;
   u32 gpr_head_[16] = {}, xmm_head_[32] = {}, spill_head_[kSpillSlots] = {}, vec_spill_head_[kVectorSpillSlots] = {};
-  std::vector<u32> home_values_;    ///< live values that are at homes
+  std::vector<u32> home_values_;  ///< live values that are at homes
   u32 held_ = 0, held_xmm_ = 0;
   u32 spills_of_op_ = 0, vector_spills_of_op_ = 0;  ///< handed out during the running op
   u32 now_ = 0;
-  Ref flags_;                       ///< current guest flags; none: at home
-  u32 host_flags_of_ = 0;           ///< value whose computation set the host flags
+  Ref flags_;              ///< current guest flags; none: at home
+  u32 host_flags_of_ = 0;  ///< value whose computation set the host flags
   unsigned host_flags_version_ = 0;
-  std::vector<u32> home_flags_;     ///< flag values whose tuple is in env.cc_*
-  bool in_branch_ = false;          ///< code here may be jumped over: values must stay where they are
+  std::vector<u32> home_flags_;  ///< flag values whose tuple is in env.cc_*
+  bool in_branch_ = false;       ///< code here may be jumped over: values must stay where they are
   u32 insn_index_ = 0, insn_delta_ = 0;
   std::vector<u32> insn_deltas_;
   bool too_complex_ = false;

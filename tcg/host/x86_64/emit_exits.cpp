@@ -25,9 +25,15 @@ void store_exit_arg(Assembler& a, u64 value, Reg t) {
 
 bool Compiler::emit_exit(u32 id, const Op& op) {
   switch (op.opcode) {
-    case Opcode::Call: emit_call(id, op); return true;
-    case Opcode::SideExit: emit_side_exit(op); return true;
-    case Opcode::TrapIf: emit_trap_if(op); return true;
+    case Opcode::Call:
+      emit_call(id, op);
+      return true;
+    case Opcode::SideExit:
+      emit_side_exit(op);
+      return true;
+    case Opcode::TrapIf:
+      emit_trap_if(op);
+      return true;
     case Opcode::Trap:
       settle_flags();
       emit_trap(hot_, op.c.bits(), new_recovery(nullptr));
@@ -36,9 +42,14 @@ bool Compiler::emit_exit(u32 id, const Op& op) {
       flags_home();
       emit_direct(block_->constant_value(op.a));
       return true;
-    case Opcode::ExitIndirect: emit_indirect(op); return true;
-    case Opcode::ExitSystem: emit_system(op); return true;
-    default: return false;
+    case Opcode::ExitIndirect:
+      emit_indirect(op);
+      return true;
+    case Opcode::ExitSystem:
+      emit_system(op);
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -184,8 +195,10 @@ void Compiler::emit_call(u32 id, const Op& op) {
   const ir::HelperDesc& helper = request_->helpers->helpers[op.c.bits()];
   const bool leaf = is_leaf(helper.effects);
   ++result_->helper_calls;
-  if (helper.effects & (ir::kHelperReadsState | ir::kHelperWritesState | ir::kHelperEndsBlock)) flags_home();
-  else if (!leaf) settle_flags();
+  if (helper.effects & (ir::kHelperReadsState | ir::kHelperWritesState | ir::kHelperEndsBlock))
+    flags_home();
+  else if (!leaf)
+    settle_flags();
   const std::span<const Ref> args = block_->call_args(op);
   for (size_t i = 0; i < args.size(); ++i) {
     const Type type = type_of(args[i], Type::I64);
@@ -244,9 +257,15 @@ void Compiler::emit_cold() {
     if (stub.kind != Stub::LinkMiss) hot_.patch_rel32(stub.from, cold_.here());
     if (stub.other_from) hot_.patch_rel32(stub.other_from, cold_.here());
     switch (stub.kind) {
-      case Stub::Access: emit_access_stub(stub); break;
-      case Stub::Window: emit_window_stub(stub); break;
-      case Stub::LeafCarry: emit_carry_stub(stub); break;
+      case Stub::Access:
+        emit_access_stub(stub);
+        break;
+      case Stub::Window:
+        emit_window_stub(stub);
+        break;
+      case Stub::LeafCarry:
+        emit_carry_stub(stub);
+        break;
       case Stub::Side: {
         Reg t = kNoReg;
         for (const Reg r : kScratch) {
@@ -264,8 +283,12 @@ void Compiler::emit_cold() {
         }
         break;
       }
-      case Stub::TrapIf: emit_trap(cold_, stub.code, stub.recovery); break;
-      case Stub::LinkMiss: emit_link_miss(stub.pc, stub.from, false); break;
+      case Stub::TrapIf:
+        emit_trap(cold_, stub.code, stub.recovery);
+        break;
+      case Stub::LinkMiss:
+        emit_link_miss(stub.pc, stub.from, false);
+        break;
       case Stub::ExitRequest:
         store_pc(cold_, block_->pc);
         cold_.jmp(request_->thunks->exit_request);

@@ -19,20 +19,40 @@ Type Compiler::type_of(Ref r, Type constant_type) const {
 
 bool Compiler::emit_integer(u32 id, const Op& op) {
   switch (op.opcode) {
-    case Opcode::Get: emit_get(id, op); return true;
-    case Opcode::Set: emit_set(id, op); return true;
-    case Opcode::Add: emit_binary(id, op, Alu::Add, true); return true;
-    case Opcode::Sub: emit_binary(id, op, Alu::Sub, false); return true;
-    case Opcode::And: emit_binary(id, op, Alu::And, true); return true;
-    case Opcode::Or: emit_binary(id, op, Alu::Or, true); return true;
-    case Opcode::Xor: emit_binary(id, op, Alu::Xor, true); return true;
-    case Opcode::Mul: emit_multiply(id, op); return true;
+    case Opcode::Get:
+      emit_get(id, op);
+      return true;
+    case Opcode::Set:
+      emit_set(id, op);
+      return true;
+    case Opcode::Add:
+      emit_binary(id, op, Alu::Add, true);
+      return true;
+    case Opcode::Sub:
+      emit_binary(id, op, Alu::Sub, false);
+      return true;
+    case Opcode::And:
+      emit_binary(id, op, Alu::And, true);
+      return true;
+    case Opcode::Or:
+      emit_binary(id, op, Alu::Or, true);
+      return true;
+    case Opcode::Xor:
+      emit_binary(id, op, Alu::Xor, true);
+      return true;
+    case Opcode::Mul:
+      emit_multiply(id, op);
+      return true;
     case Opcode::MulHiU:
-    case Opcode::MulHiS: emit_multiply_high(id, op); return true;
+    case Opcode::MulHiS:
+      emit_multiply_high(id, op);
+      return true;
     case Opcode::UDiv:
     case Opcode::URem:
     case Opcode::SDiv:
-    case Opcode::SRem: emit_divide(id, op); return true;
+    case Opcode::SRem:
+      emit_divide(id, op);
+      return true;
     case Opcode::AndNot: {
       const Reg a = use_reg(op.a, op.type), b = use_reg(op.b, op.type);
       held_ = 1u << a | 1u << b;
@@ -45,33 +65,57 @@ bool Compiler::emit_integer(u32 id, const Op& op) {
     case Opcode::Neg: {
       const Reg d = dest(id, op.a);
       load(d, operand(op.a, op.type), width_of(op.type));
-      if (op.type == Type::I1 && op.opcode == Opcode::Not) hot_.alu_imm(Alu::Xor, Width::d, d, 1);
-      else if (op.opcode == Opcode::Not) hot_.not_(wide(op.type), d);
-      else hot_.neg(width_of(op.type), d), note_host_flags(id);
+      if (op.type == Type::I1 && op.opcode == Opcode::Not)
+        hot_.alu_imm(Alu::Xor, Width::d, d, 1);
+      else if (op.opcode == Opcode::Not)
+        hot_.not_(wide(op.type), d);
+      else
+        hot_.neg(width_of(op.type), d), note_host_flags(id);
       return define(id, d, op.type == Type::I32 || op.type == Type::I1), true;
     }
     case Opcode::Shl:
     case Opcode::Shr:
-    case Opcode::Sar: emit_shift(id, op); return true;
+    case Opcode::Sar:
+      emit_shift(id, op);
+      return true;
     case Opcode::Rotl:
-    case Opcode::Rotr: emit_rotate(id, op); return true;
+    case Opcode::Rotr:
+      emit_rotate(id, op);
+      return true;
     case Opcode::Shld:
-    case Opcode::Shrd: emit_double_shift(id, op); return true;
-    case Opcode::AddShl: emit_add_shl(id, op); return true;
+    case Opcode::Shrd:
+      emit_double_shift(id, op);
+      return true;
+    case Opcode::AddShl:
+      emit_add_shl(id, op);
+      return true;
     case Opcode::Bswap:
     case Opcode::Clz:
     case Opcode::Ctz:
-    case Opcode::Popcnt: emit_count(id, op); return true;
+    case Opcode::Popcnt:
+      emit_count(id, op);
+      return true;
     case Opcode::Trunc:
     case Opcode::Zext:
-    case Opcode::Sext: emit_extend(id, op); return true;
-    case Opcode::Ins: emit_insert(id, op); return true;
-    case Opcode::Ext: emit_extract(id, op); return true;
+    case Opcode::Sext:
+      emit_extend(id, op);
+      return true;
+    case Opcode::Ins:
+      emit_insert(id, op);
+      return true;
+    case Opcode::Ext:
+      emit_extract(id, op);
+      return true;
     case Opcode::CmpSet:
     case Opcode::BitTest:
-    case Opcode::FlIs: emit_bool(id); return true;
-    case Opcode::Select: emit_select(id, op); return true;
-    default: return false;
+    case Opcode::FlIs:
+      emit_bool(id);
+      return true;
+    case Opcode::Select:
+      emit_select(id, op);
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -133,8 +177,7 @@ void Compiler::emit_set(u32, const Op& op) {
     evict(r, now_, id);
     load(r, operand(op.a, f.type), Width::q);
     gpr_head_[r] = 0;
-    if (id && values_[id].last_use > now_ &&
-        (v.kind != Operand::Gpr || map_.gpr_field[v.reg] == kNoField)) {
+    if (id && values_[id].last_use > now_ && (v.kind != Operand::Gpr || map_.gpr_field[v.reg] == kNoField)) {
       detach(id);
       attach(id, Where::Gpr, reg);
     }
@@ -186,8 +229,8 @@ void Compiler::emit_binary(u32 id, const Op& op, Alu alu, bool commutes) {
   Reg d = dest(id, a);
   ob = operand(b, op.type);
   // An addition into another register is an LEA, unless the flags of the addition are wanted next.
-  const bool flags_next = id + 2 < block_->ops.size() && (block_->ops[id + 1].opcode == Opcode::FlAdd ||
-                                                         block_->ops[id + 2].opcode == Opcode::FlAdd);
+  const bool flags_next = id + 2 < block_->ops.size() &&
+                          (block_->ops[id + 1].opcode == Opcode::FlAdd || block_->ops[id + 2].opcode == Opcode::FlAdd);
   const Operand oa2 = operand(a, op.type);
   if (alu == Alu::Add && w >= Width::d && oa2.kind == Operand::Gpr && oa2.reg != d && !flags_next) {
     if (ob.kind == Operand::Gpr) {
@@ -315,16 +358,22 @@ void Compiler::emit_shift(u32 id, const Op& op) {
     const Reg a = use_reg(op.a, op.type);
     if (a != count) release(a);
     const Reg d = dest(id, op.a);
-    if (shift == Shift::Shl) hot_.shlx(w, d, a, count);
-    else if (shift == Shift::Shr) hot_.shrx(w, d, a, count);
-    else hot_.sarx(w, d, a, count);
+    if (shift == Shift::Shl)
+      hot_.shlx(w, d, a, count);
+    else if (shift == Shift::Shr)
+      hot_.shrx(w, d, a, count);
+    else
+      hot_.sarx(w, d, a, count);
     return define(id, d, clean);
   }
   const Reg d = dest(id, op.a);
   load_wide(d);
-  if (shift == Shift::Shl) hot_.shlx(w, d, d, count);
-  else if (shift == Shift::Shr) hot_.shrx(w, d, d, count);
-  else hot_.sarx(w, d, d, count);
+  if (shift == Shift::Shl)
+    hot_.shlx(w, d, d, count);
+  else if (shift == Shift::Shr)
+    hot_.shrx(w, d, d, count);
+  else
+    hot_.sarx(w, d, d, count);
   define(id, d, clean);
 }
 
@@ -341,8 +390,10 @@ void Compiler::with_count_in_rcx(Reg dst, Ref count, const std::function<void(Re
   }
   load(rcx, operand(count, Type::I8), Width::b);
   emit(work);
-  if (dst == rcx) hot_.mov(Width::q, rcx, work);
-  else hot_.mov(Width::q, rcx, slot(offset_of_spill(kSaveRcx)));
+  if (dst == rcx)
+    hot_.mov(Width::q, rcx, work);
+  else
+    hot_.mov(Width::q, rcx, slot(offset_of_spill(kSaveRcx)));
 }
 
 void Compiler::emit_rotate(u32 id, const Op& op) {
@@ -375,8 +426,10 @@ void Compiler::emit_double_shift(u32 id, const Op& op) {
     const Reg b = use_reg(op.b, op.type);
     const Reg d = dest(id, op.a);
     load(d, operand(op.a, op.type), w);
-    if (left) hot_.shld(w, d, b, count);
-    else hot_.shrd(w, d, b, count);
+    if (left)
+      hot_.shld(w, d, b, count);
+    else
+      hot_.shrd(w, d, b, count);
     return define(id, d);
   }
   const Operand count = operand(op.c, Type::I8);
@@ -415,8 +468,10 @@ void Compiler::emit_extend(u32 id, const Op& op) {
   }
   const Width w = width_of(from);
   if (op.opcode == Opcode::Zext) {
-    if (o.kind == Operand::Gpr) hot_.movzx(w, d, o.reg);
-    else load(d, o, w);
+    if (o.kind == Operand::Gpr)
+      hot_.movzx(w, d, o.reg);
+    else
+      load(d, o, w);
     return define(id, d, true);
   }
   const Width to = wide(op.type);
@@ -459,9 +514,12 @@ void Compiler::emit_insert(u32 id, const Op& op) {
     p.reg = t;
   }
   if (high) hot_.shift_imm(Shift::Ror, whole, d, 8);
-  if (p.kind == Operand::Constant) hot_.mov_imm_low(w, d, u32(p.value));
-  else if (p.kind == Operand::Slot) hot_.mov(w, d, slot(p.offset));
-  else hot_.mov(w, d, p.reg);
+  if (p.kind == Operand::Constant)
+    hot_.mov_imm_low(w, d, u32(p.value));
+  else if (p.kind == Operand::Slot)
+    hot_.mov(w, d, slot(p.offset));
+  else
+    hot_.mov(w, d, p.reg);
   if (high) hot_.shift_imm(Shift::Rol, whole, d, 8);
   define(id, d);
 }
@@ -490,16 +548,21 @@ void Compiler::emit_count(u32 id, const Op& op) {
   if (op.opcode == Opcode::Bswap) {
     const Reg d = dest(id, op.a);
     load(d, operand(op.a, op.type), w);
-    if (w == Width::w) hot_.shift_imm(Shift::Rol, w, d, 8);
-    else hot_.bswap(w, d);
+    if (w == Width::w)
+      hot_.shift_imm(Shift::Rol, w, d, 8);
+    else
+      hot_.bswap(w, d);
     return define(id, d, op.type == Type::I32);
   }
   const Reg a = use_reg(op.a, op.type);
   release(a);
   const Reg d = dest(id, op.a);
-  if (op.opcode == Opcode::Clz) hot_.lzcnt(w, d, a);
-  else if (op.opcode == Opcode::Ctz) hot_.tzcnt(w, d, a);
-  else hot_.popcnt(w, d, a);
+  if (op.opcode == Opcode::Clz)
+    hot_.lzcnt(w, d, a);
+  else if (op.opcode == Opcode::Ctz)
+    hot_.tzcnt(w, d, a);
+  else
+    hot_.popcnt(w, d, a);
   define(id, d, op.type == Type::I32);
 }
 

@@ -19,13 +19,26 @@ bool is_scratch(Reg r) { return r == r9 || r == r10 || r == r11; }
 
 bool Compiler::emit_memory(u32 id, const Op& op) {
   switch (op.opcode) {
-    case Opcode::Ld: emit_load(id, op); return true;
-    case Opcode::St: emit_store(id, op); return true;
-    case Opcode::Probe: emit_probe(op); return true;
-    case Opcode::Rmw: emit_rmw(id, op); return true;
-    case Opcode::Cas: emit_cas(id, op); return true;
-    case Opcode::Fence: hot_.lock_alu_imm(Alu::Or, Width::d, ptr(kEnv, -8), 0); return true;
-    default: return false;
+    case Opcode::Ld:
+      emit_load(id, op);
+      return true;
+    case Opcode::St:
+      emit_store(id, op);
+      return true;
+    case Opcode::Probe:
+      emit_probe(op);
+      return true;
+    case Opcode::Rmw:
+      emit_rmw(id, op);
+      return true;
+    case Opcode::Cas:
+      emit_cas(id, op);
+      return true;
+    case Opcode::Fence:
+      hot_.lock_alu_imm(Alu::Or, Width::d, ptr(kEnv, -8), 0);
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -104,8 +117,10 @@ Compiler::Access Compiler::allocate_access(const Op& op, const ir::MemInfo& mem,
   for (const Reg r : kScratch) {
     if (!(held_ >> r & 1) && !holds_window(r) && is_free(r, now_ - 1)) access.check = r;
   }
-  if (access.check != kNoReg) take(access.check);
-  else if (need_check_reg) access.check = temp();
+  if (access.check != kNoReg)
+    take(access.check);
+  else if (need_check_reg)
+    access.check = temp();
   return access;
 }
 
@@ -173,8 +188,10 @@ void Compiler::emit_load_from(Assembler& a, Reg dst, const Mem& host, Type type,
   const bool sign = mem.extend == ir::Extend::Sign && size < width_of(type);
   if (mem.big_endian && size != Width::b) {
     a.movbe(size, dst, host);
-    if (sign) a.movsx(size, to, dst, dst);
-    else if (size == Width::w) a.movzx(size, dst, dst);
+    if (sign)
+      a.movsx(size, to, dst, dst);
+    else if (size == Width::w)
+      a.movzx(size, dst, dst);
   } else if (sign) {
     a.movsx(size, to, dst, host);
   } else {
@@ -202,8 +219,10 @@ void Compiler::emit_transfer(Assembler& a, const Transfer& t, const Mem& host, c
   const ir::MemInfo& mem = block_->mem(op);
   if (!t.is_load()) return emit_store_to(a, host, t.v, mem);
   if (t.dst != kNoReg) return emit_load_from(a, t.dst, host, op.type, mem);
-  if (mem.log2_bytes == 4) a.movups(t.x, host);
-  else a.movd_load(Width(mem.log2_bytes), t.x, host);
+  if (mem.log2_bytes == 4)
+    a.movups(t.x, host);
+  else
+    a.movd_load(Width(mem.log2_bytes), t.x, host);
 }
 
 /// Where a load goes. An integer goes to the pinned register that is set next, else to default_dst.
@@ -232,8 +251,8 @@ Operand Compiler::prepare_store(const Op& op) {
       hot_.mov(Width::q, v.reg, kAddress);
     }
     hold(v.reg);
-  } else if (v.kind == Operand::Constant && i64(v.value) == i64(i32(v.value)) && !(mem.big_endian && mem.log2_bytes == 3) &&
-             (!v.pc_relative || (mem.log2_bytes == 3 && !mem.big_endian))) {
+  } else if (v.kind == Operand::Constant && i64(v.value) == i64(i32(v.value)) &&
+             !(mem.big_endian && mem.log2_bytes == 3) && (!v.pc_relative || (mem.log2_bytes == 3 && !mem.big_endian))) {
     return v;  // pc constants move with the block: the word is relocated
   } else {
     const Reg t = temp(1u << kAddress);
@@ -366,8 +385,10 @@ void Compiler::emit_rmw(u32 id, const Op& op) {
   } else {
     load(access.check, v, width_of(op.type));
     if (kind == ir::RmwOp::Sub) hot_.neg(w == Width::q ? Width::q : Width::d, access.check);
-    if (kind == ir::RmwOp::Xchg) hot_.xchg(w, access.host(), access.check);
-    else hot_.lock_xadd(w, access.host(), access.check);
+    if (kind == ir::RmwOp::Xchg)
+      hot_.xchg(w, access.host(), access.check);
+    else
+      hot_.lock_xadd(w, access.host(), access.check);
     define(id, access.check, op.type == Type::I32);
   }
   finish_access(access, recovery, request_->thunks->access_slow);
@@ -390,9 +411,12 @@ void Compiler::emit_rmw_loop(u32 id, const Op& op, const Access& access) {
   const Label again = hot_.new_label();
   hot_.bind(again);
   hot_.mov(Width::q, access.check, rax);
-  if (v.kind == Operand::Constant) hot_.alu_imm(alu, w, access.check, i32(v.value));
-  else if (v.kind == Operand::Slot) hot_.alu(alu, w, access.check, slot(v.offset));
-  else hot_.alu(alu, w, access.check, v.reg);
+  if (v.kind == Operand::Constant)
+    hot_.alu_imm(alu, w, access.check, i32(v.value));
+  else if (v.kind == Operand::Slot)
+    hot_.alu(alu, w, access.check, slot(v.offset));
+  else
+    hot_.alu(alu, w, access.check, v.reg);
   hot_.lock_cmpxchg(w, ptr(access.addend), access.check);
   hot_.jcc(Cc::NotEqual, again, true);
   hot_.mov(op.type == Type::I64 ? Width::q : Width::d, access.check, rax);
@@ -432,8 +456,10 @@ void Compiler::emit_slow_only(u32 id, const Op& op) {
   const ir::MemInfo& mem = block_->mem(op);
   settle_flags();
   if (op.opcode != Opcode::Ld && !ir::is_vector(op.type)) {
-    if (op.opcode == Opcode::Cas) out_of_scratch(block_->args[op.b.bits()]), out_of_scratch(block_->args[op.b.bits() + 1]);
-    else out_of_scratch(op.b);
+    if (op.opcode == Opcode::Cas)
+      out_of_scratch(block_->args[op.b.bits()]), out_of_scratch(block_->args[op.b.bits() + 1]);
+    else
+      out_of_scratch(op.b);
   }
   Operand result;
   const bool has_result = op.opcode != Opcode::St && is_used(id);
@@ -454,8 +480,10 @@ void Compiler::emit_slow_only(u32 id, const Op& op) {
   p.resume = i64(hot_.position());
   side_table_.add(p);
   drop_windows();  // the access may have changed mappings
-  if (result.kind == Operand::Gpr) define(id, result.reg);
-  else if (result.kind == Operand::Vec) define_xmm(id, result.xmm);
+  if (result.kind == Operand::Gpr)
+    define(id, result.reg);
+  else if (result.kind == Operand::Vec)
+    define_xmm(id, result.xmm);
 }
 
 }  // namespace emu::tcg::x86_64

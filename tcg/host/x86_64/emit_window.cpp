@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shared TLB checks: the first of several accesses off one base checks the bytes of all of them, the others use its host
-// address. Where the check fails (the bytes lie on two pages, or not in RAM) the address is 0 and each access goes its
-// own way in the cold part. An access that C++ performs ends all windows, since it may have changed mappings.
+// Shared TLB checks: the first of several accesses off one base checks the bytes of all of them, the others use its
+// host address. Where the check fails (the bytes lie on two pages, or not in RAM) the address is 0 and each access goes
+// its own way in the cold part. An access that C++ performs ends all windows, since it may have changed mappings.
 #include <algorithm>
 
 #include "tcg/host/x86_64/compiler.h"
@@ -10,7 +10,7 @@
 namespace emu::tcg::x86_64 {
 namespace {
 
-constexpr i32 kSpan = 128;        ///< wider windows lie on two pages more often
+constexpr i32 kSpan = 128;  ///< wider windows lie on two pages more often
 constexpr size_t kOpenWindows = 4;
 
 }  // namespace
@@ -113,15 +113,18 @@ bool Compiler::emit_in_window(u32 id, const Op& op) {
     const bool hinted = hint != kNoHostRegister && is_free(Reg(hint), now_);
     Reg d = kNoReg;
     if (!ir::is_vector(op.type) && !hinted) {
-      if (access.check != kNoReg) d = access.check;
-      else d = opens ? kAddress : temp();
+      if (access.check != kNoReg)
+        d = access.check;
+      else
+        d = opens ? kAddress : temp();
     }
     wa.transfer = prepare_load(id, op, d);
   }
   wa.base = operand(op.a, Type::I64);
   const u32 recovery = new_recovery(&op);
   if (load) {
-    const Operand result{.kind = wa.transfer.dst == kNoReg ? Operand::Vec : Operand::Gpr, .reg = wa.transfer.dst, .xmm = wa.transfer.x};
+    const Operand result{
+        .kind = wa.transfer.dst == kNoReg ? Operand::Vec : Operand::Gpr, .reg = wa.transfer.dst, .xmm = wa.transfer.x};
     if (is_used(id)) recovery_[recovery].access.result = location(result);
   } else {
     recovery_[recovery].access.value = location(wa.transfer.v);
@@ -195,7 +198,9 @@ void Compiler::emit_window_stub(const Stub& stub) {
   cold_.alu(Alu::Xor, Width::q, kAddress, tag);
   cold_.mov_imm(index, 0);
   const ThunkTable& thunks = *request_->thunks;
-  const u8* thunk = mem.write_intent ? thunks.access_slow : write ? thunks.store[mem.log2_bytes] : thunks.load[mem.log2_bytes];
+  const u8* thunk = mem.write_intent ? thunks.access_slow
+                    : write          ? thunks.store[mem.log2_bytes]
+                                     : thunks.load[mem.log2_bytes];
   cold_.call(thunk);
   ir::RecoveryPoint& p = recovery_[stub.recovery];
   p.key = offset_in(cold_, cold_.position());

@@ -20,46 +20,86 @@ struct Plain {
 /// Operations that are one instruction without memory operand.
 Plain plain(X87Op op) {
   switch (op) {
-    case X87Op::Push1: return {0xd9, 0xe8};
-    case X87Op::PushL2T: return {0xd9, 0xe9};
-    case X87Op::PushL2E: return {0xd9, 0xea};
-    case X87Op::PushPi: return {0xd9, 0xeb};
-    case X87Op::PushLg2: return {0xd9, 0xec};
-    case X87Op::PushLn2: return {0xd9, 0xed};
-    case X87Op::Push0: return {0xd9, 0xee};
-    case X87Op::PushReg: return {0xd9, 0xc0, true};
-    case X87Op::StoreReg: return {0xdd, 0xd0, true};
-    case X87Op::StoreRegPop: return {0xdd, 0xd8, true};
-    case X87Op::Chs: return {0xd9, 0xe0};
-    case X87Op::Abs: return {0xd9, 0xe1};
-    case X87Op::Tst: return {0xd9, 0xe4};
-    case X87Op::Xam: return {0xd9, 0xe5};
-    case X87Op::F2xm1: return {0xd9, 0xf0};
-    case X87Op::Yl2x: return {0xd9, 0xf1};
-    case X87Op::Ptan: return {0xd9, 0xf2};
-    case X87Op::Patan: return {0xd9, 0xf3};
-    case X87Op::Xtract: return {0xd9, 0xf4};
-    case X87Op::Prem1: return {0xd9, 0xf5};
-    case X87Op::DecTop: return {0xd9, 0xf6};
-    case X87Op::IncTop: return {0xd9, 0xf7};
-    case X87Op::Prem: return {0xd9, 0xf8};
-    case X87Op::Yl2xp1: return {0xd9, 0xf9};
-    case X87Op::Sqrt: return {0xd9, 0xfa};
-    case X87Op::Sincos: return {0xd9, 0xfb};
-    case X87Op::Rndint: return {0xd9, 0xfc};
-    case X87Op::Scale: return {0xd9, 0xfd};
-    case X87Op::Sin: return {0xd9, 0xfe};
-    case X87Op::Cos: return {0xd9, 0xff};
-    case X87Op::Com: return {0xd8, 0xd0, true};
-    case X87Op::ComPop: return {0xd8, 0xd8, true};
-    case X87Op::Ucom: return {0xdd, 0xe0, true};
-    case X87Op::UcomPop: return {0xdd, 0xe8, true};
-    case X87Op::ComPopPop: return {0xde, 0xd9};
-    case X87Op::UcomPopPop: return {0xda, 0xe9};
-    case X87Op::Exchange: return {0xd9, 0xc8, true};
-    case X87Op::Free: return {0xdd, 0xc0, true};
-    case X87Op::ClearExceptions: return {0xdb, 0xe2};
-    default: return {};
+    case X87Op::Push1:
+      return {0xd9, 0xe8};
+    case X87Op::PushL2T:
+      return {0xd9, 0xe9};
+    case X87Op::PushL2E:
+      return {0xd9, 0xea};
+    case X87Op::PushPi:
+      return {0xd9, 0xeb};
+    case X87Op::PushLg2:
+      return {0xd9, 0xec};
+    case X87Op::PushLn2:
+      return {0xd9, 0xed};
+    case X87Op::Push0:
+      return {0xd9, 0xee};
+    case X87Op::PushReg:
+      return {0xd9, 0xc0, true};
+    case X87Op::StoreReg:
+      return {0xdd, 0xd0, true};
+    case X87Op::StoreRegPop:
+      return {0xdd, 0xd8, true};
+    case X87Op::Chs:
+      return {0xd9, 0xe0};
+    case X87Op::Abs:
+      return {0xd9, 0xe1};
+    case X87Op::Tst:
+      return {0xd9, 0xe4};
+    case X87Op::Xam:
+      return {0xd9, 0xe5};
+    case X87Op::F2xm1:
+      return {0xd9, 0xf0};
+    case X87Op::Yl2x:
+      return {0xd9, 0xf1};
+    case X87Op::Ptan:
+      return {0xd9, 0xf2};
+    case X87Op::Patan:
+      return {0xd9, 0xf3};
+    case X87Op::Xtract:
+      return {0xd9, 0xf4};
+    case X87Op::Prem1:
+      return {0xd9, 0xf5};
+    case X87Op::DecTop:
+      return {0xd9, 0xf6};
+    case X87Op::IncTop:
+      return {0xd9, 0xf7};
+    case X87Op::Prem:
+      return {0xd9, 0xf8};
+    case X87Op::Yl2xp1:
+      return {0xd9, 0xf9};
+    case X87Op::Sqrt:
+      return {0xd9, 0xfa};
+    case X87Op::Sincos:
+      return {0xd9, 0xfb};
+    case X87Op::Rndint:
+      return {0xd9, 0xfc};
+    case X87Op::Scale:
+      return {0xd9, 0xfd};
+    case X87Op::Sin:
+      return {0xd9, 0xfe};
+    case X87Op::Cos:
+      return {0xd9, 0xff};
+    case X87Op::Com:
+      return {0xd8, 0xd0, true};
+    case X87Op::ComPop:
+      return {0xd8, 0xd8, true};
+    case X87Op::Ucom:
+      return {0xdd, 0xe0, true};
+    case X87Op::UcomPop:
+      return {0xdd, 0xe8, true};
+    case X87Op::ComPopPop:
+      return {0xde, 0xd9};
+    case X87Op::UcomPopPop:
+      return {0xda, 0xe9};
+    case X87Op::Exchange:
+      return {0xd9, 0xc8, true};
+    case X87Op::Free:
+      return {0xdd, 0xc0, true};
+    case X87Op::ClearExceptions:
+      return {0xdb, 0xe2};
+    default:
+      return {};
   }
 }
 
@@ -70,25 +110,43 @@ struct WithMemory {
 };
 WithMemory with_memory(X87Op op) {
   switch (op) {
-    case X87Op::PushF32: return {0xd9, 0};
-    case X87Op::PushF64: return {0xdd, 0};
-    case X87Op::PushI16: return {0xdf, 0};
-    case X87Op::PushI32: return {0xdb, 0};
-    case X87Op::PushI64: return {0xdf, 5};
-    case X87Op::ComF32: return {0xd8, 2};
-    case X87Op::ComF64: return {0xdc, 2};
-    case X87Op::ComI16: return {0xde, 2};
-    case X87Op::ComI32: return {0xda, 2};
-    case X87Op::ToF32: return {0xd9, 2};
-    case X87Op::ToF64: return {0xdd, 2};
-    case X87Op::ToI16: return {0xdf, 2};
-    case X87Op::ToI32: return {0xdb, 2};
+    case X87Op::PushF32:
+      return {0xd9, 0};
+    case X87Op::PushF64:
+      return {0xdd, 0};
+    case X87Op::PushI16:
+      return {0xdf, 0};
+    case X87Op::PushI32:
+      return {0xdb, 0};
+    case X87Op::PushI64:
+      return {0xdf, 5};
+    case X87Op::ComF32:
+      return {0xd8, 2};
+    case X87Op::ComF64:
+      return {0xdc, 2};
+    case X87Op::ComI16:
+      return {0xde, 2};
+    case X87Op::ComI32:
+      return {0xda, 2};
+    case X87Op::ToF32:
+      return {0xd9, 2};
+    case X87Op::ToF64:
+      return {0xdd, 2};
+    case X87Op::ToI16:
+      return {0xdf, 2};
+    case X87Op::ToI32:
+      return {0xdb, 2};
     // These exist only with a pop.
-    case X87Op::ToI64: return {0xdf, 7};
-    case X87Op::ToI16Trunc: return {0xdf, 1};
-    case X87Op::ToI32Trunc: return {0xdb, 1};
-    case X87Op::ToI64Trunc: return {0xdd, 1};
-    default: return {};
+    case X87Op::ToI64:
+      return {0xdf, 7};
+    case X87Op::ToI16Trunc:
+      return {0xdf, 1};
+    case X87Op::ToI32Trunc:
+      return {0xdb, 1};
+    case X87Op::ToI64Trunc:
+      return {0xdd, 1};
+    default:
+      return {};
   }
 }
 bool pops(X87Op op) { return op >= X87Op::ToI64 && op <= X87Op::ToI64Trunc; }
@@ -104,8 +162,10 @@ Mem Compiler::x87_operand(Ref r, Type type) {
   const Operand o = operand(r, type);
   if (o.kind == Operand::Slot) return slot(o.offset);
   const Width w = width_of(type);
-  if (o.is_imm32()) hot_.mov_imm(w, slot(kTransient), i32(o.value));
-  else hot_.mov(w, slot(kTransient), use_reg(r, type));
+  if (o.is_imm32())
+    hot_.mov_imm(w, slot(kTransient), i32(o.value));
+  else
+    hot_.mov(w, slot(kTransient), use_reg(r, type));
   return slot(kTransient);
 }
 
@@ -126,10 +186,14 @@ void Compiler::emit_x87(u32 id, const Op& op) {
     const unsigned row = unsigned(x) - unsigned(X87Op::Add), form = row % 7;
     const u8 group = kGroup[row / 7], to_reg = kGroupToReg[row / 7];
     switch (form) {
-      case 0: return hot_.x87(0xd8, u8(0xc0 | group << 3 | reg));
-      case 1: return hot_.x87(0xdc, u8(0xc0 | to_reg << 3 | reg));
-      case 2: return hot_.x87(0xde, u8(0xc0 | to_reg << 3 | reg));
-      default: break;
+      case 0:
+        return hot_.x87(0xd8, u8(0xc0 | group << 3 | reg));
+      case 1:
+        return hot_.x87(0xdc, u8(0xc0 | to_reg << 3 | reg));
+      case 2:
+        return hot_.x87(0xde, u8(0xc0 | to_reg << 3 | reg));
+      default:
+        break;
     }
     constexpr u8 kEscape[] = {0xd8, 0xdc, 0xde, 0xda};
     return hot_.x87(kEscape[form - 3], group, x87_operand(op.a, ir::x87_operand_type(x, 0)));
@@ -160,8 +224,10 @@ void Compiler::emit_x87(u32 id, const Op& op) {
       hot_.x87(0xdb, 5, slot(kTransient + 16));
       if (!is_used(id)) return;
       const Reg d = dest(id);
-      if (x == X87Op::ToF80Low) hot_.mov(Width::q, d, slot(kTransient + 16));
-      else hot_.movzx(Width::w, d, slot(kTransient + 24));
+      if (x == X87Op::ToF80Low)
+        hot_.mov(Width::q, d, slot(kTransient + 16));
+      else
+        hot_.movzx(Width::w, d, slot(kTransient + 24));
       return define(id, d, true);
     }
     case X87Op::Pop:
@@ -199,13 +265,15 @@ void Compiler::emit_x87(u32 id, const Op& op) {
       hot_.mov(Width::w, slot(kTransient), t);
       return hot_.x87(0xd9, 5, slot(kTransient));
     }
-    case X87Op::Wait: return;
+    case X87Op::Wait:
+      return;
     case X87Op::CmovIf: {
       const Reg r = use_reg(op.a, Type::I1);
       hot_.bt_imm(Width::d, r, 0);
       return hot_.x87(0xda, u8(0xc0 | reg));
     }
-    default: EMU_CHECK(!"an x87 operation without encoding");
+    default:
+      EMU_CHECK(!"an x87 operation without encoding");
   }
 }
 

@@ -43,10 +43,17 @@ Result<RegisterMap> make_register_map(const ir::StateLayout& layout, const HostF
     const ir::FieldId id = ir::FieldId(i);
     if (field.type == ir::Type::V128 && field.offset % 16) return error("state field {}: not aligned", field.name);
     switch (field.pin) {
-      case Pin::None: break;
-      case Pin::MulLow: EMU_TRY(pin_integer(map, id, field, rax)); break;
-      case Pin::MulHigh: EMU_TRY(pin_integer(map, id, field, rdx)); break;
-      case Pin::ShiftCount: EMU_TRY(pin_integer(map, id, field, rcx)); break;
+      case Pin::None:
+        break;
+      case Pin::MulLow:
+        EMU_TRY(pin_integer(map, id, field, rax));
+        break;
+      case Pin::MulHigh:
+        EMU_TRY(pin_integer(map, id, field, rdx));
+        break;
+      case Pin::ShiftCount:
+        EMU_TRY(pin_integer(map, id, field, rcx));
+        break;
       case Pin::General:
         if (general < kGeneral.size()) EMU_TRY(pin_integer(map, id, field, kGeneral[general++]));
         break;

@@ -33,10 +33,10 @@ struct RegisterMap {
   std::array<ir::FieldId, 16> gpr_field;  ///< pinned field, or kNoField
   std::array<i32, 16> gpr_home;           ///< save slot (offset from the EnvHeader); -1: never saved (rsp, r15, unused)
   std::array<ir::FieldId, 32> xmm_field;
-  std::array<i32, 32> xmm_home;           ///< -1: holds nothing across a thunk
-  std::vector<u8> field_register;         ///< per FieldId: the Reg or Xmm it is pinned to, or kNoHostRegister
-  std::vector<Xmm> vector_scratch;        ///< registers that values may live in
-  Xmm borrow_save = kNoXmm;               ///< 16 pinned: keeps a pinned register while legacy SSE borrows it
+  std::array<i32, 32> xmm_home;     ///< -1: holds nothing across a thunk
+  std::vector<u8> field_register;   ///< per FieldId: the Reg or Xmm it is pinned to, or kNoHostRegister
+  std::vector<Xmm> vector_scratch;  ///< registers that values may live in
+  Xmm borrow_save = kNoXmm;         ///< 16 pinned: keeps a pinned register while legacy SSE borrows it
 
   bool is_pinned(ir::FieldId f) const { return field_register[f] != kNoHostRegister; }
 };

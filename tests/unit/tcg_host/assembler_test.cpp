@@ -143,16 +143,15 @@ TEST(Assembler, WritesVectors) {
 TEST(Assembler, WritesX87) {
   EXPECT_ASM(a.x87(0xd9, 0xe8), "fld1");
   EXPECT_ASM(a.x87(0xdb, 5, ptr(rsp, 0x200)), "fld xword ptr [rsp + 0x200]");
-  EXPECT_ASM(a.fxsave64(ptr(rsp, 0x240)); a.fxrstor64(ptr(rdi)),
-             "fxsave64 ptr [rsp + 0x240]; fxrstor64 ptr [rdi]");
+  EXPECT_ASM(a.fxsave64(ptr(rsp, 0x240)); a.fxrstor64(ptr(rdi)), "fxsave64 ptr [rsp + 0x240]; fxrstor64 ptr [rdi]");
 }
 
 TEST(Assembler, ResolvesLabelsBothWays) {
   EXPECT_ASM(Label l = a.new_label(); a.bind(l); a.jcc(Cc::Equal, l, true); a.jmp(l), "je 0x1000; jmp 0x1000");
   EXPECT_ASM(Label l = a.new_label(); a.jcc(Cc::Above, l); a.jmp(l, true); a.bind(l), "ja 0x1008; jmp 0x1008");
   EXPECT_ASM(a.jmp(reinterpret_cast<const u8*>(0x2000)), "jmp 0x2000");
-  EXPECT_ASM(const size_t p = a.jcc_forward(Cc::Below); a.patch_rel32(p, reinterpret_cast<const u8*>(0x3000)),
-             "jb 0x3000");
+  EXPECT_ASM(const size_t p = a.jcc_forward(Cc::Below);
+             a.patch_rel32(p, reinterpret_cast<const u8*>(0x3000)), "jb 0x3000");
 }
 
 TEST(Assembler, StopsAtTheEndOfItsRoom) {

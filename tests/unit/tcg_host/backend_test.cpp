@@ -9,8 +9,8 @@ class Backend : public testing::TestWithParam<bool> {
  protected:
   Backend() : bench_(GetParam()) {}
   void compile(const std::string& body, bool fpu = false) {
-    const auto parsed = ir::parse(fmt::format("block 0x1000 bytes=8{}\n insn #0x0\n{}", fpu ? " fpu" : "", body), bench_.layout,
-                                  bench_.helpers, block_);
+    const auto parsed = ir::parse(fmt::format("block 0x1000 bytes=8{}\n insn #0x0\n{}", fpu ? " fpu" : "", body),
+                                  bench_.layout, bench_.helpers, block_);
     ASSERT_TRUE(parsed) << parsed.error().message();
     const auto valid = ir::verify(block_, bench_.layout, bench_.helpers);
     ASSERT_TRUE(valid) << valid.error().message();
@@ -18,7 +18,7 @@ class Backend : public testing::TestWithParam<bool> {
   }
   ir::InterpretResult run() { return bench_.run(memory_, 1); }
   ir::CodeSpan site(size_t i) {
-    u8* at = bench_.hot() + i64(i32(bench_.compiled.links[i].offset));
+    u8* at = bench_.hot() + bench_.compiled.links[i].offset;
     return {at, at, 32};
   }
 
@@ -152,7 +152,8 @@ TEST_P(Backend, X87StoresWithoutPopKeepTheStack) {
    set r5, v5
    set d0, v4
    exit_direct pc(0x1100)
-)", true);
+)",
+          true);
   run();
   EXPECT_EQ(bench_.state().regs[3], u64(-7));
   EXPECT_EQ(u32(bench_.state().d0), u32(-7));

@@ -47,7 +47,10 @@ class JitBench {
     block_ = &b;
     const size_t cold_room = kCodeBytes - kHotAt - kHotBytes;
     const ir::CompileRequest request{
-        .block = &b, .layout = &layout, .helpers = &helpers, .thunks = &thunks,
+        .block = &b,
+        .layout = &layout,
+        .helpers = &helpers,
+        .thunks = &thunks,
         .hot = {code_ + kHotAt, code_ + kHotAt, hot_bytes},
         .cold = {code_ + kHotAt + kHotBytes, code_ + kHotAt + kHotBytes, cold_bytes ? cold_bytes : cold_room}};
     return backend->compile(request, compiled);
@@ -177,7 +180,9 @@ class JitBench {
         if (r.mem.big_endian) std::reverse(data, data + bytes);
         ok = memory_->store(va, r.mem, data);
         break;
-      case ir::Opcode::Probe: ok = memory_->probe(va, r.mem); break;
+      case ir::Opcode::Probe:
+        ok = memory_->probe(va, r.mem);
+        break;
       case ir::Opcode::Rmw:
         ok = memory_->rmw(r.rmw, va, r.mem, value(r.value, bytes), old);
         std::memcpy(data, &old, 8);

@@ -32,7 +32,8 @@ std::string difference(const GuestState& a, const GuestState& b) {
   check("d1", u32(a.d1), u32(b.d1));
   check("q0", a.q0, b.q0);
   check("helper calls", a.helper_calls, b.helper_calls);
-  check("flags", tcg::pack_flags(a.hdr.cc_op, a.hdr.cc_a, a.hdr.cc_b), tcg::pack_flags(b.hdr.cc_op, b.hdr.cc_a, b.hdr.cc_b));
+  check("flags", tcg::pack_flags(a.hdr.cc_op, a.hdr.cc_a, a.hdr.cc_b),
+        tcg::pack_flags(b.hdr.cc_op, b.hdr.cc_a, b.hdr.cc_b));
   check("fp control", a.hdr.fp_control, b.hdr.fp_control);
   return text;
 }
@@ -44,12 +45,16 @@ std::string fpu_difference(const GuestState& a, const GuestState& b) {
     std::memcpy(&v, s.hdr.fpu_image + at, 2);
     return v;
   };
-  if ((word(a, 2) ^ word(b, 2)) & u16(~kRoundedUp)) text += fmt::format("  fpu status {:#x} {:#x}\n", word(a, 2), word(b, 2));
-  if (a.hdr.fpu_image[4] != b.hdr.fpu_image[4]) text += fmt::format("  fpu tags {:#x} {:#x}\n", a.hdr.fpu_image[4], b.hdr.fpu_image[4]);
-  if (a.hdr.fpu_control != b.hdr.fpu_control) text += fmt::format("  fpu control {:#x} {:#x}\n", a.hdr.fpu_control, b.hdr.fpu_control);
+  if ((word(a, 2) ^ word(b, 2)) & u16(~kRoundedUp))
+    text += fmt::format("  fpu status {:#x} {:#x}\n", word(a, 2), word(b, 2));
+  if (a.hdr.fpu_image[4] != b.hdr.fpu_image[4])
+    text += fmt::format("  fpu tags {:#x} {:#x}\n", a.hdr.fpu_image[4], b.hdr.fpu_image[4]);
+  if (a.hdr.fpu_control != b.hdr.fpu_control)
+    text += fmt::format("  fpu control {:#x} {:#x}\n", a.hdr.fpu_control, b.hdr.fpu_control);
   for (unsigned i = 0; i < 8; ++i) {
     if (!(a.hdr.fpu_image[4] >> ((((word(a, 2) >> 11) & 7) + i) & 7) & 1)) continue;
-    if (std::memcmp(a.hdr.fpu_image + 32 + 16 * i, b.hdr.fpu_image + 32 + 16 * i, 10)) text += fmt::format("  st{} differs\n", i);
+    if (std::memcmp(a.hdr.fpu_image + 32 + 16 * i, b.hdr.fpu_image + 32 + 16 * i, 10))
+      text += fmt::format("  st{} differs\n", i);
   }
   return text;
 }
@@ -59,7 +64,8 @@ bool stores_without_pop(const ir::Block& block) {
   for (const ir::Op& op : block.ops) {
     if (op.opcode != ir::Opcode::X87) continue;
     const ir::X87Op x = ir::x87_op_of(op.c.bits());
-    if (x >= ir::X87Op::ToF80Low && x <= ir::X87Op::ToI64Trunc && x != ir::X87Op::ToI16 && x != ir::X87Op::ToI32) return true;
+    if (x >= ir::X87Op::ToF80Low && x <= ir::X87Op::ToI64Trunc && x != ir::X87Op::ToI16 && x != ir::X87Op::ToI32)
+      return true;
   }
   return false;
 }
@@ -131,15 +137,16 @@ class RandomBlocks : public testing::TestWithParam<std::tuple<bool, Variant>> {
     }
     ASSERT_EQ(status, ir::CompileStatus::Ok);
     if (getenv("JIT_TRACE")) {
-      fprintf(stderr, "seed %lu\n%s\n%s\n", seed, ir::print(block, bench.layout, bench.helpers).c_str(), bench.listing().c_str());
+      fprintf(stderr, "seed %lu\n%s\n%s\n", seed, ir::print(block, bench.layout, bench.helpers).c_str(),
+              bench.listing().c_str());
     }
     const auto expected = ir::interpret(block, bench.layout, bench.helpers, state->hdr, *memory);
     const auto result = bench.run(*jit_memory, seed);
     std::string wrong = difference(*state, bench.state());
     if (options.x87) wrong += fpu_difference(*state, bench.state());
     if (expected.reason != result.reason || expected.pc != result.pc || expected.arg != result.arg) {
-      wrong += fmt::format("  leaves with {} {:#x} {:#x}, host code with {} {:#x} {:#x}\n", u32(expected.reason), expected.pc,
-                           expected.arg, u32(result.reason), result.pc, result.arg);
+      wrong += fmt::format("  leaves with {} {:#x} {:#x}, host code with {} {:#x} {:#x}\n", u32(expected.reason),
+                           expected.pc, expected.arg, u32(result.reason), result.pc, result.arg);
     }
     if (std::memcmp(memory->page, jit_memory->page, sizeof memory->page)) wrong += "  memory differs\n";
     if (!wrong.empty()) {
@@ -178,14 +185,17 @@ constexpr RandomBlockOptions all() { return RandomBlockOptions{}; }
 INSTANTIATE_TEST_SUITE_P(
     Hosts, RandomBlocks,
     testing::Combine(testing::Bool(),
-                     testing::Values(Variant{"Integers", plain()}, Variant{"Exits", with(plain(), &RandomBlockOptions::exits)},
+                     testing::Values(Variant{"Integers", plain()},
+                                     Variant{"Exits", with(plain(), &RandomBlockOptions::exits)},
                                      Variant{"Memory", with(plain(), &RandomBlockOptions::memory)},
-                                     Variant{"Atomics", with(with(plain(), &RandomBlockOptions::memory), &RandomBlockOptions::atomics)},
+                                     Variant{"Atomics", with(with(plain(), &RandomBlockOptions::memory),
+                                                             &RandomBlockOptions::atomics)},
                                      Variant{"Calls", with(plain(), &RandomBlockOptions::calls)},
                                      Variant{"Vectors", with(plain(), &RandomBlockOptions::vectors)},
-                                     Variant{"Floats", with(with(plain(), &RandomBlockOptions::vectors), &RandomBlockOptions::floats)},
-                                     Variant{"X87", with(plain(), &RandomBlockOptions::x87)},
-                                     Variant{"All", all()}, Variant{"AllOptimized", all(), true},
+                                     Variant{"Floats", with(with(plain(), &RandomBlockOptions::vectors),
+                                                            &RandomBlockOptions::floats)},
+                                     Variant{"X87", with(plain(), &RandomBlockOptions::x87)}, Variant{"All", all()},
+                                     Variant{"AllOptimized", all(), true},
                                      Variant{"SharedMemory", with(plain(), &RandomBlockOptions::memory), true, true},
                                      Variant{"SharedAll", all(), true, true})),
     [](const auto& parameter) {
