@@ -29,8 +29,7 @@ class ThunkEmitter {
 
   void enter();
   const u8* exit();
-  const u8* access(const u8* (*callback)(EnvHeader&));
-  const u8* trap(const u8* (*callback)(EnvHeader&));
+  const u8* call_out(const u8* (*callback)(EnvHeader&));
   const u8* helper(const u8* (*left)(EnvHeader&));
   const u8* leaf_helper();
   /// Jumped to, with env.pc (and exit_arg) set.
@@ -144,21 +143,11 @@ const u8* ThunkEmitter::exit() {
   return start;
 }
 
-/// Called from a cold stub with the guest address in r11.
-const u8* ThunkEmitter::access(const u8* (*callback)(EnvHeader&)) {
+/// Called from a cold stub; for an access the guest address is in r11 (a trap's r11 means nothing, and is kept alike).
+const u8* ThunkEmitter::call_out(const u8* (*callback)(EnvHeader&)) {
   const u8* start = begin();
   a_.pop(ptr(rsp, off_site));
   a_.mov(Width::q, ptr(rsp, off_slow), r11);
-  save_all();
-  call_cpp(reinterpret_cast<const u8*>(callback));
-  a_.mov(Width::q, ptr(rsp, off_site), rax);
-  load_all_and_go();
-  return start;
-}
-
-const u8* ThunkEmitter::trap(const u8* (*callback)(EnvHeader&)) {
-  const u8* start = begin();
-  a_.pop(ptr(rsp, off_site));
   save_all();
   call_cpp(reinterpret_cast<const u8*>(callback));
   a_.mov(Width::q, ptr(rsp, off_site), rax);
@@ -264,13 +253,13 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   emit.enter();
   table.exit = emit.exit();
   table.exit_from_callback = table.exit;  // what was just reloaded is stored once more, which is harmless and rare
-  table.access_slow = emit.access(callbacks.slow_access);
+  table.access_slow = emit.call_out(callbacks.slow_access);
   for (unsigned i = 0; i < 5; i++) table.load[i] = table.store[i] = table.access_slow;
   table.helper = emit.helper(callbacks.helper_left);
   table.leaf_helper = emit.leaf_helper();
   table.indirect_miss = emit.callback_from_jump(callbacks.indirect_miss);
   table.link_miss = emit.link_miss(callbacks.link_miss);
-  table.trap = emit.trap(callbacks.trap);
+  table.trap = emit.call_out(callbacks.trap);
   table.exit_request = emit.leave_with(ExitReason::ExitRequest, table.exit);
   table.system = emit.leave_with(ExitReason::System, table.exit);
   table.checked = emit.leave_with(ExitReason::Checked, table.exit);
