@@ -62,10 +62,14 @@ constexpr OptionRow kRows[] = {
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
     {"display", Opt::Display, kYes, S::Display, "none", "No display, and the terminal is left alone."},
+    {"audiodev", Opt::Audiodev, kYes, S::Display, "[driver=]none,id=ID | JSON",
+     "Where sound goes: nowhere, as there are no sound devices."},
     {"vga", Opt::Vga, kYes, S::Display, "none|std", "The machine's video card."},
 
     {"chardev", Opt::Chardev, kYes, S::Streams, "KIND,id=ID[,mux=on][,KEY=VALUE...]",
      "Makes a byte stream for -serial chardev:ID, -mon or devices. '-chardev help' lists kinds."},
+    {"add-fd", Opt::AddFd, kYes, S::Streams, "fd=N,set=ID[,opaque=TEXT]",
+     "Puts an inherited file descriptor into a set; paths /dev/fdset/ID stand for it."},
     {"serial", Opt::Serial, kYes, S::Streams, "STREAM",
      "Connects the next serial port: stdio, mon:stdio, null, pty, file:PATH, unix:PATH[,server=on,wait=off], "
      "tcp:HOST:PORT, chardev:ID; none leaves the port out. May be repeated."},
@@ -121,14 +125,12 @@ constexpr std::string_view kSound = "there is no sound yet: leave it out";
 
 constexpr MissingRow kMissing[] = {
     {"numa", kYes, ""},
-    {"add-fd", kYes, ""},
     {"set", kYes, ""},
     {"mem-path", kYes, ""},
     {"mem-prealloc", kNo, ""},
     {"k", kYes, kScreen},
     {"audio-help", kNo, kSound},
     {"audio", kYes, kSound},
-    {"audiodev", kYes, kSound},
     {"soundhw", kYes, kSound},
     {"fda", kYes, kDisks},
     {"fdb", kYes, kDisks},

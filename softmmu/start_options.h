@@ -76,6 +76,12 @@ struct ObjectRequest {
   std::vector<std::pair<std::string, qom::PropertyValue>> properties;
 };
 
+/// -add-fd.
+struct FdRequest {
+  u64 fd = 0, set = 0;
+  std::optional<std::string> opaque;
+};
+
 enum class DisplayChoice : u8 { Default, Nographic, None };
 
 struct StartOptions {
@@ -107,6 +113,7 @@ struct StartOptions {
   std::vector<std::string> serials;              ///< -serial as typed, in order
   std::vector<MonitorRequest> monitors;
   std::vector<ObjectRequest> objects;
+  std::vector<FdRequest> fds;
   std::string debugcon;
   std::optional<u8> escape_char;
   bool default_devices = true;
