@@ -326,7 +326,8 @@ TEST_F(QmpSchemaTest, EveryTypeThatIsNamedIsDescribed) {
 
 TEST_F(QmpSchemaTest, ListsExactlyTheCommandsThereAre) {
   std::set<std::string> listed, described;
-  for (const Json& info : call("query-commands")["return"]) listed.insert(info["name"].get<std::string>());
+  const Json answer = call("query-commands");
+  for (const Json& info : answer["return"]) listed.insert(info["name"].get<std::string>());
   for (const auto& [name, entity] : schema->all()) {
     if (entity["meta-type"] == "command") described.insert(name);
   }
