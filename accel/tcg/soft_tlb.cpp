@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <iterator>
 
 #include "softmmu/memory/host_access.h"
@@ -15,6 +17,11 @@ using target::Access;
 using tcg::kPageSize;
 
 namespace {
+
+// The refill thunks read mem::PageTracking by tcg::PageTracking's layout.
+static_assert(offsetof(mem::PageTracking, flags_base) == offsetof(tcg::PageTracking, flags_base));
+static_assert(offsetof(mem::PageTracking, logging) == offsetof(tcg::PageTracking, logging));
+static_assert(sizeof(std::atomic<u8>) == 1 && mem::PageTracking::kCode == tcg::kPageHasCode);
 
 u32 flag_for(Access access) {
   return access == Access::Load ? kL2Readable : access == Access::Store ? kL2Writable : kL2Executable;
@@ -67,7 +74,7 @@ const L2Entry* SoftTlb::walk(u64 va, Access access, u8 view) {
     entry.addend = 0;
     entry.ram_page = u32(mem::kNoRamPage);
   }
-  entry.target = (flags & kL2RamWrites) ? reinterpret_cast<u64>(section.ram) : physical;
+  entry.target = (flags & kL2RamWrites) ? reinterpret_cast<u64>(&section.ram->tracking()) : physical;
   if (found.page_size > kPageSize) tables.note_large_page(va, found.page_size);
   log::write_if(log::Mask::Mmu, "mmu: vcpu {} {:#x} -> {:#x} view {} {}{}{}{}{}\n", cpu_.index(), page, physical, view,
                 found.readable ? "r" : "-", found.writable ? "w" : "-", found.executable ? "x" : "-",
@@ -79,11 +86,12 @@ void SoftTlb::install(u64 va, u8 view, const L2Entry& entry, bool write) {
   const u64 page = align_down(va, kPageSize);
   ViewTable& table = tables_of(view).view(view);
   table.install(page, entry.addend, entry.has(kL2Readable), write, entry.has(kL2Global));
-  if (write) own_write(table, tcg::tlb_index(page), page + entry.addend);
+  if (write) own_write(*table.view(), tcg::tlb_index(page), page + entry.addend);
 }
 
-void SoftTlb::own_write(ViewTable& view, unsigned index, u64 host) {
-  WriteOwner& owner = write_owners_[owner_slot(host)];
+/// The refill thunk for stores does the same.
+void SoftTlb::own_write(tcg::View& view, unsigned index, u64 host) {
+  tcg::WriteOwner& owner = write_owners_[tcg::write_owner_slot(host)];
   const u64 host_and_index = host | index;
   if (owner.view == &view && owner.host_and_index == host_and_index) return;
   take_write(owner);
@@ -91,13 +99,13 @@ void SoftTlb::own_write(ViewTable& view, unsigned index, u64 host) {
 }
 
 /// Drops the owner's write permission; returns whether it still had it.
-bool SoftTlb::take_write(WriteOwner& owner) {
+bool SoftTlb::take_write(tcg::WriteOwner& owner) {
   if (owner.view == nullptr) return false;
   const unsigned index = unsigned(owner.host_and_index & (kPageSize - 1));
   const u64 host = align_down(owner.host_and_index, kPageSize);
-  const tcg::TlbEntry& entry = owner.view->view()->l1[index];
+  tcg::TlbEntry& entry = owner.view->l1[index];
   const bool had = entry.wr != tcg::tlb_invalid(index) && entry.wr + entry.addend == host;
-  if (had) owner.view->drop_write(index);
+  if (had) entry.wr = tcg::tlb_invalid(index);
   owner = {};
   return had;
 }
@@ -127,7 +135,7 @@ void SoftTlb::changed() { ++env_.flush_generation; }
 void SoftTlb::flush_all() {
   statistics_.tlb_flushes.add();
   kernel_.flush();
-  write_owners_.assign(kWriteOwners, {});  // before their views go
+  std::fill(write_owners_.begin(), write_owners_.end(), tcg::WriteOwner{});  // before their views go
   contexts_.forget_others(current_id_);
   current_->flush();
   changed();
@@ -225,15 +233,15 @@ void SoftTlb::drop_write(mem::RamBlock& ram, u64 offset, u64 count) {
   const u64 base = reinterpret_cast<u64>(mem::host_address(ram, 0));
   const u64 first = base + offset;
   // A page may have been written between the clearing of its dirty bit and now.
-  const auto take = [&](WriteOwner& owner) {
+  const auto take = [&](tcg::WriteOwner& owner) {
     const u64 host = align_down(owner.host_and_index, kPageSize);
     if (host < first || (host - first) / kPageSize >= count) return;
     if (take_write(owner)) ram.mark_dirty(ram.page_at(host - base));
   };
-  if (count >= kWriteOwners) {
-    for (WriteOwner& owner : write_owners_) take(owner);
+  if (count >= tcg::kWriteOwners) {
+    for (tcg::WriteOwner& owner : write_owners_) take(owner);
   } else {
-    for (u64 i = 0; i < count; ++i) take(write_owners_[owner_slot(first + i * kPageSize)]);
+    for (u64 i = 0; i < count; ++i) take(write_owners_[tcg::write_owner_slot(first + i * kPageSize)]);
   }
   changed();
 }

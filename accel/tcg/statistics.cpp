@@ -34,6 +34,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "stores to homes", s.home_stores);
   line(out, "helper calls emitted", s.helper_calls_emitted);
   line(out, "translation ns", s.translate_ns);
+  line(out, "L1 fills by thunks", s.l2_refills);
   line(out, "slow accesses", s.slow_accesses);
   line(out, "recovery points decoded", s.site_misses);
   line(out, "L1 TLB misses", s.l1_misses);

@@ -100,6 +100,30 @@ class JitBench {
   static JitBench& of(EnvHeader& env) { return *reinterpret_cast<JitBench*>(env.runtime); }
   void flush() {
     for (unsigned i = 0; i < tcg::kTlbEntries; ++i) view_->l1[i] = {tcg::tlb_invalid(i), tcg::tlb_invalid(i), 0, 0};
+    // A second level that knows some of the pages, in any way of their sets.
+    for (const u64 page : {kGuestPage, kReadOnlyPage}) {
+      std::fill_n(l2_.begin() + tcg::l2_set(page) * tcg::kL2Ways, tcg::kL2Ways, tcg::L2Entry{});
+    }
+    std::fill(owners_.begin(), owners_.end(), tcg::WriteOwner{});
+    for (unsigned g = 0; g < 2; ++g) {
+      view_->live_for_load[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kLoadFlags;
+      view_->live_for_store[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kStoreFlags;
+    }
+    view_->l2 = l2_.data();
+    view_->l2_tag = 1;
+    view_->write_owners = owners_.data();
+    tracking_ = {reinterpret_cast<u64>(page_flags_), 0};
+    know(kGuestPage, memory_->page, true);
+    know(kReadOnlyPage, memory_->read_only, false);
+  }
+  void know(u64 page, const void* host, bool writable) {
+    if (random_() % 2) return;
+    const unsigned global = random_() % 2;
+    u32 flags = tcg::kL2Ram | tcg::kL2Readable | (global ? u32(tcg::kL2Global) : 0u);
+    if (writable) flags |= tcg::kStoreFlags;
+    l2_[tcg::l2_set(page) * tcg::kL2Ways + random_() % tcg::kL2Ways] = {
+        page | 1, reinterpret_cast<u64>(host) - page, reinterpret_cast<u64>(&tracking_),
+        (1 + global) << tcg::kL2GenerationShift | flags, 0};
   }
   const u8* leave(ExitReason reason) {
     state().hdr.exit_reason = u32(reason);
@@ -212,6 +236,10 @@ class JitBench {
   tcg::EnvStorage storage_;
   std::unique_ptr<tcg::View> view_;
   std::unique_ptr<tcg::JumpCacheEntry[]> jump_cache_;
+  std::vector<tcg::L2Entry> l2_{tcg::kL2Sets * tcg::kL2Ways};
+  std::vector<tcg::WriteOwner> owners_{tcg::kWriteOwners};
+  tcg::PageTracking tracking_{};
+  u8 page_flags_[1] = {};
   u8* code_ = nullptr;
   const ir::Block* block_ = nullptr;
   GuestMemory* memory_ = nullptr;

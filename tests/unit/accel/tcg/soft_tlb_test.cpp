@@ -13,7 +13,7 @@ using accel::JumpCacheTable;
 using accel::ViewTable;
 
 TEST(ViewTable, EmptyAndFlushedTableMatchesNoPage) {
-  ViewTable table;
+  ViewTable table(nullptr, 1, nullptr);
   const auto check = [&] {
     for (unsigned i = 0; i < tcg::kTlbEntries; ++i) {
       const tcg::TlbEntry& e = table.view()->l1[i];
@@ -30,7 +30,7 @@ TEST(ViewTable, EmptyAndFlushedTableMatchesNoPage) {
 }
 
 TEST(ViewTable, ReadAndWriteOfOnePageAreKeptTogether) {
-  ViewTable table;
+  ViewTable table(nullptr, 1, nullptr);
   table.install(0x5000, 0x100, true, false, true);
   table.install(0x5000, 0x100, false, true, true);
   EXPECT_EQ(table.view()->l1[5].rd, 0x5000u);
