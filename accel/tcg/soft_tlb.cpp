@@ -61,25 +61,42 @@ const L2Entry* SoftTlb::walk(u64 va, Access access, u8 view) {
   if (found.executable) flags |= kL2Executable;
   if (found.global) flags |= kL2Global;
   const u64 physical = align_down(cpu_.wrap_physical(found.physical), kPageSize);
-  const mem::Section section = memory_.view().lookup(physical);
-  const bool is_ram = section.is_ram() && section.covers_page_of(physical);
-  if (is_ram) flags |= section.readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
+  const RamStretch* ram = ram_stretch(physical);
+  if (ram != nullptr) flags |= ram->readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
 
   TableSet& tables = tables_of(view);
   L2Entry& entry = tables.l2().place(page, view, flags);
-  if (is_ram) {
-    entry.addend = reinterpret_cast<u64>(mem::host_address(*section.ram, section.offset_in_ram)) - page;
-    entry.ram_page = u32(section.ram_page());
+  if (ram != nullptr) {
+    const u64 offset = physical - ram->first;
+    entry.addend = reinterpret_cast<u64>(ram->host + offset) - page;
+    entry.ram_page = ram->ram_page + u32(offset >> tcg::kPageBits);
   } else {
     entry.addend = 0;
     entry.ram_page = u32(mem::kNoRamPage);
   }
-  entry.target = (flags & kL2RamWrites) ? reinterpret_cast<u64>(&section.ram->tracking()) : physical;
+  entry.target = (flags & kL2RamWrites) ? reinterpret_cast<u64>(&ram->ram->tracking()) : physical;
   if (found.page_size > kPageSize) tables.note_large_page(va, found.page_size);
   log::write_if(log::Mask::Mmu, "mmu: vcpu {} {:#x} -> {:#x} view {} {}{}{}{}{}\n", cpu_.index(), page, physical, view,
                 found.readable ? "r" : "-", found.writable ? "w" : "-", found.executable ? "x" : "-",
-                found.global ? "g" : "-", is_ram ? "" : " mmio");
+                found.global ? "g" : "-", ram != nullptr ? "" : " mmio");
   return &entry;
+}
+
+/// The stretch that the page at `physical` lies in; null if that is not RAM, or not for the whole page.
+const SoftTlb::RamStretch* SoftTlb::ram_stretch(u64 physical) {
+  const mem::FlatView& view = memory_.view();
+  RamStretch& s = ram_stretch_;
+  if (s.generation == view.generation() && physical - s.first < s.bytes) return &s;
+  const mem::Section section = view.lookup(physical);
+  if (!section.is_ram() || !section.covers_page_of(physical)) return nullptr;
+  s = {.generation = view.generation(),
+       .first = physical,
+       .bytes = align_down(section.size, kPageSize),
+       .host = mem::host_address(*section.ram, section.offset_in_ram),
+       .ram = section.ram,
+       .ram_page = u32(section.ram_page()),
+       .readonly = section.readonly};
+  return &s;
 }
 
 void SoftTlb::install(u64 va, u8 view, const L2Entry& entry, bool write) {

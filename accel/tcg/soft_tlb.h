@@ -67,6 +67,16 @@ class SoftTlb {
   void own_write(tcg::View& view, unsigned index, u64 host);
   bool take_write(tcg::WriteOwner& owner);
   void changed();
+  /// A stretch of the flat view that is RAM: most walks end in the one where the last did.
+  struct RamStretch {
+    u64 generation = ~u64(0);  ///< of the flat view
+    u64 first = 0, bytes = 0;  ///< whole pages
+    u8* host = nullptr;
+    mem::RamBlock* ram = nullptr;
+    u32 ram_page = 0;
+    bool readonly = false;
+  };
+  const RamStretch* ram_stretch(u64 physical);
 
   target::Vcpu& cpu_;
   tcg::EnvHeader& env_;
@@ -77,6 +87,7 @@ class SoftTlb {
   TableSet kernel_{8, write_owners_.data()};
   Contexts contexts_{write_owners_.data()};
   u64 current_id_ = 0;
+  RamStretch ram_stretch_;
   TableSet* current_ = nullptr;
   JumpCacheTable* jump_cache_ = nullptr;
 

@@ -103,7 +103,7 @@ void ViewTable::drop_range(u64 first, u64 bytes) {
 void ViewTable::flush() {
   for (auto& touched : view()->touched) take_bits(touched, [this](unsigned i) { clear_l1(i); });
   exec_touched_.take([this](unsigned i) { view()->exec[i] = 0; });
-  exec_non_global_ = {};
+  exec_non_global_.reset();
 }
 
 void ViewTable::drop_non_global() {
@@ -205,7 +205,7 @@ void JumpCacheTable::drop_page(u64 page) {
 
 void JumpCacheTable::flush() {
   touched_.take([this](unsigned i) { clear(i); });
-  non_global_ = {};
+  non_global_.reset();
 }
 
 void JumpCacheTable::drop_non_global() {

@@ -31,20 +31,29 @@ class ZeroPages {
   size_t bytes_;
 };
 
-/// One bit an index.
+/// One bit an index, and one for each word of those that may hold any: visiting costs what is in the set.
 template <unsigned kBits>
 class IndexSet {
  public:
-  void set(unsigned i) { words_[i / 64] |= u64(1) << (i % 64); }
+  void set(unsigned i) {
+    words_[i / 64] |= u64(1) << (i % 64);
+    summary_[i / 4096] |= u64(1) << (i / 64 % 64);
+  }
   void clear(unsigned i) { words_[i / 64] &= ~(u64(1) << (i % 64)); }
   /// Calls visit(index) for each and empties the set.
   template <typename Visit>
   void take(Visit&& visit) {
-    for (unsigned w = 0; w < kBits / 64; ++w) {
-      u64 word = words_[w];
-      words_[w] = 0;
-      for (; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
+    for (unsigned s = 0; s < kSummary; ++s) {
+      for (; summary_[s] != 0; summary_[s] &= summary_[s] - 1) {
+        const unsigned w = s * 64 + unsigned(__builtin_ctzll(summary_[s]));
+        u64 word = words_[w];
+        words_[w] = 0;
+        for (; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
+      }
     }
+  }
+  void reset() {
+    take([](unsigned) {});
   }
   template <typename Visit>
   void for_each(Visit&& visit) const {
@@ -59,7 +68,9 @@ class IndexSet {
   }
 
  private:
+  static constexpr unsigned kSummary = (kBits + 4095) / 4096;
   std::array<u64, kBits / 64> words_{};
+  std::array<u64, kSummary> summary_{};
 };
 
 /// A tcg::View and what is known about its entries.

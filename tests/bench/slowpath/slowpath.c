@@ -25,17 +25,21 @@ static uint64_t now(void) {
   return (uint64_t)high << 32 | low;
 }
 
-static uint64_t ticks_per_10_ms;
+static uint64_t ticks_per_ms = ~(uint64_t)0;
 
+/// The shortest of many: where the host takes the processor away meanwhile, it seems longer.
 static void calibrate(void) {
-  out8(0x61, (in8(0x61) & ~2) | 1);
-  out8(0x43, 0xb0);  // channel 2, one shot
-  out8(0x42, 11932 & 255);
-  out8(0x42, 11932 >> 8);
-  const uint64_t start = now();
-  while (!(in8(0x61) & 0x20)) {
+  for (int round = 0; round < 50; ++round) {
+    out8(0x61, (in8(0x61) & ~2) | 1);
+    out8(0x43, 0xb0);  // channel 2, one shot
+    out8(0x42, 1193 & 255);
+    out8(0x42, 1193 >> 8);
+    const uint64_t start = now();
+    while (!(in8(0x61) & 0x20)) {
+    }
+    const uint64_t ticks = now() - start;
+    if (ticks < ticks_per_ms) ticks_per_ms = ticks;
   }
-  ticks_per_10_ms = now() - start;
 }
 
 static void print_number(uint64_t value) {
@@ -47,7 +51,7 @@ static void print_number(uint64_t value) {
 }
 
 /// Tenths of a nanosecond.
-static uint64_t tenths(uint64_t ticks, uint64_t count) { return ticks * 100000000 / ticks_per_10_ms / count; }
+static uint64_t tenths(uint64_t ticks, uint64_t count) { return ticks * 10000000 / ticks_per_ms / count; }
 
 static void result(const char* name, uint64_t value) {
   print("RESULT ");
@@ -106,6 +110,29 @@ static void measure_refills(const char* hit, const char* hot, const char* spread
   result(spread, minus(tenths(touch(kWindow, kStride, 8000, 1), 8000), base_spread));
 }
 
+enum { kChunk = 1000, kChunks = 60 };
+
+/// More pages in turn than the second level holds: each access walks. The sum of each thousand's best.
+static uint64_t walk_loads(void) {
+  static uint64_t best[kChunks];
+  uint64_t sum = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    word at = kWindow;
+    for (int chunk = 0; chunk < kChunks; ++chunk) {
+      word left = kChunk;
+      const uint64_t start = now();
+      __asm__ volatile("1: mov (%0), %%rax\n add %2, %0\n dec %1\n jnz 1b"
+                       : "+r"(at), "+r"(left)
+                       : "r"(kStride)
+                       : "rax", "memory", "cc");
+      const uint64_t ticks = now() - start;
+      if (round == 0 || ticks < best[chunk]) best[chunk] = ticks;
+    }
+  }
+  for (int chunk = 0; chunk < kChunks; ++chunk) sum += best[chunk];
+  return sum;
+}
+
 static void measure_memory(void) {
   measure_refills("load-hit", "l2-load", "l2-load-8000-pages", touch_load);
   measure_refills("store-hit", "l2-store", "l2-store-8000-pages", touch_store);
@@ -114,7 +141,7 @@ static void measure_memory(void) {
   result("crossing-load", tenths(touch_crossing(kWindow, 4096, 64, 16), 64 * 16));
   result("crossing-store", tenths(touch_crossing_store(kWindow, 4096, 64, 16), 64 * 16));
   const uint64_t base = tenths(touch_load(kWindow, kStride, 2000, 1), 2000);
-  result("walk-load", minus(tenths(touch_load(kWindow, kStride, 64000, 1), 64000), base));
+  result("walk-load", minus(tenths(walk_loads(), kChunk * kChunks), base));
 }
 
 // --- Faults ---
