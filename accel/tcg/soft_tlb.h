@@ -51,7 +51,7 @@ class SoftTlb {
 
   /// Points env.view, env.views and env.jc at the tables of the vCPU's present mode.
   void load_mode(u32 mode, u8 current_view);
-  JumpCacheTable& jump_cache() { return *jump_cache_; }
+  JumpCacheTable& jump_cache();  ///< of the present mode
 
   void flush_all();
   void flush_non_global();
@@ -74,6 +74,7 @@ class SoftTlb {
   void own_write(ViewTable& view, unsigned index, u64 host);
   bool take_write(WriteOwner& owner);
   void changed();
+  void forget_context_modes();
   static constexpr unsigned kWriteOwners = 8192;
   static unsigned owner_slot(u64 host) { return unsigned(host >> tcg::kPageBits) & (kWriteOwners - 1); }
 
@@ -86,7 +87,6 @@ class SoftTlb {
   Contexts contexts_;
   u64 current_id_ = 0;
   TableSet* current_ = nullptr;
-  JumpCacheTable* jump_cache_ = nullptr;
 
   std::vector<WriteOwner> write_owners_{kWriteOwners};
 
