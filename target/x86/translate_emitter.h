@@ -385,6 +385,7 @@ class Emitter {
   Mode mode_;
   const Insn* previous_ = nullptr;
   unsigned exits_ = 0;
+  bool has_shadow_ = false;  ///< the instruction before was STI
 };
 
 }  // namespace emu::x86

@@ -277,7 +277,8 @@ class Compiler {
   void emit_link_miss(u64 pc, size_t from, bool in_cold);
   void emit_access_stub(const Stub& stub);
   bool is_pc_relative_target(u64 pc) const;
-  void emit_link(Assembler& a, u64 pc);
+  void emit_link(Assembler& a, u64 pc, i64 mode = -1);
+  void emit_mode(u64 pc, u32 mode);
   void emit_indirect(const Op& op);
   void emit_system(const Op& op);
   void store_pc(Assembler& a, u64 pc);
