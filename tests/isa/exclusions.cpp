@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is not compared with the host, and why. Everything else in the tables is.
+#include <string_view>
+
+#include "isa/generate.h"
+#include "target/x86/state.h"
+#include "util/bits.h"
+
+namespace emu::isa {
+
+using namespace x86;
+
+namespace {
+
+struct Exclusion {
+  std::string_view name;  ///< of rows
+  const char* why;
+};
+constexpr Exclusion kExclusions[] = {
+    {"SGDT", "the host's kernel emulates it under UMIP"},
+    {"SIDT", "the host's kernel emulates it under UMIP"},
+    {"SMSW", "the host's kernel emulates it under UMIP"},
+    {"SLDT", "the host's kernel emulates it under UMIP"},
+    {"STR", "the host's kernel emulates it under UMIP"},
+    {"SYSCALL", "enters the host's kernel"},
+    {"SYSENTER", "enters the host's kernel"},
+    {"INT", "enters the host's kernel"},
+    {"INT3", "goes through the IDT: its delivery is not user state"},
+    {"INT1", "goes through the IDT: its delivery is not user state"},
+    {"INTO", "goes through the IDT: its delivery is not user state"},
+    {"IRET", "needs the host's descriptor tables"},
+    {"CALL far", "needs the host's descriptor tables"},
+    {"JMP far", "needs the host's descriptor tables"},
+    {"RET far", "needs the host's descriptor tables"},
+    {"LAR", "needs the host's descriptor tables"},
+    {"LSL", "needs the host's descriptor tables"},
+    {"VERR", "needs the host's descriptor tables"},
+    {"VERW", "needs the host's descriptor tables"},
+    {"LES", "needs the host's descriptor tables"},
+    {"LDS", "needs the host's descriptor tables"},
+    {"LSS", "needs the host's descriptor tables"},
+    {"LFS", "needs the host's descriptor tables"},
+    {"LGS", "needs the host's descriptor tables"},
+    {"POP ES", "needs the host's descriptor tables"},
+    {"POP SS", "needs the host's descriptor tables"},
+    {"POP DS", "needs the host's descriptor tables"},
+    {"POP FS", "needs the host's descriptor tables"},
+    {"POP GS", "needs the host's descriptor tables"},
+    {"CPUID", "says what the model has, not what the host has"},
+    {"XGETBV", "says what the model has, not what the host has"},
+    {"RDPMC", "the host's kernel decides who may"},
+    {"RDPID", "says which of the host's processors runs us"},
+    {"RDTSCP", "says which of the host's processors runs us"},
+    {"XSAVE", "the image holds components of the host that the model does not have"},
+    {"XSAVEC", "the image holds components of the host that the model does not have"},
+    {"XSAVEOPT", "the image holds components of the host that the model does not have"},
+    {"XRSTOR", "the image holds components of the host that the model does not have"},
+    {"RSM", "only in system-management mode"},
+    {"MONITOR", "user mode: processors differ between #UD and #GP"},
+    {"MWAIT", "user mode: processors differ between #UD and #GP"},
+};
+
+u64 effective_address(const Insn& insn, const State& s) {
+  u64 sum = u64(i64(insn.disp));
+  if (insn.base == kBaseRip) sum += kCodeAt + insn.offset + insn.length;
+  if (insn.base < 16) sum += s.gpr[insn.base];
+  if (insn.index < 16) sum += s.gpr[insn.index] << insn.scale;
+  if (insn.address != 3) sum &= low_mask(8u << insn.address);
+  if (insn.segment == FS) sum += s.fs_base;
+  if (insn.segment == GS) sum += s.gs_base;
+  return sum;
+}
+
+bool is_near_branch(const Row& row) {
+  return row.size_rule == SizeRule::F64;
+}
+
+}  // namespace
+
+const char* cannot_compare(const Row& row, Bits) {
+  if (row.is_missing()) return "not translated yet";
+  for (const Exclusion& e : kExclusions)
+    if (e.name == row.name) return e.why;
+  if (std::string_view(row.name) == "MOV" && row.opcode == 0x8e && row.map == kMapOne) {
+    return "needs the host's descriptor tables";
+  }
+  return nullptr;
+}
+
+bool cannot_compare(const Insn& insn, Bits bits) {
+  const Row& row = *insn.row;
+  const std::string_view name = row.name;
+  // AMD's processors honour 66 on near branches in 64-bit mode, Intel's ignore it, and so do we.
+  if (bits == Bits::k64 && is_near_branch(row) && insn.has(kHas66)) return true;
+  if (name == "BSWAP" && insn.size == 1) return true;  // undefined
+  if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && row.operands[2] == Operand::Ib && (insn.imm & 0x10))
+    return true;  // a count above the width: undefined
+  return false;
+}
+
+void add_masks(const Insn& insn, const State& before, Masks& masks) {
+  const std::string_view name = insn.row->name;
+  const u64 at = insn.is_memory ? effective_address(insn, before) : 0;
+  const auto ignore = [&](u64 from, u64 bytes) { masks.ignored.push_back({at + from, bytes}); };
+  masks.flags &= ~u64(insn.row->undefined);
+  if (name == "RDTSC") masks.gprs &= u16(~(1u << RAX | 1u << RDX));
+  // Last instruction, data pointer and opcode: processors differ in when they record them, and ours would be the
+  // host's. MXCSR_MASK is the model's.
+  if (name == "FXSAVE") ignore(6, 18), ignore(28, 4);
+  if (name == "FNSAVE" || name == "FNSTENV") insn.size == 1 ? ignore(6, 8) : ignore(12, 16);
+}
+
+}  // namespace emu::isa
