@@ -335,9 +335,15 @@ void X86Cpu::handle_trap(u64 code) {
 }
 
 void X86Cpu::raise_alignment_fault(u64, target::Access) {
-  // Where alignment checking is off, only SSE operands are checked. Deviation: where it is on, those give #AC, too.
+  // Where alignment checking is off, only SSE operands are checked.
   const bool checks = (s_->cr0 & kCr0AM) && (s_->rflags_system & kAC) && s_->cpl() == 3;
   pending_ = {.valid = true, .vector = checks ? kACv : kGP, .has_error = true, .error = 0};
+}
+
+/// A non-canonical address is #SS(0) where RSP or RBP is the base. Deviation: helpers that get a linear address raise
+/// #GP(0) for it.
+void X86Cpu::stack_access_faulted() {
+  if (pending_.valid && pending_.vector == kGP && is_code64()) pending_.vector = kSS;
 }
 
 u64 X86Cpu::helper_halt(const u64* args) {

@@ -37,6 +37,7 @@ class Emitter {
   void not_translated(const Insn&);
   void too_long(const Insn&);
   void nop(const Insn&) {}
+  void cache_line(const Insn&);
 
   // translate_alu.cpp
   void alu(const Insn&);

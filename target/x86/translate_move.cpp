@@ -115,6 +115,12 @@ void Emitter::carry_op(const Insn& insn) {
   b_.set_flags(b_.flags2(Opcode::FlSetCarry, carry, flags));
 }
 
+/// CLFLUSH, CLFLUSHOPT, CLWB: nothing to write back, but they fault as a load of one byte does.
+void Emitter::cache_line(const Insn& insn) {
+  Linear l = linear(effective(insn), 1, AccessKind::Read);
+  load_at(l, 0);
+}
+
 /// CLD, STD
 void Emitter::direction_op(const Insn& insn) { b_.set(F_DF, b_.i64(insn.row->arg ? ~u64(0) : 1)); }
 

@@ -159,24 +159,28 @@ bool is_control_register(unsigned n) { return n == 0 || (n >= 2 && n <= 4) || n 
 
 void Emitter::mov_from_control(const Insn& insn) {
   if (!is_control_register(insn.reg)) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   const Value v = call(H_read_cr, {b_.i64(insn.reg)});
   set_gpr(insn.rm, insn.size, fit(type_of(insn.size), v));
 }
 
 void Emitter::mov_to_control(const Insn& insn) {
   if (!is_control_register(insn.reg)) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   call(H_write_cr, {b_.i64(insn.reg), to_i64(get_gpr(insn.rm, insn.size))});
   leave_to_system(next_pc(insn));
 }
 
 void Emitter::mov_from_debug(const Insn& insn) {
   if (insn.reg > 7) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   const Value v = call(H_read_dr, {b_.i64(insn.reg)});
   set_gpr(insn.rm, insn.size, fit(type_of(insn.size), v));
 }
 
 void Emitter::mov_to_debug(const Insn& insn) {
   if (insn.reg > 7) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   call(H_write_dr, {b_.i64(insn.reg), to_i64(get_gpr(insn.rm, insn.size))});
   leave_to_system(next_pc(insn));
 }

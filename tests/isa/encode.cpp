@@ -215,8 +215,8 @@ class Encoder {
     const unsigned count = unsigned(bytes_.size() - at);
     u64 value = r_.integer();
     for (const Operand o : insn.row->operands) {
-      if (o == Operand::Jb) value = r_.one_in(2) ? 20 + r_.below(100) : u64(-40) - r_.below(80);
-      if (o == Operand::Jz) value = r_.one_in(2) ? 20 + r_.below(0x1000) : u64(-40) - r_.below(0xf00);
+      if (o == Operand::Jb) value = r_.one_in(2) ? 105 + r_.below(23) : u64(-40) - r_.below(80);
+      if (o == Operand::Jz) value = r_.one_in(2) ? 105 + r_.below(0x1000) : u64(-200) - r_.below(0xe00);
       if (o == Operand::Ob || o == Operand::Ov) value = target_address(r_);
     }
     if (insn.row->operands[0] == Operand::Iw && insn.row->operands[1] == Operand::Ib) {  // ENTER
@@ -336,7 +336,7 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
   Case c{.bits = bits, .align_check = random.one_in(16)};
   u16 bases = 1u << RSP;
   FlagMask undefined = 0;
-  for (unsigned tries = 0; c.insns.size() < count && tries < 8 * count; ++tries) {
+  for (unsigned tries = 0; c.insns.size() < count && c.code.size() < 60 && tries < 8 * count; ++tries) {
     Form form = forms[random.below(forms.size())];
     if (form.bits != bits || (form.prefix != PrefixClass::Plain && !random.one_in(4))) continue;
     const u16 bases_before = bases;
@@ -349,7 +349,8 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
     Insn& insn = one.insns[0];
     const Row& row = *insn.row;
     const bool ends = row.has(kEnds) || row.has(kCpl0) || row.is_missing();
-    if ((row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
+    const bool may_be_undefined = std::string_view(row.name).starts_with("SH") && row.operands[2] == Operand::CL;
+    if (may_be_undefined || (row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
       bases = bases_before;
       continue;
     }

@@ -92,10 +92,19 @@ bool cannot_compare(const Insn& insn, Bits bits) {
   const std::string_view name = row.name;
   // AMD's processors honour 66 on near branches in 64-bit mode, Intel's ignore it, and so do we.
   if (bits == Bits::k64 && is_near_branch(row) && insn.has(kHas66)) return true;
+  if (bits == Bits::k64 && row.map == kMap0F && row.opcode == 0x0d && !insn.is_memory) return true;  // likewise #UD there
+  if (insn.has(kHasLock) && row.map == kMap0F && (row.opcode == 0x20 || row.opcode == 0x22)) return true;  // CR8 there
   if (name == "BSWAP" && insn.size == 1) return true;  // undefined
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && row.operands[2] == Operand::Ib && (insn.imm & 0x10))
     return true;  // a count above the width: undefined
   return false;
+}
+
+bool is_undefined(const Insn& insn, const State& s) {
+  const std::string_view name = insn.row->name;
+  // A count above the width.
+  return (name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL &&
+         (s.gpr[RCX] & 31) > 16;
 }
 
 void add_masks(const Insn& insn, const State& before, Masks& masks) {
@@ -107,6 +116,10 @@ void add_masks(const Insn& insn, const State& before, Masks& masks) {
   // Last instruction, data pointer and opcode: processors differ in when they record them, and ours would be the
   // host's. MXCSR_MASK is the model's.
   if (name == "FXSAVE") ignore(6, 18), ignore(28, 4);
+  if (name == "FXSAVE" || name == "FXRSTOR" || name == "FNSAVE" || name == "FRSTOR" || name == "FNSTENV" ||
+      name == "FLDENV" || name == "FBSTP" || name == "FBLD") {
+    masks.address = ~u64(4095);  // which byte of such an image faults first is the processor's affair
+  }
   if (name == "FNSAVE" || name == "FNSTENV") insn.size == 1 ? ignore(6, 8) : ignore(12, 16);
 }
 

@@ -28,6 +28,8 @@ std::vector<Form> all_forms();
 /// Why an instruction cannot be compared with the host's; null if it can. See exclusions.cpp.
 const char* cannot_compare(const x86::Row& row, Bits bits);
 bool cannot_compare(const x86::Insn& insn, Bits bits);
+/// Whether the manual leaves open what `insn` does in this very state.
+bool is_undefined(const x86::Insn& insn, const State& before);
 /// What may differ after `insn`: what is written there or undefined by the manual.
 void add_masks(const x86::Insn& insn, const State& before, Masks& masks);
 

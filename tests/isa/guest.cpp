@@ -112,7 +112,7 @@ void GuestRunner::set_mode(Bits bits, bool align_check) {
   s.efer = kEferLME | kEferLMA | kEferSCE | kEferNXE;
   s.xcr0 = 7;
   for (unsigned i = 0; i < 6; ++i) {
-    const bool is_code = i == CS, is_null = i == FS || i == GS;
+    const bool is_code = i == CS, is_null = bits == Bits::k64 && (i == FS || i == GS);
     const u32 size = is_code && bits == Bits::k64 ? u32(bit(21)) : u32(bit(22));
     s.segment_base(i) = 0;
     s.seg[i] = {u16(is_code ? (bits == Bits::k64 ? 0x33 : 0x23) : is_null ? 0 : 0x2b),
@@ -120,6 +120,7 @@ void GuestRunner::set_mode(Bits bits, bool align_check) {
     s.seg_range[i] = make_range(s.seg[i].limit, s.seg[i].attributes);
   }
   s.gdt = s.idt = {};
+  s.seg[TR] = {};  // no port may be used
   s.rflags_system = 2 | kIF | (align_check ? u64(kAC) : 0);
   s.inhibit_interrupts = 0;
   CpuTestAccess::update_mode(*cpu_);

@@ -81,21 +81,26 @@ bool GuestMemory::is_aligned(u64 address, const ir::MemInfo& mem, Access access)
   return false;
 }
 
+bool GuestMemory::done(bool ok, const ir::MemInfo& mem) {
+  if (!ok && mem.stack) cpu_->stack_access_faulted();
+  return ok;
+}
+
 bool GuestMemory::load(u64 address, const ir::MemInfo& mem, u8* data) {
   const unsigned bytes = 1u << mem.log2_bytes;
   if (!is_aligned(address, mem, Access::Load)) return false;
   if (mem.write_intent && !probe(address, mem)) return false;
-  return transfer(address, data, bytes, false, mem.view);
+  return done(transfer(address, data, bytes, false, mem.view), mem);
 }
 
 bool GuestMemory::store(u64 address, const ir::MemInfo& mem, const u8* data) {
   if (!is_aligned(address, mem, Access::Store)) return false;
-  return transfer(address, const_cast<u8*>(data), 1u << mem.log2_bytes, true, mem.view);
+  return done(transfer(address, const_cast<u8*>(data), 1u << mem.log2_bytes, true, mem.view), mem);
 }
 
 bool GuestMemory::probe(u64 address, const ir::MemInfo& mem) {
   return is_aligned(address, mem, Access::Store) &&
-         probe(address, 1u << mem.log2_bytes, Access::Store, mem.view) == Status::Ok;
+         done(probe(address, 1u << mem.log2_bytes, Access::Store, mem.view) == Status::Ok, mem);
 }
 
 bool GuestMemory::rmw(ir::RmwOp op, u64 address, const ir::MemInfo& mem, u64 operand, u64& old_value) {

@@ -44,6 +44,7 @@ class GuestMemory final : public ir::InterpreterMemory, public target::GuestAcce
 
  private:
   bool is_aligned(u64 address, const ir::MemInfo& mem, target::Access access);
+  bool done(bool ok, const ir::MemInfo& mem);
   bool transfer(u64 va, u8* data, unsigned bytes, bool is_store, u8 view);
   Status status(bool ok);
   void map(u64 va, u64 pa, u64 flags);

@@ -80,6 +80,7 @@ class Comparison {
     std::memcpy(native_.window(), pristine_.bytes, kWindowBytes);
     for (u64 i = 0; i < options_.states; ++i) {
       const State state = make_state(c, pristine_, random);
+      if (!is_block && is_undefined(c.insns[0], state)) continue;
       const bool ok = compare(c, state, number);
       ++executions_;
       if (!is_block) {
@@ -113,10 +114,11 @@ class Comparison {
     masks.flags = x86::kArithmetic | x86::kDF | x86::kAC | x86::kID | x86::kNT;
     u64 undefined = 0;
     for (const x86::Insn& insn : c.insns) {
-      if (o.faulted && o.pc == kCodeAt + insn.offset) break;
       Masks one;
       one.flags = ~u64(0);
       add_masks(insn, before, one);
+      masks.address &= one.address;
+      if (o.faulted && o.pc == kCodeAt + insn.offset) break;
       if (!insn.row->has(x86::kMaybeZero)) undefined &= ~u64(insn.row->written);
       undefined |= ~one.flags;
       masks.gprs &= one.gprs;

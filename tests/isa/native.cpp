@@ -160,13 +160,14 @@ Result<NativeRunner> NativeRunner::create() {
 void NativeRunner::assemble() {
   std::memset(code_, 0xcc, kCodeBytes);
   Assembler a(code_, kCodePages);
-  const auto common_entry = [&] {
+  // In 64-bit code the selectors of FS and GS do not matter, in 32-bit code a null one faults.
+  const auto common_entry = [&](int fs_selector) {
     a.bytes({0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57});  // push rbx rbp r12..r15
     a.save(4, AT(host_sp));
     a.bytes({0xf3, 0x48, 0x0f, 0xae, 0xc0});  // rdfsbase rax
     a.save(0, AT(host_fs));
     a.bytes({0xb8, kData, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0});        // ds, es
-    a.bytes({0x31, 0xc0, 0x8e, 0xe0, 0x8e, 0xe8});                  // fs, gs: null
+    a.bytes({0xb8, fs_selector, 0, 0, 0, 0x8e, 0xe0, 0x8e, 0xe8});  // fs, gs
     a.bytes({0xb8, kComponentMask, 0, 0, 0, 0x31, 0xd2});           // edx:eax
     a.absolute({0x48, 0x0f, 0xae}, 5, AT(vectors_in));              // xrstor64
     a.load(0, AT(fs_in));
@@ -177,12 +178,12 @@ void NativeRunner::assemble() {
     a.bytes({0x9d});                          // popfq
   };
   enter_64_ = a.pc();
-  common_entry();
+  common_entry(0);
   for (unsigned i = 0; i < 16; ++i) a.load(i, AT(in) + 8 * i);
   a.jump(kCodeAt);
 
   enter_32_ = a.pc();
-  common_entry();
+  common_entry(kData);
   for (unsigned i = 8; i < 16; ++i) a.load(i, AT(in) + 8 * i);
   a.absolute({0xff}, 5, AT(far_offset));  // jmp far
   const u64 in_32 = a.pc();

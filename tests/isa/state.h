@@ -77,6 +77,7 @@ struct Memory {
 struct Masks {
   u64 flags = ~u64(0);      ///< bits that count
   u16 gprs = 0xffff;        ///< registers that count
+  u64 address = ~u64(0);    ///< bits of CR2
   bool vectors = true;
   struct Range {
     u64 at = 0, bytes = 0;
