@@ -225,6 +225,7 @@ class X86Cpu final : public target::Vcpu {
   bool require_cpl0();
 
   // Linear memory, after segmentation.
+  bool check_alignment(u64 linear, unsigned bytes, u8 view);
   bool read(u64 linear, unsigned bytes, u8 view, u64& value);
   bool write(u64 linear, unsigned bytes, u8 view, u64 value);
   bool read_system(u64 linear, unsigned bytes, u64& value) { return read(linear, bytes, kViewKernel, value); }

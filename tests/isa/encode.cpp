@@ -349,8 +349,7 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
     Insn& insn = one.insns[0];
     const Row& row = *insn.row;
     const bool ends = row.has(kEnds) || row.has(kCpl0) || row.is_missing();
-    const bool may_be_undefined = std::string_view(row.name).starts_with("SH") && row.operands[2] == Operand::CL;
-    if (may_be_undefined || (row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
+    if (cannot_be_in_block(insn) || (row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
       bases = bases_before;
       continue;
     }

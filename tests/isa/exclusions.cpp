@@ -92,19 +92,56 @@ bool cannot_compare(const Insn& insn, Bits bits) {
   const std::string_view name = row.name;
   // AMD's processors honour 66 on near branches in 64-bit mode, Intel's ignore it, and so do we.
   if (bits == Bits::k64 && is_near_branch(row) && insn.has(kHas66)) return true;
-  if (bits == Bits::k64 && row.map == kMap0F && row.opcode == 0x0d && !insn.is_memory) return true;  // likewise #UD there
-  if (insn.has(kHasLock) && row.map == kMap0F && (row.opcode == 0x20 || row.opcode == 0x22)) return true;  // CR8 there
+  // AMD's take the condition of LOOPcc from F2 and F3, have no NOP at 0F 0D with a register, and CR8 at LOCK MOV CR0.
+  if (name.starts_with("LOOP") && (insn.has(kHasRep) || insn.has(kHasRepne))) return true;
+  if (row.map == kMap0F && row.opcode == 0x0d && !insn.is_memory) return true;
+  if (insn.has(kHasLock) && (insn.opcode == 0x20 || insn.opcode == 0x22)) return true;
   if (name == "BSWAP" && insn.size == 1) return true;  // undefined
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && row.operands[2] == Operand::Ib && (insn.imm & 0x10))
     return true;  // a count above the width: undefined
   return false;
 }
 
-bool is_undefined(const Insn& insn, const State& s) {
+bool is_image(std::string_view name) {
+  return name == "FXSAVE" || name == "FXRSTOR" || name == "FNSAVE" || name == "FRSTOR" || name == "FNSTENV" ||
+         name == "FLDENV" || name == "FBSTP" || name == "FBLD";
+}
+
+bool cannot_be_in_block(const Insn& insn) {
+  const std::string_view name = insn.row->name;
+  return is_image(name) || name == "POPF" || name.starts_with("MASKMOV") || name.starts_with("CMPS") ||
+         (name.starts_with("SH") && insn.row->operands[2] == Operand::CL);
+}
+
+bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   const std::string_view name = insn.row->name;
   // A count above the width.
-  return (name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL &&
-         (s.gpr[RCX] & 31) > 16;
+  if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL) {
+    return (s.gpr[RCX] & 31) > 16;
+  }
+  // Whether bytes that are not stored may fault.
+  if (name.starts_with("MASKMOV")) {
+    return page_kind(s.gpr[RDI]) != PageKind::ReadWrite || page_kind(s.gpr[RDI] + 15) != PageKind::ReadWrite;
+  }
+  // Single step is not of this comparison.
+  if (name == "POPF") {
+    const u64 at = s.gpr[RSP] + 1 - kWindow;
+    return at < kWindowBytes && (memory.bytes[at] & 1);
+  }
+  return is_image(name) && (s.flags & kAC);  // which alignment is checked
+}
+
+bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& ours) {
+  if (host.faulted && (host.vector == kGP || host.vector == kSS) && host.error == 0) {
+    // A branch to an address that is not canonical: the host faults at the branch, we at its target.
+    const bool canonical = u64(i64(ours.pc << 16) >> 16) == ours.pc;
+    if (!ours.faulted && !canonical) return true;
+    // An operand that wraps at 4 GiB: we do not look at the limit of a flat segment.
+    if (ours.faulted && ours.vector == kPFv && c.bits == Bits::k32 && u32(ours.address) >= 0xffff'f000) return true;
+    // Helpers know no stack addresses.
+    if (ours.faulted && ours.vector == kGP && host.vector == kSS && ours.error == 0 && ours.pc == host.pc) return true;
+  }
+  return false;
 }
 
 void add_masks(const Insn& insn, const State& before, Masks& masks) {
@@ -116,10 +153,11 @@ void add_masks(const Insn& insn, const State& before, Masks& masks) {
   // Last instruction, data pointer and opcode: processors differ in when they record them, and ours would be the
   // host's. MXCSR_MASK is the model's.
   if (name == "FXSAVE") ignore(6, 18), ignore(28, 4);
-  if (name == "FXSAVE" || name == "FXRSTOR" || name == "FNSAVE" || name == "FRSTOR" || name == "FNSTENV" ||
-      name == "FLDENV" || name == "FBSTP" || name == "FBLD") {
-    masks.address = ~u64(4095);  // which byte of such an image faults first is the processor's affair
+  if (is_image(name)) {
+    masks.error = 0;  // which byte of such an image faults first is the processor's affair
+    masks.address = 0;
   }
+  if (name.starts_with("CMPS")) masks.address = 0;  // and which of two operands
   if (name == "FNSAVE" || name == "FNSTENV") insn.size == 1 ? ignore(6, 8) : ignore(12, 16);
 }
 

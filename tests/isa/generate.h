@@ -28,8 +28,10 @@ std::vector<Form> all_forms();
 /// Why an instruction cannot be compared with the host's; null if it can. See exclusions.cpp.
 const char* cannot_compare(const x86::Row& row, Bits bits);
 bool cannot_compare(const x86::Insn& insn, Bits bits);
+/// Whether `insn` may only stand by itself: is_undefined() has to know its operands.
+bool cannot_be_in_block(const x86::Insn& insn);
 /// Whether the manual leaves open what `insn` does in this very state.
-bool is_undefined(const x86::Insn& insn, const State& before);
+bool is_undefined(const x86::Insn& insn, const State& before, const Memory& memory);
 /// What may differ after `insn`: what is written there or undefined by the manual.
 void add_masks(const x86::Insn& insn, const State& before, Masks& masks);
 
@@ -47,6 +49,8 @@ Case make_case(const Form& form, Random& random);
 Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Random& random);
 /// An address in the window, mostly inside its pages, often at their ends.
 u64 target_address(Random& random);
+/// Known deviations of ours: documented in exclusions.cpp.
+bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& ours);
 State make_state(const Case& c, const Memory& memory, Random& random);
 void fill_memory(Memory& memory, Random& random);
 
