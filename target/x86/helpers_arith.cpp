@@ -247,6 +247,7 @@ u64 X86Cpu::helper_enter(const u64* args) {
   stack.sp = (stack.sp - size) & stack.mask;
   // The manual: faults also if a push at the new stack pointer would.
   const u64 linear = stack.is_long ? stack.sp : u32(stack.base + stack.sp);
+  if (!check_alignment(linear, bytes, stack.view)) return 0;
   if (memory_->probe(wrap_linear(linear), bytes, target::Access::Store, stack.view) != target::AccessStatus::Ok)
     return 0;
   set_register(*s_, RBP, bytes == 2 ? frame : (s_->gpr(RBP) & ~stack.mask) | frame, bytes);

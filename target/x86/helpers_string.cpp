@@ -195,6 +195,7 @@ u64 X86Cpu::helper_rep_cmps(const u64* args) {
           {wanted, page_left(from), page_left(to), op.run_limit(RSI, wanted, false), op.run_limit(RDI, wanted, false)});
       run = std::max<u64>(run - run % op.bytes, op.bytes);
     }
+    if (!check_alignment(from, op.bytes, view) || !check_alignment(to, op.bytes, view)) return 0;
     if (memory_->load_bytes(wrap_linear(from), std::span(left, run), view) != AccessStatus::Ok ||
         memory_->load_bytes(wrap_linear(to), std::span(right, run), view) != AccessStatus::Ok) {
       return 0;
@@ -230,6 +231,7 @@ u64 X86Cpu::helper_rep_scas(const u64* args) {
       run = std::min({wanted, page_left(to), op.run_limit(RDI, wanted, false)});
       run = std::max<u64>(run - run % op.bytes, op.bytes);
     }
+    if (!check_alignment(to, op.bytes, view)) return 0;
     if (memory_->load_bytes(wrap_linear(to), std::span(right, run), view) != AccessStatus::Ok) return 0;
     u64 b = 0, done = 0;
     bool stop = false;

@@ -33,7 +33,7 @@ bool cannot_be_in_block(const x86::Insn& insn);
 /// Whether the manual leaves open what `insn` does in this very state.
 bool is_undefined(const x86::Insn& insn, const State& before, const Memory& memory);
 /// What may differ after `insn`: what is written there or undefined by the manual.
-void add_masks(const x86::Insn& insn, const State& before, Masks& masks);
+void add_masks(const x86::Insn& insn, const State& before, Bits bits, Masks& masks);
 
 /// Instructions to run, and what their states must look like to be worth running.
 struct Case {

@@ -116,7 +116,7 @@ class Comparison {
     for (const x86::Insn& insn : c.insns) {
       Masks one;
       one.flags = ~u64(0);
-      add_masks(insn, before, one);
+      add_masks(insn, before, c.bits, one);
       if (o.faulted && o.pc == kCodeAt + insn.offset) {
         masks.address = one.address;
         masks.error = one.error;

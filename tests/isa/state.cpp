@@ -27,7 +27,7 @@ void compare_vectors(std::string& out, const Vectors& a, const Vectors& b, Bits 
   };
   word("fcw", Vectors::kControlWord, 2);
   if (with_status) word("fsw", Vectors::kStatus, 2);
-  word("ftw", Vectors::kTags, 1);
+  if (with_status) word("ftw", Vectors::kTags, 1);
   word("mxcsr", Vectors::kMxcsr, 4);
   // What is in an empty register does not count: our host code changes it, and only an image in memory shows it.
   const unsigned top = a.get<u16>(Vectors::kStatus) >> 11 & 7;
