@@ -38,6 +38,9 @@ class Emitter {
   void too_long(const Insn&);
   void nop(const Insn&) {}
   void cache_line(const Insn&);
+  void random(const Insn&);
+  void movdir64b(const Insn&);
+  void serialize(const Insn&);
 
   // translate_alu.cpp
   void alu(const Insn&);

@@ -89,7 +89,8 @@ void Emitter::lar_lsl(const Insn& insn) {
 }
 
 void Emitter::arpl(const Insn& insn) {
-  const Place to = place(insn, 0, insn.is_memory ? AccessKind::Read : AccessKind::ReadWrite);
+  Place to = place(insn, 0, AccessKind::ReadWrite);
+  to.mem.write_intent = false;
   const Value a = load(to), b = read(insn, 1);
   const Value rpl_a = b_.and_(a, constant(1, 3)), rpl_b = b_.and_(b, constant(1, 3));
   const Value raise_rpl = b_.compare(Cond::Below, rpl_a, rpl_b);

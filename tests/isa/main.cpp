@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // isa-oracle: user instructions on the host's processor against ours, interpreted and as host code.
 //
-//   isa-oracle [--seed N] [--seconds N | --cases N]     as many cases as that
+//   isa-oracle [--seed N] [--seconds N | --cases N | --executions N]   as many cases as that
 //   isa-oracle --seed N --case N                        one again, with listings
 //   --only NAME: rows of that name. --states N: states a case. --least N: executions that every row must have had.
 #include <fmt/format.h>
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -22,6 +23,7 @@ namespace {
 struct Options {
   u64 seed = 1;
   u64 cases = 0;
+  u64 executions = 0;
   u64 seconds = 10;
   u64 states = 6;
   u64 least = 1;
@@ -48,9 +50,12 @@ class Comparison {
       return report();
     }
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(options_.seconds);
-    for (u64 n = 0; options_.cases != 0 ? n < options_.cases : n % 64 != 0 || std::chrono::steady_clock::now() < end; ++n) {
-      run_case(n);
-    }
+    const auto more = [&](u64 n) {
+      if (options_.cases != 0) return n < options_.cases;
+      if (options_.executions != 0) return executions_ < options_.executions;
+      return n % 64 != 0 || std::chrono::steady_clock::now() < end;
+    };
+    for (u64 n = 0; more(n); ++n) run_case(n);
     return report();
   }
 
@@ -78,6 +83,8 @@ class Comparison {
     native_.set_code(c.code, c.bits);
     fill_memory(pristine_, random);
     std::memcpy(native_.window(), pristine_.bytes, kWindowBytes);
+    native_memory_ = guest_memory_ = pristine_;
+    dirty_ = {};
     for (u64 i = 0; i < options_.states; ++i) {
       const State state = make_state(c, pristine_, random);
       if (!is_block && is_undefined(c.insns[0], state, pristine_)) continue;
@@ -96,11 +103,18 @@ class Comparison {
     }
   }
 
-  /// The window's contents after a run; the window is as before again.
+  /// What the window's pages that can be written hold after a run; the window is as before again.
   void take_memory(Memory& to) {
-    std::memcpy(to.bytes, native_.window(), kWindowBytes);
-    if (std::memcmp(to.bytes, pristine_.bytes, kWindowBytes) != 0) {
-      std::memcpy(native_.window(), pristine_.bytes, kWindowBytes);
+    for (u64 page = 0; page < kWindowBytes; page += 4096) {
+      if (page_kind(kWindow + page) != PageKind::ReadWrite) continue;
+      u8* at = native_.window() + page;
+      if (std::memcmp(at, pristine_.bytes + page, 4096) == 0) {
+        if (dirty_[page >> 12]) std::memcpy(to.bytes + page, at, 4096);
+        continue;
+      }
+      std::memcpy(to.bytes + page, at, 4096);
+      std::memcpy(at, pristine_.bytes + page, 4096);
+      dirty_[page >> 12] = true;
     }
   }
 
@@ -112,7 +126,7 @@ class Comparison {
   Masks masks_of(const Case& c, const State& before, const Outcome& o) {
     Masks masks;
     masks.flags = x86::kArithmetic | x86::kDF | x86::kAC | x86::kID | x86::kNT;
-    u64 undefined = 0;
+    u64 undefined = 0, at_branches = 0;
     for (const x86::Insn& insn : c.insns) {
       Masks one;
       one.flags = ~u64(0);
@@ -128,7 +142,9 @@ class Comparison {
       undefined |= ~one.flags;
       masks.gprs &= one.gprs;
       masks.ignored.insert(masks.ignored.end(), one.ignored.begin(), one.ignored.end());
+      if (insn.row->has(x86::kBranch)) at_branches |= undefined;
     }
+    if (!o.faulted && o.pc != kCodeAt + c.code.size()) undefined |= at_branches;  // one of them was taken
     masks.flags &= ~undefined;
     return masks;
   }
@@ -219,6 +235,7 @@ class Comparison {
   std::map<unsigned, u64> faults_;
   std::map<std::string, u64> failed_rows_;
   u64 cases_ = 0, executions_ = 0, failures_ = 0, too_complex_ = 0;
+  std::array<bool, kWindowPages> dirty_{};  ///< since this case began: the copies may differ from pristine_
   Memory pristine_, native_memory_, guest_memory_;
 };
 
@@ -237,6 +254,8 @@ std::optional<Options> parse(int argc, char** argv) {
       o.seed = number;
     } else if (name == "--cases") {
       o.cases = number;
+    } else if (name == "--executions") {
+      o.executions = number;
     } else if (name == "--seconds") {
       o.seconds = number;
     } else if (name == "--states") {
@@ -257,7 +276,7 @@ std::optional<Options> parse(int argc, char** argv) {
 int run(int argc, char** argv) {
   const auto options = parse(argc, argv);
   if (!options) {
-    fmt::print(stderr, "usage: isa-oracle [--seed N] [--seconds N | --cases N | --case N] [--states N] [--least N] "
+    fmt::print(stderr, "usage: isa-oracle [--seed N] [--seconds N | --cases N | --executions N | --case N] [--states N] [--least N] "
                        "[--only ROW] [--list]\n");
     return 2;
   }

@@ -21,13 +21,13 @@ void compare_bytes(std::string& out, const std::string& name, const u8* a, const
   if (std::memcmp(a, b, count) != 0) out += fmt::format("  {}: {} / {}\n", name, hex(a, count), hex(b, count));
 }
 
-void compare_vectors(std::string& out, const Vectors& a, const Vectors& b, Bits bits, bool with_status) {
+void compare_vectors(std::string& out, const Vectors& a, const Vectors& b, Bits bits, const Masks& masks) {
   const auto word = [&](const char* name, size_t at, size_t bytes) {
     compare_bytes(out, name, a.image + at, b.image + at, bytes);
   };
   word("fcw", Vectors::kControlWord, 2);
-  if (with_status) word("fsw", Vectors::kStatus, 2);
-  if (with_status) word("ftw", Vectors::kTags, 1);
+  if (masks.x87_status) word("fsw", Vectors::kStatus, 2);
+  if (masks.x87_status) word("ftw", Vectors::kTags, 1);
   word("mxcsr", Vectors::kMxcsr, 4);
   // What is in an empty register does not count: our host code changes it, and only an image in memory shows it.
   const unsigned top = a.get<u16>(Vectors::kStatus) >> 11 & 7;
@@ -72,7 +72,7 @@ std::string differences(const Outcome& a, const State& sa, const Memory& ma, con
   }
   if (sa.fs_base != sb.fs_base) out += fmt::format("  fs base: {:x} / {:x}\n", sa.fs_base, sb.fs_base);
   if (sa.gs_base != sb.gs_base) out += fmt::format("  gs base: {:x} / {:x}\n", sa.gs_base, sb.gs_base);
-  if (masks.vectors) compare_vectors(out, sa.vectors, sb.vectors, bits, masks.x87_status);
+  if (masks.vectors) compare_vectors(out, sa.vectors, sb.vectors, bits, masks);
   compare_memory(out, ma, mb, masks);
   return out;
 }
