@@ -87,10 +87,10 @@ bool is_near_branch(const Row& row) {
 bool host_has(InsnFeature feature) {
   struct Bit {
     InsnFeature feature;
-    CpuidRegister where;
+    FeatureWord where;
     u8 bit;
   };
-  using enum CpuidRegister;
+  using enum FeatureWord;
   using enum InsnFeature;
   constexpr Bit kBits[] = {
 #define X86_FEATURE(id, where, bit, spelling, translated, instructions) {instructions, where, bit},

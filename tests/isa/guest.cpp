@@ -242,12 +242,27 @@ Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
 }
 
 void GuestRunner::fill_tlb(Tlb tlb) {
+  for (unsigned g = 0; g < 2; ++g) {
+    view_->live_for_load[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kLoadFlags;
+    view_->live_for_store[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kStoreFlags;
+  }
+  view_->l2 = l2_.data();
+  view_->l2_tag = 1;
+  view_->write_owners = owners_.data();
+  tracking_ = {reinterpret_cast<u64>(&page_flags_), 0};
+  page_flags_ = 0;
   for (u64 page = kWindow; page < kWindow + kWindowBytes; page += 4096) {
     tcg::TlbEntry& e = view_->l1[tcg::tlb_index(page)];
     const u64 none = tcg::tlb_invalid(tcg::tlb_index(page));
     const bool there = tlb == Tlb::Full && page_kind(page) != PageKind::None;
     const bool writes = there && page_kind(page) == PageKind::ReadWrite;
     e = {there ? page : none, writes ? page : none, reinterpret_cast<u64>(window_) - kWindow, 0};
+    tcg::L2Entry* set = &l2_[tcg::l2_set(page) * tcg::kL2Ways];
+    std::fill_n(set, tcg::kL2Ways, tcg::L2Entry{});
+    if (tlb != Tlb::SecondLevel || page_kind(page) == PageKind::None) continue;
+    const u32 flags = tcg::kL2Ram | tcg::kL2Readable | (page_kind(page) == PageKind::ReadWrite ? tcg::kStoreFlags : 0u);
+    *set = {page | 1, reinterpret_cast<u64>(window_) - kWindow, reinterpret_cast<u64>(&tracking_),
+            1u << tcg::kL2GenerationShift | flags, 0};
   }
 }
 

@@ -21,8 +21,9 @@ namespace emu::isa {
 enum class Engine : u8 { Interpreter, HostCode };
 constexpr const char* name(Engine e) { return e == Engine::Interpreter ? "interpreter" : "host code"; }
 
-/// What the software TLB holds when host code begins: everything that may be there, or nothing.
-enum class Tlb : u8 { Full, Empty };
+/// What the software TLB holds when host code begins: everything that may be there, in the first level or only in the
+/// second, or nothing.
+enum class Tlb : u8 { Full, SecondLevel, Empty };
 
 class GuestRunner {
  public:
@@ -70,6 +71,10 @@ class GuestRunner {
   std::unique_ptr<ir::HostBackend> backend_;
   tcg::ThunkTable thunks_;
   std::unique_ptr<tcg::View> view_;
+  std::vector<tcg::L2Entry> l2_{tcg::kL2Sets * tcg::kL2Ways};
+  std::vector<tcg::WriteOwner> owners_{tcg::kWriteOwners};
+  tcg::PageTracking tracking_{};
+  u8 page_flags_ = 0;
   std::unique_ptr<tcg::JumpCacheEntry[]> jump_cache_;
   u8* room_ = nullptr;
   ir::CompiledBlock compiled_;

@@ -158,7 +158,7 @@ class Comparison {
     const Masks masks = masks_of(c, state, native);
     for (const Engine engine : {Engine::Interpreter, Engine::HostCode}) {
       State guest_state = state;
-      const Tlb tlb = (executions_ & 1) ? Tlb::Full : Tlb::Empty;
+      const Tlb tlb = Tlb(executions_ % 3);
       Outcome guest = guest_.run(guest_state, engine, tlb);
       take_memory(guest_memory_);
       hide_kernel(guest);
