@@ -133,12 +133,16 @@ const u8* RuntimeVcpu::access(Site& site) {
         last_retry_address_ = va;
         return site.block->hot + site.point.retry;
       case GuestMemory::Refill::Fault:
+        if (record.mem.stack) cpu_.stack_access_faulted();
         return leave_at_instruction(site, ExitReason::Fault);
       case GuestMemory::Refill::Perform:
         break;
     }
   }
-  if (!perform(record, va)) return leave_at_instruction(site, ExitReason::Fault);
+  if (!perform(record, va)) {
+    if (record.mem.stack) cpu_.stack_access_faulted();
+    return leave_at_instruction(site, ExitReason::Fault);
+  }
   EMU_CHECK(site.point.resume != 0);
   return site.block->hot + site.point.resume;
 }

@@ -138,11 +138,22 @@ bool X86Cpu::raise(Vector vector, u32 error) {
 
 bool X86Cpu::require_cpl0() { return s_->cpl() == 0 || raise_gp(); }
 
+/// Alignment checking of what helpers do for user code: elements of strings, stacks.
+bool X86Cpu::check_alignment(u64 linear, unsigned bytes, u8 view) {
+  if ((linear & (bytes - 1)) == 0 || view != kViewUser || s_->cpl() != 3) return true;
+  if (!(s_->rflags_system & kAC) || !(s_->cr0 & kCr0AM)) return true;
+  raise_alignment_fault(linear, target::Access::Load);
+  s_->hdr.leave = tcg::kLeaveAtInsn;
+  return false;
+}
+
 bool X86Cpu::read(u64 linear, unsigned bytes, u8 view, u64& value) {
+  if (!check_alignment(linear, bytes, view)) return false;
   return memory_->load(wrap_linear(linear), bytes, view, value) == target::AccessStatus::Ok;
 }
 
 bool X86Cpu::write(u64 linear, unsigned bytes, u8 view, u64 value) {
+  if (!check_alignment(linear, bytes, view)) return false;
   return memory_->store(wrap_linear(linear), bytes, view, value) == target::AccessStatus::Ok;
 }
 
@@ -285,10 +296,20 @@ void X86Cpu::handle_trap(u64 code) {
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
 }
 
-void X86Cpu::raise_alignment_fault(u64, target::Access) {
-  // Where alignment checking is off, only SSE operands are checked. Deviation: where it is on, those give #AC, too.
+void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
+  if (is_long_mode() && !is_canonical(va)) {  // comes first
+    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = 0};
+    return;
+  }
+  // Where alignment checking is off, only SSE operands are checked.
   const bool checks = (s_->cr0 & kCr0AM) && (s_->rflags_system & kAC) && s_->cpl() == 3;
   pending_ = {.valid = true, .vector = checks ? kACv : kGP, .has_error = true, .error = 0};
+}
+
+/// A non-canonical address is #SS(0) where RSP or RBP is the base. Deviation: helpers that get a linear address raise
+/// #GP(0) for it.
+void X86Cpu::stack_access_faulted() {
+  if (pending_.valid && pending_.vector == kGP && is_code64()) pending_.vector = kSS;
 }
 
 u64 X86Cpu::helper_halt(const u64* args) {

@@ -110,6 +110,7 @@ class X86Cpu final : public target::Vcpu {
   void handle_trap(u64 code) override;
   void handle_system(u64 reason) override;
   void raise_alignment_fault(u64 va, target::Access access) override;
+  void stack_access_faulted() override;
   void deliver_pending() override;
   bool has_pending_fault() const override { return pending_.valid; }
   bool has_deliverable_event() override;
@@ -196,6 +197,7 @@ class X86Cpu final : public target::Vcpu {
   bool require_cpl0();
 
   // Linear memory, after segmentation.
+  bool check_alignment(u64 linear, unsigned bytes, u8 view);
   bool read(u64 linear, unsigned bytes, u8 view, u64& value);
   bool write(u64 linear, unsigned bytes, u8 view, u64 value);
   bool read_system(u64 linear, unsigned bytes, u64& value) { return read(linear, bytes, kViewKernel, value); }

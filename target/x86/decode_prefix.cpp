@@ -306,7 +306,7 @@ bool prefix_matches(Prefix want, u8 rep, bool has66) {
   return false;
 }
 
-const Row* find_row(const Opening& opening, const Insn& insn, u8 modrm, InsnFeatures features) {
+const Row* find_row(const Opening& opening, const Insn& insn, Mode mode, u8 modrm, InsnFeatures features) {
   for (const u16 index : rows_of(opening.map, insn.opcode)) {
     const Row& row = all_rows()[index];
     if (row.is_vex != opening.is_vex) continue;
@@ -314,6 +314,7 @@ const Row* find_row(const Opening& opening, const Insn& insn, u8 modrm, InsnFeat
     if (row.rm_field != kAnyField && row.rm_field != (modrm & 7)) continue;
     if (row.mod == Mod::Memory && modrm >= 0xc0) continue;
     if (row.mod == Mod::Register && modrm < 0xc0) continue;
+    if (row.has(mode.has(Mode::kCode64) ? kNo64 : kOnly64)) continue;  // MOVSXD and ARPL share an opcode
     if (!prefix_matches(row.prefix, opening.rep, insn.has(kHas66))) continue;
     if (!(features & feature_bit(row.feature))) continue;  // e.g. TZCNT without BMI1 is BSF: a later row
     return &row;
@@ -322,9 +323,6 @@ const Row* find_row(const Opening& opening, const Insn& insn, u8 modrm, InsnFeat
 }
 
 bool is_valid(const Row& row, const Insn& insn, Mode mode) {
-  const bool code64 = mode.has(Mode::kCode64);
-  if (row.has(kNo64) && code64) return false;
-  if (row.has(kOnly64) && !code64) return false;
   if (row.has(kProtected) && !mode.is_protected()) return false;
   if (insn.has(kHasLock) && !(row.has(kLockable) && insn.is_memory)) return false;
   return true;
@@ -346,7 +344,7 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
   if (!at.is_bad()) {
     const bool has_modrm = opcode_has_modrm(opening.map, insn.opcode) || opening.is_vex;
     const u8 modrm = has_modrm ? at.peek() : 0;
-    row = at.is_bad() ? nullptr : find_row(opening, insn, modrm, features);
+    row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
     if (opening.is_vex && (!row || opening.is_bad_vex)) row = &kMissingVexRow;
     if (!row) row = &kUndefinedRow;
     insn.row = row;

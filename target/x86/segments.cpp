@@ -249,6 +249,11 @@ u64 X86Cpu::helper_verify_segment(const u64* args) {
   return d.is_readable() && (privileged || (d.is_code() && d.is_conforming()));
 }
 
+u64 X86Cpu::helper_arpl_store(const u64* args) {
+  if (args[2] & 1) write(args[0], 2, current_view(), args[1] & 0xffff);
+  return 0;
+}
+
 u64 X86Cpu::helper_swapgs(const u64*) {
   if (!require_cpl0()) return 0;
   std::swap(s_->segment_base(GS), s_->kernel_gs_base);

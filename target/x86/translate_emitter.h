@@ -37,6 +37,10 @@ class Emitter {
   void not_translated(const Insn&);
   void too_long(const Insn&);
   void nop(const Insn&) {}
+  void cache_line(const Insn&);
+  void random(const Insn&);
+  void movdir64b(const Insn&);
+  void serialize(const Insn&);
 
   // translate_alu.cpp
   void alu(const Insn&);

@@ -89,12 +89,18 @@ void Emitter::lar_lsl(const Insn& insn) {
 }
 
 void Emitter::arpl(const Insn& insn) {
-  const Place to = place(insn, 0, AccessKind::ReadWrite);
+  Place to = place(insn, 0, AccessKind::ReadWrite);
+  to.mem.write_intent = false;
   const Value a = load(to), b = read(insn, 1);
   const Value rpl_a = b_.and_(a, constant(1, 3)), rpl_b = b_.and_(b, constant(1, 3));
   const Value raise_rpl = b_.compare(Cond::Below, rpl_a, rpl_b);
   const Value raised = b_.or_(b_.and_(a, constant(1, 0xfffc)), rpl_b);
-  store(to, b_.select(raise_rpl, raised, a));
+  if (to.is_memory()) {  // written only if it changes
+    const Value address = to.mem.disp == 0 ? to.value : b_.add(to.value, b_.i64(u64(i64(to.mem.disp))));
+    call(H_arpl_store, {address, to_i64(raised), b_.zext(Type::I64, raise_rpl)});
+  } else {
+    store(to, b_.select(raise_rpl, raised, a));
+  }
   set_packed_bits(packed_flags(), kZF, flag_bit(raise_rpl, 6));
 }
 
@@ -159,24 +165,28 @@ bool is_control_register(unsigned n) { return n == 0 || (n >= 2 && n <= 4) || n 
 
 void Emitter::mov_from_control(const Insn& insn) {
   if (!is_control_register(insn.reg)) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   const Value v = call(H_read_cr, {b_.i64(insn.reg)});
   set_gpr(insn.rm, insn.size, fit(type_of(insn.size), v));
 }
 
 void Emitter::mov_to_control(const Insn& insn) {
   if (!is_control_register(insn.reg)) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   call(H_write_cr, {b_.i64(insn.reg), to_i64(get_gpr(insn.rm, insn.size))});
   leave_to_system(next_pc(insn));
 }
 
 void Emitter::mov_from_debug(const Insn& insn) {
   if (insn.reg > 7) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   const Value v = call(H_read_dr, {b_.i64(insn.reg)});
   set_gpr(insn.rm, insn.size, fit(type_of(insn.size), v));
 }
 
 void Emitter::mov_to_debug(const Insn& insn) {
   if (insn.reg > 7) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   call(H_write_dr, {b_.i64(insn.reg), to_i64(get_gpr(insn.rm, insn.size))});
   leave_to_system(next_pc(insn));
 }

@@ -255,6 +255,7 @@ class Compiler {
   void emit_vec_insert(u32 id, const Op& op);
   void emit_vec_to_int(u32 id, const Op& op);
   void emit_x87(u32 id, const Op& op);
+  void emit_x87_pop(const Op& previous);
   void emit_x87_result(u32 id, const Op& op, Type type);
   Mem x87_operand(Ref r, Type type);
   /// A register that legacy SSE reaches to compute op id in. Borrowed: a pinned one, put back by finish_legacy().
@@ -296,6 +297,7 @@ class Compiler {
   std::vector<Value> values_;
   std::vector<u32> flags_before_;  ///< per op that observes state: Ref bits of the guest flags
   std::vector<Stub> stubs_;
+  u32 last_x87_ = 0;  ///< the x87 operation before this one in the block
   std::vector<Window> windows_;
   std::vector<u16> window_of_;  ///< per op: index into windows_, or 0
   u32 window_regs_ = 0;
