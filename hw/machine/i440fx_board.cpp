@@ -28,6 +28,7 @@ Result<void> I440FxBoard::build_chipset() {
   EMU_TRY(piix3_->realize_on(&host_->pci_bus()));
   isa_bus_ = &piix3_->isa_bus();
 
+  if (!has_acpi()) return {};
   pm_ = &place<Piix4Pm>(machine());
   EMU_TRY(pm_->set("addr", "01.3"));
   EMU_TRY(pm_->realize_on(&host_->pci_bus()));
@@ -46,8 +47,10 @@ void I440FxBoard::configure_as_firmware() {
   constexpr std::array<u8, 4> kRoutes = {10, 10, 11, 11};
   for (unsigned i = 0; i < kRoutes.size(); i++) setup.write8(pci_devfn(1, 0), Piix3::PIRQRCA + i, kRoutes[i]);
   setup.set_level_triggered({10, 11});
-  setup.write32(pci_devfn(1, 3), Piix4Pm::PMBA, kPmBase | 1);
-  setup.write8(pci_devfn(1, 3), Piix4Pm::PMREGMISC, 1);
+  if (pm_ != nullptr) {
+    setup.write32(pci_devfn(1, 3), Piix4Pm::PMBA, kPmBase | 1);
+    setup.write8(pci_devfn(1, 3), Piix4Pm::PMREGMISC, 1);
+  }
   setup.assign_resources(
       host_->pci_bus(),
       {.memory_base = std::max<u64>(layout_.low_bytes, 0xc000'0000), .memory_end = 0xfec0'0000, .io_base = 0xc000},
