@@ -68,6 +68,8 @@ class Board : public qom::Object {
   virtual Result<void> build(Machine& machine, BoardConfig& config) = 0;
   /// Resets CPUs and devices and puts firmware or kernel where the CPU starts. vCPUs stand still; machine lock held.
   virtual void reset() = 0;
+  /// Ends suspend to RAM: as reset(), but memory keeps what it holds and the guest resumes.
+  virtual void wake() { reset(); }
   virtual std::vector<BoardCpu> cpus() = 0;
   virtual unsigned max_cpus() const { return 1; }
   virtual std::string default_cpu() const { return ""; }

@@ -51,6 +51,7 @@ class PcBoard : public Board {
 
   Result<void> build(Machine& machine, BoardConfig& config) override;
   void reset() override;
+  void wake() override;
   std::vector<BoardCpu> cpus() override;
   unsigned max_cpus() const override { return 255; }
   std::string default_cpu() const override { return "qemu64"; }
@@ -77,6 +78,8 @@ class PcBoard : public Board {
   virtual Result<void> build_chipset() = 0;
   /// After build_chipset: memory that the PCI bus decodes.
   virtual const mem::RegionRef& pci_memory() const = 0;
+  /// RAM in place of ROM below 1 MiB.
+  virtual void open_shadow_ram() = 0;
   /// Sets what firmware would: shadow RAM open, ACPI mode on, BARs and interrupt lines assigned. At each reset.
   virtual void configure_as_firmware() = 0;
   /// What the chipset adds to what the tables say.
@@ -132,6 +135,7 @@ class PcBoard : public Board {
   void fill_cmos();
   void set_a20(bool level);
   void enter_directly();
+  void resume_directly();
 
   /// A row of info roms.
   struct RomNote {
@@ -140,6 +144,7 @@ class PcBoard : public Board {
     std::string name;
   };
   std::vector<RomNote> roms_;
+  u64 tables_address_ = 0;    ///< of the ACPI tables, on direct entry
   bool booted_once_ = false;  ///< -boot once= has had its turn
   FirmwareUse firmware_ = FirmwareUse::Auto;
   bool hpet_enabled_ = true;

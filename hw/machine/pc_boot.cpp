@@ -7,6 +7,7 @@
 #include "hw/machine/pc_board.h"
 #include "hw/nvram/fw_cfg.h"
 #include "hw/rtc/mc146818.h"
+#include "util/log.h"
 
 namespace emu::hw {
 namespace {
@@ -40,6 +41,7 @@ std::vector<E820Entry> PcBoard::memory_map(u64 tables_address) const {
   map.push_back({0xf0000, 0x10000, E820Type::Reserved});
   map.push_back({0x100000, tables_address - 0x100000, E820Type::Ram});
   map.push_back({tables_address, layout_.low_bytes - tables_address, E820Type::Acpi});
+  if (const auto rcba = acpi_config().rcba) map.push_back({*rcba, 0x4000, E820Type::Reserved});
   if (const auto ecam = acpi_config().ecam_base) map.push_back({*ecam, 0x1000'0000, E820Type::Reserved});
   map.push_back({0xfeffc000, 0x4000, E820Type::Reserved});
   map.push_back({0xfffc0000, 0x40000, E820Type::Reserved});
@@ -68,6 +70,7 @@ Result<void> PcBoard::prepare_boot() {
   if (layout_.low_bytes < (2u << 20)) return error("a guest that is entered directly needs at least 2 MiB of memory");
 
   const u64 tables_address = align_down(layout_.low_bytes - kTablesBytes, 4096);
+  tables_address_ = tables_address;
   std::vector<BootBlob> tables;
   BootRequest request{config_.kernel, config_.initrd, config_.append, memory_map(tables_address), tables_address, 0};
   request.acpi_rsdp = place_tables(tables, tables_address);
@@ -188,8 +191,33 @@ void PcBoard::reset() {
   if (direct_boot_) enter_directly();
 }
 
+/// Suspend to RAM ends. SeaBIOS lies in shadow RAM and learns from CMOS that it shall resume.
+void PcBoard::wake() {
+  constexpr u8 kShutdownStatus = 0x0f, kResume = 0xfe;
+  reset_all(*machine_->tree().find("/machine"));
+  for (Cpu& entry : cpus_) entry.cpu->reset();
+  if (direct_boot_) return resume_directly();
+  open_shadow_ram();
+  rtc_->poke_cmos(kShutdownStatus, kResume);
+}
+
+/// The kernel left an address in the firmware ACPI control structure, the first of our tables (ACPI 6.4 §5.2.10).
+void PcBoard::resume_directly() {
+  constexpr u64 kWakingVector = 12, kMostVector = 0xfffff;
+  configure_as_firmware();
+  const auto vector = machine_->system_memory().read<Le32>(tables_address_ + kWakingVector);
+  if (!has_acpi() || !vector || *vector == 0 || *vector > kMostVector) {
+    log::guest_error("suspend to RAM without a waking vector: the guest starts anew");
+    return enter_directly();
+  }
+  cpus_[0].cpu->enter_real(u16(*vector >> 4), u16(*vector & 15));
+}
+
 void PcBoard::enter_directly() {
   configure_as_firmware();
+  const u64 low = layout_.low_bytes;
+  const u32 uncached = low <= 0x8000'0000 ? 0x8000'0000 : low <= 0xc000'0000 ? 0xc000'0000 : 0xe000'0000;
+  for (Cpu& entry : cpus_) entry.cpu->set_firmware_mtrrs(uncached);
   for (const BootBlob& blob : image_.blobs) {
     static_cast<void>(machine_->system_memory().write(blob.address, blob.bytes));
   }
