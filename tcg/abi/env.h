@@ -89,6 +89,7 @@ struct alignas(64) EnvHeader {
   u32 fpu_control = 0x37f;            ///< the guest's x87 control word; the host's copy has all exceptions masked
   u32 exit_reason = 0;                ///< an ExitReason, set by whoever jumps to the exit thunk
   RuntimeVcpu* runtime = nullptr;
+  u64 l2_refills = 0;                 ///< first-level entries filled by thunks; C++ takes them into its counters
   alignas(64) u8 vector_spill[kVectorSpillSlots][64] = {};
   alignas(64) u8 fpu_image[512] = {}; ///< FXSAVE layout; valid while fpu_live is 0
 };

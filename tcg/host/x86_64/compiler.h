@@ -224,6 +224,7 @@ class Compiler {
   void emit_slow_only(u32 id, const Op& op);
   void settle_flags();  ///< code that the flags' recovery needs
   u32 new_recovery(const Op* access_op);
+  const u8* access_thunk(const ir::MemInfo& mem, bool write, unsigned align_log2) const;
   void finish_access(const Access& access, u32 recovery, const u8* thunk);
   void out_of_scratch(Ref r);  ///< to a spill slot, if it is in a scratch register
   Reg address_of(const Op& op, const ir::MemInfo& mem, bool copy);
