@@ -90,8 +90,11 @@ Result<std::string> PcBoard::find_firmware(const std::string& name) const {
 Result<void> PcBoard::build_vga() {
   if (!config_.vga) return {};
   auto& vga = place<Vga>(*machine_);
-  std::string rom;  // a kernel entered directly has no use for it
-  if (!is_direct_boot()) rom = EMU_TRY(find_firmware("vgabios-stdvga.bin"));
+  constexpr const char* kRom = "vgabios-stdvga.bin";
+  // A kernel that is entered directly does not run it, so that its package need not be there.
+  std::string rom = machine_->find_data_file(kRom);
+  if (!is_direct_boot()) rom = EMU_TRY(find_firmware(kRom));
+  if (access(rom.c_str(), R_OK) != 0) rom.clear();
   EMU_TRY(vga.set("romfile", rom));
   return vga.realize_on(&pci_bus());
 }

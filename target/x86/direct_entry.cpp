@@ -20,8 +20,8 @@ void X86Cpu::enter_flat32(const FlatEntry& entry) {
 }
 
 void X86Cpu::enter_real(u16 cs, u16 ip) {
-  set_segment(CS, cs, u64(cs) << 4, 0xffff, 0x9b00);
-  s_->hdr.pc = ip;
+  set_segment(CS, cs, u64(cs) << 4, 0xffff, 0x9300);
+  set_ip(ip);
   update_mode();
 }
 

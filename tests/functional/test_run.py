@@ -108,6 +108,13 @@ def test_firmware_alone_is_explained():
     assert "-kernel FILE" in result.stderr
 
 
+def test_machine_without_acpi_has_no_power_management():
+    if not pathlib.Path("/usr/share/seabios/bios-256k.bin").exists():
+        pytest.skip("seabios is not installed")
+    assert "dev: PIIX4_PM" in monitor(["info qtree"])
+    assert "dev: PIIX4_PM" not in monitor(["info qtree"], "-no-acpi")
+
+
 def test_roms_are_listed():
     if not pathlib.Path("/usr/share/seabios/bios-256k.bin").exists():
         pytest.skip("seabios is not installed")
