@@ -131,6 +131,11 @@ class X86Cpu final : public target::Vcpu {
 
   /// After reset(), instead of the reset vector. The GDT must hold what `cs` and `ds` say.
   void enter_flat32(const FlatEntry& entry);
+  /// After reset(): in real mode at cs:ip, as firmware enters the waking vector.
+  void enter_real(u16 cs, u16 ip);
+  /// MTRRs as firmware leaves them: RAM is write-back, VGA memory and [uncached_base, 4 GiB) uncached. The base is a
+  /// power of two below 4 GiB.
+  void set_firmware_mtrrs(u32 uncached_base);
 
   CpuidResult cpuid(u32 leaf, u32 subleaf) const;
   u64 read_tsc() const;
