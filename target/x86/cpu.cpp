@@ -127,7 +127,9 @@ void X86Cpu::update_mode() {
   put(Mode::kOsXmmExcept, s.cr4 & kCr4OSXMMEXCPT);
   put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE);
   put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0);
-  put(Mode::kPce, s.cr4 & kCr4PCE);
+  const bool avx = (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & 4);
+  put(Mode::kAvx, avx);
+  s_->hdr.wide_vectors = avx;
   put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0);
   put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE);
   put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);

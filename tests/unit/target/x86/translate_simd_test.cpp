@@ -136,7 +136,7 @@ void compare_every_row(NativeHarness& native, int times) {
   SimdComparison comparison(native);
   Tally& tally = comparison.tally;
   for (const Row& row : all_rows()) {
-    if (row.emitter == &E::sse && row.is_missing()) tally.missing.insert(row.name);
+    if (row.has(kFpuUse) && row.is_missing()) tally.missing.insert(row.name);
     if (is_simd(row) && !row.is_missing() && !row.is_vex) comparison.compare_row(row, times);
   }
   fmt::print("{} rows, {} comparisons, {} faults, {} helper calls\n", tally.rows, tally.compared, tally.faulted,
