@@ -129,7 +129,7 @@ void Emitter::sse_movd_to(const Insn& insn) {
 
 void Emitter::sse_pinsrw(const Insn& insn) {
   if (!can_simd(insn)) return;
-  set_vector(insn, insn.reg, b_.vec_insert(xmm(first_source(insn)), read(insn, 1), insn.imm & 7));
+  set_vector(insn, insn.reg, b_.vec_insert(xmm(first_source(insn)), read(insn, insn.row->is_vex ? 2 : 1), insn.imm & 7));
 }
 
 void Emitter::sse_pextrw(const Insn& insn) {
@@ -156,7 +156,7 @@ void Emitter::sse_maskmov(const Insn& insn) {
 /// CVTSI2SS, CVTSI2SD (arg 1).
 void Emitter::sse_from_int(const Insn& insn) {
   if (!can_simd(insn)) return;
-  const Value v = read(insn, 1);
+  const Value v = read(insn, insn.row->is_vex ? 2 : 1);
   set_vector(insn, insn.reg, b_.vec_convert_from_int(xmm(first_source(insn)), v, insn.row->arg));
 }
 
