@@ -223,6 +223,7 @@ void Compiler::emit_sha256_rounds(u32 id, const Op& op) {
   const Ref rb = block_->args[op.b.bits()], rc = block_->args[op.b.bits() + 1];
   const Operand a = operand(op.a, Type::V128), b = operand(rb, Type::V128), c = operand(rc, Type::V128);
   const Encoding& e = encoding(VecOp::VSha256Rounds);
+  held_xmm_ |= bit_of(b) | bit_of(c);
   // Through memory, but for the usual case: everything where the guest's instruction has it.
   const Xmm d = vec_dest(id, op.a);
   const bool c_in_place = c.kind == Operand::Vec && c.xmm == xmm0;
@@ -236,23 +237,26 @@ void Compiler::emit_sha256_rounds(u32 id, const Op& op) {
       hot_.sse(e.prefix, e.opcode, d, slot(b.offset));
     return define_xmm(id, d);
   }
-  // Whole xmm0 and xmm1 are put back but for what is the result.
-  constexpr i32 kSave0 = kTransient, kSave1 = kTransient + 32;
-  const i32 kSecond = offset_of_vector_spill(6) + 32;  // spill slots use their lower 32 bytes
-  const Xmm t = vec_temp();
-  load_xmm(t, b);
-  hot_.movups(slot(kSecond), t);
+  // Spill slots use their lower 32 bytes.
+  constexpr i32 kSave0 = kTransient, kSave1 = kTransient + 32, kSpare = 32;
+  const auto store = [&](const Operand& o, unsigned spill) {
+    const i32 at = offset_of_vector_spill(spill) + kSpare;
+    if (o.kind == Operand::Slot) return o.offset;
+    hot_.movups(slot(at), o.xmm);
+    return at;
+  };
+  const i32 first = store(a, 4), second = store(b, 5), third = store(c, 6);
   hot_.vmovups(5, slot(kSave0), xmm0);
   hot_.vmovups(5, slot(kSave1), xmm1);
-  load_xmm(t, a);
-  if (c.kind == Operand::Vec && c.xmm == t) too_complex_ = true;  // unreachable: t was free
-  if (!c_in_place) load_xmm(xmm0, c);
-  load_xmm(xmm1, {.kind = Operand::Vec, .xmm = t});
-  hot_.sse(e.prefix, e.opcode, xmm1, slot(kSecond));
-  hot_.movaps(t, xmm1);
+  hot_.movups(xmm1, slot(first));
+  hot_.movups(xmm0, slot(second));
+  hot_.movups(slot(offset_of_vector_spill(5) + kSpare), xmm0);  // aligned, as a legacy operand must be
+  hot_.movups(xmm0, slot(third));
+  hot_.sse(e.prefix, e.opcode, xmm1, slot(offset_of_vector_spill(5) + kSpare));
+  hot_.movups(slot(offset_of_vector_spill(4) + kSpare), xmm1);
   hot_.vmovups(5, xmm0, slot(kSave0));
   hot_.vmovups(5, xmm1, slot(kSave1));
-  load_xmm(d, {.kind = Operand::Vec, .xmm = t});
+  load_xmm(d, {.kind = Operand::Slot, .offset = offset_of_vector_spill(4) + kSpare});
   define_xmm(id, d);
 }
 

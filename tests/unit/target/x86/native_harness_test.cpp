@@ -239,7 +239,7 @@ ir::HelperTable recording_helpers() {
 
 class TranslatedRun::Memory final : public ir::InterpreterMemory, public target::GuestAccess {
  public:
-  Memory(u64 low, size_t size) : low_(low), size_(size) {}
+  Memory(u64 low, size_t size, tcg::EnvHeader& env) : low_(low), size_(size), env_(env) {}
   bool load(u64 address, const ir::MemInfo& mem, u8* data) override {
     const size_t n = size_t(1) << mem.log2_bytes;
     if (!is_inside(address, n) || is_misaligned(address, mem)) return false;
@@ -295,17 +295,17 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
     return store_bytes(va, {reinterpret_cast<const u8*>(&value), bytes}, 0);
   }
   Status load_bytes(u64 va, std::span<u8> data, u8) override {
-    if (!is_inside(va, data.size())) return Status::Fault;
+    if (!is_inside(va, data.size())) return fault();
     std::memcpy(data.data(), pointer(va), data.size());
     return Status::Ok;
   }
   Status store_bytes(u64 va, std::span<const u8> data, u8) override {
-    if (!is_inside(va, data.size())) return Status::Fault;
+    if (!is_inside(va, data.size())) return fault();
     std::memcpy(pointer(va), data.data(), data.size());
     return Status::Ok;
   }
   Status probe(u64 va, unsigned bytes, target::Access, u8) override {
-    return is_inside(va, bytes) ? Status::Ok : Status::Fault;
+    return is_inside(va, bytes) ? Status::Ok : fault();
   }
   Status compare_exchange(u64 va, unsigned bytes, u8, u128& expected, u128 desired) override {
     if (!is_inside(va, bytes)) return Status::Fault;
@@ -323,6 +323,10 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
   void port_write(u16, unsigned, u32) override {}
 
  private:
+  Status fault() {
+    env_.leave = tcg::kLeaveAtInsn;
+    return Status::Fault;
+  }
   static bool is_misaligned(u64 address, const ir::MemInfo& mem) {
     return mem.align_fault && (address & low_mask(mem.align_log2)) != 0;
   }
@@ -330,6 +334,7 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
   static u8* pointer(u64 address) { return reinterpret_cast<u8*>(address); }  // NOLINT: the test's own buffer
   u64 low_;
   size_t size_;
+  tcg::EnvHeader& env_;
 };
 
 /// An accelerator that has nothing to flush.
@@ -349,7 +354,7 @@ class TranslatedRun::Services final : public target::CpuServices {
 TranslatedRun::TranslatedRun(u64 memory_low, size_t memory_size)
     : translator_(make_helper_table()),
       cpu_(CpuConfig{.model = *parse_cpu_option("max")}, translator_),
-      memory_(std::make_unique<Memory>(memory_low, memory_size)),
+      memory_(std::make_unique<Memory>(memory_low, memory_size, cpu_.state().hdr)),
       services_(std::make_unique<Services>()) {
   cpu_.attach(*memory_, *services_);
 }
