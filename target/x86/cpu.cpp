@@ -99,6 +99,7 @@ void X86Cpu::take_startup() {
 
 void X86Cpu::update_mode() {
   s_->static_mode = make_static_mode(*s_);
+  s_->hdr.wide_vectors = Mode{s_->static_mode}.has(Mode::kAvx);
   if (services_) services_->mode_changed();
 }
 

@@ -314,6 +314,13 @@ class X86Cpu final : public target::Vcpu {
   void store_fx_x87(u8* image, bool wide) const;
   void load_fx_x87(const u8* image);
   void init_fpu();
+  // xsave.cpp
+  u64 xcr0_valid_bits() const;
+  u32 xsave_area_bytes(u64 components, bool compact) const;
+  CpuidResult cpuid_xsave(u32 subleaf) const;
+  u64 xinuse() const;
+  bool store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u8 view);
+  bool is_valid_xsave_header(const u8* image, bool supervisor) const;
   void make_protected_env(u8* out, unsigned bytes) const;
   void load_env_image(const u8* image, unsigned bytes);
 

@@ -126,7 +126,7 @@ struct Mode {
     kPE = 0, kVM86 = 1, kCode64 = 2 /* CS.L and LMA */, kCode32 = 3 /* CS.D */, kStack32 = 4 /* SS.B */,
     kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
     kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
-    kOsXsave = 17, kTsd = 18, kPce = 19, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
+    kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
     kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kSmm = 25,
     kVme = 26, kPvi = 27, kNe = 28, kIcount = 29, kInhibit = 30 /* one-instruction block after STI/MOV SS */,
     kOsXmmExcept = 31,

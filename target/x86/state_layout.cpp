@@ -56,7 +56,7 @@ ir::StateLayout make_state_layout() {
 
   for (unsigned i = 0; i < 16; ++i) put(F_RAX + i, kGprNames[i], gpr_home(i), Type::I64, gpr_pin(i));
   for (unsigned i = 0; i < 16; ++i)
-    put(F_XMM0 + i, fmt::format("xmm{}", i), offsetof(X86State, vec) + sizeof(VectorSlot) * i, Type::V128, Pin::Vector);
+    put(F_XMM0 + i, fmt::format("xmm{}", i), offsetof(X86State, vec) + sizeof(VectorSlot) * i, Type::V256, Pin::Vector);
   for (unsigned s = 0; s < 6; ++s) {
     const std::string name = kSegNames[s];
     const size_t range = offsetof(X86State, seg_range) + sizeof(SegmentRange) * s;

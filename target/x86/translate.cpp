@@ -35,7 +35,8 @@ void find_live_flags(std::span<Insn> insns, Mode mode) {
     insn.live = live;
     if (!row.has(kMaybeZero) || count_is_nonzero(insn)) live = FlagMask(live & ~row.written);
     live |= row.read;
-    if (observes_flags(insn) || (fpu_traps && row.has(kFpuUse))) live = kArithmetic;
+    const bool avx_traps = row.is_vex && !mode.has(Mode::kAvx);
+    if (observes_flags(insn) || ((fpu_traps || avx_traps) && row.has(kFpuUse))) live = kArithmetic;
   }
 }
 
@@ -79,6 +80,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
   find_live_flags({insns.data(), count}, mode);
 
   builder.begin(request.pc);
+  builder.block().wide_vectors = mode.has(Mode::kAvx);
   Emitter emitter(builder, request.pc, mode);
   unsigned emitted = 0;
   while (emitted < count && !emitter.is_ended() && emitter.exits() < kMaxExits) {

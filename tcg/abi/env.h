@@ -102,6 +102,7 @@ struct alignas(64) EnvHeader {
   u32 fp_control_host = 0;            ///< and for C++
   u32 fpu_live = 0;                   ///< 1: the host x87 unit holds the guest's x87 state
   u32 fpu_control = 0x37f;            ///< the guest's x87 control word; the host's copy has all exceptions masked
+  u32 wide_vectors = 0;               ///< 1: pinned vectors are 256 bits wide, else 128 (as Block::wide_vectors)
   u32 exit_reason = 0;                ///< an ExitReason, set by whoever jumps to the exit thunk
   RuntimeVcpu* runtime = nullptr;
   u64 l2_refills = 0;                 ///< first-level entries filled by thunks; C++ takes them into its counters

@@ -19,7 +19,7 @@ constexpr i64 off_leave = offsetof(EnvHeader, leave), off_pc = offsetof(EnvHeade
               off_site = offsetof(EnvHeader, return_site), off_slow = offsetof(EnvHeader, slow_address),
               off_mxcsr = offsetof(EnvHeader, fp_control), off_mxcsr_host = offsetof(EnvHeader, fp_control_host),
               off_fpu_live = offsetof(EnvHeader, fpu_live), off_fpu_image = offsetof(EnvHeader, fpu_image),
-              off_reason = offsetof(EnvHeader, exit_reason);
+              off_wide = offsetof(EnvHeader, wide_vectors), off_reason = offsetof(EnvHeader, exit_reason);
 
 constexpr Reg kCalleeSaved[] = {rbx, rbp, r12, r13, r14, r15};
 
@@ -84,16 +84,36 @@ class ThunkEmitter {
   const RegisterMap& map_;
 };
 
+/// As wide as the guest's are now: a guest that has not enabled AVX pays nothing for it.
 void ThunkEmitter::save_vectors() {
+  const Label wide = a_.new_label(), done = a_.new_label();
+  a_.alu_imm(Alu::Cmp, Width::d, ptr(rsp, off_wide), 0);
+  a_.jcc(Cond::NotEqual, wide);
   for (unsigned x = 0; x < 32; x++) {
     if (map_.xmm_home[x] >= 0) a_.movaps(ptr(rsp, map_.xmm_home[x]), Xmm(x));
   }
+  a_.jmp(done);
+  a_.bind(wide);
+  for (unsigned x = 0; x < 32; x++) {
+    if (map_.xmm_home[x] >= 0) a_.vmovups(5, ptr(rsp, map_.xmm_home[x]), Xmm(x));
+  }
+  a_.vzeroupper();  // C++ may use legacy SSE
+  a_.bind(done);
 }
 
 void ThunkEmitter::load_vectors() {
+  const Label wide = a_.new_label(), done = a_.new_label();
+  a_.alu_imm(Alu::Cmp, Width::d, ptr(rsp, off_wide), 0);
+  a_.jcc(Cond::NotEqual, wide);
   for (unsigned x = 0; x < 32; x++) {
     if (map_.xmm_home[x] >= 0) a_.movaps(Xmm(x), ptr(rsp, map_.xmm_home[x]));
   }
+  a_.jmp(done);
+  a_.bind(wide);
+  for (unsigned x = 0; x < 32; x++) {
+    if (map_.xmm_home[x] >= 0) a_.vmovups(5, Xmm(x), ptr(rsp, map_.xmm_home[x]));
+  }
+  a_.bind(done);
 }
 
 /// Parks a live x87 unit and leaves the guest's rounding mode; sticky exception bits stay in env.fp_control.
