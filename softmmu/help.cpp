@@ -48,7 +48,8 @@ std::string machines_help(const Parts& parts) {
 
 std::string objects_help() {
   return "List of user creatable objects:\n"
-         "  memory-backend-ram  id=ID,size=SIZE[,prealloc=on]: guest memory, for -machine memory-backend=ID\n";
+         "  memory-backend-ram  id=ID,size=SIZE[,prealloc=on]: guest memory, for -machine memory-backend=ID\n"
+         "  secret              id=ID,data=TEXT|file=PATH[,format=raw|base64]: a password or key\n";
 }
 
 Result<std::string> type_help(const HelpRequest& request, const Parts& parts) {

@@ -67,6 +67,12 @@ Result<void> set_machine_properties(hw::Board& board, const Options& properties)
   return {};
 }
 
+std::vector<std::string_view> common_machine_properties() {
+  std::vector<std::string_view> names;
+  for (const CommonProperty& property : kCommon) names.push_back(property.name);
+  return names;
+}
+
 std::string common_machine_help(const qom::Type& type) {
   std::string text =
       "  accel=<str>            - accelerators to try, with ':' between\n"

@@ -62,8 +62,18 @@ struct MemoryBackend {
   bool prealloc = false;
 };
 
+/// -monitor, -qmp and -mon, in order.
 struct MonitorRequest {
-  std::string chardev;  ///< id
+  std::string stream;      ///< as typed; empty with -mon
+  std::string chardev;     ///< id, with -mon
+  bool for_programs = false;  ///< QMP
+  bool pretty = false;
+};
+
+/// -object, but for what makes guest memory.
+struct ObjectRequest {
+  std::string type, id;
+  std::vector<std::pair<std::string, qom::PropertyValue>> properties;
 };
 
 enum class DisplayChoice : u8 { Default, Nographic, None };
@@ -96,13 +106,14 @@ struct StartOptions {
   std::optional<bool> vga;  ///< empty: as the machine has it
   std::vector<chardev::ChardevOptions> chardevs;
   std::vector<std::string> serials;              ///< -serial as typed, in order
-  std::vector<std::string> monitors;             ///< -monitor as typed
-  std::vector<MonitorRequest> chardev_monitors;  ///< -mon
+  std::vector<MonitorRequest> monitors;
+  std::vector<ObjectRequest> objects;
   std::string debugcon;
   std::optional<u8> escape_char;
   bool default_devices = true;
 
   bool freeze = false, daemonize = false;
+  bool preconfig = false, dry_run = false, explain = false;
   std::string pidfile;
   RunActions actions;
   log::Mask log_mask = log::Mask::None;

@@ -30,6 +30,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
 
   // Main thread
   void start();
+  i64 thread_id() const { return thread_id_.load(std::memory_order_relaxed); }
   void join();
   std::string dump_tlb() { return tlb_.dump(); }  ///< paused
 
@@ -123,6 +124,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   accel::Quiescence::Participant participant_;
   mem::GracePeriods::Participant memory_participant_;
   std::thread thread_;
+  std::atomic<i64> thread_id_{0};
   std::atomic<bool> halted_{false};
   bool shutdown_reported_ = false;
 

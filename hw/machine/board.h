@@ -73,6 +73,8 @@ class Board : public qom::Object {
   virtual std::vector<BoardCpu> cpus() = 0;
   virtual unsigned max_cpus() const { return 1; }
   virtual std::string default_cpu() const { return ""; }
+  /// What the machine's own block of RAM is called: the id that memory-backend= stands in for. Empty: it has none.
+  virtual std::string ram_id() const { return ""; }
   /// The bus of a kind that -device uses when the user names none; null if there is none.
   virtual Bus* default_bus(std::string_view bus_type) {
     static_cast<void>(bus_type);

@@ -113,6 +113,10 @@ void Machine::request_wakeup(WakeupReason reason) {
   run_on_main_loop([this, reason] { events_.wakeup_requested(reason); });
 }
 
+void Machine::report_rtc_change(i64 offset_s, const std::string& path) {
+  run_on_main_loop([this, offset_s, path] { events_.rtc_changed(offset_s, path); });
+}
+
 void Machine::report_panic(PanicKind kind) {
   events_.stop_vcpus_soon();
   run_on_main_loop([this, kind] { events_.panicked(kind); });

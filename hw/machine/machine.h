@@ -23,6 +23,11 @@ class MachineEvents {
   virtual void panicked(PanicKind kind) = 0;
   virtual void suspend_requested() = 0;
   virtual void wakeup_requested(WakeupReason reason) = 0;
+  /// The guest set its real-time clock: by how many seconds it now differs from the host's.
+  virtual void rtc_changed(i64 offset_s, const std::string& path) {
+    static_cast<void>(offset_s);
+    static_cast<void>(path);
+  }
   /// Any thread: the vCPUs shall stop before their next instruction, until the request above was looked at.
   virtual void stop_vcpus_soon() = 0;
 };
@@ -53,6 +58,7 @@ class Machine final : public MachineServices {
   std::string find_data_file(const std::string& name) const override;
   /// Where that looks, in order. Before devices are made.
   void set_data_dirs(std::vector<std::string> dirs) { data_dirs_ = std::move(dirs); }
+  void report_rtc_change(i64 offset_s, const std::string& path) override;
   void add_power_listener(PowerListener& listener) override { listeners_.push_back(&listener); }
   void remove_power_listener(PowerListener& listener) override { std::erase(listeners_, &listener); }
   void run_on_main_loop(std::function<void()> work) override;

@@ -55,6 +55,7 @@ class PcBoard : public Board {
   std::vector<BoardCpu> cpus() override;
   unsigned max_cpus() const override { return 255; }
   std::string default_cpu() const override { return "qemu64"; }
+  std::string ram_id() const override { return "pc.ram"; }
   Bus* default_bus(std::string_view bus_type) override;
   std::string describe_interrupts() const override;
   std::string describe_local_interrupts(unsigned cpu) const override;

@@ -72,6 +72,7 @@ class Mc146818 final : public IsaDevice {
   unsigned decode(u8 v) const;
   u8 encode_hours(unsigned hour) const;
   void store_time(i64 unix_seconds);
+  void guest_set_time();
   i64 load_time() const;
   bool alarm_matches(i64 unix_seconds) const;
   i64 periodic_ns() const;

@@ -21,7 +21,7 @@ inline u32 make_control_mode(const X86State& s, unsigned cpl) {
          put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR) | put(Mode::kOsXmmExcept, s.cr4 & kCr4OSXMMEXCPT) |
          put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE) | put(Mode::kAvx, (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & 4)) |
          put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0) |
-         put(Mode::kPce, s.cr4 & kCr4PCE) | put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0) |
+         put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0) |
          put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE) | put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);
 }
 
