@@ -109,6 +109,11 @@ Result<Reply> info_pic(CommandContext& context, const Arguments&) {
   return reply;
 }
 
+Result<Reply> info_roms(CommandContext& context, const Arguments&) {
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  return Reply{context.control.board().describe_roms()};
+}
+
 Result<Reply> info_lapic(CommandContext& context, const Arguments& arguments) {
   const u64 cpu = arguments.number("apic-id").value_or(context.session.cpu);
   if (cpu >= context.control.board().cpus().size()) return error("CPU {} has no local APIC", cpu);
@@ -161,6 +166,7 @@ void register_info_commands(CommandRegistry& registry) {
                 .syntax = "[-a|vcpu]",
                 .help = "show the cpu registers (-a: of all cpus; vcpu: of that one)",
                 .run = info_registers});
+  add("roms", "show roms", info_roms);
   add("tlb", "show cached virtual to physical translations", info_tlb);
 }
 

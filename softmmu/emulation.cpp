@@ -237,6 +237,7 @@ hw::BoardConfig Emulation::board_config() {
   config.append = options_.append;
   config.dtb = options_.dtb;
   config.bios = options_.bios;
+  config.boot = options_.boot;
   config.data_dirs = options_.data_dirs;
   for (std::string& dir : default_data_dirs()) config.data_dirs.push_back(std::move(dir));
   for (std::size_t i = 0; i < config.serials.size(); i++) {
@@ -278,6 +279,7 @@ Result<void> Emulation::make_board() {
   }
   if (!options_.dtb.empty()) return error("-dtb: machine '{}' takes no device tree", name);
   hw::BoardConfig config = board_config();
+  machine_->set_data_dirs(config.data_dirs);
   config.ram_bytes = EMU_TRY(choose_ram(type));
   ram_bytes_ = type == "none-machine" && !options_.ram_bytes ? 0 : config.ram_bytes;
   EMU_TRY(machine_->tree().container("/machine").add_child("board", std::move(object)));

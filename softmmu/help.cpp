@@ -176,7 +176,7 @@ std::vector<std::string> default_data_dirs() {
     const std::string_view path(self, std::size_t(length));
     dirs.push_back(std::string(path.substr(0, path.rfind('/'))) + "/../share/system-emu");
   }
-  for (const char* usual : {"/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu"}) dirs.emplace_back(usual);
+  for (const char* usual : {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf", "/usr/share/OVMF", "/usr/lib/ipxe/qemu"}) dirs.emplace_back(usual);
   return dirs;
 }
 

@@ -30,7 +30,6 @@ constexpr CommonProperty kCommon[] = {
     {"nvdimm", Takes::OnlyOff, "no NVDIMMs"},
     {"hmat", Takes::OnlyOff, "no memory attribute table"},
     {"igd-passthru", Takes::OnlyOff, "no passed-through graphics"},
-    {"acpi", Takes::OnlyOn, "ACPI tables"},
     {"hpet", Takes::OnlyOff, "no HPET"},
 };
 

@@ -56,8 +56,9 @@ constexpr OptionRow kRows[] = {
     {"bios", Opt::Bios, kYes, S::Boot, "FILE", "Firmware image, instead of the machine's usual one."},
     {"L", Opt::DataDir, kYes, S::Boot, "FOLDER",
      "Looks for firmware here first; may be repeated. '-L help' lists folders."},
-    {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,strict=on|off]",
-     "Accepted; without drives there is nothing to choose from yet."},
+    {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
+     "What firmware tries to boot, and when it asks: DRIVES are up to three of a (floppy), c (disk), d (CD-ROM), n "
+     "(network); once= counts for the first boot only. Needs firmware: a kernel that is entered directly asks nobody."},
 
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},

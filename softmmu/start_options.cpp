@@ -39,7 +39,6 @@ class Reader {
   Result<void> audiodev(Options options);
   Result<void> vga(const std::string& text);
   Result<void> no_network(const GivenOption& given);
-  Result<void> boot(Options options);
   Result<void> name(Options options);
   Result<void> rtc(Options options);
   Result<void> actions(Options options);
@@ -287,13 +286,6 @@ Result<void> Reader::no_network(const GivenOption& given) {
                    .with_hint(fmt::format("write -{} none, or leave it out", given.row->name)));
 }
 
-Result<void> Reader::boot(Options options) {
-  for (const char* key : {"order", "once", "splash", "splash-time", "reboot-timeout"}) options.take(key);
-  EMU_TRY(options.take_bool("menu"));
-  EMU_TRY(options.take_bool("strict"));
-  return options.finish();
-}
-
 Result<void> Reader::name(Options options) {
   out_.name = options.take("guest").value_or(out_.name);
   out_.process_name = options.take("process").value_or(out_.process_name);
@@ -404,8 +396,10 @@ Result<void> Reader::read_machine_part(const GivenOption& given) {
       else
         out_.data_dirs.push_back(value);
       return {};
-    case Opt::Boot:
-      return boot(EMU_TRY(Options::parse(value, {.implied_key = "order"})));
+    case Opt::Boot: {
+      Options options = EMU_TRY(Options::parse(value, {.implied_key = "order"}));
+      return parse_boot(options, out_.boot);
+    }
     default:
       return read_stream_part(given);
   }

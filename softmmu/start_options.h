@@ -101,6 +101,7 @@ struct StartOptions {
   std::vector<GlobalRequest> globals;
 
   std::string kernel, initrd, append, dtb, bios;
+  hw::BootOrder boot;
   std::vector<std::string> data_dirs;
   std::string name, process_name, uuid;
   std::optional<i64> rtc_base;
@@ -138,6 +139,8 @@ Result<u64> parse_memory(Options& options);
 /// The seconds since 1970 of base=DATE.
 Result<i64> parse_rtc_date(std::string_view text);
 Result<DeviceRequest> parse_device(std::string_view text);
+/// -boot, merged into what earlier ones said.
+Result<void> parse_boot(Options& options, hw::BootOrder& boot);
 /// Lower-case canonical form. Errors: not a UUID.
 Result<std::string> parse_uuid(std::string_view text);
 

@@ -184,6 +184,7 @@ void Mc146818::second_passed() {
   }
   state_.alarm_checked_s = present;
   flag(bits);
+  if (bits & state_.cmos[B] & kAf) machine().request_wakeup(WakeupReason::Rtc);
   rearm();
 }
 

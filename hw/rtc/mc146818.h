@@ -43,6 +43,8 @@ class Mc146818 final : public IsaDevice {
   void set_time(i64 unix_seconds);
   /// CMOS bytes that firmware reads (memory size, boot order...).
   void set_cmos(u8 index, u8 value) { cmos_defaults_[index & 127] = value; }
+  /// Changes a byte now, as the guest could.
+  void poke_cmos(u8 index, u8 value) { state_.cmos[index & 127] = value; }
   u8 cmos(u8 index) const { return state_.cmos[index & 127]; }
   /// HPET legacy replacement takes IRQ 8 away.
   void set_irq_enabled(bool enabled);

@@ -28,7 +28,7 @@ void Compiler::find_windows() {
     }
     if (op.opcode != Opcode::Ld && op.opcode != Opcode::St) continue;
     const ir::MemInfo& mem = block_->mem(op);
-    if (!op.a.is_value() || mem.align_log2 || mem.log2_bytes > 4 || mem.order == ir::Order::SeqCst) continue;
+    if (!op.a.is_value() || mem.align_log2 || mem.log2_bytes > 5 || mem.order == ir::Order::SeqCst) continue;
     if (ir::is_vector(op.type) && (mem.log2_bytes < (op.opcode == Opcode::St ? 4 : 2) || mem.big_endian)) continue;
     const bool write = op.opcode == Opcode::St || mem.write_intent;
     const i32 low = mem.disp, high = mem.disp + (1 << mem.log2_bytes);
@@ -197,11 +197,7 @@ void Compiler::emit_window_stub(const Stub& stub) {
   cold_.bind(miss);
   cold_.alu(Alu::Xor, Width::q, kAddress, tag);
   cold_.mov_imm(index, 0);
-  const ThunkTable& thunks = *request_->thunks;
-  const u8* thunk = mem.write_intent ? thunks.access_slow
-                    : write          ? thunks.store[mem.log2_bytes]
-                                     : thunks.load[mem.log2_bytes];
-  cold_.call(thunk);
+  cold_.call(access_thunk(mem, write, 0));
   ir::RecoveryPoint& p = recovery_[stub.recovery];
   p.key = offset_in(cold_, cold_.position());
   p.retry = i64(cold_.here() - hot_.exec_base());

@@ -275,5 +275,27 @@ TEST(ConsolePlan, DaemonHasNoTerminal) {
   EXPECT_TRUE(planned({"-daemonize", "-nographic"}).chardevs.empty());
 }
 
+TEST(BootOption, ReadsOrderMenuAndWaits) {
+  const hw::BootOrder boot =
+      parsed({"-boot", "order=dc,once=n", "-boot", "menu=on,splash-time=500,reboot-timeout=-1,strict=on"}).boot;
+  EXPECT_EQ(boot.order, "dc");
+  EXPECT_EQ(boot.once, "n");
+  EXPECT_TRUE(boot.menu);
+  EXPECT_TRUE(boot.strict);
+  EXPECT_EQ(boot.menu_wait_ms, 500u);
+  EXPECT_EQ(boot.reboot_timeout_ms, ~0u);
+}
+
+TEST(BootOption, StrictAloneNeedsNoFirmware) {
+  EXPECT_FALSE(parsed({"-boot", "strict=on"}).boot.needs_firmware());
+  EXPECT_TRUE(parsed({"-boot", "c"}).boot.needs_firmware());
+}
+
+TEST(BootOption, RefusesWhatFirmwareCannotDo) {
+  EXPECT_THAT(refused({"-boot", "order=cc"}), HasSubstr("'c' is no drive letter here"));
+  EXPECT_THAT(refused({"-boot", "splash=a.bmp"}), HasSubstr("pictures are not supported"));
+  EXPECT_THAT(refused({"-boot", "reboot-timeout=-2"}), HasSubstr("-1 for never"));
+}
+
 }  // namespace
 }  // namespace emu::softmmu
