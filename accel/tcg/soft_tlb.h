@@ -74,7 +74,7 @@ class SoftTlb {
   void own_write(ViewTable& view, unsigned index, u64 host);
   bool take_write(WriteOwner& owner);
   void changed();
-  void forget_context_modes();
+  void reload_context_modes();
   static constexpr unsigned kWriteOwners = 8192;
   static unsigned owner_slot(u64 host) { return unsigned(host >> tcg::kPageBits) & (kWriteOwners - 1); }
 
