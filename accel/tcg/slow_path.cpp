@@ -108,6 +108,8 @@ const u8* RuntimeVcpu::go_on_after(ExitReason reason) {
 const u8* RuntimeVcpu::slow_access(EnvHeader& env) {
   RuntimeVcpu& vcpu = *env.runtime;
   vcpu.statistics_.slow_accesses.add();
+  vcpu.statistics_.l2_refills.add(env.l2_refills);
+  env.l2_refills = 0;
   return vcpu.access(vcpu.site_at(env.return_site));
 }
 

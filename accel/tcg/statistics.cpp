@@ -35,6 +35,9 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "stores to homes", s.home_stores);
   line(out, "helper calls emitted", s.helper_calls_emitted);
   line(out, "translation ns", s.translate_ns);
+  line(out, "publishing ns", s.publish_ns);
+  line(out, "publishing interrupted", s.publish_interrupted);
+  line(out, "L1 fills by thunks", s.l2_refills);
   line(out, "slow accesses", s.slow_accesses);
   line(out, "recovery points decoded", s.site_misses);
   line(out, "L1 TLB misses", s.l1_misses);
@@ -44,6 +47,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "TLB page flushes", s.page_flushes);
   line(out, "TLB requests applied", s.flush_requests);
   line(out, "context switches", s.context_switches);
+  line(out, "context switches, kept", s.kept_switches);
   line(out, "contexts made", s.contexts_made);
   line(out, "MMIO loads", s.mmio_loads);
   line(out, "MMIO stores", s.mmio_stores);
@@ -75,6 +79,7 @@ std::string describe(const CacheStatistics& s) {
   line(out, "blocks", s.blocks);
   line(out, "code bytes", s.code_bytes);
   line(out, "publications", s.publications);
+  line(out, "waits for the cache lock", s.lock_waits);
   line(out, "invalidations", s.invalidations);
   line(out, "blocks invalidated", s.invalidated_blocks);
   line(out, "links undone", s.unlinks);

@@ -25,6 +25,26 @@ constexpr size_t kMinHotRoom = 1024;
 constexpr size_t kMinColdRoom = 2048;
 constexpr size_t kStubRoom = 64;
 
+/// Counts the time of its scope as part of publishing a block.
+class PublishTimer {
+ public:
+  explicit PublishTimer(VcpuStatistics& statistics) : statistics_(statistics) {}
+  ~PublishTimer() {
+    const u64 ns = u64((std::chrono::steady_clock::now() - begin_) / std::chrono::nanoseconds(1));
+    if (ns <= kInterruptedNs) {
+      statistics_.publish_ns.add(ns);
+    } else {
+      statistics_.publish_interrupted.add();
+    }
+  }
+  PublishTimer(const PublishTimer&) = delete;
+  PublishTimer& operator=(const PublishTimer&) = delete;
+
+ private:
+  VcpuStatistics& statistics_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 }  // namespace
 
 /// The bytes at a pc: a copy of the rest of its page, and of the next page when asked for. Keeps both pages marked as
@@ -83,7 +103,10 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
   std::span<const u8> second_bytes() const { return {second_.data(), second_.size()}; }
   void copy_page(mem::RamPage page, u32 offset, u8* to, u64 bytes) {
     // The mark comes before the bytes are read; our own write permission goes at once, that of others by request.
-    vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
+    {
+      const PublishTimer timer(vcpu_.statistics_);
+      vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
+    }
     const mem::RamRef ram = vcpu_.shared_.memory->ram_block_of(page);
     vcpu_.tlb_.apply({TlbRequest::Kind::DropWrite, ram, ram->offset_of(page), 1});
     mem::copy_from_ram(to, mem::host_address(*ram, ram->offset_of(page)) + offset, bytes);
@@ -163,8 +186,11 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
           continue;
       }
     }
-    CodeBlock* inserted = shared_.blocks->insert(std::move(block), source, &participant_,
-                                                 shared_.backend ? &hot_chunk_ : nullptr, &cold_chunk_);
+    CodeBlock* inserted = [&] {
+      const PublishTimer timer(statistics_);
+      return shared_.blocks->insert(std::move(block), source, &participant_, shared_.backend ? &hot_chunk_ : nullptr,
+                                    &cold_chunk_);
+    }();
     if (inserted == nullptr) continue;  // the guest changed the code meanwhile
     statistics_.translations.add();
     statistics_.translated_insns.add(inserted->guest_insns);
@@ -193,7 +219,8 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .thunks = &shared_.thunks,
                                      .hot = hot,
                                      .cold = cold,
-                                     .allow_same_page_links = !block.straddles()};
+                                     .allow_same_page_links = !block.straddles(),
+                                     .count = shared_.options.count};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
 

@@ -71,13 +71,13 @@ enum class WalkStatus : u8 { Mapped, NotPresent, Reserved };
 
 struct PageMapping {
   struct Step {
-    u64 pa = 0, entry = 0;
-    unsigned bytes = 0;
+    u64 pa, entry;
+    unsigned bytes;
   };
   u64 physical = 0;
   u64 page_size = 4096;
   bool user = true, write = true, no_execute = false, global = false, dirty = false;
-  Step steps[5];
+  Step steps[5];  ///< the first `depth`; the rest is not even zero
   unsigned depth = 0;
 };
 

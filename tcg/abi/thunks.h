@@ -55,9 +55,13 @@ struct ThunkTable {
   void (*enter)(EnvHeader* env, const u8* host) = nullptr;
   const u8* exit = nullptr;           ///< stores pinned registers home, restores the thread, returns from enter
   const u8* exit_from_callback = nullptr; ///< the same for use by callbacks: registers are home already
+  /// Accesses of the current view. What the second level knows and may be done directly fills the first level and
+  /// returns, with every register as it was: what follows the call goes back to the check. All else is slow_access.
   const u8* load[5] = {};
   const u8* store[5] = {};
-  const u8* access_slow = nullptr;    ///< straight to slow_access: rmw, cas, probe, misaligned
+  const u8* load_aligned[5] = {};     ///< the check also refuses what is not naturally aligned
+  const u8* store_aligned[5] = {};
+  const u8* access_slow = nullptr;    ///< straight to slow_access: other views, odd alignments
   const u8* helper = nullptr;         ///< full spill; function address in the scratch register the back end documents
   const u8* leaf_helper = nullptr;    ///< caller-saved registers only
   const u8* indirect_miss = nullptr;

@@ -224,6 +224,7 @@ class Compiler {
   void emit_slow_only(u32 id, const Op& op);
   void settle_flags();  ///< code that the flags' recovery needs
   u32 new_recovery(const Op* access_op);
+  const u8* access_thunk(const ir::MemInfo& mem, bool write, unsigned align_log2) const;
   void finish_access(const Access& access, u32 recovery, const u8* thunk);
   void out_of_scratch(Ref r);  ///< to a spill slot, if it is in a scratch register
   Reg address_of(const Op& op, const ir::MemInfo& mem, bool copy);
@@ -278,6 +279,7 @@ class Compiler {
   bool is_pc_relative_target(u64 pc) const;
   void emit_link(Assembler& a, u64 pc, i64 mode = -1);
   void emit_mode(u64 pc, u32 mode);
+  void count_insns(Assembler& a, u32 insns);
   void emit_indirect(const Op& op);
   void emit_system(const Op& op);
   void store_pc(Assembler& a, u64 pc);

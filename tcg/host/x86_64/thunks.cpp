@@ -8,6 +8,7 @@
 
 #include "tcg/host/x86_64/backend.h"
 #include "tcg/host/x86_64/event_thunks.h"
+#include "tcg/host/x86_64/refill_thunks.h"
 
 namespace emu::tcg::x86_64 {
 namespace {
@@ -255,7 +256,7 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   table.exit = emit.exit();
   table.exit_from_callback = table.exit;  // what was just reloaded is stored once more, which is harmless and rare
   table.access_slow = emit.call_out(callbacks.slow_access);
-  for (unsigned i = 0; i < 5; i++) table.load[i] = table.store[i] = table.access_slow;
+  emit_refill_thunks(a, registers_, table);
   table.helper = emit.helper(callbacks.helper_left);
   table.leaf_helper = emit.leaf_helper();
   table.indirect_miss = emit.callback_from_jump(callbacks.indirect_miss);
