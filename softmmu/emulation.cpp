@@ -136,6 +136,7 @@ Result<accel::AccelOptions> Emulation::choose_accelerator() const {
       }
       if (request.code_cache_bytes) chosen.code_cache_bytes = *request.code_cache_bytes;
       chosen.one_insn_per_block = request.one_insn_per_block || options_.one_insn_per_block;
+      chosen.count = request.count;
       chosen.interpreter = request.interpreter;
       chosen.split_wx = request.split_wx;
       return chosen;

@@ -103,6 +103,7 @@ Result<void> Reader::accel(Options options) {
     request.code_cache_bytes = *mib << 20;
   }
   request.one_insn_per_block = EMU_TRY(options.take_bool_or("one-insn-per-tb", false));
+  request.count = EMU_TRY(options.take_bool_or("count", false));
   request.interpreter = EMU_TRY(options.take_bool_or("interpreter", false));
   request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
   request.single_thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})).value_or(0) == 1;

@@ -43,7 +43,7 @@ struct HelpRequest {
 struct AccelRequest {
   std::string name;
   std::optional<u64> code_cache_bytes;
-  bool one_insn_per_block = false, interpreter = false, split_wx = false, single_thread = false;
+  bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false, single_thread = false;
 };
 
 struct DeviceRequest {
