@@ -202,6 +202,8 @@ class Vcpu : public CpuSignals {
   virtual void handle_system(u64 reason) = 0;
   /// Records an alignment fault for `va` as pending (MemInfo::align_fault).
   virtual void raise_alignment_fault(u64 va, Access access) = 0;
+  /// The fault that is pending is of an access with MemInfo::stack: for targets that tell those apart.
+  virtual void stack_access_faulted() {}
   /// A failed bus access (no device, no memory) as the guest sees it; default: nothing, reads give ones.
   virtual void bus_error(u64, Access) {}
   /// Delivers the exception that a walk, helper or alignment check left pending: state, env.pc and mode change.

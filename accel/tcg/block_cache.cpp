@@ -49,8 +49,16 @@ PageCode* BlockCache::find_page_locked(mem::RamPage page) {
 
 // --- Translation ---
 
+std::unique_lock<std::mutex> BlockCache::lock_for_translation() {
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  if (lock.owns_lock()) return lock;
+  lock.lock();
+  statistics_.lock_waits.add();
+  return lock;
+}
+
 void BlockCache::begin_translation(mem::RamPage page, Self self) {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = lock_for_translation();
   PageCode& code = page_locked(page);
   code.begin_translation();
   if (code.ram().set_code(page)) return;
@@ -61,7 +69,7 @@ void BlockCache::begin_translation(mem::RamPage page, Self self) {
 }
 
 void BlockCache::end_translation(mem::RamPage page) {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = lock_for_translation();
   page_locked(page).end_translation();
 }
 
@@ -84,7 +92,7 @@ u64 BlockCache::write_epoch_locked(const CodeBlock& block) {
 
 CodeBlock* BlockCache::insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self,
                               const CodeCache::Chunk* hot, const CodeCache::Chunk* cold) {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = lock_for_translation();
   if (hot != nullptr && (!code_->is_current(*hot) || !code_->is_current(*cold))) return nullptr;
   if (!source_matches_locked(*block, source)) return nullptr;
 
@@ -113,7 +121,7 @@ CodeBlock* BlockCache::insert(std::unique_ptr<CodeBlock> block, std::span<const 
 }
 
 bool BlockCache::check(CodeBlock& block, Self self) {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = lock_for_translation();
   switch (block.state.load(std::memory_order_relaxed)) {
     case State::Published:
       return true;
@@ -141,11 +149,12 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
   CodeBlock* from = code_->find(site + 1);
   if (from == nullptr || from->state == State::Dead) return false;
   if (target.state != State::Published || target.straddles()) return false;
-  if (from->key.mode != mode || target.key.mode != mode) return false;
+  if (target.key.mode != mode) return false;
   for (u32 i = 0; i < from->link_count; ++i) {
     Link& l = from->links[i];
     if (from->hot + l.offset != site) continue;
     if (l.to != nullptr || l.target_pc != target.key.pc) return false;
+    if (mode != (l.mode >= 0 ? u32(l.mode) : from->key.mode)) return false;
     if (l.free_epoch != 0 && !quiescence_.passed(l.free_epoch, self)) return false;
     const u8* to = target.entry();
     if (l.kind == ir::LinkKind::SamePage) {

@@ -99,6 +99,7 @@ class BlockCache {
     }
   };
 
+  std::unique_lock<std::mutex> lock_for_translation();
   std::atomic<CodeBlock*>& bucket(const BlockKey& key) const { return buckets_[key.hash() & (kBuckets - 1)]; }
   PageCode& page_locked(mem::RamPage page);
   PageCode* find_page_locked(mem::RamPage page);

@@ -8,8 +8,16 @@ namespace emu::accel {
 
 ViewTable& TableSet::view(u8 index) {
   EMU_CHECK(index < tcg::kMaxViews);
-  if (!views_[index]) views_[index] = std::make_unique<ViewTable>();
+  if (!views_[index]) {
+    views_[index] = std::make_unique<ViewTable>(l2_.data(), index + 1u, owners_);
+    tell_views();
+  }
   return *views_[index];
+}
+
+/// After the second level's generations may have changed.
+void TableSet::tell_views() {
+  for_each_view([this](ViewTable& v) { v.set_generations(l2_.generation(false), l2_.generation(true)); });
 }
 
 JumpCacheTable& TableSet::jump_cache(u32 mode) {
@@ -45,6 +53,7 @@ void TableSet::flush() {
   for_each_view([](ViewTable& v) { v.flush(); });
   for_each_jump_cache([](JumpCacheTable& jc) { jc.flush(); });
   l2_.flush();
+  tell_views();
   medium_ = {};
   large_ = {};
 }
@@ -53,12 +62,14 @@ void TableSet::drop_non_global() {
   for_each_view([](ViewTable& v) { v.drop_non_global(); });
   for_each_jump_cache([](JumpCacheTable& jc) { jc.drop_non_global(); });
   l2_.drop_non_global();
+  tell_views();
 }
 
 void TableSet::drop_range(u64 first, u64 bytes) {
   for_each_view([&](ViewTable& v) { v.drop_range(first, bytes); });
   for_each_jump_cache([](JumpCacheTable& jc) { jc.flush(); });
   l2_.drop_range(first, bytes);
+  tell_views();
 }
 
 void TableSet::drop_page(u64 va) {
@@ -85,7 +96,7 @@ Contexts::Found Contexts::use(u64 id) {
     }
   }
   if (contexts_.size() < kMax) {
-    contexts_.push_back(std::make_unique<Context>());
+    contexts_.push_back(std::make_unique<Context>(owners_));
   } else {
     auto oldest = std::min_element(contexts_.begin(), contexts_.end(),
                                    [](const auto& a, const auto& b) { return a->last_use < b->last_use; });

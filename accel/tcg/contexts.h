@@ -15,7 +15,7 @@ namespace emu::accel {
 /// The tables of one context, or (once per vCPU) those of kernel privilege: views, second level, jump caches.
 class TableSet {
  public:
-  explicit TableSet(unsigned max_jump_caches) : max_jump_caches_(max_jump_caches) {}
+  TableSet(unsigned max_jump_caches, tcg::WriteOwner* owners) : max_jump_caches_(max_jump_caches), owners_(owners) {}
 
   ViewTable& view(u8 index);
   ViewTable* view_if_made(u8 index) { return views_[index].get(); }
@@ -48,10 +48,12 @@ class TableSet {
     bool contains(u64 va) const { return va >= low && va <= high; }
   };
   void drop_range(u64 first, u64 bytes);
+  void tell_views();
 
   std::array<std::unique_ptr<ViewTable>, tcg::kMaxViews> views_;
   std::vector<std::unique_ptr<JumpCacheTable>> jump_caches_;
   const unsigned max_jump_caches_;
+  tcg::WriteOwner* const owners_;
   u64 clock_ = 0;
   L2Table l2_;
   Range medium_;      ///< where pages of up to kMediumPage are cached
@@ -65,6 +67,8 @@ class Contexts {
  public:
   static constexpr unsigned kMax = 16;
   static constexpr unsigned kUserJumpCaches = 4;
+
+  explicit Contexts(tcg::WriteOwner* owners) : owners_(owners) {}
 
   struct Found {
     TableSet& tables;
@@ -83,10 +87,12 @@ class Contexts {
 
  private:
   struct Context {
-    u64 id;
-    u64 last_use;
-    TableSet tables{kUserJumpCaches};
+    explicit Context(tcg::WriteOwner* owners) : tables(kUserJumpCaches, owners) {}
+    u64 id = 0;
+    u64 last_use = 0;
+    TableSet tables;
   };
+  tcg::WriteOwner* const owners_;
   std::vector<std::unique_ptr<Context>> contexts_;
   u64 clock_ = 0;
 };

@@ -66,7 +66,7 @@ bool GuestMemory::resolve_store(u64 va, unsigned bytes, u8 view, const L2Entry& 
     target.physical = entry.target | (va & (kPageSize - 1));
     return true;
   }
-  mem::RamBlock& ram = *reinterpret_cast<mem::RamBlock*>(entry.target);
+  mem::RamBlock& ram = *reinterpret_cast<mem::PageTracking*>(entry.target)->block;
   const mem::RamPage page{entry.ram_page};
   target.host = reinterpret_cast<u8*>(va + entry.addend);
   if (ram.has_code(page)) {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <iterator>
 
 #include "softmmu/memory/host_access.h"
@@ -15,6 +17,11 @@ using target::Access;
 using tcg::kPageSize;
 
 namespace {
+
+// The refill thunks read mem::PageTracking by tcg::PageTracking's layout.
+static_assert(offsetof(mem::PageTracking, flags_base) == offsetof(tcg::PageTracking, flags_base));
+static_assert(offsetof(mem::PageTracking, logging) == offsetof(tcg::PageTracking, logging));
+static_assert(sizeof(std::atomic<u8>) == 1 && mem::PageTracking::kCode == tcg::kPageHasCode);
 
 u32 flag_for(Access access) {
   return access == Access::Load ? kL2Readable : access == Access::Store ? kL2Writable : kL2Executable;
@@ -54,36 +61,54 @@ const L2Entry* SoftTlb::walk(u64 va, Access access, u8 view) {
   if (found.executable) flags |= kL2Executable;
   if (found.global) flags |= kL2Global;
   const u64 physical = align_down(cpu_.wrap_physical(found.physical), kPageSize);
-  const mem::Section section = memory_.view().lookup(physical);
-  const bool is_ram = section.is_ram() && section.covers_page_of(physical);
-  if (is_ram) flags |= section.readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
+  const RamStretch* ram = ram_stretch(physical);
+  if (ram != nullptr) flags |= ram->readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
 
   TableSet& tables = tables_of(view);
   L2Entry& entry = tables.l2().place(page, view, flags);
-  if (is_ram) {
-    entry.addend = reinterpret_cast<u64>(mem::host_address(*section.ram, section.offset_in_ram)) - page;
-    entry.ram_page = u32(section.ram_page());
+  if (ram != nullptr) {
+    const u64 offset = physical - ram->first;
+    entry.addend = reinterpret_cast<u64>(ram->host + offset) - page;
+    entry.ram_page = ram->ram_page + u32(offset >> tcg::kPageBits);
   } else {
     entry.addend = 0;
     entry.ram_page = u32(mem::kNoRamPage);
   }
-  entry.target = (flags & kL2RamWrites) ? reinterpret_cast<u64>(section.ram) : physical;
+  entry.target = (flags & kL2RamWrites) ? reinterpret_cast<u64>(&ram->ram->tracking()) : physical;
   if (found.page_size > kPageSize) tables.note_large_page(va, found.page_size);
   log::write_if(log::Mask::Mmu, "mmu: vcpu {} {:#x} -> {:#x} view {} {}{}{}{}{}\n", cpu_.index(), page, physical, view,
                 found.readable ? "r" : "-", found.writable ? "w" : "-", found.executable ? "x" : "-",
-                found.global ? "g" : "-", is_ram ? "" : " mmio");
+                found.global ? "g" : "-", ram != nullptr ? "" : " mmio");
   return &entry;
+}
+
+/// The stretch that the page at `physical` lies in; null if that is not RAM, or not for the whole page.
+const SoftTlb::RamStretch* SoftTlb::ram_stretch(u64 physical) {
+  const mem::FlatView& view = memory_.view();
+  RamStretch& s = ram_stretch_;
+  if (s.generation == view.generation() && physical - s.first < s.bytes) return &s;
+  const mem::Section section = view.lookup(physical);
+  if (!section.is_ram() || !section.covers_page_of(physical)) return nullptr;
+  s = {.generation = view.generation(),
+       .first = physical,
+       .bytes = align_down(section.size, kPageSize),
+       .host = mem::host_address(*section.ram, section.offset_in_ram),
+       .ram = section.ram,
+       .ram_page = u32(section.ram_page()),
+       .readonly = section.readonly};
+  return &s;
 }
 
 void SoftTlb::install(u64 va, u8 view, const L2Entry& entry, bool write) {
   const u64 page = align_down(va, kPageSize);
   ViewTable& table = tables_of(view).view(view);
   table.install(page, entry.addend, entry.has(kL2Readable), write, entry.has(kL2Global));
-  if (write) own_write(table, tcg::tlb_index(page), page + entry.addend);
+  if (write) own_write(*table.view(), tcg::tlb_index(page), page + entry.addend);
 }
 
-void SoftTlb::own_write(ViewTable& view, unsigned index, u64 host) {
-  WriteOwner& owner = write_owners_[owner_slot(host)];
+/// The refill thunk for stores does the same.
+void SoftTlb::own_write(tcg::View& view, unsigned index, u64 host) {
+  tcg::WriteOwner& owner = write_owners_[tcg::write_owner_slot(host)];
   const u64 host_and_index = host | index;
   if (owner.view == &view && owner.host_and_index == host_and_index) return;
   take_write(owner);
@@ -91,13 +116,13 @@ void SoftTlb::own_write(ViewTable& view, unsigned index, u64 host) {
 }
 
 /// Drops the owner's write permission; returns whether it still had it.
-bool SoftTlb::take_write(WriteOwner& owner) {
+bool SoftTlb::take_write(tcg::WriteOwner& owner) {
   if (owner.view == nullptr) return false;
   const unsigned index = unsigned(owner.host_and_index & (kPageSize - 1));
   const u64 host = align_down(owner.host_and_index, kPageSize);
-  const tcg::TlbEntry& entry = owner.view->view()->l1[index];
+  tcg::TlbEntry& entry = owner.view->l1[index];
   const bool had = entry.wr != tcg::tlb_invalid(index) && entry.wr + entry.addend == host;
-  if (had) owner.view->drop_write(index);
+  if (had) entry.wr = tcg::tlb_invalid(index);
   owner = {};
   return had;
 }
@@ -116,8 +141,26 @@ void SoftTlb::install_exec(u64 va, u8 view, u32 id, bool global) {
 void SoftTlb::load_mode(u32 mode, u8 current_view) {
   for (u8 v = 0; v < cpu_.view_count(); ++v) env_.views[v] = tables_of(v).view(v).view();
   env_.view = env_.views[current_view];
-  jump_cache_ = &tables_of(current_view).jump_cache(mode);
-  env_.jc = jump_cache_->entries();
+  env_.jc = tables_of(current_view).jump_cache(mode).entries();
+  env_.mode = mode;
+  env_.view_index = current_view;
+  for (tcg::ModeRecord& record : env_.modes) {
+    if (record.jc == env_.jc) record = {};  // the array was another mode's
+  }
+  env_.modes[tcg::mode_record_index(mode)] = {u64(mode) + 1, env_.jc, env_.view, current_view};
+}
+
+JumpCacheTable& SoftTlb::jump_cache() {
+  JumpCacheTable& table = tables_of(u8(env_.view_index)).jump_cache(env_.mode);
+  EMU_CHECK(table.entries() == env_.jc);
+  return table;
+}
+
+/// Records of modes whose tables belong to the context.
+void SoftTlb::forget_context_modes() {
+  for (tcg::ModeRecord& record : env_.modes) {
+    if (record.key != 0 && !is_kernel_[record.view_index]) record = {};
+  }
 }
 
 // --- Forgetting ---
@@ -127,7 +170,7 @@ void SoftTlb::changed() { ++env_.flush_generation; }
 void SoftTlb::flush_all() {
   statistics_.tlb_flushes.add();
   kernel_.flush();
-  write_owners_.assign(kWriteOwners, {});  // before their views go
+  std::fill(write_owners_.begin(), write_owners_.end(), tcg::WriteOwner{});  // before their views go
   contexts_.forget_others(current_id_);
   current_->flush();
   changed();
@@ -174,6 +217,7 @@ void SoftTlb::switch_context(u64 id, bool keep) {
   if (found.made) statistics_.contexts_made.add();
   current_ = &found.tables;
   current_id_ = id;
+  forget_context_modes();
   if (!keep) current_->drop_non_global();
   // The caller has the mode loaded afresh; until then env must not point at the tables of the old context.
   for (u8 v = 0; v < cpu_.view_count(); ++v) {
@@ -225,15 +269,15 @@ void SoftTlb::drop_write(mem::RamBlock& ram, u64 offset, u64 count) {
   const u64 base = reinterpret_cast<u64>(mem::host_address(ram, 0));
   const u64 first = base + offset;
   // A page may have been written between the clearing of its dirty bit and now.
-  const auto take = [&](WriteOwner& owner) {
+  const auto take = [&](tcg::WriteOwner& owner) {
     const u64 host = align_down(owner.host_and_index, kPageSize);
     if (host < first || (host - first) / kPageSize >= count) return;
     if (take_write(owner)) ram.mark_dirty(ram.page_at(host - base));
   };
-  if (count >= kWriteOwners) {
-    for (WriteOwner& owner : write_owners_) take(owner);
+  if (count >= tcg::kWriteOwners) {
+    for (tcg::WriteOwner& owner : write_owners_) take(owner);
   } else {
-    for (u64 i = 0; i < count; ++i) take(write_owners_[owner_slot(first + i * kPageSize)]);
+    for (u64 i = 0; i < count; ++i) take(write_owners_[tcg::write_owner_slot(first + i * kPageSize)]);
   }
   changed();
 }

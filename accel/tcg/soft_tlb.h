@@ -27,13 +27,6 @@ struct TlbRequest {
   u64 count = 0;
 };
 
-/// Which first-level entry grants write access to a RAM page. There is at most one of each page, and none that is not
-/// recorded here: so the permission is found at once when the page comes to hold code.
-struct WriteOwner {
-  ViewTable* view = nullptr;
-  u64 host_and_index = 0;  ///< host address of the page | first-level index
-};
-
 class SoftTlb {
  public:
   SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, VcpuStatistics& statistics);
@@ -51,7 +44,7 @@ class SoftTlb {
 
   /// Points env.view, env.views and env.jc at the tables of the vCPU's present mode.
   void load_mode(u32 mode, u8 current_view);
-  JumpCacheTable& jump_cache() { return *jump_cache_; }
+  JumpCacheTable& jump_cache();  ///< of the present mode
 
   void flush_all();
   void flush_non_global();
@@ -71,24 +64,32 @@ class SoftTlb {
   const L2Entry* walk(u64 va, target::Access access, u8 view);
   void fill(L2Entry& entry, u64 va, const target::TlbFill& found);
   void drop_write(mem::RamBlock& ram, u64 offset, u64 count);
-  void own_write(ViewTable& view, unsigned index, u64 host);
-  bool take_write(WriteOwner& owner);
+  void own_write(tcg::View& view, unsigned index, u64 host);
+  bool take_write(tcg::WriteOwner& owner);
   void changed();
-  static constexpr unsigned kWriteOwners = 8192;
-  static unsigned owner_slot(u64 host) { return unsigned(host >> tcg::kPageBits) & (kWriteOwners - 1); }
+  /// A stretch of the flat view that is RAM: most walks end in the one where the last did.
+  struct RamStretch {
+    u64 generation = ~u64(0);  ///< of the flat view
+    u64 first = 0, bytes = 0;  ///< whole pages
+    u8* host = nullptr;
+    mem::RamBlock* ram = nullptr;
+    u32 ram_page = 0;
+    bool readonly = false;
+  };
+  const RamStretch* ram_stretch(u64 physical);
+  void forget_context_modes();
 
   target::Vcpu& cpu_;
   tcg::EnvHeader& env_;
   mem::AddressSpace& memory_;
   VcpuStatistics& statistics_;
   std::array<bool, tcg::kMaxViews> is_kernel_{};
-  TableSet kernel_{8};
-  Contexts contexts_;
+  std::vector<tcg::WriteOwner> write_owners_{tcg::kWriteOwners};  // never moves: views point at it
+  TableSet kernel_{8, write_owners_.data()};
+  Contexts contexts_{write_owners_.data()};
   u64 current_id_ = 0;
+  RamStretch ram_stretch_;
   TableSet* current_ = nullptr;
-  JumpCacheTable* jump_cache_ = nullptr;
-
-  std::vector<WriteOwner> write_owners_{kWriteOwners};
 
   std::mutex queue_mutex_;  // leaf lock
   std::vector<TlbRequest> queue_;

@@ -19,7 +19,8 @@ double ratio(u64 a, u64 b) { return b == 0 ? 0.0 : double(a) / double(b); }
 std::string describe(const VcpuStatistics& s) {
   static constexpr const char* kReasons[kExitReasons] = {"exits: lookup", "exits: link miss", "exits: request",
                                                          "exits: trap",   "exits: fault",     "exits: leave",
-                                                         "exits: system", "exits: checked",   "exits: x87 load"};
+                                                         "exits: system", "exits: checked",   "exits: x87 load",
+                                                         "exits: to the run loop"};
   std::string out;
   for (unsigned i = 0; i < kExitReasons; ++i) line(out, kReasons[i], s.exits[i]);
   line(out, "blocks entered", s.blocks_entered);
@@ -34,6 +35,9 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "stores to homes", s.home_stores);
   line(out, "helper calls emitted", s.helper_calls_emitted);
   line(out, "translation ns", s.translate_ns);
+  line(out, "publishing ns", s.publish_ns);
+  line(out, "publishing interrupted", s.publish_interrupted);
+  line(out, "L1 fills by thunks", s.l2_refills);
   line(out, "slow accesses", s.slow_accesses);
   line(out, "recovery points decoded", s.site_misses);
   line(out, "L1 TLB misses", s.l1_misses);
@@ -51,6 +55,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "restarted instructions", s.restarts);
   line(out, "single steps", s.single_steps);
   line(out, "jump-cache misses", s.jump_cache_misses);
+  line(out, "mode-record misses", s.mode_misses);
   line(out, "link misses", s.link_misses);
   line(out, "links made", s.links_made);
   line(out, "source comparisons", s.blocks_checked);
@@ -73,6 +78,7 @@ std::string describe(const CacheStatistics& s) {
   line(out, "blocks", s.blocks);
   line(out, "code bytes", s.code_bytes);
   line(out, "publications", s.publications);
+  line(out, "waits for the cache lock", s.lock_waits);
   line(out, "invalidations", s.invalidations);
   line(out, "blocks invalidated", s.invalidated_blocks);
   line(out, "links undone", s.unlinks);

@@ -20,16 +20,21 @@ class Counter {
   std::atomic<u64> value_{0};
 };
 
-inline constexpr unsigned kExitReasons = 9;
+inline constexpr unsigned kExitReasons = 10;
+inline constexpr u64 kInterruptedNs = 20000;
 
 /// Of one vCPU. See translator.md section 7.
 struct VcpuStatistics {
   std::array<Counter, kExitReasons> exits;  ///< by tcg::ExitReason
   Counter blocks_entered;      ///< from the run loop
   Counter translations, translated_insns, translated_bytes, translate_ns;
+  Counter publish_ns;          ///< of translations: marking the page and adding the block, without longer interruptions
+  Counter publish_interrupted; ///< and those that took longer than kInterruptedNs, since the host took the processor
   Counter host_bytes_hot, host_bytes_cold, host_insns, home_stores, helper_calls_emitted, side_table_bytes;
   Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
+  Counter l2_refills;          ///< L1 entries filled by the refill thunks
   Counter slow_accesses, site_misses, mmio_loads, mmio_stores, page_crossings, code_stores, restarts;
+  Counter mode_misses;         ///< mode changes whose record was missing
   Counter jump_cache_misses, link_misses, links_made, single_steps;
   Counter blocks_checked;      ///< comparisons of a block's source before it is published
   Counter flush_requests, halts, interpreted_blocks;
@@ -37,6 +42,7 @@ struct VcpuStatistics {
 
 /// Of the whole machine; written under the block cache's lock.
 struct CacheStatistics {
+  Counter lock_waits;          ///< a translator found the cache's lock taken
   Counter blocks, invalidated_blocks, invalidations, unlinks, evicted_segments, code_bytes, publications;
 };
 

@@ -24,7 +24,35 @@ void ZeroPages::release() { EMU_CHECK(madvise(data_, bytes_, MADV_DONTNEED) == 0
 
 // --- First level ---
 
-ViewTable::ViewTable() { clear_l1(0); }
+namespace {
+
+/// Calls visit(index) for each bit, and clears them.
+template <typename Visit>
+void take_bits(std::span<u64> words, Visit&& visit) {
+  for (unsigned w = 0; w < words.size(); ++w) {
+    u64 word = words[w];
+    if (word == 0) continue;
+    words[w] = 0;
+    for (; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
+  }
+}
+
+}  // namespace
+
+ViewTable::ViewTable(L2Entry* l2, u64 tag, tcg::WriteOwner* owners) {
+  clear_l1(0);
+  view()->l2 = l2;
+  view()->l2_tag = tag;
+  view()->write_owners = owners;
+}
+
+void ViewTable::set_generations(u32 non_global, u32 global) {
+  const u32 generations[2] = {non_global, global};
+  for (unsigned g = 0; g < 2; ++g) {
+    view()->live_for_load[g] = generations[g] << tcg::kL2GenerationShift | tcg::kLoadFlags;
+    view()->live_for_store[g] = generations[g] << tcg::kL2GenerationShift | tcg::kStoreFlags;
+  }
+}
 
 void ViewTable::install(u64 page, u64 addend, bool read, bool write, bool global) {
   const unsigned index = tcg::tlb_index(page);
@@ -34,12 +62,7 @@ void ViewTable::install(u64 page, u64 addend, bool read, bool write, bool global
   e.rd = read || (same && e.rd == page) ? page : invalid;
   e.wr = write || (same && e.wr == page) ? page : invalid;
   e.addend = addend;
-  touched_.set(index);
-  if (global) {
-    non_global_.clear(index);
-  } else {
-    non_global_.set(index);
-  }
+  view()->touched[global][index / 64] |= u64(1) << index % 64;
 }
 
 void ViewTable::install_exec(u64 page, u32 id, bool global) {
@@ -63,29 +86,29 @@ void ViewTable::drop_page(u64 page) {
 }
 
 void ViewTable::drop_range(u64 first, u64 bytes) {
-  touched_.for_each([&](unsigned i) {
-    const tcg::TlbEntry& e = view()->l1[i];
-    const bool read_inside = e.rd != tcg::tlb_invalid(i) && e.rd - first < bytes;
-    const bool write_inside = e.wr != tcg::tlb_invalid(i) && e.wr - first < bytes;
-    if (read_inside || write_inside) clear_l1(i);
-  });
+  for (unsigned w = 0; w < tcg::kTlbEntries / 64; ++w) {
+    for (u64 bits = view()->touched[0][w] | view()->touched[1][w]; bits != 0; bits &= bits - 1) {
+      const unsigned i = w * 64 + unsigned(__builtin_ctzll(bits));
+      const tcg::TlbEntry& e = view()->l1[i];
+      const bool read_inside = e.rd != tcg::tlb_invalid(i) && e.rd - first < bytes;
+      const bool write_inside = e.wr != tcg::tlb_invalid(i) && e.wr - first < bytes;
+      if (read_inside || write_inside) clear_l1(i);
+    }
+  }
   exec_touched_.for_each([&](unsigned i) {
     if (exec_pages_[i] - first < bytes) view()->exec[i] = 0;
   });
 }
 
 void ViewTable::flush() {
-  touched_.take([this](unsigned i) { clear_l1(i); });
-  non_global_ = {};
+  for (auto& touched : view()->touched) take_bits(touched, [this](unsigned i) { clear_l1(i); });
   exec_touched_.take([this](unsigned i) { view()->exec[i] = 0; });
-  exec_non_global_ = {};
+  exec_non_global_.reset();
 }
 
 void ViewTable::drop_non_global() {
-  non_global_.take([this](unsigned i) {
-    clear_l1(i);
-    touched_.clear(i);
-  });
+  // A global entry whose index once held another one goes, too: it comes back from the second level.
+  take_bits(view()->touched[0], [this](unsigned i) { clear_l1(i); });
   exec_non_global_.take([this](unsigned i) {
     view()->exec[i] = 0;
     exec_touched_.clear(i);
@@ -96,7 +119,7 @@ void ViewTable::drop_non_global() {
 
 L2Entry* L2Table::find(u64 page, u8 view) {
   const u64 tag = page | (view + 1u);
-  L2Entry* set = &entries()[set_of(page) * kWays];
+  L2Entry* set = &entries()[tcg::l2_set(page) * kWays];
   for (unsigned way = 0; way < kWays; ++way) {
     if (set[way].tag == tag && is_live(set[way])) return &set[way];
   }
@@ -105,7 +128,7 @@ L2Entry* L2Table::find(u64 page, u8 view) {
 
 L2Entry& L2Table::place(u64 page, u8 view, u32 flags) {
   const u64 tag = page | (view + 1u);
-  L2Entry* set = &entries()[set_of(page) * kWays];
+  L2Entry* set = &entries()[tcg::l2_set(page) * kWays];
   L2Entry* chosen = nullptr;
   for (unsigned way = 0; way < kWays; ++way) {
     if (set[way].tag == tag) {
@@ -116,12 +139,12 @@ L2Entry& L2Table::place(u64 page, u8 view, u32 flags) {
   }
   if (chosen == nullptr) chosen = &set[victim_++ % kWays];
   chosen->tag = tag;
-  chosen->state = generation_[(flags & kL2Global) != 0] << 8 | flags;
+  chosen->state = generation_[(flags & kL2Global) != 0] << tcg::kL2GenerationShift | flags;
   return *chosen;
 }
 
 void L2Table::drop_page(u64 page) {
-  L2Entry* set = &entries()[set_of(page) * kWays];
+  L2Entry* set = &entries()[tcg::l2_set(page) * kWays];
   for (unsigned way = 0; way < kWays; ++way) {
     if (set[way].tag != 0 && align_down(set[way].tag, kPageSize) == page) set[way].tag = 0;
   }
@@ -136,7 +159,7 @@ void L2Table::drop_range(u64 first, u64 bytes) {
 }
 
 void L2Table::advance(unsigned which) {
-  generation_[which] = (generation_[which] + 1) & kGenerationMask;
+  generation_[which] = (generation_[which] + 1) & kGenerations;
   if (generation_[which] == 0) {  // entries of 16 M flushes ago would come back to life
     pages_.release();
     generation_[which] = 1;
@@ -182,7 +205,7 @@ void JumpCacheTable::drop_page(u64 page) {
 
 void JumpCacheTable::flush() {
   touched_.take([this](unsigned i) { clear(i); });
-  non_global_ = {};
+  non_global_.reset();
 }
 
 void JumpCacheTable::drop_non_global() {

@@ -11,6 +11,10 @@
 
 namespace emu::accel {
 
+// Laid out in tcg/abi, since the refill thunks read them.
+using tcg::L2Entry;
+using enum tcg::L2Flag;
+
 /// Anonymous zero pages.
 class ZeroPages {
  public:
@@ -27,20 +31,29 @@ class ZeroPages {
   size_t bytes_;
 };
 
-/// One bit an index.
+/// One bit an index, and one for each word of those that may hold any: visiting costs what is in the set.
 template <unsigned kBits>
 class IndexSet {
  public:
-  void set(unsigned i) { words_[i / 64] |= u64(1) << (i % 64); }
+  void set(unsigned i) {
+    words_[i / 64] |= u64(1) << (i % 64);
+    summary_[i / 4096] |= u64(1) << (i / 64 % 64);
+  }
   void clear(unsigned i) { words_[i / 64] &= ~(u64(1) << (i % 64)); }
   /// Calls visit(index) for each and empties the set.
   template <typename Visit>
   void take(Visit&& visit) {
-    for (unsigned w = 0; w < kBits / 64; ++w) {
-      u64 word = words_[w];
-      words_[w] = 0;
-      for (; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
+    for (unsigned s = 0; s < kSummary; ++s) {
+      for (; summary_[s] != 0; summary_[s] &= summary_[s] - 1) {
+        const unsigned w = s * 64 + unsigned(__builtin_ctzll(summary_[s]));
+        u64 word = words_[w];
+        words_[w] = 0;
+        for (; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
+      }
     }
+  }
+  void reset() {
+    take([](unsigned) {});
   }
   template <typename Visit>
   void for_each(Visit&& visit) const {
@@ -55,29 +68,29 @@ class IndexSet {
   }
 
  private:
+  static constexpr unsigned kSummary = (kBits + 4095) / 4096;
   std::array<u64, kBits / 64> words_{};
+  std::array<u64, kSummary> summary_{};
 };
 
 /// A tcg::View and what is known about its entries.
 class ViewTable {
  public:
-  ViewTable();
+  /// `tag`: see tcg::View::l2_tag. The second level and the owners outlive this.
+  ViewTable(L2Entry* l2, u64 tag, tcg::WriteOwner* owners);
   tcg::View* view() const { return reinterpret_cast<tcg::View*>(pages_.data()); }
 
   /// Makes `page` present for reading and/or writing; permissions of the same page that are there already stay.
   void install(u64 page, u64 addend, bool read, bool write, bool global);
   void install_exec(u64 page, u32 id, bool global);
   void drop_write(unsigned index) { view()->l1[index].wr = tcg::tlb_invalid(index); }
+  /// Says which generations of the second level are alive.
+  void set_generations(u32 non_global, u32 global);
   void drop_page(u64 page);
   /// Drops all entries of [first, first + bytes), a power of two.
   void drop_range(u64 first, u64 bytes);
   void flush();
   void drop_non_global();
-  /// Calls visit(index, entry) for each entry that may be in use.
-  template <typename Visit>
-  void for_each(Visit&& visit) {
-    touched_.for_each([&](unsigned i) { visit(i, view()->l1[i]); });
-  }
 
  private:
   void clear_l1(unsigned index) {
@@ -85,37 +98,16 @@ class ViewTable {
     view()->l1[index] = {invalid, invalid, 0, 0};
   }
   ZeroPages pages_{sizeof(tcg::View)};
-  IndexSet<tcg::kTlbEntries> touched_, non_global_;
   IndexSet<tcg::kExecTlbEntries> exec_touched_, exec_non_global_;
   std::array<u64, tcg::kExecTlbEntries> exec_pages_{};  ///< virtual page of each exec entry
 };
-
-enum L2Flag : u32 {
-  kL2Readable = 1,
-  kL2Writable = 2,
-  kL2Executable = 4,
-  kL2Global = 8,
-  kL2Ram = 16,       ///< reads hit RAM: addend and ram_page hold
-  kL2RamWrites = 32, ///< writes hit RAM, too: target is the RamBlock
-};
-
-/// One second-level entry. Plain data, fit for a probe by generated code.
-struct L2Entry {
-  u64 tag;       ///< virtual page | view + 1; 0 when empty
-  u64 addend;    ///< host - virtual
-  u64 target;    ///< RamBlock* when writes hit RAM, else the physical page
-  u32 state;     ///< generation << 8 | L2Flag
-  u32 ram_page;
-  bool has(u32 flags) const { return (state & flags) == flags; }
-};
-static_assert(sizeof(L2Entry) == 32);
 
 /// Second level of one context (or of the kernel): 4 K sets of 4 ways. Non-global and all entries are dropped by
 /// moving a generation on.
 class L2Table {
  public:
-  static constexpr unsigned kSets = 4096;
-  static constexpr unsigned kWays = 4;
+  static constexpr unsigned kSets = tcg::kL2Sets;
+  static constexpr unsigned kWays = tcg::kL2Ways;
 
   L2Table() = default;
   L2Entry* find(u64 page, u8 view);
@@ -125,6 +117,8 @@ class L2Table {
   void drop_range(u64 first, u64 bytes);
   void flush();
   void drop_non_global();
+  L2Entry* data() const { return entries().data(); }
+  u32 generation(bool global) const { return generation_[global]; }
   template <typename Visit>
   void for_each(Visit&& visit) const {
     for (const L2Entry& e : entries()) {
@@ -133,9 +127,8 @@ class L2Table {
   }
 
  private:
-  static constexpr u32 kGenerationMask = (1u << 24) - 1;
-  static unsigned set_of(u64 page) { return unsigned((page >> 12) ^ (page >> 24)) & (kSets - 1); }
-  bool is_live(const L2Entry& e) const { return e.tag != 0 && e.state >> 8 == generation_[(e.state & kL2Global) != 0]; }
+  static constexpr u32 kGenerations = ~u32(0) >> tcg::kL2GenerationShift;
+  bool is_live(const L2Entry& e) const { return e.tag != 0 && e.state >> tcg::kL2GenerationShift == generation_[(e.state & kL2Global) != 0]; }
   std::span<L2Entry> entries() const { return {reinterpret_cast<L2Entry*>(pages_.data()), kSets * kWays}; }
   void advance(unsigned which);
 

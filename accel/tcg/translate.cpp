@@ -25,6 +25,26 @@ constexpr size_t kMinHotRoom = 1024;
 constexpr size_t kMinColdRoom = 2048;
 constexpr size_t kStubRoom = 64;
 
+/// Counts the time of its scope as part of publishing a block.
+class PublishTimer {
+ public:
+  explicit PublishTimer(VcpuStatistics& statistics) : statistics_(statistics) {}
+  ~PublishTimer() {
+    const u64 ns = u64((std::chrono::steady_clock::now() - begin_) / std::chrono::nanoseconds(1));
+    if (ns <= kInterruptedNs) {
+      statistics_.publish_ns.add(ns);
+    } else {
+      statistics_.publish_interrupted.add();
+    }
+  }
+  PublishTimer(const PublishTimer&) = delete;
+  PublishTimer& operator=(const PublishTimer&) = delete;
+
+ private:
+  VcpuStatistics& statistics_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 }  // namespace
 
 /// The bytes at a pc: a copy of the rest of its page, and of the next page when asked for. Keeps both pages marked as
@@ -53,7 +73,7 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
     if (asked_) return second_bytes();
     asked_ = true;
     const u64 va = align_down(pc_, kPageSize) + kPageSize;
-    const L2Entry* entry = vcpu_.tlb_.translate(va, Access::Fetch, vcpu_.view_);
+    const L2Entry* entry = vcpu_.tlb_.translate(va, Access::Fetch, vcpu_.view());
     if (entry == nullptr) return {};
     second_.resize(kPageSize);
     if (entry->has(kL2Ram)) {
@@ -83,7 +103,10 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
   std::span<const u8> second_bytes() const { return {second_.data(), second_.size()}; }
   void copy_page(mem::RamPage page, u32 offset, u8* to, u64 bytes) {
     // The mark comes before the bytes are read; our own write permission goes at once, that of others by request.
-    vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
+    {
+      const PublishTimer timer(vcpu_.statistics_);
+      vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
+    }
     const mem::RamRef ram = vcpu_.shared_.memory->ram_block_of(page);
     vcpu_.tlb_.apply({TlbRequest::Kind::DropWrite, ram, ram->offset_of(page), 1});
     mem::copy_from_ram(to, mem::host_address(*ram, ram->offset_of(page)) + offset, bytes);
@@ -107,7 +130,7 @@ bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::Gues
   result = translator.translate(request, code, builder);
   if (result.status == TranslateResult::Status::FetchFault) {
     // Raised here unless asking for the second page has done so; if it does not fault any more, we come again.
-    if (!cpu_.has_pending_fault()) tlb_.translate(result.fault_address, Access::Fetch, view_);
+    if (!cpu_.has_pending_fault()) tlb_.translate(result.fault_address, Access::Fetch, view());
     return false;
   }
 #ifndef NDEBUG
@@ -163,8 +186,11 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
           continue;
       }
     }
-    CodeBlock* inserted = shared_.blocks->insert(std::move(block), source, &participant_,
-                                                 shared_.backend ? &hot_chunk_ : nullptr, &cold_chunk_);
+    CodeBlock* inserted = [&] {
+      const PublishTimer timer(statistics_);
+      return shared_.blocks->insert(std::move(block), source, &participant_, shared_.backend ? &hot_chunk_ : nullptr,
+                                    &cold_chunk_);
+    }();
     if (inserted == nullptr) continue;  // the guest changed the code meanwhile
     statistics_.translations.add();
     statistics_.translated_insns.add(inserted->guest_insns);
@@ -216,7 +242,10 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
       cold_chunk_ = {};
       continue;
     }
-    std::memcpy(cold.write + cold_used, compiled_.side_table.data(), compiled_.side_table.size());
+    // Empty, it may have no address at all.
+    if (!compiled_.side_table.empty()) {
+      std::memcpy(cold.write + cold_used, compiled_.side_table.data(), compiled_.side_table.size());
+    }
     block.side_table = {cold.exec + cold_used, compiled_.side_table.size()};
     cold_used += compiled_.side_table.size();
 
@@ -230,7 +259,11 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
     block.links = std::make_unique<Link[]>(block.link_count);
     for (u32 i = 0; i < block.link_count; ++i) {
       const ir::LinkSite& site = compiled_.links[i];
-      block.links[i] = {.offset = site.offset, .kind = site.kind, .target_pc = site.target_pc, .from = &block};
+      block.links[i] = {.offset = site.offset,
+                        .kind = site.kind,
+                        .target_pc = site.target_pc,
+                        .mode = site.mode,
+                        .from = &block};
     }
     hot_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(hot_chunk_.used + skew + block.hot_size, 16)));
     cold_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(cold_chunk_.used + cold_used, 16)));
@@ -262,7 +295,7 @@ void RuntimeVcpu::log_translation(const CodeBlock& block, std::span<const u8> so
 /// The instruction at pc by itself, interpreted: code that is not in RAM, and stores that hit their own block.
 void RuntimeVcpu::interpret_alone(u64 pc) {
   statistics_.single_steps.add();
-  const L2Entry* entry = tlb_.translate(pc, Access::Fetch, view_);
+  const L2Entry* entry = tlb_.translate(pc, Access::Fetch, view());
   if (entry == nullptr) {
     handle_exit(ExitReason::Fault);
     return;
@@ -274,7 +307,7 @@ void RuntimeVcpu::interpret_alone(u64 pc) {
     bytes.emplace(*this, pc, entry->target | (pc & (kPageSize - 1)));
   }
   TranslateResult result;
-  if (!build_ir({.pc = pc, .mode = mode_, .max_insns = 1, .cpu = &cpu_}, *bytes, result)) {
+  if (!build_ir({.pc = pc, .mode = env_.mode, .max_insns = 1, .cpu = &cpu_}, *bytes, result)) {
     if (cpu_.has_pending_fault()) handle_exit(ExitReason::Fault);
     return;
   }

@@ -80,7 +80,10 @@ void copy_to_ram(u8* ram, const void* from, u64 length) {
 }
 
 RamBlock::RamBlock(Memory& memory, std::string id, u64 size, RamPage first_page, u8* host, std::atomic<u8>* flags)
-    : memory_(memory), id_(std::move(id)), size_(size), first_page_(first_page), host_(host), flags_(flags) {}
+    : memory_(memory), id_(std::move(id)), size_(size), first_page_(first_page), host_(host), flags_(flags) {
+  tracking_.flags_base = reinterpret_cast<u64>(flags) - u32(first_page);
+  tracking_.block = this;
+}
 
 RamBlock::~RamBlock() {
   EMU_CHECK(pins_.load() == 0);
@@ -91,10 +94,10 @@ RamBlock::~RamBlock() {
 
 void RamBlock::set_logging(DirtyClient client, bool on) {
   if (!on) {
-    logging_.fetch_and(u8(~bit_of(client)));
+    tracking_.logging.fetch_and(u8(~bit_of(client)));
     return;
   }
-  const u8 before = logging_.fetch_or(bit_of(client));
+  const u8 before = tracking_.logging.fetch_or(bit_of(client));
   if ((before & bit_of(client)) != 0) return;
   memory_.tell_ram_listeners([&](RamListener& l) { l.write_tracking_restarted(first_page_, page_count()); });
 }
@@ -153,7 +156,7 @@ void RamBlock::fill(u64 offset, u8 value, u64 length) {
 void RamBlock::note_write(u64 offset, u64 length) {
   if (length == 0) return;
   EMU_CHECK(offset < size_ && length <= size_ - offset);
-  const u8 logging = logging_.load();
+  const u8 logging = tracking_.logging.load();
   while (length > 0) {
     const u32 in_page = u32(offset & (kPageSize - 1));
     const u32 step = u32(std::min<u64>(length, kPageSize - in_page));

@@ -32,6 +32,14 @@ class RamListener {
   virtual void write_tracking_restarted(RamPage first, u64 count) = 0;
 };
 
+/// What is known about the pages of a block. Generated code reads it (by accel/tcg, which checks the layout).
+struct PageTracking {
+  static constexpr u8 kCode = 1;
+  u64 flags_base = 0;              ///< address of a page's byte (kCode and the clients' dirty bits) less its RamPage
+  std::atomic<u8> logging{0};      ///< bits of the clients that log
+  RamBlock* block = nullptr;
+};
+
 /// One block of RAM. Shared: regions, flat views and pinned spans count it. Contents start as zeros.
 class RamBlock {
  public:
@@ -59,13 +67,14 @@ class RamBlock {
   /// A TLB grants write access only when this is false, and asks again after having installed the entry.
   bool needs_write_tracking(RamPage page) const {
     const u8 state = flags(page).load();
-    return (~state & logging_.load()) != 0 || (state & kCode) != 0;
+    return (~state & tracking_.logging.load()) != 0 || (state & kCode) != 0;
   }
+  PageTracking& tracking() { return tracking_; }
   /// A vCPU is about to store, or has stored, to the page: sets the logging clients' bits.
-  void mark_dirty(RamPage page) { flags(page).fetch_or(logging_.load()); }
+  void mark_dirty(RamPage page) { flags(page).fetch_or(tracking_.logging.load()); }
   /// Switches a client's logging. When it starts, its bits are as they were last: clear them, or set them, first.
   void set_logging(DirtyClient client, bool on);
-  bool is_logging(DirtyClient client) const { return (logging_.load() & bit_of(client)) != 0; }
+  bool is_logging(DirtyClient client) const { return (tracking_.logging.load() & bit_of(client)) != 0; }
   bool is_dirty(DirtyClient client, RamPage page) const { return (flags(page).load() & bit_of(client)) != 0; }
   /// Clears the client's bits of pages [offset, offset + length) and calls `visitor(offset, length)` for each run of
   /// pages that were dirty. TLBs are told before the visitor is called; see write_tracking_restarted().
@@ -88,7 +97,7 @@ class RamBlock {
   friend class AddressSpace;
   friend class PinnedSpan;
   friend u8* host_address(const RamBlock& block, u64 offset);
-  static constexpr u8 kCode = 1;
+  static constexpr u8 kCode = PageTracking::kCode;
   static constexpr u8 bit_of(DirtyClient client) { return u8(2u << unsigned(client)); }
 
   RamBlock(Memory& memory, std::string id, u64 size, RamPage first_page, u8* host, std::atomic<u8>* flags);
@@ -100,7 +109,7 @@ class RamBlock {
   const RamPage first_page_;
   u8* const host_;
   std::atomic<u8>* const flags_;  ///< one byte a page: kCode and the clients' dirty bits
-  std::atomic<u8> logging_{0};
+  PageTracking tracking_;
   std::atomic<u32> pins_{0};
 };
 

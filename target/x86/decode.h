@@ -72,7 +72,7 @@ enum class InsnFeature : u8 {
   kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kSse4a, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
   kAdx, kAesni, kPclmul, kSha, kAvx, kAvx2, kFma, kF16c, kCx16, kRdtscp, kRdpid, kRdrand, kRdseed, kFsgsbase, kInvpcid,
   kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kPku,
-  kPrefetchw, kGfni, kVaes, kVpclmul, kLahf64, kNx, kUmip, kMovdiri, kCount,
+  kPrefetchw, kGfni, kVaes, kVpclmul, kLahf64, kNx, kUmip, kMovdiri, kMovdir64b, kSerialize, kCount,
 };
 using InsnFeatures = u64;
 constexpr InsnFeatures feature_bit(InsnFeature f) { return u64(1) << u8(f); }

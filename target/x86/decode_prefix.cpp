@@ -323,7 +323,7 @@ bool has_features(const Row& row, const Insn& insn, InsnFeatures features) {
   return features & feature_bit(needed);
 }
 
-const Row* find_row(const Opening& opening, const Insn& insn, u8 modrm, InsnFeatures features) {
+const Row* find_row(const Opening& opening, const Insn& insn, Mode mode, u8 modrm, InsnFeatures features) {
   for (const u16 index : rows_of(opening.map, insn.opcode)) {
     const Row& row = all_rows()[index];
     if (row.is_vex != opening.is_vex) continue;
@@ -331,6 +331,7 @@ const Row* find_row(const Opening& opening, const Insn& insn, u8 modrm, InsnFeat
     if (row.rm_field != kAnyField && row.rm_field != (modrm & 7)) continue;
     if (row.mod == Mod::Memory && modrm >= 0xc0) continue;
     if (row.mod == Mod::Register && modrm < 0xc0) continue;
+    if (row.has(mode.has(Mode::kCode64) ? kNo64 : kOnly64)) continue;  // MOVSXD and ARPL share an opcode
     if (!prefix_matches(row.prefix, opening.rep, insn.has(kHas66))) continue;
     if (row.is_vex && !vex_matches(row, insn)) continue;
     if (!has_features(row, insn, features)) continue;  // e.g. TZCNT without BMI1 is BSF: a later row
@@ -347,9 +348,6 @@ bool names_vvvv(const Row& row) {
 }
 
 bool is_valid(const Row& row, const Insn& insn, Mode mode) {
-  const bool code64 = mode.has(Mode::kCode64);
-  if (row.has(kNo64) && code64) return false;
-  if (row.has(kOnly64) && !code64) return false;
   if (row.is_vex && insn.vvvv != 0 && !names_vvvv(row)) return false;
   if (row.has(kProtected) && !mode.is_protected()) return false;
   if (insn.has(kHasLock) && !(row.has(kLockable) && insn.is_memory)) return false;
@@ -373,7 +371,7 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     const bool is_vzero = opening.is_vex && opening.map == kMap0F && insn.opcode == 0x77;
     const bool has_modrm = (opcode_has_modrm(opening.map, insn.opcode) || opening.is_vex) && !is_vzero;
     const u8 modrm = has_modrm ? at.peek() : 0;
-    row = at.is_bad() ? nullptr : find_row(opening, insn, modrm, features);
+    row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
     if (opening.is_evex)
       row = &kMissingEvexRow;
     else if (opening.is_bad_vex)

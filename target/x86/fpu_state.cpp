@@ -13,6 +13,7 @@
 
 namespace emu::x86 {
 
+using target::Access;
 using target::AccessStatus;
 
 namespace {
@@ -149,6 +150,8 @@ u64 X86Cpu::helper_fxsave(const u64* args) {
   const u64 address = args[0];
   if (!check_fpu_image_address(address, 16)) return 0;
   const unsigned vectors = is_code64() ? 16 : 8;
+  // The last bytes are not written, but are part of the operand.
+  if (memory_->probe(wrap_linear(address), 512, Access::Store, current_view()) != AccessStatus::Ok) return 0;
   u8 image[416] = {};
   store_fx_x87(image, args[1] != 0);
   image_put<u32>(image, 24, guest_mxcsr());
@@ -162,6 +165,7 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
   const u64 address = args[0];
   if (!check_fpu_image_address(address, 16)) return 0;
   const unsigned vectors = is_code64() ? 16 : 8;
+  if (memory_->probe(wrap_linear(address), 512, Access::Load, current_view()) != AccessStatus::Ok) return 0;
   u8 image[416];
   if (memory_->load_bytes(wrap_linear(address), std::span(image, 160 + vectors * 16), current_view()) !=
       AccessStatus::Ok)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Arithmetic that is no single IR operation: SDM vol. 2, the pages of the instructions.
+#include <sys/random.h>
+
 #include "target/x86/cpu.h"
 #include "target/x86/eflags.h"
 
@@ -72,6 +74,23 @@ u64 X86Cpu::helper_idiv(const u64* args) {
     set_register(s, RAX, u64(quotient), bytes);
     set_register(s, RDX, u64(remainder), bytes);
   }
+  return 0;
+}
+
+// --- Moves --------------------------------------------------------------------------------------------------------
+
+/// Never the host's RDRAND: a guest must not be able to tell from its speed or its flaws.
+u64 X86Cpu::helper_random(const u64*) {
+  u64 value = 0;
+  while (getrandom(&value, sizeof value, 0) != ssize_t(sizeof value)) {}  // only signals interrupt it
+  return value;
+}
+
+u64 X86Cpu::helper_movdir64b(const u64* args) {
+  u8 data[64];
+  if (args[0] & 63) return raise_gp(0);
+  if (memory_->load_bytes(wrap_linear(args[1]), data, current_view()) != target::AccessStatus::Ok) return 0;
+  memory_->store_bytes(wrap_linear(args[0]), data, current_view());
   return 0;
 }
 
@@ -247,6 +266,7 @@ u64 X86Cpu::helper_enter(const u64* args) {
   stack.sp = (stack.sp - size) & stack.mask;
   // The manual: faults also if a push at the new stack pointer would.
   const u64 linear = stack.is_long ? stack.sp : u32(stack.base + stack.sp);
+  if (!check_alignment(linear, bytes, stack.view)) return 0;
   if (memory_->probe(wrap_linear(linear), bytes, target::Access::Store, stack.view) != target::AccessStatus::Ok)
     return 0;
   set_register(*s_, RBP, bytes == 2 ? frame : (s_->gpr(RBP) & ~stack.mask) | frame, bytes);

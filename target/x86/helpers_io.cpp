@@ -41,8 +41,8 @@ u64 X86Cpu::helper_string_in(const u64* args) {
   const bool rep = args[2] != 0;
   const u16 port = u16(s_->gpr(RDX));
   const u8 view = current_view();
-  if (rep && op.count() == 0) return 0;
   if (!check_port(port, op.bytes)) return 0;
+  if (rep && op.count() == 0) return 0;
   do {
     u64 to = 0;
     if (!op.destination(op.bytes, true, to)) return 0;
@@ -60,8 +60,8 @@ u64 X86Cpu::helper_string_out(const u64* args) {
   const bool rep = args[2] != 0;
   const u16 port = u16(s_->gpr(RDX));
   const u8 view = current_view();
-  if (rep && op.count() == 0) return 0;
   if (!check_port(port, op.bytes)) return 0;
+  if (rep && op.count() == 0) return 0;
   do {
     u64 from = 0, value = 0;
     if (!op.source(op.bytes, from) || !read(from, op.bytes, view, value)) return 0;

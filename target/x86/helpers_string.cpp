@@ -94,7 +94,7 @@ u64 X86Cpu::helper_rep_movs(const u64* args) {
     u64 from = 0, to = 0, value = 0;
     if (!op.source(op.bytes, from) || !op.destination(op.bytes, true, to)) return 0;
     u64 done = 0;
-    if (op.step > 0) {
+    if (op.step > 0 && !(s_->rflags_system & kAC)) {
       u64 run = count > 4096 ? 4096 : count * op.bytes;
       run =
           std::min({run, page_left(from), page_left(to), op.run_limit(RSI, run, false), op.run_limit(RDI, run, true)});
@@ -122,7 +122,7 @@ u64 X86Cpu::helper_rep_stos(const u64* args) {
   StringOp op(*this, args[0]);
   const u8 view = current_view();
   const u64 value = s_->gpr(RAX) & low_mask(op.bytes * 8);
-  const bool fills = op.step > 0 && is_repeated_byte(value, op.bytes);
+  const bool fills = op.step > 0 && !(s_->rflags_system & kAC) && is_repeated_byte(value, op.bytes);
   unsigned budget = kElementsPerCheck;
   for (u64 count = op.count(); count != 0; count = op.count()) {
     u64 to = 0;
@@ -195,6 +195,7 @@ u64 X86Cpu::helper_rep_cmps(const u64* args) {
           {wanted, page_left(from), page_left(to), op.run_limit(RSI, wanted, false), op.run_limit(RDI, wanted, false)});
       run = std::max<u64>(run - run % op.bytes, op.bytes);
     }
+    if (!check_alignment(from, op.bytes, view) || !check_alignment(to, op.bytes, view)) return 0;
     if (memory_->load_bytes(wrap_linear(from), std::span(left, run), view) != AccessStatus::Ok ||
         memory_->load_bytes(wrap_linear(to), std::span(right, run), view) != AccessStatus::Ok) {
       return 0;
@@ -230,6 +231,7 @@ u64 X86Cpu::helper_rep_scas(const u64* args) {
       run = std::min({wanted, page_left(to), op.run_limit(RDI, wanted, false)});
       run = std::max<u64>(run - run % op.bytes, op.bytes);
     }
+    if (!check_alignment(to, op.bytes, view)) return 0;
     if (memory_->load_bytes(wrap_linear(to), std::span(right, run), view) != AccessStatus::Ok) return 0;
     u64 b = 0, done = 0;
     bool stop = false;

@@ -101,7 +101,6 @@ WalkStatus X86Cpu::walk_64(u64 va, PageMapping& map) const {
 }
 
 WalkStatus X86Cpu::walk_tables(u64 va, PageMapping& map) const {
-  map = {};
   return s_->cr4 & kCr4PAE ? walk_64(va, map) : walk_32(va, map);
 }
 

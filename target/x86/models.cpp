@@ -230,6 +230,7 @@ Result<void> drop_missing(Parsed& parsed) {
     if (!parsed.wanted.has(f.id) || is_translated(f)) continue;
     parsed.wanted.set(f.id, false);
     names += (names.empty() ? "" : ", ") + std::string(f.name);
+    parsed.model.dropped_features.emplace_back(f.name);
   }
   if (!names.empty()) {
     if (parsed.enforce) return error("-cpu {},enforce: not translated, or not on this host: {}", parsed.model.name, names);
@@ -306,6 +307,18 @@ Result<CpuModel> parse_cpu_option(std::string_view option) {
   EMU_TRY(drop_missing(parsed));
   m.features = parsed.wanted;
   return std::move(parsed.model);
+}
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const Model& model : kModels) names.emplace_back(model.name);
+  return names;
+}
+
+std::vector<std::pair<std::string, bool>> model_features(const CpuModel& model) {
+  std::vector<std::pair<std::string, bool>> features;
+  for (const FeatureInfo& f : kFeatures) features.emplace_back(f.name, model.features.has(f.id));
+  return features;
 }
 
 std::string cpu_help() {

@@ -85,6 +85,8 @@ ir::StateLayout make_state_layout() {
   for (unsigned i = 0; i < 8; ++i)
     put(F_TEMP0 + i, fmt::format("temp{}", i), offsetof(X86State, temp) + 8 * i, Type::I64);
   put(F_CS_LIMIT, "cs_limit", offsetof(X86State, seg) + sizeof(Segment) * CS + offsetof(Segment, limit), Type::I32);
+  put(F_KERNEL_GS_BASE, "kernel_gs_base", offsetof(X86State, kernel_gs_base), Type::I64);
+  put(F_SIGNALS, "signals", offsetof(X86State, signals), Type::I32);
   put(F_TSC_AUX, "tsc_aux", offsetof(X86State, tsc_aux), Type::I64);
   return layout;
 }

@@ -63,6 +63,12 @@ void Emitter::alu(const Insn& insn) {
   }
 }
 
+/// RDRAND, RDSEED: the host always has some, so CF is 1.
+void Emitter::random(const Insn& insn) {
+  set_gpr(insn.rm, insn.size, fit(type_of(insn.size), call(H_random, {})));
+  if (wants_flags(insn)) b_.set_flags(b_.fl_unpack(b_.i64(kCF)));
+}
+
 void Emitter::test(const Insn& insn) {
   const Value a = read(insn, 0), b = read(insn, 1);
   if (wants_flags(insn)) b_.set_flags(b_.flags2(Opcode::FlTest, a, b));

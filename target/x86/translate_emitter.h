@@ -37,6 +37,10 @@ class Emitter {
   void not_translated(const Insn&);
   void too_long(const Insn&);
   void nop(const Insn&) {}
+  void cache_line(const Insn&);
+  void random(const Insn&);
+  void movdir64b(const Insn&);
+  void serialize(const Insn&);
 
   // translate_alu.cpp
   void alu(const Insn&);
@@ -413,6 +417,7 @@ class Emitter {
   Mode mode_;
   const Insn* previous_ = nullptr;
   unsigned exits_ = 0;
+  bool has_shadow_ = false;  ///< the instruction before was STI
 };
 
 }  // namespace emu::x86

@@ -115,6 +115,24 @@ void Emitter::carry_op(const Insn& insn) {
   b_.set_flags(b_.flags2(Opcode::FlSetCarry, carry, flags));
 }
 
+/// CLFLUSH, CLFLUSHOPT, CLWB: nothing to write back, but they fault as a load of one byte does.
+void Emitter::cache_line(const Insn& insn) {
+  Linear l = linear(effective(insn), 1, AccessKind::Read);
+  load_at(l, 0);
+}
+
+/// MOVDIR64B: 64 bytes to ES:reg, which is aligned.
+void Emitter::movdir64b(const Insn& insn) {
+  const Value source = linear_value(linear(effective(insn), 64, AccessKind::Read));
+  Effective to;
+  to.segment = ES;
+  to.offset = wrap_offset(b_.get(gpr_field(insn.reg)), insn.address);
+  call(H_movdir64b, {linear_value(linear(to, 64, AccessKind::Write)), source});
+}
+
+/// SERIALIZE: all earlier instructions have completed here anyway; code that was changed is seen by other means.
+void Emitter::serialize(const Insn& insn) { leave_to_system(next_pc(insn)); }
+
 /// CLD, STD
 void Emitter::direction_op(const Insn& insn) { b_.set(F_DF, b_.i64(insn.row->arg ? ~u64(0) : 1)); }
 

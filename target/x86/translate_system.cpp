@@ -89,12 +89,18 @@ void Emitter::lar_lsl(const Insn& insn) {
 }
 
 void Emitter::arpl(const Insn& insn) {
-  const Place to = place(insn, 0, AccessKind::ReadWrite);
+  Place to = place(insn, 0, AccessKind::ReadWrite);
+  to.mem.write_intent = false;
   const Value a = load(to), b = read(insn, 1);
   const Value rpl_a = b_.and_(a, constant(1, 3)), rpl_b = b_.and_(b, constant(1, 3));
   const Value raise_rpl = b_.compare(Cond::Below, rpl_a, rpl_b);
   const Value raised = b_.or_(b_.and_(a, constant(1, 0xfffc)), rpl_b);
-  store(to, b_.select(raise_rpl, raised, a));
+  if (to.is_memory()) {  // written only if it changes
+    const Value address = to.mem.disp == 0 ? to.value : b_.add(to.value, b_.i64(u64(i64(to.mem.disp))));
+    call(H_arpl_store, {address, to_i64(raised), b_.zext(Type::I64, raise_rpl)});
+  } else {
+    store(to, b_.select(raise_rpl, raised, a));
+  }
   set_packed_bits(packed_flags(), kZF, flag_bit(raise_rpl, 6));
 }
 
@@ -159,24 +165,28 @@ bool is_control_register(unsigned n) { return n == 0 || (n >= 2 && n <= 4) || n 
 
 void Emitter::mov_from_control(const Insn& insn) {
   if (!is_control_register(insn.reg)) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   const Value v = call(H_read_cr, {b_.i64(insn.reg)});
   set_gpr(insn.rm, insn.size, fit(type_of(insn.size), v));
 }
 
 void Emitter::mov_to_control(const Insn& insn) {
   if (!is_control_register(insn.reg)) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   call(H_write_cr, {b_.i64(insn.reg), to_i64(get_gpr(insn.rm, insn.size))});
   leave_to_system(next_pc(insn));
 }
 
 void Emitter::mov_from_debug(const Insn& insn) {
   if (insn.reg > 7) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   const Value v = call(H_read_dr, {b_.i64(insn.reg)});
   set_gpr(insn.rm, insn.size, fit(type_of(insn.size), v));
 }
 
 void Emitter::mov_to_debug(const Insn& insn) {
   if (insn.reg > 7) return raise(kUD);
+  if (cpl() != 0) return raise_gp();
   call(H_write_dr, {b_.i64(insn.reg), to_i64(get_gpr(insn.rm, insn.size))});
   leave_to_system(next_pc(insn));
 }
@@ -237,7 +247,12 @@ void Emitter::cpuid(const Insn&) { call(H_cpuid, {}); }
 // ---- FS and GS base, SMAP
 // ------------------------------------------------------------------------------------------------
 
-void Emitter::swapgs(const Insn&) { call(H_swapgs, {}); }
+void Emitter::swapgs(const Insn&) {
+  const ir::FieldId gs = field_at(F_SEG_BASE, GS);
+  const Value user = b_.get(gs), kernel = b_.get(F_KERNEL_GS_BASE);
+  b_.set(gs, kernel);
+  b_.set(F_KERNEL_GS_BASE, user);
+}
 
 void Emitter::rd_segment_base(const Insn& insn) {
   if (!mode_.has(Mode::kFsGsBase)) return raise(kUD);
@@ -254,7 +269,11 @@ void Emitter::clac_stac(const Insn& insn) {
   if (cpl() > 0) return raise(kUD);
   const Value flags = b_.get(F_RFLAGS_SYSTEM);
   b_.set(F_RFLAGS_SYSTEM, insn.row->arg ? b_.or_(flags, b_.i64(kAC)) : b_.and_(flags, b_.i64(~u64(kAC))));
-  leave_to_system(next_pc(insn));
+  if (!mode_.has(Mode::kPE)) return leave_to_system(next_pc(insn));
+  const u32 bit_ = 1u << Mode::kSmapOverride;
+  const u32 key = !mode_.has(Mode::kSmap) ? mode_.key : insn.row->arg ? mode_.key | bit_ : mode_.key & ~bit_;
+  if (is_single()) return leave_to_system(next_pc(insn), single_reason());
+  if (key != mode_.key) b_.exit_mode(next_pc(insn), key);
 }
 
 // ---- Extended state
@@ -346,9 +365,24 @@ void Emitter::pause(const Insn& insn) {
   leave_to_system(next_pc(insn), kSysPause);
 }
 
-void Emitter::cli(const Insn&) { call(H_cli, {}); }
+void Emitter::cli(const Insn&) {
+  if (!mode_.has(Mode::kIopl)) {
+    call(H_cli, {});
+    return;
+  }
+  b_.set(F_RFLAGS_SYSTEM, b_.and_(b_.get(F_RFLAGS_SYSTEM), b_.i64(~u64(kIF))));
+}
 
+/// The next instruction of the block lies in the shadow. Nothing is taken within a block, so all that there is to do is
+/// to look whether something waits already: then that instruction gets a block of its own, and the run loop looks after
+/// it. Later signals set exit_req, which the next exit check sees. (An IF that was set already gets a shadow, too.)
 void Emitter::sti(const Insn& insn) {
+  if (mode_.has(Mode::kIopl) && !is_single()) {
+    b_.set(F_RFLAGS_SYSTEM, b_.or_(b_.get(F_RFLAGS_SYSTEM), b_.i64(kIF)));
+    b_.set(F_INHIBIT, b_.i64(1));
+    has_shadow_ = true;
+    return;
+  }
   call(H_sti, {});
   leave_to_system(next_pc(insn), kSysInterruptWindow);
 }

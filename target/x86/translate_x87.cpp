@@ -73,6 +73,7 @@ void Emitter::x87_load80(const Insn& insn) {
 void Emitter::x87_store80(const Insn& insn) {
   if (!can_x87()) return;
   const Linear l = linear(effective(insn), 10, AccessKind::Write);
+  b_.probe(linear_value(l), mem_info(3, {linear_value(l), 0, l.is_stack}));  // nothing is stored if either half faults
   // Onto itself: an empty register becomes the indefinite, with its flags (and keeps it, which nobody sees).
   b_.x87(X87Op::StoreReg, 0);
   const Value significand = b_.x87(X87Op::ToF80Low), exponent = b_.x87(X87Op::ToF80High);

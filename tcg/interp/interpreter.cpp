@@ -99,6 +99,9 @@ class Interpreter {
       case Opcode::ExitSystem:
         leave(ExitReason::System, integer(op.a, Type::I64), op.c.bits(), started_);
         break;
+      case Opcode::ExitMode:
+        leave(ExitReason::Leave, integer(op.a, Type::I64), 0, started_);
+        break;
       default:
         leave_to(integer(op.a, Type::I64));
         break;  // ExitDirect, ExitIndirect

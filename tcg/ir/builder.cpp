@@ -350,6 +350,9 @@ void Builder::trap(u32 code) { end(Opcode::Trap, {}, Ref::raw(code)); }
 void Builder::exit_direct(u64 pc) {
   if (!ended_) end(Opcode::ExitDirect, pc_constant(pc).ref);
 }
+void Builder::exit_mode(u64 pc, u32 mode) {
+  if (!ended_) end(Opcode::ExitMode, pc_constant(pc).ref, Ref::raw(mode));
+}
 void Builder::exit_indirect(Value pc, unsigned hint) {
   EMU_CHECK(pc.type == Type::I64);
   end(Opcode::ExitIndirect, pc.ref, Ref::raw(hint));

@@ -109,6 +109,8 @@ class Builder {
   void trap_if(Value condition, u32 code);
   void trap(u32 code);
   void exit_direct(u64 pc);
+  /// Goes on at pc in another mode: the state must hold what makes the target's mode key `mode`.
+  void exit_mode(u64 pc, u32 mode);
   void exit_indirect(Value pc, unsigned hint = 0);
   void exit_system(Value pc, u32 reason);
   /// Whether the last op is out; whatever comes after it is dropped.

@@ -180,6 +180,7 @@ class Verifier {
       case Opcode::SideExit:
         return op.b.is_constant() ? Result<void>{} : error("the pc is not constant");
       case Opcode::ExitDirect:
+      case Opcode::ExitMode:
         return op.a.is_constant() ? Result<void>{} : error("the pc is not constant");
       default:
         break;

@@ -205,6 +205,9 @@ class Refolder {
       case Opcode::ExitDirect:
         builder_.exit_direct(from_.constant_value(op.a));
         return {};
+      case Opcode::ExitMode:
+        builder_.exit_mode(from_.constant_value(op.a), c);
+        return {};
       case Opcode::ExitIndirect:
         builder_.exit_indirect(value(op.a, Type::I64), c);
         return {};

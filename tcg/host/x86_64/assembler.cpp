@@ -452,6 +452,10 @@ void Assembler::bt(Width w, Reg value, Reg index) {
   ++flags_version_;
   int_rr(w, 0x0fa3, index, value);
 }
+void Assembler::bts(Width w, Reg value, Reg index) {
+  ++flags_version_;
+  int_rr(w, 0x0fab, index, value);
+}
 void Assembler::bt_imm(Width w, Reg value, u8 index) {
   ++flags_version_;
   int_rr(w, 0x0fba, Reg(4), value);

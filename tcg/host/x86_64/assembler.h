@@ -186,6 +186,7 @@ class Assembler {
   void tzcnt(Width w, Reg dst, Reg src);
   void popcnt(Width w, Reg dst, Reg src);
   void bt(Width w, Reg value, Reg index);  ///< 16 bits and more
+  void bts(Width w, Reg value, Reg index);  ///< index modulo the width
   void bt_imm(Width w, Reg value, u8 index);
 
   // Atomics and barriers

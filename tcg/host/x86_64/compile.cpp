@@ -37,6 +37,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   home_values_.clear();
   window_accesses_.clear();
   window_regs_ = 0;
+  last_x87_ = 0;
   flags_ = {};
   host_flags_of_ = 0;
   home_flags_.clear();

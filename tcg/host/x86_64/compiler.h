@@ -228,6 +228,7 @@ class Compiler {
   void emit_slow_only(u32 id, const Op& op);
   void settle_flags();  ///< code that the flags' recovery needs
   u32 new_recovery(const Op* access_op);
+  const u8* access_thunk(const ir::MemInfo& mem, bool write, unsigned align_log2) const;
   void finish_access(const Access& access, u32 recovery, const u8* thunk);
   void out_of_scratch(Ref r);  ///< to a spill slot, if it is in a scratch register
   Reg address_of(const Op& op, const ir::MemInfo& mem, bool copy);
@@ -265,6 +266,7 @@ class Compiler {
   void emit_vec_insert(u32 id, const Op& op);
   void emit_vec_to_int(u32 id, const Op& op);
   void emit_x87(u32 id, const Op& op);
+  void emit_x87_pop(const Op& previous);
   void emit_x87_result(u32 id, const Op& op, Type type);
   Mem x87_operand(Ref r, Type type);
   /// A register that legacy SSE reaches to compute op id in. Borrowed: a pinned one, put back by finish_legacy().
@@ -290,7 +292,8 @@ class Compiler {
   void emit_link_miss(u64 pc, size_t from, bool in_cold);
   void emit_access_stub(const Stub& stub);
   bool is_pc_relative_target(u64 pc) const;
-  void emit_link(Assembler& a, u64 pc);
+  void emit_link(Assembler& a, u64 pc, i64 mode = -1);
+  void emit_mode(u64 pc, u32 mode);
   void emit_indirect(const Op& op);
   void emit_system(const Op& op);
   void store_pc(Assembler& a, u64 pc);
@@ -308,6 +311,7 @@ class Compiler {
   std::vector<Value> values_;
   std::vector<u32> flags_before_;  ///< per op that observes state: Ref bits of the guest flags
   std::vector<Stub> stubs_;
+  u32 last_x87_ = 0;  ///< the x87 operation before this one in the block
   std::vector<Window> windows_;
   std::vector<u16> window_of_;  ///< per op: index into windows_, or 0
   u32 window_regs_ = 0;

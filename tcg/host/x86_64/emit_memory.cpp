@@ -161,6 +161,17 @@ void Compiler::emit_check_of(Access& access, u32 bytes, unsigned align_log2, boo
   if (want_addend) hot_.mov(Width::q, access.addend, tlb_word(access, offsetof(TlbEntry, addend)));
 }
 
+/// What the stub of a failed check calls.
+const u8* Compiler::access_thunk(const ir::MemInfo& mem, bool write, unsigned align_log2) const {
+  const ThunkTable& thunks = *request_->thunks;
+  const bool aligned = align_log2 != 0;
+  if (mem.view != ir::kCurrentView || mem.log2_bytes > 4 || (aligned && align_log2 != mem.log2_bytes)) {
+    return thunks.access_slow;
+  }
+  if (write) return (aligned ? thunks.store_aligned : thunks.store)[mem.log2_bytes];
+  return (aligned ? thunks.load_aligned : thunks.load)[mem.log2_bytes];
+}
+
 /// Behind the access: where to resume, and the stub.
 void Compiler::finish_access(const Access& access, u32 recovery, const u8* thunk) {
   ir::RecoveryPoint& p = recovery_[recovery];
@@ -297,9 +308,7 @@ void Compiler::emit_load(u32 id, const Op& op) {
     emit_transfer(hot_, t, access.host(), op);
   }
   define_loaded(id, op, t);
-  const bool slow = mem.write_intent || mem.align_log2 || mem.log2_bytes > 4;
-  const ThunkTable& thunks = *request_->thunks;
-  finish_access(access, recovery, slow ? thunks.access_slow : thunks.load[mem.log2_bytes]);
+  finish_access(access, recovery, access_thunk(mem, mem.write_intent, mem.align_log2));
 }
 
 void Compiler::define_loaded(u32 id, const Op& op, const Transfer& t) {
@@ -335,9 +344,7 @@ void Compiler::emit_store(u32 id, const Op& op) {
     emit_store_to(hot_, access.host(), v, mem);
   }
   if (mem.order == ir::Order::SeqCst) hot_.lock_alu_imm(Alu::Or, Width::d, ptr(kEnv, -8), 0);
-  const ThunkTable& thunks = *request_->thunks;
-  const bool slow = mem.align_log2 || mem.log2_bytes > 4;
-  finish_access(access, recovery, slow ? thunks.access_slow : thunks.store[mem.log2_bytes]);
+  finish_access(access, recovery, access_thunk(mem, true, mem.align_log2));
 }
 
 void Compiler::emit_probe(const Op& op) {
@@ -346,7 +353,7 @@ void Compiler::emit_probe(const Op& op) {
   Access access = allocate_access(op, mem, true, false, false);
   const u32 recovery = new_recovery(&op);
   emit_check(access, mem.log2_bytes, mem.align_log2, false);
-  finish_access(access, recovery, request_->thunks->access_slow);
+  finish_access(access, recovery, access_thunk(mem, true, mem.align_log2));
 }
 
 void Compiler::out_of_scratch(Ref r) {
@@ -400,7 +407,7 @@ void Compiler::emit_rmw(u32 id, const Op& op) {
       hot_.lock_xadd(w, access.host(), access.check);
     define(id, access.check, op.type == Type::I32);
   }
-  finish_access(access, recovery, request_->thunks->access_slow);
+  finish_access(access, recovery, access_thunk(mem, true, std::max<unsigned>(mem.align_log2, mem.log2_bytes)));
 }
 
 /// Old value wanted of a logic operation: a compare-and-exchange loop through rax, which is put back.
@@ -457,7 +464,7 @@ void Compiler::emit_cas(u32 id, const Op& op) {
   hot_.mov(op.type == Type::I64 ? Width::q : Width::d, access.check, rax);
   hot_.mov(Width::q, rax, slot(offset_of_spill(kSaveRax)));
   define(id, access.check, op.type == Type::I32);
-  finish_access(access, recovery, request_->thunks->access_slow);
+  finish_access(access, recovery, access_thunk(mem, true, std::max<unsigned>(mem.align_log2, mem.log2_bytes)));
 }
 
 /// Accesses that have no inline form: C++ performs them, always.

@@ -197,11 +197,7 @@ void Compiler::emit_window_stub(const Stub& stub) {
   cold_.bind(miss);
   cold_.alu(Alu::Xor, Width::q, kAddress, tag);
   cold_.mov_imm(index, 0);
-  const ThunkTable& thunks = *request_->thunks;
-  const u8* thunk = mem.write_intent || mem.log2_bytes > 4 ? thunks.access_slow
-                    : write          ? thunks.store[mem.log2_bytes]
-                                     : thunks.load[mem.log2_bytes];
-  cold_.call(thunk);
+  cold_.call(access_thunk(mem, write, 0));
   ir::RecoveryPoint& p = recovery_[stub.recovery];
   p.key = offset_in(cold_, cold_.position());
   p.retry = i64(cold_.here() - hot_.exec_base());

@@ -151,6 +151,13 @@ WithMemory with_memory(X87Op op) {
 }
 bool pops(X87Op op) { return op >= X87Op::ToI64 && op <= X87Op::ToI64Trunc; }
 
+/// The form of a store that also pops: the next digit, where there is one that does not.
+WithMemory with_memory_and_pop(X87Op op) {
+  WithMemory m = with_memory(op);
+  if (m.escape && !pops(op)) m.digit = u8(m.digit + 1);
+  return m;
+}
+
 /// Arithmetic rows stand as Add Sub SubR Mul Div DivR, seven forms each. Where the result goes to ST(reg), subtract and
 /// divide change places with their reverses.
 constexpr u8 kGroup[] = {0, 4, 5, 1, 6, 7};
@@ -177,7 +184,23 @@ void Compiler::emit_x87_result(u32 id, const Op& op, Type type) {
   define(id, d, true);
 }
 
+/// A pop after a store or comparison is that instruction again in its popping form, for nothing else leaves C1 as it is.
+void Compiler::emit_x87_pop(const Op& previous) {
+  const X87Op x = ir::x87_op_of(previous.c.bits());
+  if (x == X87Op::ComToFlags || x == X87Op::UcomToFlags) {
+    const u8 reg = u8(ir::immediate_of(previous.c.bits()) & 7);
+    return hot_.x87(0xdf, u8((x == X87Op::ComToFlags ? 0xf0 : 0xe8) | reg));
+  }
+  if (ir::x87_result_type(x) != Type::Void) {
+    if (const WithMemory m = with_memory_and_pop(x); m.escape) return hot_.x87(m.escape, m.digit, slot(kTransient));
+  }
+  hot_.x87(0xdd, 0xc0);
+  hot_.x87(0xd9, 0xf7);
+}
+
 void Compiler::emit_x87(u32 id, const Op& op) {
+  const Op& previous = block_->ops[last_x87_];
+  last_x87_ = id;
   const X87Op x = ir::x87_op_of(op.c.bits());
   const u8 reg = u8(ir::immediate_of(op.c.bits()) & 7);
   const Type result = ir::x87_result_type(x);
@@ -231,8 +254,7 @@ void Compiler::emit_x87(u32 id, const Op& op) {
       return define(id, d, true);
     }
     case X87Op::Pop:
-      hot_.x87(0xdd, 0xc0);
-      return hot_.x87(0xd9, 0xf7);
+      return emit_x87_pop(previous);
     case X87Op::ComToFlags:
     case X87Op::UcomToFlags: {
       hot_.x87(0xdb, u8((x == X87Op::ComToFlags ? 0xf0 : 0xe8) | reg));

@@ -7,6 +7,8 @@
 #include <iterator>
 
 #include "tcg/host/x86_64/backend.h"
+#include "tcg/host/x86_64/event_thunks.h"
+#include "tcg/host/x86_64/refill_thunks.h"
 
 namespace emu::tcg::x86_64 {
 namespace {
@@ -274,16 +276,19 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   table.exit = emit.exit();
   table.exit_from_callback = table.exit;  // what was just reloaded is stored once more, which is harmless and rare
   table.access_slow = emit.call_out(callbacks.slow_access);
-  for (unsigned i = 0; i < 5; i++) table.load[i] = table.store[i] = table.access_slow;
+  emit_refill_thunks(a, registers_, table);
   table.helper = emit.helper(callbacks.helper_left);
   table.leaf_helper = emit.leaf_helper();
   table.indirect_miss = emit.callback_from_jump(callbacks.indirect_miss);
   table.link_miss = emit.link_miss(callbacks.link_miss);
   table.trap = emit.call_out(callbacks.trap);
   table.exit_request = emit.leave_with(ExitReason::ExitRequest, table.exit);
-  table.system = emit.leave_with(ExitReason::System, table.exit);
+  const u8* handled = callbacks.exit == nullptr ? table.exit : emit.callback_from_jump(callbacks.exit);
+  table.system = emit.leave_with(ExitReason::System, handled);
   table.checked = emit.leave_with(ExitReason::Checked, table.exit);
-  table.fpu_load = emit.leave_with(ExitReason::FpuLoad, table.exit);
+  table.fpu_load = emit.leave_with(ExitReason::FpuLoad, handled);
+  table.switch_mode = emit_switch_mode(a, emit.call_out(callbacks.mode_miss));
+  table.transfer = emit_transfer(a, registers_, table.helper, table.indirect_miss);
   if (a.overflowed()) return error("the code cache has no room for its entry routines ({} bytes)", room.size);
   used = a.position();
   return table;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <vector>
 
@@ -165,6 +166,7 @@ class ToyVcpu final : public target::Vcpu {
   target::GuestAccess& memory() { return *memory_; }
   target::CpuServices& services() { return *services_; }
   std::atomic<u64> traps{0}, faults{0}, interrupts{0};
+  std::function<void()> on_event;  ///< called by the vCPU's thread as it takes an interrupt
 
   unsigned index() const override { return index_; }
   tcg::EnvHeader& env() override { return state_.hdr; }
@@ -241,6 +243,7 @@ class ToyVcpu final : public target::Vcpu {
   bool has_deliverable_event() override { return enabled_ && line_.load(); }
   bool take_event() override {
     line_ = false;
+    if (on_event) on_event();
     interrupts.fetch_add(1);
     halted_ = false;
     enabled_ = false;
@@ -363,10 +366,10 @@ class ToyMachine : accel::AccelClient {
     stopped_ = 0;
     accel_->resume_all();
   }
-  /// Waits until every vCPU has stopped; false after ten seconds.
-  bool wait() {
+  /// Waits until every vCPU has stopped; false after the limit.
+  bool wait(std::chrono::seconds limit = std::chrono::seconds(10)) {
     std::unique_lock lock(mutex_);
-    const bool ok = changed_.wait_for(lock, std::chrono::seconds(10), [this] { return stopped_ == cpus_.size(); });
+    const bool ok = changed_.wait_for(lock, limit, [this] { return stopped_ == cpus_.size(); });
     lock.unlock();
     accel_->pause_all();
     return ok;

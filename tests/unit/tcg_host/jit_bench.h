@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <functional>
 #include <memory>
 #include <random>
 
@@ -95,11 +96,43 @@ class JitBench {
   std::unique_ptr<ir::HostBackend> backend;
   ir::CompiledBlock compiled;
   u64 slow_accesses = 0, refills = 0;
+  // The second level, for the refill thunks. `prepare` fills it, if set, before each run; else it is random.
+  std::function<void()> prepare;
+  std::vector<tcg::L2Entry> l2{tcg::kL2Sets * tcg::kL2Ways};
+  std::vector<tcg::WriteOwner> owners{tcg::kWriteOwners};
+  tcg::PageTracking tracking{};
+  u8 page_flags = 0;
 
  private:
   static JitBench& of(EnvHeader& env) { return *reinterpret_cast<JitBench*>(env.runtime); }
   void flush() {
     for (unsigned i = 0; i < tcg::kTlbEntries; ++i) view_->l1[i] = {tcg::tlb_invalid(i), tcg::tlb_invalid(i), 0, 0};
+    // A second level that knows some of the pages, in any way of their sets.
+    for (const u64 page : {kGuestPage, kReadOnlyPage}) {
+      std::fill_n(l2.begin() + tcg::l2_set(page) * tcg::kL2Ways, tcg::kL2Ways, tcg::L2Entry{});
+    }
+    std::fill(owners.begin(), owners.end(), tcg::WriteOwner{});
+    for (unsigned g = 0; g < 2; ++g) {
+      view_->live_for_load[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kLoadFlags;
+      view_->live_for_store[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kStoreFlags;
+    }
+    view_->l2 = l2.data();
+    view_->l2_tag = 1;
+    view_->write_owners = owners.data();
+    tracking = {reinterpret_cast<u64>(&page_flags), 0};
+    page_flags = 0;
+    if (prepare) return prepare();
+    know(kGuestPage, memory_->page, true);
+    know(kReadOnlyPage, memory_->read_only, false);
+  }
+  void know(u64 page, const void* host, bool writable) {
+    if (random_() % 2) return;
+    const unsigned global = random_() % 2;
+    u32 flags = tcg::kL2Ram | tcg::kL2Readable | (global ? u32(tcg::kL2Global) : 0u);
+    if (writable) flags |= tcg::kStoreFlags;
+    l2[tcg::l2_set(page) * tcg::kL2Ways + random_() % tcg::kL2Ways] = {
+        page | 1, reinterpret_cast<u64>(host) - page, reinterpret_cast<u64>(&tracking),
+        (1 + global) << tcg::kL2GenerationShift | flags, 0};
   }
   const u8* leave(ExitReason reason) {
     state().hdr.exit_reason = u32(reason);

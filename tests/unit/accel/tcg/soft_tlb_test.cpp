@@ -13,7 +13,7 @@ using accel::JumpCacheTable;
 using accel::ViewTable;
 
 TEST(ViewTable, EmptyAndFlushedTableMatchesNoPage) {
-  ViewTable table;
+  ViewTable table(nullptr, 1, nullptr);
   const auto check = [&] {
     for (unsigned i = 0; i < tcg::kTlbEntries; ++i) {
       const tcg::TlbEntry& e = table.view()->l1[i];
@@ -29,8 +29,37 @@ TEST(ViewTable, EmptyAndFlushedTableMatchesNoPage) {
   check();
 }
 
+/// As the inline check does it, with addresses of every form: none may get through an empty entry.
+TEST(ViewTable, NoAddressPassesTheCheckOfAnEmptyOrFlushedTable) {
+  ViewTable table(nullptr, 1, nullptr);
+  constexpr u64 kHigh[] = {0, 1, 0x7f'ffff, 0x80'0000, 0xff'8000, 0xffff'8000'00, 0xffff'ffff'ff, 0x8000'0000'00};
+  const auto check = [&] {
+    for (u64 i = 0; i < tcg::kTlbEntries; ++i) {
+      const tcg::TlbEntry& e = table.view()->l1[i];
+      EXPECT_EQ(e.addend, 0u);
+      for (const u64 high : kHigh) {
+        for (const u64 offset : {u64(0), u64(1), u64(4088), u64(4095)}) {
+          const u64 va = high << 24 | i << 12 | offset;
+          ASSERT_EQ(tcg::tlb_index(va), i);
+          for (unsigned bytes = 1; bytes <= 16; bytes *= 2) {
+            ASSERT_GT(va ^ e.rd, 4096u - bytes) << i << " " << high;
+            ASSERT_GT(va ^ e.wr, 4096u - bytes) << i << " " << high;
+          }
+        }
+      }
+    }
+  };
+  check();
+  for (u64 i = 0; i < tcg::kTlbEntries; ++i) {
+    table.install(kHigh[i % std::size(kHigh)] << 24 | i << 12, 64, i % 3 != 0, i % 3 != 1, i % 2);
+  }
+  table.drop_non_global();
+  table.flush();
+  check();
+}
+
 TEST(ViewTable, ReadAndWriteOfOnePageAreKeptTogether) {
-  ViewTable table;
+  ViewTable table(nullptr, 1, nullptr);
   table.install(0x5000, 0x100, true, false, true);
   table.install(0x5000, 0x100, false, true, true);
   EXPECT_EQ(table.view()->l1[5].rd, 0x5000u);
@@ -122,6 +151,128 @@ TEST(SoftTlb, AgreesWithANaiveWalkerOnRandomTraces) {
   }
   EXPECT_GT(hits, 1000u);
   EXPECT_LT(cpu.walks.load(), 40000u);
+}
+
+/// The same of generated code, whose misses are served by the refill thunks as far as they can: first-level entries
+/// vanish now and then, pages turn clean, and every store has to leave its dirty bit.
+TEST(SoftTlb, GeneratedCodeAgreesWithANaiveWalkerOnRandomTraces) {
+  constexpr u64 kTables[] = {0x8000, 0x9000, 0xa000};
+  constexpr u64 kFirst = 16, kPages = 64;  // the pages whose mappings change
+  constexpr unsigned kSteps = 60000;
+  ToyMachine m(Engine::Jit);
+  ToyVcpu& cpu = m.cpu();
+  std::mt19937 random(11);
+  const auto pick = [&](u64 n) { return random() % n; };
+  for (u64 page = 0x20; page < 0x60; ++page) m.poke(page << 12, page);
+  const auto random_entry = [&] {
+    const u64 flags = pick(8);
+    if (pick(16) == 0) return (ToyMachine::kDevice + 0x1000) | flags;  // nothing answers there: reads as ones
+    return (0x20 + pick(0x40)) << 12 | flags;
+  };
+  for (const u64 t : kTables) {
+    for (u64 p = 0; p < 512; ++p) m.poke(t + p * 8, p << 12 | 7 | (p % 2 ? u64(ToyVcpu::kGlobal) : 0));
+    m.poke(t + 500 * 8, ToyMachine::kDevice | 7);
+  }
+  // The first pages are global, and so the same in every table.
+  const auto set_entry = [&](u64 table, u64 p) {
+    const u64 entry = random_entry();
+    for (const u64 t : kTables) {
+      if (t == table || p < kFirst + 16) m.poke(t + p * 8, entry | (p < kFirst + 16 ? u64(ToyVcpu::kGlobal) : 0));
+    }
+  };
+  for (const u64 t : kTables) {
+    for (u64 p = 0; p < kPages; ++p) set_entry(t, kFirst + p);
+  }
+  m.ram->set_logging(mem::DirtyClient::Display, true);
+
+  // r4: the device; r1: address; r2: value; r3: what was loaded; r5: 0 load, 1 store, 2 locked addition; r0 = 0
+  m.load(0x1000, {li(4, 500), insn(kSlli, 4, 4, 12), li(0, 0),
+                  /*0x100c*/ insn(kSt, 0, 4, 0), insn(kSys, 0, 0, kEnable), li(3, 1), insn(kBne, 5, 0, 3),
+                  insn(kLd, 3, 1, 0), insn(kJump, 0, 0, 5),
+                  /*store*/ insn(kBne, 5, 3, 3), insn(kSt, 2, 1, 8), insn(kJump, 0, 0, 2),
+                  /*locked*/ insn(kAmoAdd, 3, 1, 0), insn(kSt, 0, 4, 8), insn(kJump, 0, 0, -11)});
+  m.load(0x2000, {li(5, 0x1034), insn(kJr, 5)});  // a fault goes on at "store to the device + 8"
+  cpu.state().handler = 0x2000;
+  cpu.state().table = kTables[0];
+
+  unsigned step = 0, hits = 0;
+  u64 va = 0, kind = 0, faults = 0;
+  std::vector<bool> stored(0x60);
+  const auto change = [&] {
+    const u64 page = (kFirst + pick(kPages)) << 12;
+    switch (pick(16)) {
+      case 0: {
+        const u64 t = kTables[pick(3)];
+        cpu.state().table = t;
+        cpu.services().switch_context(t, pick(2));
+        break;
+      }
+      case 1:
+        set_entry(cpu.state().table, page >> 12);
+        cpu.services().flush_page(page);
+        break;
+      case 2:
+        if (pick(20) == 0) cpu.services().flush_all();
+        break;
+      case 3:
+        if (pick(10) == 0) cpu.services().flush_non_global();
+        break;
+      case 4:
+      case 5:  // what conflicts would do
+        for (tcg::View* v : cpu.state().hdr.views) {
+          if (v == nullptr) continue;
+          for (u64 p = kFirst; p < kFirst + kPages; ++p) v->l1[p] = {};
+        }
+        break;
+      case 6: {
+        std::vector<bool> dirty(0x60);
+        m.ram->take_dirty(mem::DirtyClient::Display, 0x20000, 0x40000, [&](u64 offset, u64 length) {
+          for (u64 at = offset; at < offset + length; at += 4096) dirty[at >> 12] = true;
+        });
+        for (u64 p = 0x20; p < 0x60; ++p) {
+          EXPECT_TRUE(dirty[p] || !stored[p]) << "page " << p << " step " << step;
+          stored[p] = false;
+        }
+        break;
+      }
+      default:
+        break;
+    }
+  };
+  const auto entry_of = [&](u64 address) { return m.word(cpu.state().table + (address >> 12) * 8); };
+  m.on_write = [&](u64 offset, u64) {
+    if (offset == 8) {
+      const u64 entry = entry_of(va), page = entry >> 12;
+      const bool allowed = (entry & ToyVcpu::kPresent) && (kind == 0 || (entry & ToyVcpu::kWritable));
+      EXPECT_EQ(cpu.faults.load() == faults, allowed) << "step " << step << " kind " << kind;
+      faults = cpu.faults.load();
+      if (!allowed) return;
+      ++hits;
+      const bool is_ram = page < 0x400;
+      EXPECT_TRUE(kind != 0 || cpu.state().reg[3] == (is_ram ? page : ~u64(0))) << "step " << step;
+      EXPECT_TRUE(kind != 1 || !is_ram || m.word((page << 12) + 8) == step) << "step " << step;
+      if (kind != 0 && is_ram) stored[page] = true;
+      return;
+    }
+    if (step == kSteps || testing::Test::HasFailure()) {
+      m.load(0x1010, {insn(kSys, 0, 0, kStop)});
+      return;
+    }
+    ++step;
+    change();
+    va = (kFirst + pick(kPages)) << 12;
+    kind = pick(3);
+    cpu.state().reg[1] = va;
+    cpu.state().reg[2] = step;
+    cpu.state().reg[5] = kind;
+  };
+  cpu.restart(0x1000);
+  m.start();
+  ASSERT_TRUE(m.wait(std::chrono::seconds(120)));
+  m.on_write = nullptr;
+  EXPECT_EQ(step, kSteps);
+  EXPECT_GT(hits, kSteps / 4);
+  EXPECT_GT(m.statistics().l2_refills.get(), kSteps / 50);
 }
 
 TEST(SoftTlb, RestartedDirtyTrackingSeesTheNextStore) {

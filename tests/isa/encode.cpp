@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows to instruction bytes. What comes out is decoded again: the decoder has the last word on what it is.
+#include <algorithm>
+
+#include "isa/generate.h"
+#include "target/x86/decode_tables.h"
+#include "util/bits.h"
+
+namespace emu::isa {
+
+using namespace x86;
+
+const char* name(PrefixClass c) {
+  constexpr const char* kNames[] = {"plain", "fs", "gs", "segment", "67", "f2", "f3", "lock", "redundant"};
+  return kNames[unsigned(c)];
+}
+
+namespace {
+
+Mode mode_of(Bits bits) {
+  constexpr u32 kCommon = 1u << Mode::kPE | 3u << Mode::kCplShift;
+  return Mode{bits == Bits::k64 ? kCommon | 1u << Mode::kCode64 : kCommon | 1u << Mode::kCode32};
+}
+
+}  // namespace
+
+u64 target_address(Random& r) {
+  const auto near = [&](u64 page_end) { return kWindow + page_end - 1 - r.below(34); };
+  switch (r.below(32)) {
+    case 0:
+    case 1:
+    case 2:
+      return near(0x1000);
+    case 3:
+    case 4:
+      return near(0x2000) + 2;  // into the page that is read-only
+    case 5:
+      return near(0x3000) + 1;  // and from there into the hole
+    case 6:
+      return kWindow + 0x4000 - 17 + r.below(20);
+    case 7:
+    case 8:
+      return near(0x5000) + 1;
+    case 9:
+      return kWindow + 0x2000 + r.below(0x1000);
+    case 10:
+      return kWindow + r.below(kWindowBytes);
+    case 11:
+    case 12:
+    case 13:
+    case 14:
+      return kWindow + 64 + r.below(0xf00);
+    default:
+      return kWindow + 64 + r.below(0xf0) * 16 + 0x1000 * r.below(2);
+  }
+}
+
+namespace {
+
+class Encoder {
+ public:
+  Encoder(Bits bits, Random& random, bool in_block, u16& bases) : bits_(bits), r_(random), in_block_(in_block), bases_(bases) {}
+
+  std::vector<u8> encode(const Form& form, u64 at) {
+    row_ = &all_rows()[form.row];
+    form_ = &form;
+    prefixes();
+    opcode();
+    const u8 op = u8(row_->opcode + delta_);
+    if (opcode_has_modrm(Map(row_->map), op)) modrm(at);
+    const size_t head = bytes_.size();
+    bytes_.resize(head + 16);  // room for the immediate
+    Insn insn;
+    decode(bytes_, mode_of(bits_), kAllFeatures, insn);
+    bytes_.resize(std::max<size_t>(head, insn.length));
+    if (rip_disp_at_ != 0) {  // now the length is known
+      const u32 disp = u32(rip_target_ - (at + insn.length));
+      std::memcpy(&bytes_[rip_disp_at_], &disp, 4);
+    }
+    immediates(insn, head);
+    return std::move(bytes_);
+  }
+
+ private:
+  bool is_64() const { return bits_ == Bits::k64; }
+  void put(u8 byte) { bytes_.push_back(byte); }
+  void put_value(u64 value, unsigned count) {
+    for (unsigned i = 0; i < count; ++i) put(u8(value >> 8 * i));
+  }
+
+  void prefixes() {
+    std::vector<u8> list;
+    if (form_->size == 1 || row_->prefix == Prefix::P66) list.push_back(0x66);
+    if (row_->prefix == Prefix::PF3) list.push_back(0xf3);
+    if (row_->prefix == Prefix::PF2) list.push_back(0xf2);
+    switch (form_->prefix) {
+      case PrefixClass::Fs:
+        list.push_back(0x64);
+        break;
+      case PrefixClass::Gs:
+        list.push_back(0x65);
+        break;
+      case PrefixClass::OtherSegment:
+        list.push_back(r_.pick<u8>({0x26, 0x2e, 0x36, 0x3e}));
+        break;
+      case PrefixClass::AddressSize:
+        list.push_back(0x67);
+        break;
+      case PrefixClass::Repne:
+        list.push_back(0xf2);
+        break;
+      case PrefixClass::Rep:
+        list.push_back(0xf3);
+        break;
+      case PrefixClass::Lock:
+        list.push_back(0xf0);
+        break;
+      case PrefixClass::Redundant:
+        list.push_back(r_.pick<u8>({0x66, 0x3e, 0x26, 0x66}));
+        if (is_64() && r_.one_in(3)) list.push_back(u8(0x40 | r_.below(16)));  // has no effect before a prefix
+        if (!list.empty() && r_.one_in(2)) list.push_back(list[0] < 0x40 || list[0] > 0x4f ? list[0] : 0x66);
+        break;
+      default:
+        break;
+    }
+    for (size_t i = list.size(); i > 1; --i) std::swap(list[i - 1], list[r_.below(i)]);
+    for (const u8 p : list) put(p);
+  }
+
+  void opcode() {
+    if (row_->count > 1) delta_ = unsigned(r_.below(row_->count));
+    if (is_64()) {
+      rex_ = u8(form_->size == 3 ? 8 : 0);
+      if (r_.one_in(2)) rex_ |= u8(r_.below(8));
+      if (rex_ != 0 || r_.one_in(4)) rex_ |= 0x40;
+      rex_at_ = bytes_.size();
+      if (rex_) put(rex_);
+    }
+    if (row_->map != kMapOne) put(0x0f);
+    if (row_->map == kMap38) put(0x38);
+    if (row_->map == kMap3A) put(0x3a);
+    put(u8(row_->opcode + delta_));
+  }
+
+  void modrm(u64 at) {
+    const u8 reg = row_->reg_field != kAnyField ? row_->reg_field : u8(r_.below(8));
+    const bool register_form = row_->mod == Mod::Register || (row_->mod == Mod::Any && !form_->is_memory);
+    if (register_form) {
+      const u8 rm = row_->rm_field != kAnyField ? row_->rm_field : u8(r_.below(8));
+      put(u8(0xc0 | reg << 3 | rm));
+      return;
+    }
+    const bool has_67 = form_->prefix == PrefixClass::AddressSize;
+    if (!is_64() && has_67) return address_16(reg);
+    address_32(reg, at);
+  }
+
+  void address_16(u8 reg) {
+    const u8 mod = u8(r_.below(3)), rm = u8(r_.below(8));
+    put(u8(mod << 6 | reg << 3 | rm));
+    if (mod == 2 || (mod == 0 && rm == 6)) put_value(r_.next(), 2);
+    if (mod == 1) put_value(r_.next(), 1);
+  }
+
+  /// Whether the register may carry an address of this instruction; in a block, one of its own.
+  bool take_base(unsigned number) {
+    if (!in_block_) return true;
+    if (bases_ >> number & 1) return false;
+    bases_ |= u16(1u << number);
+    return true;
+  }
+
+  void absolute(u8 reg, u64 at) {
+    const u32 target = u32(target_address(r_));
+    if (is_64() && r_.one_in(2)) {  // RIP-relative
+      put(u8(reg << 3 | 5));
+      rip_disp_at_ = bytes_.size();
+      rip_target_ = target;
+      static_cast<void>(at);
+    } else {
+      put(u8(reg << 3 | (is_64() ? 4 : 5)));
+      if (is_64()) {
+        put(0x25);
+        if (rex_ & 2) bytes_[rex_at_] = u8(rex_ &= 0xfd);  // else R12 is an index
+      }
+    }
+    put_value(target, 4);
+  }
+
+  void address_32(u8 reg, u64 at) {
+    const unsigned b = rex_ & 1 ? 8 : 0, x = rex_ & 2 ? 8 : 0;
+    const u8 rm = u8(r_.below(8));
+    const u8 mod = u8(r_.below(3));
+    const bool no_base = (rm == 5 && mod == 0) || (in_block_ && r_.below(10) < 6);
+    if (no_base) return absolute(reg, at);
+    if (rm != 4) {
+      if (!take_base(rm + b)) return absolute(reg, at);
+      put(u8(mod << 6 | reg << 3 | rm));
+    } else {
+      const u8 base = u8(r_.below(8)), index = u8(r_.below(8)), scale = u8(r_.below(4));
+      if (base == 5 && mod == 0) {
+        if (!take_base(index + x)) return absolute(reg, at);
+      } else if (!take_base(base + b)) {
+        return absolute(reg, at);
+      }
+      put(u8(mod << 6 | reg << 3 | 4));
+      put(u8(scale << 6 | index << 3 | base));
+      if (base == 5 && mod == 0) return put_value(r_.one_in(2) ? r_.next() >> 33 : r_.below(256), 4);
+    }
+    if (mod == 1) put_value(r_.next(), 1);
+    if (mod == 2) put_value(r_.one_in(2) ? r_.next() : r_.below(4096), 4);
+  }
+
+  void immediates(const Insn& insn, size_t at) {
+    const unsigned count = unsigned(bytes_.size() - at);
+    u64 value = r_.integer();
+    for (const Operand o : insn.row->operands) {
+      if (o == Operand::Jb) value = r_.one_in(2) ? 105 + r_.below(23) : u64(-40) - r_.below(80);
+      if (o == Operand::Jz) value = r_.one_in(2) ? 105 + r_.below(0x1000) : u64(-200) - r_.below(0xe00);
+      if (o == Operand::Ob || o == Operand::Ov) value = target_address(r_);
+    }
+    if (insn.row->operands[0] == Operand::Iw && insn.row->operands[1] == Operand::Ib) {  // ENTER
+      value = r_.below(128) | r_.below(8) << 16;
+    }
+    for (unsigned i = 0; i < count && i < 8; ++i) bytes_[at + i] = u8(value >> 8 * i);
+  }
+
+  const Bits bits_;
+  Random& r_;
+  const bool in_block_;
+  u16& bases_;  ///< registers that carry an address in this block already
+  const Row* row_ = nullptr;
+  const Form* form_ = nullptr;
+  std::vector<u8> bytes_;
+  unsigned delta_ = 0;
+  u8 rex_ = 0;
+  size_t rex_at_ = 0, rip_disp_at_ = 0;
+  u64 rip_target_ = 0;
+};
+
+/// Decodes what was written; false if it ran out of bytes or is not all of them.
+bool add_insn(Case& c, const std::vector<u8>& bytes) {
+  Insn insn;
+  if (decode(bytes, mode_of(c.bits), kAllFeatures, insn) != DecodeStatus::Ok || insn.length != bytes.size()) return false;
+  if (cannot_compare(*insn.row, c.bits) || cannot_compare(insn, c.bits)) return false;
+  for (const Operand o : insn.row->operands) {  // not back into the code
+    if ((o == Operand::Jb || o == Operand::Jz) && i64(insn.imm) > -40 && i64(insn.imm) < 100) return false;
+  }
+  insn.offset = u16(c.code.size());
+  c.code.insert(c.code.end(), bytes.begin(), bytes.end());
+  c.insns.push_back(insn);
+  return true;
+}
+
+bool has_size(const Row& row, unsigned size, Bits bits) {
+  if (size == 3 && bits == Bits::k32) return false;
+  switch (row.size_rule) {
+    case SizeRule::Byte:
+    case SizeRule::W:
+    case SizeRule::D:
+    case SizeRule::Q:
+    case SizeRule::Mode:
+      return size == 2;
+    default:
+      break;
+  }
+  if (row.size_rule == SizeRule::Y) return size >= 2;
+  if (row.prefix == Prefix::P66 || row.prefix == Prefix::None) return size >= 2;
+  return true;
+}
+
+bool uses_size(const Row& row) {
+  if (row.size_rule == SizeRule::V || row.size_rule == SizeRule::Y || row.size_rule == SizeRule::D64 ||
+      row.size_rule == SizeRule::F64)
+    return true;
+  if (row.size_rule != SizeRule::Auto) return false;
+  for (const Operand o : row.operands) {
+    switch (o) {
+      case Operand::Ev:
+      case Operand::Ey:
+      case Operand::Gv:
+      case Operand::Gy:
+      case Operand::Zv:
+      case Operand::rAX:
+      case Operand::Xv:
+      case Operand::Yv:
+      case Operand::Ov:
+      case Operand::Mv:
+        return true;
+      default:
+        break;
+    }
+  }
+  return row.operands[0] == Operand::None || row.operands[0] == Operand::M;
+}
+
+bool has_memory(const Row& row) {
+  for (const Operand o : row.operands) {
+    if (o >= Operand::Eb && o <= Operand::Ey) return true;
+    if (o >= Operand::M && o <= Operand::Ma) return true;
+    if (o == Operand::W || o == Operand::Q) return true;
+  }
+  return row.mod == Mod::Memory;
+}
+
+}  // namespace
+
+std::vector<Form> all_forms() {
+  std::vector<Form> forms;
+  for (u16 i = 0; i < all_rows().size(); ++i) {
+    const Row& row = all_rows()[i];
+    if (row.is_missing()) continue;
+    for (const Bits bits : {Bits::k64, Bits::k32}) {
+      if (cannot_compare(row, bits)) continue;
+      if (row.has(bits == Bits::k64 ? kNo64 : kOnly64)) continue;
+      for (u8 size = 1; size <= 3; ++size) {
+        if (!has_size(row, size, bits) || (size != 2 && !uses_size(row))) continue;
+        for (const bool is_memory : {false, true}) {
+          if (is_memory ? row.mod == Mod::Register || !has_memory(row) : row.mod == Mod::Memory) continue;
+          for (unsigned p = 0; p < unsigned(PrefixClass::kCount); ++p) {
+            forms.push_back({i, bits, size, is_memory, PrefixClass(p)});
+          }
+        }
+      }
+    }
+  }
+  return forms;
+}
+
+Case make_case(const Form& form, Random& random) {
+  Case c{.bits = form.bits, .align_check = random.one_in(12)};
+  u16 bases = 0;
+  Encoder encoder(form.bits, random, false, bases);
+  if (!add_insn(c, encoder.encode(form, kCodeAt))) c.code.clear();
+  return c;
+}
+
+Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Random& random) {
+  Case c{.bits = bits, .align_check = random.one_in(16)};
+  u16 bases = 1u << RSP;
+  FlagMask undefined = 0;
+  bool has_pops = false;
+  for (unsigned tries = 0; c.insns.size() < count && c.code.size() < 60 && tries < 8 * count; ++tries) {
+    Form form = forms[random.below(forms.size())];
+    if (form.bits != bits || (form.prefix != PrefixClass::Plain && !random.one_in(4))) continue;
+    const u16 bases_before = bases;
+    Case one{.bits = bits};
+    Encoder encoder(bits, random, true, bases);
+    if (!add_insn(one, encoder.encode(form, kCodeAt + c.code.size()))) {
+      bases = bases_before;
+      continue;
+    }
+    Insn& insn = one.insns[0];
+    const Row& row = *insn.row;
+    const bool ends = row.has(kEnds) || row.has(kCpl0) || row.is_missing();
+    // Where a store of an empty register pops it, ours leaves something else in there, and MMX makes it valid.
+    const bool is_mmx = std::any_of(std::begin(row.operands), std::end(row.operands),
+                                    [](Operand o) { return o == Operand::P || o == Operand::Q || o == Operand::N; });
+    const bool pops = row.feature == InsnFeature::kFpu && insn.is_memory && std::string_view(row.name).ends_with("TP");
+    if ((is_mmx && has_pops) || cannot_be_in_block(insn) || (row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
+      bases = bases_before;
+      continue;
+    }
+    has_pops |= pops || std::string_view(row.name) == "FISTTP";
+    undefined = FlagMask((row.has(kMaybeZero) ? undefined : undefined & ~row.written) | row.undefined);
+    insn.offset = u16(c.code.size());
+    c.code.insert(c.code.end(), one.code.begin(), one.code.end());
+    c.insns.push_back(insn);
+    if (ends) break;
+  }
+  return c;
+}
+
+}  // namespace emu::isa

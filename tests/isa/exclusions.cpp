@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is not compared with the host, and why. Everything else in the tables is.
+#include <cpuid.h>
+
+#include <array>
+#include <string_view>
+
+#include "isa/generate.h"
+#include "target/x86/models.h"
+#include "target/x86/state.h"
+#include "util/bits.h"
+
+namespace emu::isa {
+
+using namespace x86;
+
+namespace {
+
+struct Exclusion {
+  std::string_view name;  ///< of rows
+  const char* why;
+};
+constexpr Exclusion kExclusions[] = {
+    {"SGDT", "the host's kernel emulates it under UMIP"},
+    {"SIDT", "the host's kernel emulates it under UMIP"},
+    {"SMSW", "the host's kernel emulates it under UMIP"},
+    {"SLDT", "the host's kernel emulates it under UMIP"},
+    {"STR", "the host's kernel emulates it under UMIP"},
+    {"SYSCALL", "enters the host's kernel"},
+    {"SYSENTER", "enters the host's kernel"},
+    {"INT", "enters the host's kernel"},
+    {"INT3", "goes through the IDT: its delivery is not user state"},
+    {"INT1", "goes through the IDT: its delivery is not user state"},
+    {"INTO", "goes through the IDT: its delivery is not user state"},
+    {"IRET", "needs the host's descriptor tables"},
+    {"CALL far", "needs the host's descriptor tables"},
+    {"JMP far", "needs the host's descriptor tables"},
+    {"RET far", "needs the host's descriptor tables"},
+    {"LAR", "needs the host's descriptor tables"},
+    {"LSL", "needs the host's descriptor tables"},
+    {"VERR", "needs the host's descriptor tables"},
+    {"VERW", "needs the host's descriptor tables"},
+    {"LES", "needs the host's descriptor tables"},
+    {"LDS", "needs the host's descriptor tables"},
+    {"LSS", "needs the host's descriptor tables"},
+    {"LFS", "needs the host's descriptor tables"},
+    {"LGS", "needs the host's descriptor tables"},
+    {"POP ES", "needs the host's descriptor tables"},
+    {"POP SS", "needs the host's descriptor tables"},
+    {"POP DS", "needs the host's descriptor tables"},
+    {"POP FS", "needs the host's descriptor tables"},
+    {"POP GS", "needs the host's descriptor tables"},
+    {"CPUID", "says what the model has, not what the host has"},
+    {"XGETBV", "says what the model has, not what the host has"},
+    {"RDPMC", "the host's kernel decides who may"},
+    {"RDPID", "says which of the host's processors runs us"},
+    {"RDTSCP", "says which of the host's processors runs us"},
+    {"XSAVE", "the image holds components of the host that the model does not have"},
+    {"XSAVEC", "the image holds components of the host that the model does not have"},
+    {"XSAVEOPT", "the image holds components of the host that the model does not have"},
+    {"XRSTOR", "the image holds components of the host that the model does not have"},
+    {"RSM", "only in system-management mode"},
+    {"MONITOR", "user mode: processors differ between #UD and #GP"},
+    {"MWAIT", "user mode: processors differ between #UD and #GP"},
+};
+
+u64 effective_offset(const Insn& insn, const State& s) {
+  u64 sum = u64(i64(insn.disp));
+  if (insn.base == kBaseRip) sum += kCodeAt + insn.offset + insn.length;
+  if (insn.base < 16) sum += s.gpr[insn.base];
+  if (insn.index < 16) sum += s.gpr[insn.index] << insn.scale;
+  return insn.address == 3 ? sum : sum & low_mask(8u << insn.address);
+}
+
+u64 effective_address(const Insn& insn, const State& s, Bits bits) {
+  u64 sum = effective_offset(insn, s);
+  if (insn.segment == FS) sum += s.fs_base;
+  if (insn.segment == GS) sum += s.gs_base;
+  return bits == Bits::k64 ? sum : u32(sum);
+}
+
+bool is_near_branch(const Row& row) {
+  return row.size_rule == SizeRule::F64;
+}
+
+/// Whether this host has the feature, by the CPUID bits that models.inc gives it; true for those without one.
+bool host_has(InsnFeature feature) {
+  struct Bit {
+    InsnFeature feature;
+    FeatureWord where;
+    u8 bit;
+  };
+  using enum FeatureWord;
+  using enum InsnFeature;
+  constexpr Bit kBits[] = {
+#define X86_FEATURE(id, where, bit, spelling, translated, instructions) {instructions, where, bit},
+#include "target/x86/models.inc"
+#undef X86_FEATURE
+  };
+  if (feature == kBase) return true;
+  for (const Bit& b : kBits) {
+    if (b.feature != feature) continue;
+    const auto [leaf, subleaf, reg] = [&]() -> std::array<u32, 3> {
+      switch (b.where) {
+        case Leaf1Ecx:
+          return {1, 0, 2};
+        case Leaf1Edx:
+          return {1, 0, 3};
+        case Leaf7Ebx:
+          return {7, 0, 1};
+        case Leaf7Ecx:
+          return {7, 0, 2};
+        case Leaf7Edx:
+          return {7, 0, 3};
+        case LeafD1Eax:
+          return {0xd, 1, 0};
+        case Ext1Ecx:
+          return {0x8000'0001, 0, 2};
+        case Ext1Edx:
+          return {0x8000'0001, 0, 3};
+        default:
+          return {0, 0, 0};
+      }
+    }();
+    u32 out[4] = {};
+    __cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);
+    return out[reg] >> b.bit & 1;
+  }
+  return true;
+}
+
+}  // namespace
+
+const char* cannot_compare(const Row& row, Bits) {
+  if (row.is_missing()) return "not translated yet";
+  if (!host_has(row.feature)) return "this host does not have it";
+  for (const Exclusion& e : kExclusions)
+    if (e.name == row.name) return e.why;
+  if (std::string_view(row.name) == "MOV" && row.opcode == 0x8e && row.map == kMapOne) {
+    return "needs the host's descriptor tables";
+  }
+  if (std::string_view(row.name) == "NOP" && row.opcode == 0x0d) return "with a register, AMD's processors have none";
+  if (std::string_view(row.name) == "FSTP" && row.opcode == 0xd9 && row.mod == Mod::Register) {
+    return "AMD's processors raise no underflow";
+  }
+  return nullptr;
+}
+
+bool cannot_compare(const Insn& insn, Bits bits) {
+  const Row& row = *insn.row;
+  const std::string_view name = row.name;
+  // AMD's processors honour 66 on near branches in 64-bit mode, Intel's ignore it, and so do we.
+  if (bits == Bits::k64 && is_near_branch(row) && insn.has(kHas66)) return true;
+  // AMD's take the condition of LOOPcc from F2 and F3, have no NOP at 0F 0D with a register, and CR8 at LOCK MOV CR0.
+  if (name.starts_with("LOOP") && (insn.has(kHasRep) || insn.has(kHasRepne))) return true;
+  if (row.map == kMap0F && row.opcode == 0x0d && !insn.is_memory) return true;
+  if (insn.has(kHasLock) && (insn.opcode == 0x20 || insn.opcode == 0x22)) return true;
+  // Nor is FSTP at D9 D8+i the same as at DD D8+i there, and MOVNTSS and MOVNTSD (SSE4a) are not ours.
+  if (name == "FSTP" && row.opcode == 0xd9 && !insn.is_memory) return true;
+  if (row.emitter == nullptr || insn.row == &kUndefinedRow) {
+    if (insn.opcode == 0x2b && (insn.has(kHasRep) || insn.has(kHasRepne))) return true;
+  }
+  if (name == "BSWAP" && insn.size == 1) return true;  // undefined
+  if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && row.operands[2] == Operand::Ib && (insn.imm & 0x10))
+    return true;  // a count above the width: undefined
+  return false;
+}
+
+bool is_image(std::string_view name) {
+  return name == "FXSAVE" || name == "FXRSTOR" || name == "FNSAVE" || name == "FRSTOR" || name == "FNSTENV" ||
+         name == "FLDENV" || name == "FBSTP" || name == "FBLD";
+}
+
+bool cannot_be_in_block(const Insn& insn) {
+  const std::string_view name = insn.row->name;
+  return is_image(name) || name == "FLDCW" || name == "LDMXCSR" || name == "POPF" || name == "RDTSC" || name == "RDRAND" || name == "RDSEED" ||
+         name == "POPA" || name == "PUSHA" || name == "ENTER" || name.starts_with("MASKMOV") || name.starts_with("CMPS") ||
+         (name.starts_with("SH") && insn.row->operands[2] == Operand::CL);
+}
+
+bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
+  const std::string_view name = insn.row->name;
+  // A count above the width.
+  if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL) {
+    return (s.gpr[RCX] & 31) > 16;
+  }
+  // Whether bytes that are not stored may fault.
+  if (name.starts_with("MASKMOV")) {
+    if (s.flags & kAC) return true;  // and be checked for alignment
+    u64 at = s.gpr[RDI] & (insn.address == 3 ? ~u64(0) : low_mask(8u << insn.address));
+    if (insn.segment == FS) at += s.fs_base;
+    if (insn.segment == GS) at += s.gs_base;
+    return page_kind(at) != PageKind::ReadWrite || page_kind(at + 15) != PageKind::ReadWrite;
+  }
+  // What has been popped or pushed when a later element faults.
+  if (name == "POPA" || name == "PUSHA" || name == "ENTER") {
+    const auto is_writable = [&](u64 at) { return page_kind(at) == PageKind::ReadWrite; };
+    return !is_writable(s.gpr[RSP] - 512) || !is_writable(s.gpr[RSP] + 64);
+  }
+  // Single step is not of this comparison.
+  if (name == "POPF") {
+    const u64 at = s.gpr[RSP] + 1 - kWindow;
+    return at < kWindowBytes && (memory.bytes[at] & 1);
+  }
+  // Which alignment is checked, and what has been loaded when the limit is reached.
+  return is_image(name) && ((s.flags & kAC) || (insn.address == 2 && effective_offset(insn, s) > 0xffff'fd00));
+}
+
+bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& ours) {
+  // The native runner's own page, and operands that begin below the first address that is not canonical.
+  if (ours.faulted && ours.vector == kPFv) {
+    if (ours.address - kControl < 0x10000) return true;
+    if (ours.address >= (u64(1) << 47) - 64 && ours.address < u64(1) << 47) return true;
+  }
+  // Which of two operands is looked at first.
+  const auto is_memory_fault = [](const Outcome& o) { return o.faulted && (o.vector == kPFv || o.vector == kACv); };
+  if (c.insns.size() == 1 && std::string_view(c.insns[0].row->name).starts_with("CMPS") && is_memory_fault(host) &&
+      is_memory_fault(ours)) {
+    return true;
+  }
+  if (host.faulted && (host.vector == kGP || host.vector == kSS) && host.error == 0) {
+    // A branch to an address that is not canonical: the host faults at the branch, we at its target.
+    const bool canonical = u64(i64(ours.pc << 16) >> 16) == ours.pc;
+    if (!ours.faulted && !canonical) return true;
+    // An operand that wraps at 4 GiB: we do not look at the limit of a flat segment.
+    if (ours.faulted && ours.vector == kPFv && c.bits == Bits::k32 && u32(ours.address) >= 0xffff'f000) return true;
+    if (ours.faulted && ours.vector == kACv && c.bits == Bits::k32 && host.vector == kSS) return true;
+    // Helpers know no stack addresses.
+    if (ours.faulted && ours.vector == kGP && host.vector == kSS && ours.error == 0 && ours.pc == host.pc) return true;
+  }
+  return false;
+}
+
+void add_masks(const Insn& insn, const State& before, Bits bits, Masks& masks) {
+  const std::string_view name = insn.row->name;
+  const u64 at = insn.is_memory ? effective_address(insn, before, bits) : 0;
+  const auto ignore = [&](u64 from, u64 bytes) { masks.ignored.push_back({at + from, bytes}); };
+  masks.flags &= ~u64(insn.row->undefined);
+  if (name == "RDRAND" || name == "RDSEED") masks.gprs &= u16(~(1u << insn.rm));
+  if (name == "RDTSC") masks.gprs &= u16(~(1u << RAX | 1u << RDX));
+  // Last instruction, data pointer and opcode: processors differ in when they record them, and ours would be the
+  // host's. MXCSR_MASK is the model's.
+  if (name == "FXSAVE") ignore(6, 18), ignore(28, 4);
+  if (is_image(name)) {
+    masks.error = 0;  // which byte of such an image faults first is the processor's affair
+    masks.address = 0;
+  }
+  if (name.starts_with("CMPS")) masks.address = 0;  // and which of two operands
+  if (name == "FNSAVE" || name == "FNSTENV") insn.size == 1 ? ignore(6, 8) : ignore(12, 16);
+}
+
+}  // namespace emu::isa

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "isa/guest.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "target/x86/eflags.h"
+#include "target/x86/fpu_image.h"
+#include "tcg/ir/verify.h"
+#include "util/bits.h"
+#include "util/check.h"
+
+namespace emu::x86 {
+
+/// What the oracle needs of a CPU's inside.
+struct CpuTestAccess {
+  static Vector vector(const X86Cpu& cpu) { return Vector(cpu.pending_.vector); }
+  static u32 error(const X86Cpu& cpu) { return cpu.pending_.has_error ? cpu.pending_.error : 0; }
+  static u64 address(const X86Cpu& cpu) { return cpu.pending_.address; }
+  static void drop(X86Cpu& cpu) { cpu.pending_ = {}; }
+  static void update_mode(X86Cpu& cpu) { cpu.update_mode(); }
+};
+
+}  // namespace emu::x86
+
+namespace emu::isa {
+
+using namespace x86;
+using tcg::EnvHeader;
+using tcg::ExitReason;
+
+namespace {
+
+constexpr size_t kThunkBytes = 16 * 1024, kHotBytes = 128 * 1024, kRoomBytes = 512 * 1024;
+constexpr u32 kMxcsrMasks = 0x1f80, kMxcsrSticky = 0x3f;
+
+class Bytes final : public target::GuestCode {
+ public:
+  explicit Bytes(std::span<const u8> bytes) : bytes_(bytes) {}
+  std::span<const u8> first() const override { return bytes_; }
+  std::span<const u8> second() override { return {}; }
+
+ private:
+  std::span<const u8> bytes_;
+};
+
+}  // namespace
+
+struct GuestRunner::Services final : target::CpuServices {
+  void kick(u32) override {}
+  void leave_block() override {}
+  void flush_all() override {}
+  void flush_non_global() override {}
+  void flush_page(u64) override {}
+  void flush_context(u64, std::optional<u64>) override {}
+  void switch_context(u64, bool) override {}
+  void mode_changed() override {}
+  u64 ticks() override { return 0; }
+};
+
+GuestRunner::GuestRunner(u8* window, const u8* code)
+    : window_(window),
+      translator_(make_helper_table()),
+      memory_(window, code),
+      services_(std::make_unique<Services>()),
+      cpu_(std::make_unique<X86Cpu>(CpuConfig{.model = *parse_cpu_option("max")}, translator_)),
+      view_(std::make_unique<tcg::View>()),
+      jump_cache_(std::make_unique<tcg::JumpCacheEntry[]>(tcg::kJumpCacheEntries)) {
+  memory_.attach(*cpu_);
+  cpu_->attach(memory_, *services_);
+  cpu_->reset();
+  jump_cache_[0].pc = 0x1000;
+  for (unsigned i = 0; i < tcg::kTlbEntries; ++i) view_->l1[i] = {tcg::tlb_invalid(i), tcg::tlb_invalid(i), 0, 0};
+}
+
+GuestRunner::~GuestRunner() {
+  if (room_ != nullptr) munmap(room_, kRoomBytes);
+}
+
+Result<std::unique_ptr<GuestRunner>> GuestRunner::create(u8* window, const u8* code, bool avx512) {
+  std::unique_ptr<GuestRunner> runner(new GuestRunner(window, code));
+  EMU_TRY(runner->make_code(avx512));
+  return runner;
+}
+
+Result<void> GuestRunner::make_code(bool avx512) {
+  backend_ = EMU_TRY(ir::make_host_backend({.avx512 = avx512}));
+  EMU_TRY(backend_->configure(translator_.layout()));
+  void* room = mmap(nullptr, kRoomBytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (room == MAP_FAILED) return error("no executable memory");
+  room_ = static_cast<u8*>(room);
+  tcg::RuntimeCallbacks callbacks;
+  callbacks.slow_access = &on_slow_access;
+  callbacks.helper_left = &on_helper_left;
+  callbacks.indirect_miss = &to_lookup;
+  callbacks.link_miss = &to_lookup;
+  callbacks.trap = &on_trap;
+  size_t used = 0;
+  thunks_ = EMU_TRY(backend_->emit_thunks({room_, room_, kThunkBytes}, translator_.layout(), callbacks, used));
+  return {};
+}
+
+// ---- State
+
+/// User mode as Linux has it: flat segments, SSE and x87 on, long mode with the tables of GuestMemory.
+void GuestRunner::set_mode(Bits bits, bool align_check) {
+  X86State& s = cpu_->state();
+  s.cr0 = kCr0PE | kCr0PG | kCr0NE | kCr0WP | kCr0MP | kCr0ET | kCr0AM;
+  s.cr4 = kCr4PAE | kCr4OSFXSR | kCr4OSXMMEXCPT | kCr4OSXSAVE | kCr4FSGSBASE | kCr4UMIP;
+  s.cr3 = GuestMemory::kTables;
+  s.efer = kEferLME | kEferLMA | kEferSCE | kEferNXE;
+  s.xcr0 = 7;
+  for (unsigned i = 0; i < 6; ++i) {
+    const bool is_code = i == CS, is_null = bits == Bits::k64 && (i == FS || i == GS);
+    const u32 size = is_code && bits == Bits::k64 ? u32(bit(21)) : u32(bit(22));
+    s.segment_base(i) = 0;
+    s.seg[i] = {u16(is_code ? (bits == Bits::k64 ? 0x33 : 0x23) : is_null ? 0 : 0x2b),
+                (is_code ? 0xfb00 : 0xf300) | size | u32(bit(23)), ~u32(0)};
+    s.seg_range[i] = make_range(s.seg[i].limit, s.seg[i].attributes);
+  }
+  s.gdt = s.idt = {};
+  s.seg[TR] = {};  // no port may be used
+  s.rflags_system = 2 | kIF | (align_check ? u64(kAC) : 0);
+  s.inhibit_interrupts = 0;
+  CpuTestAccess::update_mode(*cpu_);
+  mode_ = Mode{cpu_->mode_key()};
+}
+
+void GuestRunner::load(const State& from) {
+  X86State& s = cpu_->state();
+  std::copy_n(from.gpr, 8, s.gpr_low);
+  std::copy_n(from.gpr + 8, 8, s.hdr.hot);
+  write_rflags(s, from.flags | kIF, kArithmetic | kDF | kNT | kAC | kID | kIF);
+  s.segment_base(FS) = from.fs_base;
+  s.segment_base(GS) = from.gs_base;
+  FpuImage image(s.hdr);
+  s.hdr.fpu_live = 0;
+  image.set_control(from.vectors.get<u16>(Vectors::kControlWord));
+  image.set_status(from.vectors.get<u16>(Vectors::kStatus));
+  image.set_tags(from.vectors.get<u8>(Vectors::kTags));
+  for (unsigned i = 0; i < 8; ++i) std::memcpy(image.st(i), from.vectors.st(i), 10);
+  for (unsigned i = 0; i < 16; ++i) {
+    std::memcpy(s.vec[i].bytes, from.vectors.xmm(i), 16);
+    std::memcpy(s.vec[i].bytes + 16, from.vectors.ymm_high(i), 16);
+  }
+  s.mxcsr = from.vectors.get<u32>(Vectors::kMxcsr);
+  s.hdr.fp_control = s.mxcsr | kMxcsrMasks;
+  s.hdr.fp_control_host = kMxcsrMasks;
+  s.hdr.pc = kCodeAt;
+  s.hdr.leave = tcg::kLeaveNot;
+}
+
+void GuestRunner::store(State& to) {
+  X86State& s = cpu_->state();
+  std::copy_n(s.gpr_low, 8, to.gpr);
+  std::copy_n(s.hdr.hot, 8, to.gpr + 8);
+  to.flags = read_rflags(s);
+  to.fs_base = s.segment_base(FS);
+  to.gs_base = s.segment_base(GS);
+  FpuImage image(s.hdr);
+  to.vectors.put<u16>(Vectors::kControlWord, u16(s.hdr.fpu_control));
+  to.vectors.put<u16>(Vectors::kStatus, image.guest_status());
+  to.vectors.put<u8>(Vectors::kTags, image.tags());
+  for (unsigned i = 0; i < 8; ++i) std::memcpy(to.vectors.st(i), image.st(i), 10);
+  for (unsigned i = 0; i < 16; ++i) {
+    std::memcpy(to.vectors.xmm(i), s.vec[i].bytes, 16);
+    std::memcpy(to.vectors.ymm_high(i), s.vec[i].bytes + 16, 16);
+  }
+  to.vectors.put<u32>(Vectors::kMxcsr, s.mxcsr | (s.hdr.fp_control & kMxcsrSticky));
+}
+
+// ---- Running
+
+bool GuestRunner::set_code(std::span<const u8> code, unsigned insns, Bits bits, u64 flags,
+                           const ir::PassOptions& passes) {
+  bits_ = bits;
+  set_mode(bits, flags & kAC);
+  source_.assign(code.begin(), code.end());
+  Bytes bytes(source_);
+  ir::Builder builder(before_, translator_.layout(), translator_.helpers());
+  const auto result =
+      translator_.translate({.pc = kCodeAt, .mode = mode_.key, .max_insns = insns, .cpu = cpu_.get()}, bytes, builder);
+  EMU_CHECK(result.status == target::TranslateResult::Status::Ok);
+  after_ = before_;
+  ir::optimize(after_, translator_.layout(), translator_.helpers(), passes);
+  u8* hot = room_ + kThunkBytes;
+  u8* cold = hot + kHotBytes;
+  const ir::CompileRequest request{.block = &after_,
+                                   .layout = &translator_.layout(),
+                                   .helpers = &translator_.helpers(),
+                                   .thunks = &thunks_,
+                                   .hot = {hot, hot, kHotBytes},
+                                   .cold = {cold, cold, kRoomBytes - kThunkBytes - kHotBytes}};
+  return backend_->compile(request, compiled_) == ir::CompileStatus::Ok;
+}
+
+Outcome GuestRunner::run(State& state, Engine engine, Tlb tlb) {
+  CpuTestAccess::drop(*cpu_);
+  load(state);
+  Outcome o;
+  if (engine == Engine::Interpreter) {
+    const auto r = ir::interpret(before_, translator_.layout(), translator_.helpers(), cpu_->env(), memory_);
+    o = outcome(r.reason, r.pc, r.arg);
+  } else {
+    fill_tlb(tlb);
+    const ExitReason reason = run_host_code();
+    o = outcome(reason, cpu_->env().pc, cpu_->env().exit_arg);
+  }
+  store(state);
+  return o;
+}
+
+ExitReason GuestRunner::run_host_code() {
+  EnvHeader& env = cpu_->env();
+  env.runtime = reinterpret_cast<tcg::RuntimeVcpu*>(this);
+  env.view = view_.get();
+  for (auto*& v : env.views) v = view_.get();
+  env.jc = jump_cache_.get();
+  last_site_ = 0;
+  for (;;) {
+    thunks_.enter(&env, room_ + kThunkBytes + compiled_.entry);
+    if (ExitReason(env.exit_reason) != ExitReason::FpuLoad) break;
+    env.fpu_live = 1;
+  }
+  env.fpu_live = 0;
+  return ExitReason(env.exit_reason);
+}
+
+Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
+  if (cpu_->has_pending_fault()) {
+    return {.faulted = true,
+            .vector = CpuTestAccess::vector(*cpu_),
+            .error = CpuTestAccess::error(*cpu_),
+            .address = CpuTestAccess::address(*cpu_),
+            .pc = pc};
+  }
+  if (reason == ExitReason::Trap) {
+    return {.faulted = true, .vector = u8(arg), .error = arg & 0x100 ? u32(arg >> 16 & 0xffff) : 0, .pc = pc};
+  }
+  return {.pc = pc};
+}
+
+void GuestRunner::fill_tlb(Tlb tlb) {
+  for (unsigned g = 0; g < 2; ++g) {
+    view_->live_for_load[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kLoadFlags;
+    view_->live_for_store[g] = (1 + g) << tcg::kL2GenerationShift | tcg::kStoreFlags;
+  }
+  view_->l2 = l2_.data();
+  view_->l2_tag = 1;
+  view_->write_owners = owners_.data();
+  tracking_ = {reinterpret_cast<u64>(&page_flags_), 0};
+  page_flags_ = 0;
+  for (u64 page = kWindow; page < kWindow + kWindowBytes; page += 4096) {
+    tcg::TlbEntry& e = view_->l1[tcg::tlb_index(page)];
+    const u64 none = tcg::tlb_invalid(tcg::tlb_index(page));
+    const bool there = tlb == Tlb::Full && page_kind(page) != PageKind::None;
+    const bool writes = there && page_kind(page) == PageKind::ReadWrite;
+    e = {there ? page : none, writes ? page : none, reinterpret_cast<u64>(window_) - kWindow, 0};
+    tcg::L2Entry* set = &l2_[tcg::l2_set(page) * tcg::kL2Ways];
+    std::fill_n(set, tcg::kL2Ways, tcg::L2Entry{});
+    if (tlb != Tlb::SecondLevel || page_kind(page) == PageKind::None) continue;
+    const u32 flags = tcg::kL2Ram | tcg::kL2Readable | (page_kind(page) == PageKind::ReadWrite ? tcg::kStoreFlags : 0u);
+    *set = {page | 1, reinterpret_cast<u64>(window_) - kWindow, reinterpret_cast<u64>(&tracking_),
+            1u << tcg::kL2GenerationShift | flags, 0};
+  }
+}
+
+// ---- Callbacks of host code
+
+const u8* GuestRunner::leave(ExitReason reason) {
+  cpu_->env().exit_reason = u32(reason);
+  cpu_->env().leave = tcg::kLeaveNot;
+  return thunks_.exit_from_callback;
+}
+
+ir::RecoveryPoint GuestRunner::point() {
+  const u32 key = u32(cpu_->env().return_site - reinterpret_cast<u64>(room_ + kThunkBytes));
+  auto found = ir::find_recovery_point(compiled_.side_table, key);
+  EMU_CHECK(found.has_value());
+  return *found;
+}
+
+const u8* GuestRunner::leave_at(const ir::RecoveryPoint& p, u32 delta, ExitReason reason) {
+  ir::apply_recovery(p, translator_.layout(), cpu_->env());
+  cpu_->env().pc = kCodeAt + delta;
+  return leave(reason);
+}
+
+const u8* GuestRunner::on_trap(EnvHeader& env) {
+  const ir::RecoveryPoint p = of(env).point();
+  return of(env).leave_at(p, p.pc_delta, ExitReason::Trap);
+}
+
+const u8* GuestRunner::on_helper_left(EnvHeader& env) {
+  GuestRunner& self = of(env);
+  if (env.leave == tcg::kLeaveTransferred) return self.leave(ExitReason::Leave);
+  const ir::RecoveryPoint p = self.point();
+  if (env.leave == tcg::kLeaveAfterInsn) return self.leave_at(p, p.next_pc_delta, ExitReason::Leave);
+  return self.leave_at(p, p.pc_delta, ExitReason::Fault);
+}
+
+const u8* GuestRunner::access() {
+  const ir::RecoveryPoint p = point();
+  const ir::AccessRecord& r = p.access;
+  EnvHeader& env = cpu_->env();
+  const u64 va = env.slow_address;
+  const unsigned bytes = 1u << r.mem.log2_bytes;
+  const u8* base = room_ + kThunkBytes;
+  const bool atomic = r.opcode == ir::Opcode::Rmw || r.opcode == ir::Opcode::Cas;
+  const u64 align = low_mask(atomic ? r.mem.log2_bytes : r.mem.align_log2);
+  const bool inside = (va & 4095) + bytes <= 4096 && (va & align) == 0;
+  const bool again = last_va_ == va && last_site_ == env.return_site;
+  last_va_ = va;
+  last_site_ = env.return_site;
+  const bool writes = r.opcode != ir::Opcode::Ld || r.mem.write_intent;
+  const PageKind kind = page_kind(va);
+  if (p.retry && inside && !again && (kind == PageKind::ReadWrite || (kind == PageKind::ReadOnly && !writes))) {
+    const u64 page = va & ~u64(4095);
+    tcg::TlbEntry& e = view_->l1[tcg::tlb_index(va)];
+    e.rd = page;
+    if (kind == PageKind::ReadWrite) e.wr = page;
+    return base + p.retry;
+  }
+  if (!perform(r, va)) return leave_at(p, p.pc_delta, ExitReason::Fault);
+  EMU_CHECK(p.resume != 0);
+  return base + p.resume;
+}
+
+bool GuestRunner::perform(const ir::AccessRecord& r, u64 va) {
+  constexpr unsigned kMaxAccess = 32;
+  const unsigned bytes = 1u << r.mem.log2_bytes;
+  u8* env = reinterpret_cast<u8*>(&cpu_->env());
+  alignas(32) u8 data[kMaxAccess] = {};
+  const auto read = [&](const ir::Location& at, u8* to) {
+    if (at.where == ir::Location::Where::State) std::memcpy(to, env + at.value, bytes);
+    if (at.where == ir::Location::Where::Constant) std::memcpy(to, &at.value, std::min(bytes, 8u));
+  };
+  const auto value = [&](const ir::Location& at) {
+    u8 copy[kMaxAccess] = {};
+    read(at, copy);
+    u64 v;
+    std::memcpy(&v, copy, 8);
+    return v;
+  };
+  u64 old = 0;
+  switch (r.opcode) {
+    case ir::Opcode::Ld:
+      if (!memory_.load(va, r.mem, data)) return false;
+      break;
+    case ir::Opcode::St:
+      read(r.value, data);
+      return memory_.store(va, r.mem, data);
+    case ir::Opcode::Probe:
+      return memory_.probe(va, r.mem);
+    case ir::Opcode::Rmw:
+      if (!memory_.rmw(r.rmw, va, r.mem, value(r.value), old)) return false;
+      std::memcpy(data, &old, 8);
+      break;
+    default:
+      EMU_CHECK(r.opcode == ir::Opcode::Cas);
+      if (!memory_.cas(va, r.mem, value(r.expected), value(r.value), old)) return false;
+      std::memcpy(data, &old, 8);
+  }
+  if (r.result.where != ir::Location::Where::State) return true;
+  if (ir::is_vector(r.type)) {
+    std::memcpy(env + r.result.value, data, ir::width(r.type) / 8);
+    return true;
+  }
+  u64 v;
+  std::memcpy(&v, data, 8);
+  v &= low_mask(bytes * 8);
+  if (r.mem.extend == ir::Extend::Sign) v = u64(sign_extend(v, bytes * 8));
+  v &= low_mask(std::max(ir::width(r.type), 8u));
+  std::memcpy(env + r.result.value, &v, 8);
+  return true;
+}
+
+std::string GuestRunner::listing() const {
+  const u8* hot = room_ + kThunkBytes;
+  const u8* cold = hot + kHotBytes;
+  const auto& layout = translator_.layout();
+  const auto& helpers = translator_.helpers();
+  return "guest:\n" + translator_.disassemble(source_, kCodeAt, mode_.key) + "IR:\n" +
+         ir::print(before_, layout, helpers) + "IR after the passes:\n" + ir::print(after_, layout, helpers) +
+         "host:\n" + backend_->disassemble({hot, compiled_.hot_size}, reinterpret_cast<u64>(hot)) + "cold:\n" +
+         backend_->disassemble({cold, compiled_.cold_size}, reinterpret_cast<u64>(cold));
+}
+
+}  // namespace emu::isa

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs instructions as our guest CPU does at CPL 3: translated, then interpreted or as host code.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "isa/guest_memory.h"
+#include "isa/state.h"
+#include "target/x86/cpu.h"
+#include "target/x86/translate.h"
+#include "tcg/abi/env_storage.h"
+#include "tcg/ir/backend.h"
+#include "tcg/passes/passes.h"
+#include "util/result.h"
+
+namespace emu::isa {
+
+/// How translated code is run.
+enum class Engine : u8 { Interpreter, HostCode };
+constexpr const char* name(Engine e) { return e == Engine::Interpreter ? "interpreter" : "host code"; }
+
+/// What the software TLB holds when host code begins: everything that may be there, in the first level or only in the
+/// second, or nothing.
+enum class Tlb : u8 { Full, SecondLevel, Empty };
+
+class GuestRunner {
+ public:
+  static Result<std::unique_ptr<GuestRunner>> create(u8* window, const u8* code, bool avx512);
+  ~GuestRunner();
+
+  /// Translates `code` as one block at kCodeAt, of `insns` instructions. `flags` are those it begins with: AC is in the
+  /// mode. False: too complex for one block of host code.
+  bool set_code(std::span<const u8> code, unsigned insns, Bits bits, u64 flags, const ir::PassOptions& passes);
+  Outcome run(State& state, Engine engine, Tlb tlb);
+
+  x86::X86Cpu& cpu() { return *cpu_; }
+  x86::Mode mode() const { return mode_; }
+  /// Guest listing, IR before and after the passes, host code.
+  std::string listing() const;
+
+ private:
+  struct Services;
+  explicit GuestRunner(u8* window, const u8* code);
+  Result<void> make_code(bool avx512);
+  void set_mode(Bits bits, bool align_check);
+  void load(const State& state);
+  void store(State& state);
+  void fill_tlb(Tlb tlb);
+  Outcome outcome(tcg::ExitReason reason, u64 pc, u64 arg);
+  tcg::ExitReason run_host_code();
+
+  // What thunks call.
+  static GuestRunner& of(tcg::EnvHeader& env) { return *reinterpret_cast<GuestRunner*>(env.runtime); }
+  static const u8* to_lookup(tcg::EnvHeader& env) { return of(env).leave(tcg::ExitReason::Lookup); }
+  static const u8* on_trap(tcg::EnvHeader& env);
+  static const u8* on_helper_left(tcg::EnvHeader& env);
+  static const u8* on_slow_access(tcg::EnvHeader& env) { return of(env).access(); }
+  const u8* leave(tcg::ExitReason reason);
+  const u8* leave_at(const ir::RecoveryPoint& point, u32 delta, tcg::ExitReason reason);
+  const u8* access();
+  bool perform(const ir::AccessRecord& record, u64 va);
+  ir::RecoveryPoint point();
+
+  u8* window_;
+  x86::X86Translator translator_;
+  GuestMemory memory_;
+  std::unique_ptr<Services> services_;
+  std::unique_ptr<x86::X86Cpu> cpu_;
+  std::unique_ptr<ir::HostBackend> backend_;
+  tcg::ThunkTable thunks_;
+  std::unique_ptr<tcg::View> view_;
+  std::vector<tcg::L2Entry> l2_{tcg::kL2Sets * tcg::kL2Ways};
+  std::vector<tcg::WriteOwner> owners_{tcg::kWriteOwners};
+  tcg::PageTracking tracking_{};
+  u8 page_flags_ = 0;
+  std::unique_ptr<tcg::JumpCacheEntry[]> jump_cache_;
+  u8* room_ = nullptr;
+  ir::CompiledBlock compiled_;
+  ir::Block before_, after_;
+  x86::Mode mode_;
+  Bits bits_ = Bits::k64;
+  std::vector<u8> source_;
+  u64 last_va_ = 0, last_site_ = 0;
+};
+
+}  // namespace emu::isa
