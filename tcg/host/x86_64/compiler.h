@@ -262,6 +262,7 @@ class Compiler {
   void emit_sha256_rounds(u32 id, const Op& op);
   void emit_vec_mask(u32 id, const Op& op);
   void emit_widen(u32 id, const Op& op);
+  void emit_zero_upper();
   void emit_vec_insert(u32 id, const Op& op);
   void emit_vec_to_int(u32 id, const Op& op);
   void emit_x87(u32 id, const Op& op);

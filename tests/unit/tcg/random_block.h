@@ -528,6 +528,7 @@ inline void RandomBlock::x87_op() {
 
 inline void RandomBlock::set_something() {
   if (chance(30)) return void(emit(Opcode::SetFlags, Type::Flags, pick(Type::Flags)));
+  if (options_.wide && chance(8)) return void(emit(Opcode::ZeroUpper, Type::Void));
   const u32 field = below(kGuestFields);
   Type type = layout_.fields[field].type;
   if (type == Type::V256 && (!options_.wide || chance(50))) type = Type::V128;
