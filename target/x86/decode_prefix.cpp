@@ -125,7 +125,7 @@ bool scan_vex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
     else
       opening.map = Map(map);
   }
-  if (!mode.has(Mode::kCode64)) insn.rex &= 0x48;
+  if (!mode.has(Mode::kCode64)) insn.rex &= 0x40;  // W chooses no operand size there
   insn.vvvv = u8(~last >> 3 & 15);
   insn.vector_256 = last >> 2 & 1;
   constexpr u8 kRep[] = {0, 0, 0xf3, 0xf2};
