@@ -54,6 +54,12 @@ class Accelerator {
   /// Runs `work` with every vCPU standing still (reset, debugger). Main thread.
   virtual void run_exclusive(const std::function<void()>& work) = 0;
 
+  /// The host thread that runs a vCPU, as ps shows it; 0 before it first ran.
+  virtual i64 thread_id(unsigned vcpu) const {
+    static_cast<void>(vcpu);
+    return 0;
+  }
+
   /// Counters for `info jit` and statistics queries: one line a counter.
   virtual std::string statistics() const = 0;
   /// `info tlb` of one vCPU, paused.

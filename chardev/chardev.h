@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "util/fd.h"
 #include "util/result.h"
@@ -68,6 +69,14 @@ class Chardev {
   virtual bool has_pending_output() const { return false; }
   /// Whether somebody is at the other end.
   virtual bool is_open() const { return true; }
+
+  /// Descriptors that the other end sent along with what was received since the last call. Loop's thread.
+  virtual std::vector<Fd> take_fds() { return {}; }
+  /// Cuts the connection, as if the other end had. Any thread; for those that can.
+  virtual bool can_yank() const { return false; }
+  virtual void yank() {}
+  /// A break condition arrives.
+  void send_break() { tell(ChardevEvent::Break); }
 
   virtual MuxChardev* as_mux() { return nullptr; }
   virtual RingBufferChardev* as_ring_buffer() { return nullptr; }

@@ -47,6 +47,8 @@ void FdChardev::accept_input() {
   if (input_held_.exchange(false)) post([this] { in_watch_.set_events(FdEvents::Read); });
 }
 
+ssize_t FdChardev::read_input(int fd, std::span<u8> to) { return ::read(fd, to.data(), to.size()); }
+
 void FdChardev::on_readable() {
   std::size_t room = frontend() ? frontend()->can_receive() : 0;
   if (room == 0) {
@@ -58,7 +60,7 @@ void FdChardev::on_readable() {
     return;
   }
   u8 data[4096];
-  const ssize_t n = ::read(in_fd_, data, std::min(room, sizeof data));
+  const ssize_t n = read_input(in_fd_, std::span(data).first(std::min(room, sizeof data)));
   if (n > 0) {
     frontend()->receive(std::span(data, std::size_t(n)));
   } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {

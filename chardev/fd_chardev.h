@@ -31,6 +31,8 @@ class FdChardev : public Chardev {
   /// `out_fd` must be a socket, or not block (or only as a local disk does).
   void open_streams(int in_fd, int out_fd);
   void close_streams();
+  /// read(2), for those whose input carries more than bytes.
+  virtual ssize_t read_input(int fd, std::span<u8> to);
   /// The input is at its end or broken, and no longer watched. Output goes on.
   virtual void input_ended() {}
   /// Nobody reads our output any more; it is dropped from now on.

@@ -166,7 +166,11 @@ void SocketChardev::accept_client() {
 
 void SocketChardev::connected(Fd connection) {
   listener_watch_.set_events(FdEvents::None);  // the next one waits until this one is gone
-  connection_ = std::move(connection);
+  {
+    const std::lock_guard lock(connection_mutex_);
+    connection_ = std::move(connection);
+  }
+  open_ = true;
   if (options_.no_delay) {
     const int one = 1;
     ::setsockopt(connection_.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -178,9 +182,44 @@ void SocketChardev::connected(Fd connection) {
 void SocketChardev::disconnect() {
   if (!is_open()) return;
   close_streams();
-  connection_.reset();
+  {
+    const std::lock_guard lock(connection_mutex_);
+    connection_.reset();
+  }
+  open_ = false;
+  received_.clear();
   listener_watch_.set_events(FdEvents::Read);
   tell(ChardevEvent::Closed);
+}
+
+/// Bytes, and what descriptors a unix socket brings with them.
+ssize_t SocketChardev::read_input(int fd, std::span<u8> to) {
+  constexpr std::size_t kMostFds = 16;
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostFds * sizeof(int))];
+  iovec data{to.data(), to.size()};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t n = ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  if (n < 0) return n;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; i++) {
+      int passed = -1;
+      std::memcpy(&passed, CMSG_DATA(part) + i * sizeof(int), sizeof passed);
+      Fd owned(passed);
+      if (received_.size() < kMostFds) received_.push_back(std::move(owned));
+    }
+  }
+  return n;
+}
+
+void SocketChardev::yank() {
+  const std::lock_guard lock(connection_mutex_);
+  if (connection_) ::shutdown(connection_.get(), SHUT_RDWR);
 }
 
 std::string SocketChardev::description() const {

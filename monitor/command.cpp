@@ -29,11 +29,37 @@ const Command* CommandRegistry::find(std::string_view name) const {
   return nullptr;
 }
 
-const Command* CommandRegistry::find_qmp(std::string_view name) const {
-  for (const Command& command : commands_) {
-    if (!command.qmp_name.empty() && command.qmp_name == name) return &command;
+void CommandRegistry::add(QmpCommand command) {
+  EMU_CHECK(find_qmp(command.name) == nullptr);
+  std::string name = command.name;
+  qmp_.emplace(std::move(name), std::move(command));
+}
+
+const QmpCommand* CommandRegistry::find_qmp(std::string_view name) const {
+  const auto at = qmp_.find(name);
+  return at == qmp_.end() ? nullptr : &at->second;
+}
+
+const QmpEvent* CommandRegistry::find_event(std::string_view name) const {
+  const auto at = std::find_if(events_.begin(), events_.end(), [&](const QmpEvent& e) { return e.name == name; });
+  return at == events_.end() ? nullptr : &*at;
+}
+
+Json CommandRegistry::schema(const qom::TypeRegistry* types) const {
+  SchemaBuilder builder(types);
+  for (const auto& [name, command] : qmp_) {
+    Json entity = {{"name", name},
+                   {"meta-type", "command"},
+                   {"arg-type", command.describe_arguments(builder)},
+                   {"ret-type", command.describe_reply(builder)}};
+    if (command.traits.out_of_band) entity["allow-oob"] = true;
+    if (!command.traits.features.empty()) entity["features"] = command.traits.features;
+    builder.add(std::move(entity));
   }
-  return nullptr;
+  for (const QmpEvent& event : events_) {
+    builder.add({{"name", event.name}, {"meta-type", "event"}, {"arg-type", event.describe_data(builder)}});
+  }
+  return builder.take();
 }
 
 std::vector<std::string> CommandRegistry::complete(std::string_view prefix) const {

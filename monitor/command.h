@@ -2,23 +2,27 @@
 // Commands from outside: one registry with typed arguments, for people (HMP) and, by the same handlers, programs (QMP).
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "monitor/control.h"
+#include "monitor/schema/schema.h"
+#include "util/fd.h"
 #include "util/result.h"
 #include "util/types.h"
 
 namespace emu::monitor {
 
-/// One connection's own state.
+/// One connection's own state. Main thread.
 struct Session {
   unsigned cpu = 0;  ///< which vCPU commands look at
+  std::map<std::string, Fd, std::less<>> named_fds;  ///< getfd
+  std::vector<Fd> received_fds;                      ///< those that came with the command that runs now
   // What a format leaves out is as it was last.
   char format = 'x';
   char unit = 'w';
@@ -65,42 +69,120 @@ class Arguments {
   DisplayFormat format_;
 };
 
-/// What a command gives back: text for people, JSON for programs.
+/// What a person reads.
 struct Reply {
   std::string text = {};
-  nlohmann::json value = nlohmann::json::object();
 };
 
 class CommandRegistry;
+class Monitors;
 
 struct CommandContext {
   MachineControl& control;
   Session& session;
   const CommandRegistry& registry;
+  Monitors& monitors;
 };
 
+/// A command as people type it. What it does is done by the same functions that programs call.
 struct Command {
-  std::string name;  ///< as people type it; "info status" is one name
+  std::string name;  ///< "info status" is one name
   std::vector<std::string> aliases = {};
-  std::string qmp_name = {};  ///< empty: not for programs
   std::vector<ArgSpec> arguments = {};
   std::string syntax = {};  ///< of the arguments, for help
   std::string help = {};
   std::function<Result<Reply>(CommandContext&, const Arguments&)> run;
 };
 
+/// What a program must know beside arguments and reply.
+struct QmpTraits {
+  bool out_of_band = false;  ///< may run on the monitor's own thread, while the machine is busy: touches only what is safe
+  bool before_machine = false;  ///< also while -preconfig waits
+  std::vector<std::string> features = {};
+};
+
+/// A command for programs: name, typed arguments and reply, and the function that does it.
+struct QmpCommand {
+  std::string name;
+  QmpTraits traits;
+  std::function<std::string(SchemaBuilder&)> describe_arguments, describe_reply;
+  std::function<Result<Json>(CommandContext&, const Json& arguments)> run;
+};
+
+template <typename R>
+std::function<std::string(SchemaBuilder&)> reply_describer() {
+  if constexpr (std::is_void_v<R>) {
+    return schema_type<Empty>;
+  } else {
+    return schema_type<R>;
+  }
+}
+template <typename R>
+Result<Json> reply_json(Result<R>&& result) {
+  if (!result) return error(std::move(result).error());
+  if constexpr (std::is_void_v<R>) {
+    return Json::object();
+  } else {
+    return to_json_value(*result);
+  }
+}
+
+/// `registry.add(qmp("memsave", memsave))`, with Result<R> memsave(CommandContext&, const MemsaveArguments&).
+template <typename R, typename A>
+QmpCommand qmp(std::string name, Result<R> (*handler)(CommandContext&, const A&), QmpTraits traits = {}) {
+  return {std::move(name), std::move(traits), schema_type<A>, reply_describer<R>(),
+          [handler](CommandContext& context, const Json& json) -> Result<Json> {
+            const A arguments = EMU_TRY(from_json<A>(json, ""));
+            return reply_json(handler(context, arguments));
+          }};
+}
+template <typename R>
+QmpCommand qmp(std::string name, Result<R> (*handler)(CommandContext&), QmpTraits traits = {}) {
+  return {std::move(name), std::move(traits), schema_type<Empty>, reply_describer<R>(),
+          [handler](CommandContext& context, const Json& json) -> Result<Json> {
+            EMU_TRY(from_json<Empty>(json, ""));
+            return reply_json(handler(context));
+          }};
+}
+
+enum class QmpCapability : u8 { Oob };
+constexpr EnumNames enum_names(QmpCapability) { return {"QMPCapability", {"oob"}}; }
+struct QmpCapabilitiesArguments {
+  static constexpr const char* kName = "QmpCapabilitiesArguments";
+  std::optional<std::vector<QmpCapability>> enable;
+  void members(auto& m) { m("enable", enable); }
+};
+
+/// Something that happens by itself, with its data.
+struct QmpEvent {
+  std::string name;
+  std::function<std::string(SchemaBuilder&)> describe_data;
+  std::chrono::milliseconds least_distance{0};  ///< at most one in that time: the last one counts
+};
+
 class CommandRegistry {
  public:
   void add(Command command);
+  void add(QmpCommand command);
+  template <typename Data>
+  void add_event(std::string name, std::chrono::milliseconds least_distance = {}) {
+    events_.push_back({std::move(name), schema_type<Data>, least_distance});
+  }
   /// By name or alias; null when unknown.
   const Command* find(std::string_view name) const;
-  const Command* find_qmp(std::string_view name) const;
+  const QmpCommand* find_qmp(std::string_view name) const;
+  const QmpEvent* find_event(std::string_view name) const;
   const std::vector<Command>& commands() const { return commands_; }
+  const std::map<std::string, QmpCommand, std::less<>>& qmp_commands() const { return qmp_; }
+  /// What query-qmp-schema answers. `types` gives those commands their arguments that take objects' properties.
+  Json schema(const qom::TypeRegistry* types) const;
   /// Names and aliases that begin with `prefix`, sorted.
   std::vector<std::string> complete(std::string_view prefix) const;
 
  private:
   std::vector<Command> commands_;
+  std::map<std::string, QmpCommand, std::less<>> qmp_;
+  std::vector<QmpEvent> events_;
 };
 
 /// "stop|s  -- stop emulation".

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // info ...: what the machine looks like inside.
-#include "chardev/chardev.h"
 #include "hw/core/plug.h"
 #include "monitor/commands.h"
 #include "monitor/cpu_view.h"
 #include "monitor/page_tables.h"
-#include "monitor/version.h"
 
 namespace emu::monitor {
 namespace {
-
-constexpr const char* kNilUuid = "00000000-0000-0000-0000-000000000000";
 
 Result<hw::BoardCpu> current_cpu(CommandContext& context) {
   const auto cpus = context.control.board().cpus();
@@ -40,57 +36,14 @@ Result<Reply> info_registers(CommandContext& context, const Arguments& arguments
 
 Result<Reply> info_cpus(CommandContext& context, const Arguments&) {
   Reply reply;
-  reply.value = nlohmann::json::array();
   const auto cpus = context.control.board().cpus();
   context.control.with_cpus_stopped([&] {
     for (std::size_t i = 0; i < cpus.size(); i++) {
       const bool halted = cpus[i].cpu->halt_state() != target::Halt::Running;
       reply.text += fmt::format("{} CPU #{}: pc={:#018x}{}\n", i == context.session.cpu ? '*' : ' ', i,
                                 cpus[i].cpu->debug_pc(), halted ? " (halted)" : "");
-      reply.value.push_back({{"cpu-index", i}, {"halted", halted}});
     }
   });
-  return reply;
-}
-
-Result<Reply> info_status(CommandContext& context, const Arguments&) {
-  const std::string status(context.control.status());
-  const bool running = context.control.is_running();
-  std::string text = running ? "VM status: running" : "VM status: paused";
-  if (status != "running" && status != "paused") text += fmt::format(" ({})", status);
-  return Reply{text + "\n", {{"running", running}, {"singlestep", false}, {"status", status}}};
-}
-
-Result<Reply> info_version(CommandContext&, const Arguments&) {
-  return Reply{
-      fmt::format("{}\n", kVersionLine),
-      {{"qemu", {{"major", 7}, {"minor", 2}, {"micro", 0}}}, {"package", fmt::format("system-emu {}", kVersion)}}};
-}
-
-Result<Reply> info_name(CommandContext& context, const Arguments&) {
-  const std::string name = context.control.guest_name();
-  Reply reply;
-  if (!name.empty()) reply = {name + "\n", {{"name", name}}};
-  return reply;
-}
-
-Result<Reply> info_uuid(CommandContext& context, const Arguments&) {
-  std::string uuid = context.control.guest_uuid();
-  if (uuid.empty()) uuid = kNilUuid;
-  return Reply{uuid + "\n", {{"UUID", uuid}}};
-}
-
-Result<Reply> info_chardev(CommandContext& context, const Arguments&) {
-  Reply reply;
-  reply.value = nlohmann::json::array();
-  for (const auto& child : context.control.machine().tree().container("/chardevs").children()) {
-    const auto* object = dynamic_cast<const hw::ChardevObject*>(child.get());
-    if (object == nullptr) continue;
-    const std::string description = object->stream().description();
-    reply.text += fmt::format("{}: filename={}\n", child->name(), description);
-    reply.value.push_back(
-        {{"label", child->name()}, {"filename", description}, {"frontend-open", object->stream().is_attached()}});
-  }
   return reply;
 }
 
@@ -156,6 +109,11 @@ Result<Reply> info_pic(CommandContext& context, const Arguments&) {
   return reply;
 }
 
+Result<Reply> info_roms(CommandContext& context, const Arguments&) {
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  return Reply{context.control.board().describe_roms()};
+}
+
 Result<Reply> info_lapic(CommandContext& context, const Arguments& arguments) {
   const u64 cpu = arguments.number("apic-id").value_or(context.session.cpu);
   if (cpu >= context.control.board().cpus().size()) return error("CPU {} has no local APIC", cpu);
@@ -184,36 +142,32 @@ void register_info_commands(CommandRegistry& registry) {
                   }
                   return reply;
                 }});
-  const auto add = [&](std::string name, std::string qmp, std::string help, auto run) {
-    registry.add({.name = "info " + std::move(name), .qmp_name = std::move(qmp), .help = std::move(help), .run = run});
+  const auto add = [&](std::string name, std::string help, auto run) {
+    registry.add({.name = "info " + std::move(name), .help = std::move(help), .run = run});
   };
-  add("chardev", "query-chardev", "show the character devices", info_chardev);
-  add("cpus", "query-cpus-fast", "show infos for each CPU", info_cpus);
-  add("jit", "", "show dynamic compiler info", info_jit);
+  add("cpus", "show infos for each CPU", info_cpus);
+  add("jit", "show dynamic compiler info", info_jit);
   registry.add({.name = "info lapic",
                 .arguments = {{"apic-id", ArgKind::Expression, Need::Optional}},
                 .syntax = "[apic-id]",
                 .help = "show local apic state of this CPU, or of the one given",
                 .run = info_lapic});
-  add("mem", "", "show the active virtual memory mappings", info_mem);
+  add("mem", "show the active virtual memory mappings", info_mem);
   registry.add({.name = "info mtree",
                 .arguments = {{"f", ArgKind::Flag, Need::Optional}},
                 .syntax = "[-f]",
                 .help = "show memory tree (-f: dump flat view for address spaces)",
                 .run = info_mtree});
-  add("name", "query-name", "show the current VM name", info_name);
-  add("pic", "", "show PIC state", info_pic);
-  add("qtree", "", "show device tree", info_qtree);
-  add("ramblock", "", "show blocks of guest memory", info_ramblock);
+  add("pic", "show PIC state", info_pic);
+  add("qtree", "show device tree", info_qtree);
+  add("ramblock", "show blocks of guest memory", info_ramblock);
   registry.add({.name = "info registers",
                 .arguments = {{"a", ArgKind::Flag, Need::Optional}, {"vcpu", ArgKind::Expression, Need::Optional}},
                 .syntax = "[-a|vcpu]",
                 .help = "show the cpu registers (-a: of all cpus; vcpu: of that one)",
                 .run = info_registers});
-  add("status", "query-status", "show the current VM status (running|paused)", info_status);
-  add("tlb", "", "show cached virtual to physical translations", info_tlb);
-  add("uuid", "query-uuid", "show the current VM UUID", info_uuid);
-  add("version", "query-version", "show the version", info_version);
+  add("roms", "show roms", info_roms);
+  add("tlb", "show cached virtual to physical translations", info_tlb);
 }
 
 }  // namespace emu::monitor

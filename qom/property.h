@@ -170,6 +170,12 @@ class Property {
     choices_ = std::move(names);
     return *this;
   }
+  /// Users must give it (objects of -object and object-add).
+  Property& required() {
+    required_ = true;
+    return *this;
+  }
+  bool is_required() const { return required_; }
   Property& mark_link() {
     link_ = true;
     return *this;
@@ -186,7 +192,7 @@ class Property {
   Getter getter_;
   Setter setter_;
   std::vector<std::string> choices_;
-  bool runtime_ = false, hex_ = false, link_ = false;
+  bool runtime_ = false, hex_ = false, link_ = false, required_ = false;
 };
 
 }  // namespace emu::qom

@@ -183,6 +183,13 @@ class ObjectDescription {
                         [get](const Object& o) { return Codec::to((static_cast<const T&>(o).*get)()); }, {});
   }
 
+  /// Read-only, computed by a function: for properties whose names are data, such as CPU features.
+  Property& computed(std::string name, std::string type_name, std::string doc,
+                     std::function<PropertyValue(const T&)> get) {
+    return add_property(std::move(name), std::move(type_name), std::move(doc),
+                        [get = std::move(get)](const Object& o) { return get(static_cast<const T&>(o)); }, {});
+  }
+
   /// An enum with named values: `.choice("policy", &T::policy_, "LostTickPolicy", {{"discard", Policy::Discard}}, doc)`.
   template <typename C, typename E>
   Property& choice(std::string name, E C::* member, std::string enum_name,

@@ -37,7 +37,7 @@ class Planner {
         plan_.chardevs.push_back(std::move(spec.options));
         break;
     }
-    if (spec.with_monitor) plan_.monitors.push_back(id);
+    if (spec.with_monitor) plan_.monitors.push_back({id});
     return id;
   }
 
@@ -61,15 +61,19 @@ class Planner {
   }
 
   Result<void> add_monitors() {
-    for (std::size_t i = 0; i < options_.monitors.size(); i++) {
-      const std::string id = EMU_TRY(use(options_.monitors[i], fmt::format("compat_monitor{}", i), "-monitor"));
-      if (!id.empty() && std::find(plan_.monitors.begin(), plan_.monitors.end(), id) == plan_.monitors.end()) {
-        plan_.monitors.push_back(id);
+    std::size_t typed = 0;
+    for (const MonitorRequest& request : options_.monitors) {
+      std::string id = request.chardev;
+      if (!id.empty()) {
+        EMU_TRY(find(id), "-mon");
+      } else {
+        const std::string option = request.for_programs ? "-qmp" : "-monitor";
+        id = EMU_TRY(use(request.stream, fmt::format("compat_monitor{}", typed++), option));
       }
-    }
-    for (const MonitorRequest& request : options_.chardev_monitors) {
-      EMU_TRY(find(request.chardev), "-mon");
-      plan_.monitors.push_back(request.chardev);
+      // "mon:..." has made one there already.
+      const auto same = [&](const ConsolePlan::Monitor& monitor) { return monitor.chardev == id; };
+      const bool is_there = request.chardev.empty() && std::any_of(plan_.monitors.begin(), plan_.monitors.end(), same);
+      if (!id.empty() && !is_there) plan_.monitors.push_back({id, request.for_programs, request.pretty});
     }
     return {};
   }
@@ -101,7 +105,7 @@ class Planner {
       // The port is there, and what the guest writes goes nowhere.
     } else if (!has_serial && !has_monitor && taken == nullptr) {
       first.chardev = add_stdio("serial0", /*shared=*/true);
-      plan_.monitors.push_back(first.chardev);
+      plan_.monitors.push_back({first.chardev});
     } else if (!has_serial && taken == nullptr) {
       first.chardev = add_stdio("serial0", /*shared=*/false);
     } else if (!has_serial && options_.display == DisplayChoice::Nographic && taken->id.starts_with("compat_monitor")) {
@@ -110,7 +114,7 @@ class Planner {
       std::get<chardev::StdioOptions>(taken->backend).signal = false;
       first.chardev = taken->id;
     } else if (has_serial && !has_monitor && taken == nullptr) {
-      plan_.monitors.push_back(add_stdio("compat_monitor0", /*shared=*/false));
+      plan_.monitors.push_back({add_stdio("compat_monitor0", /*shared=*/false)});
     }
   }
 
@@ -136,6 +140,13 @@ class Planner {
 };
 
 }  // namespace
+
+bool is_for_programs_alone(const ConsolePlan& plan, const chardev::ChardevOptions& stream) {
+  if (stream.mux) return false;
+  return std::any_of(plan.monitors.begin(), plan.monitors.end(), [&](const ConsolePlan::Monitor& monitor) {
+    return monitor.for_programs && monitor.chardev == stream.id;
+  });
+}
 
 Result<ConsolePlan> plan_consoles(const StartOptions& options) { return Planner(options).plan(); }
 

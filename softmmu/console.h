@@ -17,12 +17,19 @@ struct ConsolePlan {
   };
   std::vector<chardev::ChardevOptions> chardevs;  ///< to make, in this order
   std::array<Serial, 4> serials;
-  std::vector<std::string> monitors;  ///< ids, in order
+  struct Monitor {
+    std::string chardev;  ///< id
+    bool for_programs = false, pretty = false;
+  };
+  std::vector<Monitor> monitors;
   std::string debugcon;               ///< id, or empty
   bool uses_terminal = false;         ///< some stream is our standard input and output
   bool shares_terminal = false;       ///< it is a mux: Ctrl-A works
   bool chose_terminal = false;        ///< nobody asked for it: there is no display
 };
+
+/// Whether a stream serves a monitor for programs and nobody else.
+bool is_for_programs_alone(const ConsolePlan& plan, const chardev::ChardevOptions& stream);
 
 /// Errors: a stream that is not there, or an id used twice.
 Result<ConsolePlan> plan_consoles(const StartOptions& options);

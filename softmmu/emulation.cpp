@@ -7,13 +7,16 @@
 
 #include "chardev/backends.h"
 #include "chardev/mux.h"
-#include "monitor/commands.h"
+#include "qom/user_creatable.h"
+#include "softmmu/cpu_objects.h"
 #include "softmmu/help.h"
 #include "softmmu/machine_options.h"
+#include "softmmu/objects.h"
 #include "util/event_notifier.h"
 #include "util/log.h"
 #include "util/suggest.h"
 #include "util/sys/fatal_signals.h"
+#include "util/thread.h"
 
 namespace emu::softmmu {
 namespace {
@@ -36,15 +39,22 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   hw::register_core_types(registry_);
   hw::register_chardev_object(registry_);
   parts_.register_types(registry_);
+  register_objects(registry_);
+  register_cpu_types(registry_, parts_);
   machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_);
-  monitor::register_commands(commands_);
+  preconfig_ = options.preconfig;
+  run_state_.add_listener([this](const RunEvent& event) { report(event); });
 }
 
 Emulation::~Emulation() {
   sys::divert_termination(-1);
   signal_watch_.reset();
   if (accelerator_ != nullptr) accelerator_->shut_down();
-  monitors_.clear();
+  flush_streams();
+  stop_monitor_thread();
+  people_.clear();
+  programs_.clear();
+  monitors_.reset();
   {
     mem::MachineLockScope guard(machine_->memory().lock());
     machine_->tree().root().visit([](qom::Object& object) {
@@ -76,7 +86,9 @@ void Emulation::flush_streams() {
 }
 
 Result<void> Emulation::build() {
+  monitors_ = std::make_unique<monitor::Monitors>(*this, loop_);
   EMU_TRY(set_globals());
+  EMU_TRY(make_objects());
   const accel::AccelOptions accel_options = EMU_TRY(choose_accelerator());
   EMU_TRY(make_streams());
   EMU_TRY(make_board());
@@ -135,20 +147,36 @@ hw::ChardevObject* Emulation::stream(const std::string& id) const {
 
 Result<void> Emulation::make_streams() {
   consoles_ = EMU_TRY(plan_consoles(options_));
-  qom::Object& folder = machine_->tree().container("/chardevs");
   for (const chardev::ChardevOptions& one : consoles_.chardevs) {
-    auto object = machine_->tree().make<hw::ChardevObject>();
-    object->hold(EMU_TRY(chardev::create(one, loop_)));
-    if (chardev::MuxChardev* mux = object->stream().as_mux()) {
-      if (options_.escape_char) mux->set_escape(*options_.escape_char);
-      mux->on_quit([this] { run_state_.quit(hw::ShutdownCause::HostUi); });
-    }
-    EMU_TRY(folder.add_child(one.id, std::move(object)));
+    chardev::ChardevOptions options = one;
+    if (options_.dry_run) options = {.id = one.id, .backend = chardev::NullOptions{}, .mux = one.mux};
+    EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_));
   }
   return {};
 }
 
-Result<u64> Emulation::ram_bytes(const std::string& machine_type) const {
+Result<chardev::Chardev*> Emulation::make_stream(const chardev::ChardevOptions& options, EventLoop& loop) {
+  auto object = machine_->tree().make<hw::ChardevObject>();
+  object->hold(EMU_TRY(chardev::create(options, loop)));
+  chardev::Chardev& made = object->stream();
+  if (chardev::MuxChardev* mux = made.as_mux()) {
+    if (options_.escape_char) mux->set_escape(*options_.escape_char);
+    mux->on_quit([this] { run_state_.quit(hw::ShutdownCause::HostUi); });
+  }
+  EMU_TRY(machine_->tree().container("/chardevs").add_child(options.id, std::move(object)));
+  monitors_->yanks().add(options.id, made);
+  return &made;
+}
+
+Result<void> Emulation::make_objects() {
+  for (const ObjectRequest& object : options_.objects) {
+    EMU_TRY(qom::add_user_object(machine_->tree(), object.type, object.id, object.properties),
+            fmt::format("-object {},id={}", object.type, object.id));
+  }
+  return {};
+}
+
+Result<u64> Emulation::choose_ram(const std::string& machine_type) const {
   u64 bytes = options_.ram_bytes.value_or(u64(128) << 20);
   if (!options_.memory_backend.empty()) {
     const MemoryBackend* found = nullptr;
@@ -183,6 +211,7 @@ hw::BoardConfig Emulation::board_config() {
   config.append = options_.append;
   config.dtb = options_.dtb;
   config.bios = options_.bios;
+  config.boot = options_.boot;
   config.data_dirs = options_.data_dirs;
   for (std::string& dir : default_data_dirs()) config.data_dirs.push_back(std::move(dir));
   for (std::size_t i = 0; i < config.serials.size(); i++) {
@@ -224,12 +253,15 @@ Result<void> Emulation::make_board() {
   }
   if (!options_.dtb.empty()) return error("-dtb: machine '{}' takes no device tree", name);
   hw::BoardConfig config = board_config();
-  config.ram_bytes = EMU_TRY(ram_bytes(type));
+  machine_->set_data_dirs(config.data_dirs);
+  config.ram_bytes = EMU_TRY(choose_ram(type));
+  ram_bytes_ = type == "none-machine" && !options_.ram_bytes ? 0 : config.ram_bytes;
   EMU_TRY(machine_->tree().container("/machine").add_child("board", std::move(object)));
   board_ = board;
   {
     mem::MachineLockScope guard(machine_->memory().lock());
     EMU_TRY(board->build(*machine_, config));
+    EMU_TRY(make_cpu_objects());
   }
   add_notes(config);
   return {};
@@ -278,13 +310,26 @@ Result<void> Emulation::plug_devices() {
 }
 
 Result<void> Emulation::make_monitors() {
-  for (const std::string& id : consoles_.monitors) {
-    hw::ChardevObject* object = stream(id);
+  for (const ConsolePlan::Monitor& one : consoles_.monitors) {
+    hw::ChardevObject* object = stream(one.chardev);
     EMU_CHECK(object != nullptr);
-    monitors_.push_back(
-        EMU_TRY(monitor::HmpSession::create(object->stream(), *this, commands_), "monitor on chardev '" + id + "'"));
+    const std::string where = "monitor on chardev '" + one.chardev + "'";
+    if (one.for_programs) {
+      const monitor::QmpOptions options{one.pretty ? monitor::JsonLayout::Pretty : monitor::JsonLayout::Line,
+                                        /*offers_oob=*/object->stream().as_mux() == nullptr};
+      programs_.push_back(EMU_TRY(monitor::QmpSession::create(object->stream(), *monitors_, options), where));
+    } else {
+      people_.push_back(EMU_TRY(monitor::HmpSession::create(object->stream(), *monitors_), where));
+    }
   }
+  if (!programs_.empty()) monitor_thread_ = start_thread("mon_iothread", [this] { monitor_loop_.run(); });
   return {};
+}
+
+void Emulation::stop_monitor_thread() {
+  if (!monitor_thread_.joinable()) return;
+  monitor_loop_.quit();
+  monitor_thread_.join();
 }
 
 Result<void> Emulation::watch_signals() {
@@ -301,7 +346,7 @@ Result<void> Emulation::watch_signals() {
 
 int Emulation::run() {
   if (auto watched = watch_signals(); !watched) log::warn("{}", watched.error().text());
-  run_state_.launch(/*start=*/!options_.freeze);
+  if (!preconfig_) run_state_.launch(/*start=*/!options_.freeze);
   if (!run_state_.is_ending()) loop_.run();
   return run_state_.exit_status();
 }

@@ -4,11 +4,13 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
-#include "monitor/command.h"
 #include "monitor/control.h"
 #include "monitor/hmp/session.h"
+#include "monitor/monitors.h"
+#include "monitor/qmp/session.h"
 #include "softmmu/console.h"
 #include "softmmu/parts.h"
 #include "softmmu/run_state.h"
@@ -33,19 +35,41 @@ class Emulation final : public monitor::MachineControl {
   hw::Machine& machine() override { return *machine_; }
   hw::Board& board() override { return *board_; }
   accel::Accelerator& accelerator() override { return *accelerator_; }
+  std::string_view target() const override { return parts_.target; }
   std::string_view status() const override { return state_name(run_state_.state()); }
   bool is_running() const override { return run_state_.is_running(); }
   Result<void> cont() override { return run_state_.cont(); }
   void stop() override { run_state_.stop(); }
   void reset() override { run_state_.reset(hw::ResetCause::HostQmpSystemReset); }
-  void powerdown() override { run_state_.powerdown(); }
-  void quit() override { run_state_.quit(hw::ShutdownCause::HostQmpQuit); }
+  void powerdown() override {
+    loop_.post([this] { run_state_.powerdown(); });
+  }
+  Result<void> wakeup() override;
+  /// Once the monitor has answered.
+  void quit() override {
+    loop_.post([this] { run_state_.quit(hw::ShutdownCause::HostQmpQuit); });
+  }
+  void set_actions(const monitor::SetActionArguments& actions) override;
+  bool is_preconfig() const override { return preconfig_; }
+  Result<void> exit_preconfig() override;
   std::string guest_name() const override { return options_.name; }
   std::string guest_uuid() const override { return options_.uuid; }
+  u64 ram_bytes() const override { return ram_bytes_; }
+  hw::CpuTopology topology() const override { return options_.cpus; }
+  std::string cpu_path(unsigned index) const override;
+  std::vector<monitor::CpuDefinition> cpu_definitions() const override;
+  Result<monitor::CpuModelInfo> expand_cpu_model(const monitor::CpuModelInfo& model, bool full) const override;
+  std::vector<monitor::OptionInfo> command_line_options() const override;
+  Result<std::string> add_chardev(const chardev::ChardevOptions& options) override;
 
  private:
   Result<accel::AccelOptions> choose_accelerator() const;
-  Result<u64> ram_bytes(const std::string& machine_type) const;
+  Result<u64> choose_ram(const std::string& machine_type) const;
+  Result<void> make_objects();
+  Result<void> make_cpu_objects();
+  Result<chardev::Chardev*> make_stream(const chardev::ChardevOptions& options, EventLoop& loop);
+  void stop_monitor_thread();
+  void report(const RunEvent& event);
   Result<void> make_streams();
   Result<void> make_board();
   Result<void> plug_devices();
@@ -61,14 +85,20 @@ class Emulation final : public monitor::MachineControl {
   const StartOptions options_;
   const Parts& parts_;
   EventLoop loop_;
+  EventLoop monitor_loop_;  ///< streams of monitors for programs, which answer while the main thread is busy
   qom::TypeRegistry registry_;
   RunState run_state_;
   std::unique_ptr<hw::Machine> machine_;
   hw::Board* board_ = nullptr;
   ConsolePlan consoles_;
   std::unique_ptr<accel::Accelerator> accelerator_;
-  monitor::CommandRegistry commands_;
-  std::vector<std::unique_ptr<monitor::HmpSession>> monitors_;
+  std::unique_ptr<monitor::Monitors> monitors_;
+  std::vector<std::unique_ptr<monitor::HmpSession>> people_;
+  std::vector<std::unique_ptr<monitor::QmpSession>> programs_;
+  std::thread monitor_thread_;
+  std::vector<qom::Object*> cpu_objects_;
+  u64 ram_bytes_ = 0;
+  bool preconfig_ = false;
   std::vector<std::string> notes_;
   FdWatch signal_watch_;
 };

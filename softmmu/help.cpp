@@ -48,7 +48,8 @@ std::string machines_help(const Parts& parts) {
 
 std::string objects_help() {
   return "List of user creatable objects:\n"
-         "  memory-backend-ram  id=ID,size=SIZE[,prealloc=on]: guest memory, for -machine memory-backend=ID\n";
+         "  memory-backend-ram  id=ID,size=SIZE[,prealloc=on]: guest memory, for -machine memory-backend=ID\n"
+         "  secret              id=ID,data=TEXT|file=PATH[,format=raw|base64]: a password or key\n";
 }
 
 Result<std::string> type_help(const HelpRequest& request, const Parts& parts) {
@@ -175,7 +176,7 @@ std::vector<std::string> default_data_dirs() {
     const std::string_view path(self, std::size_t(length));
     dirs.push_back(std::string(path.substr(0, path.rfind('/'))) + "/../share/system-emu");
   }
-  for (const char* usual : {"/usr/share/seabios", "/usr/share/qemu", "/usr/lib/ipxe/qemu"}) dirs.emplace_back(usual);
+  for (const char* usual : {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf", "/usr/share/OVMF", "/usr/lib/ipxe/qemu"}) dirs.emplace_back(usual);
   return dirs;
 }
 

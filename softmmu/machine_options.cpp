@@ -30,7 +30,6 @@ constexpr CommonProperty kCommon[] = {
     {"nvdimm", Takes::OnlyOff, "no NVDIMMs"},
     {"hmat", Takes::OnlyOff, "no memory attribute table"},
     {"igd-passthru", Takes::OnlyOff, "no passed-through graphics"},
-    {"acpi", Takes::OnlyOn, "ACPI tables"},
     {"hpet", Takes::OnlyOff, "no HPET"},
 };
 
@@ -66,6 +65,12 @@ Result<void> set_machine_properties(hw::Board& board, const Options& properties)
     return error(Error(fmt::format("-machine: this machine has no property '{}'", name)).with_hint(std::move(hint)));
   }
   return {};
+}
+
+std::vector<std::string_view> common_machine_properties() {
+  std::vector<std::string_view> names;
+  for (const CommonProperty& property : kCommon) names.push_back(property.name);
+  return names;
 }
 
 std::string common_machine_help(const qom::Type& type) {

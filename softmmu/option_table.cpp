@@ -39,7 +39,7 @@ constexpr OptionRow kRows[] = {
     {"global", Opt::Global, kYes, S::Standard, "DRIVER.PROPERTY=VALUE",
      "Sets a default for a property of all devices of that type."},
     {"object", Opt::Object, kYes, S::Standard, "TYPE,id=ID[,PROPERTY=VALUE...] | JSON",
-     "Makes an object; memory-backend-ram is known so far."},
+     "Makes an object: memory-backend-ram or secret. '-object help' lists them."},
     {"overcommit", Opt::Overcommit, kYes, S::Standard, "[mem-lock=off][,cpu-pm=off]", "Accepted with these values."},
     {"name", Opt::Name, kYes, S::Standard, "[guest=]NAME[,process=NAME][,debug-threads=on|off]", "Names the guest."},
     {"uuid", Opt::Uuid, kYes, S::Standard, "UUID", "The system's UUID, as firmware tables show it."},
@@ -56,8 +56,9 @@ constexpr OptionRow kRows[] = {
     {"bios", Opt::Bios, kYes, S::Boot, "FILE", "Firmware image, instead of the machine's usual one."},
     {"L", Opt::DataDir, kYes, S::Boot, "FOLDER",
      "Looks for firmware here first; may be repeated. '-L help' lists folders."},
-    {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,strict=on|off]",
-     "Accepted; without drives there is nothing to choose from yet."},
+    {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
+     "What firmware tries to boot, and when it asks: DRIVES are up to three of a (floppy), c (disk), d (CD-ROM), n "
+     "(network); once= counts for the first boot only. Needs firmware: a kernel that is entered directly asks nobody."},
 
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
@@ -71,13 +72,22 @@ constexpr OptionRow kRows[] = {
      "tcp:HOST:PORT, chardev:ID; none leaves the port out. May be repeated."},
     {"parallel", Opt::Parallel, kYes, S::Streams, "none", "Parallel port; there is none."},
     {"monitor", Opt::Monitor, kYes, S::Streams, "STREAM", "Where the monitor is: as for -serial; none for no monitor."},
-    {"mon", Opt::Mon, kYes, S::Streams, "[chardev=]ID[,mode=readline]", "A monitor on a stream made with -chardev."},
+    {"mon", Opt::Mon, kYes, S::Streams, "[chardev=]ID[,mode=readline|control][,pretty=on|off]",
+     "A monitor on a stream made with -chardev: for people, or with mode=control for programs (QMP)."},
+    {"qmp", Opt::Qmp, kYes, S::Streams, "STREAM",
+     "A monitor for programs (QMP), e.g. unix:PATH,server=on,wait=off. docs/user/qmp.md lists its commands."},
+    {"qmp-pretty", Opt::QmpPretty, kYes, S::Streams, "STREAM", "The same with one member a line."},
     {"debugcon", Opt::Debugcon, kYes, S::Streams, "STREAM", "Where bytes written to I/O port 0xe9 go."},
     {"echr", Opt::EscapeChar, kYes, S::Streams, "NUMBER", "Code of the escape key, instead of 1 for Ctrl-A."},
 
     {"nic", Opt::Nic, kYes, S::Network, "none", "No network card (none are supported yet)."},
     {"net", Opt::Net, kYes, S::Network, "none", "The same, older spelling."},
 
+    {"preconfig", Opt::Preconfig, kNo, S::Running, "",
+     "Waits before the machine is complete, until QMP's x-exit-preconfig."},
+    {"dry-run", Opt::DryRun, kNo, S::Running, "",
+     "Checks everything, builds the machine, and exits with status 0 instead of starting it. Opens no streams."},
+    {"explain", Opt::Explain, kNo, S::Running, "", "Prints what was asked for in full and canonical form, and exits."},
     {"S", Opt::Freeze, kNo, S::Running, "", "Does not start the guest; the monitor's 'cont' does."},
     {"no-reboot", Opt::NoReboot, kNo, S::Running, "", "Short for -action reboot=shutdown: a reset ends the program."},
     {"no-shutdown", Opt::NoShutdown, kNo, S::Running, "",
@@ -109,7 +119,6 @@ constexpr std::string_view kDisks =
 constexpr std::string_view kNetwork = "there is no network yet: leave it out, or say -nic none";
 constexpr std::string_view kScreen = "there is no graphical display yet: use -nographic or -display none";
 constexpr std::string_view kSound = "there is no sound yet: leave it out";
-constexpr std::string_view kQmp = "use the human monitor: -monitor stdio, or Ctrl-A c with -nographic";
 
 constexpr MissingRow kMissing[] = {
     {"numa", kYes, ""},
@@ -156,9 +165,6 @@ constexpr MissingRow kMissing[] = {
     {"tpmdev", kYes, ""},
     {"compat", kYes, ""},
     {"fw_cfg", kYes, ""},
-    {"qmp", kYes, kQmp},
-    {"qmp-pretty", kYes, kQmp},
-    {"preconfig", kNo, ""},
     {"gdb", kYes, ""},
     {"s", kNo, ""},
     {"seed", kYes, ""},

@@ -13,6 +13,14 @@
 
 namespace emu::softmmu {
 
+/// A CPU option in full.
+struct CpuDetails {
+  std::string model;
+  std::vector<std::pair<std::string, bool>> features;
+  std::vector<std::pair<std::string, qom::PropertyValue>> properties;  ///< family, vendor...
+  std::vector<std::string> unavailable;                                ///< asked for, but not translated
+};
+
 struct Parts {
   std::string_view target;  ///< "x86_64"
   /// Devices and boards; the core types are there already.
@@ -20,6 +28,9 @@ struct Parts {
   std::function<const std::vector<hw::MachineTypeInfo>&()> machine_types;
   std::function<Result<std::string>(std::string_view)> find_machine_type;
   std::function<std::string()> cpu_help;
+  std::function<std::vector<std::string>()> cpu_models = {};
+  /// "max,-avx". Errors as for -cpu.
+  std::function<Result<CpuDetails>(std::string_view)> cpu_details = {};
   std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::AccelOptions&, accel::AccelClient&)> make_tcg;
 };
 

@@ -259,9 +259,10 @@ void RunState::handle(const SuspendRequest&) {
 
 void RunState::handle(const WakeupRequest& request) {
   if (state_ != State::Suspended) return;
-  reset_machine();
+  accelerator_->pause_all();
   {
     mem::MachineLockScope guard(machine_->memory().lock());
+    board_->wake();
     machine_->wake_up(request.reason);
   }
   enter(State::Running);

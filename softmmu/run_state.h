@@ -31,10 +31,12 @@ bool is_legal_transition(State from, State to);
 
 /// What happened, for monitors to report: QMP's events of the same name.
 struct RunEvent {
-  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded };
+  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange };
   Kind kind;
   std::string_view reason = {};  ///< Reset, Shutdown: "guest-reset"; panic: what was done, "pause"
   bool by_guest = false;
+  i64 offset_s = 0;      ///< RtcChange: from the host's time
+  std::string path = {};  ///< RtcChange: of the clock
 };
 
 /// Exit statuses of the program.
@@ -82,6 +84,9 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   void panicked(hw::PanicKind kind) override { looked_at(PanicRequest{kind}); }
   void suspend_requested() override { looked_at(SuspendRequest{}); }
   void wakeup_requested(hw::WakeupReason reason) override { enqueue(WakeupRequest{reason}); }
+  void rtc_changed(i64 offset_s, const std::string& path) override {
+    emit({.kind = RunEvent::Kind::RtcChange, .by_guest = true, .offset_s = offset_s, .path = path});
+  }
   void stop_vcpus_soon() override;
 
   // accel::AccelClient: vCPU threads.

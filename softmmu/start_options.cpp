@@ -37,7 +37,6 @@ class Reader {
   Result<void> display(const std::string& text);
   Result<void> vga(const std::string& text);
   Result<void> no_network(const GivenOption& given);
-  Result<void> boot(Options options);
   Result<void> name(Options options);
   Result<void> rtc(Options options);
   Result<void> actions(Options options);
@@ -157,16 +156,23 @@ Result<void> Reader::object(const std::string& text) {
     ask(HelpTopic::Object);
     return {};
   }
+  if (type == "secret") {
+    ObjectRequest request{type, EMU_TRY(options.take_required("id")), {}};
+    for (auto& [key, value] : options.take_rest()) request.properties.emplace_back(key, std::move(value));
+    EMU_TRY(claim_id("object", request.id));
+    out_.objects.push_back(std::move(request));
+    return {};
+  }
   if (type != "memory-backend-ram") {
-    static constexpr std::string_view kKnown[] = {"memory-backend-ram"};
+    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret"};
     static constexpr std::string_view kLater[] = {
-        "secret",         "iothread",       "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd",
+        "iothread",       "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd",
         "tls-creds-x509", "throttle-group", "can-bus"};
     for (const std::string_view later : kLater) {
       if (type == later) return error("objects of type '{}' are not supported yet", type);
     }
     std::string hint = did_you_mean(type, kKnown);
-    if (hint.empty()) hint = "there is memory-backend-ram";
+    if (hint.empty()) hint = "there are memory-backend-ram and secret";
     return error(Error(fmt::format("no object type '{}'", type)).with_hint(std::move(hint)));
   }
   MemoryBackend backend;
@@ -179,6 +185,7 @@ Result<void> Reader::object(const std::string& text) {
   EMU_TRY(options.finish());
   if (backend.size == 0) return error("'size=' is missing");
   EMU_TRY(claim_id("object", backend.id));
+  out_.objects.push_back({type, backend.id, {{"size", backend.size}, {"prealloc", backend.prealloc}}});
   out_.memory_backends.push_back(std::move(backend));
   return {};
 }
@@ -196,15 +203,18 @@ Result<void> Reader::chardev(const std::string& text) {
 }
 
 Result<void> Reader::mon(const std::string& text) {
-  Options options = EMU_TRY(Options::parse(text, {.implied_key = "chardev"}));
-  const std::string id = EMU_TRY(options.take_required("chardev"));
-  if (EMU_TRY(options.take_enum("mode", {"readline", "control"})).value_or(0) == 1) {
-    return error(Error("mode=control: QMP is not supported yet").with_hint("leave it out for the human monitor"));
+  Options options = EMU_TRY(Options::parse(text, {.implied_key = "chardev", .json = json_pairs}));
+  MonitorRequest request;
+  request.chardev = EMU_TRY(options.take_required("chardev"));
+  request.for_programs = EMU_TRY(options.take_enum("mode", {"readline", "control"})).value_or(0) == 1;
+  const auto pretty = EMU_TRY(options.take_bool("pretty"));
+  if (pretty && !request.for_programs) {
+    return error(Error("'pretty' is not compatible with HMP monitors").with_hint("it goes with mode=control"));
   }
-  EMU_TRY(options.take_bool("pretty"));
+  request.pretty = pretty.value_or(false);
   EMU_TRY(claim_id("monitor", options.take("id").value_or("")));
   EMU_TRY(options.finish());
-  out_.chardev_monitors.push_back({id});
+  out_.monitors.push_back(std::move(request));
   return {};
 }
 
@@ -250,13 +260,6 @@ Result<void> Reader::no_network(const GivenOption& given) {
   if (given.value == "none") return {};
   return error(Error(fmt::format("'{}': network cards are not supported yet", given.value))
                    .with_hint(fmt::format("write -{} none, or leave it out", given.row->name)));
-}
-
-Result<void> Reader::boot(Options options) {
-  for (const char* key : {"order", "once", "splash", "splash-time", "reboot-timeout"}) options.take(key);
-  EMU_TRY(options.take_bool("menu"));
-  EMU_TRY(options.take_bool("strict"));
-  return options.finish();
 }
 
 Result<void> Reader::name(Options options) {
@@ -369,8 +372,10 @@ Result<void> Reader::read_machine_part(const GivenOption& given) {
       else
         out_.data_dirs.push_back(value);
       return {};
-    case Opt::Boot:
-      return boot(EMU_TRY(Options::parse(value, {.implied_key = "order"})));
+    case Opt::Boot: {
+      Options options = EMU_TRY(Options::parse(value, {.implied_key = "order"}));
+      return parse_boot(options, out_.boot);
+    }
     default:
       return read_stream_part(given);
   }
@@ -398,7 +403,12 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       return error(Error("there is no parallel port").with_hint("write -parallel none, or leave it out"));
     case Opt::Monitor:
       EMU_TRY(chardev::parse_serial(value, "check"));
-      out_.monitors.push_back(value);
+      out_.monitors.push_back({.stream = value});
+      return {};
+    case Opt::Qmp:
+    case Opt::QmpPretty:
+      EMU_TRY(chardev::parse_serial(value, "check"));
+      out_.monitors.push_back({.stream = value, .for_programs = true, .pretty = given.row->opt == Opt::QmpPretty});
       return {};
     case Opt::Mon:
       return mon(value);
@@ -425,6 +435,15 @@ Result<void> Reader::read_running_part(const GivenOption& given) {
   switch (given.row->opt) {
     case Opt::Freeze:
       out_.freeze = true;
+      return {};
+    case Opt::Preconfig:
+      out_.preconfig = true;
+      return {};
+    case Opt::DryRun:
+      out_.dry_run = true;
+      return {};
+    case Opt::Explain:
+      out_.explain = true;
       return {};
     case Opt::NoReboot:
       out_.actions.reboot = RebootAction::Shutdown;

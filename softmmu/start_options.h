@@ -62,8 +62,18 @@ struct MemoryBackend {
   bool prealloc = false;
 };
 
+/// -monitor, -qmp and -mon, in order.
 struct MonitorRequest {
-  std::string chardev;  ///< id
+  std::string stream;      ///< as typed; empty with -mon
+  std::string chardev;     ///< id, with -mon
+  bool for_programs = false;  ///< QMP
+  bool pretty = false;
+};
+
+/// -object, but for what makes guest memory.
+struct ObjectRequest {
+  std::string type, id;
+  std::vector<std::pair<std::string, qom::PropertyValue>> properties;
 };
 
 enum class DisplayChoice : u8 { Default, Nographic, None };
@@ -85,6 +95,7 @@ struct StartOptions {
   std::vector<GlobalRequest> globals;
 
   std::string kernel, initrd, append, dtb, bios;
+  hw::BootOrder boot;
   std::vector<std::string> data_dirs;
   std::string name, process_name, uuid;
   std::optional<i64> rtc_base;
@@ -95,13 +106,14 @@ struct StartOptions {
   std::optional<bool> vga;  ///< empty: as the machine has it
   std::vector<chardev::ChardevOptions> chardevs;
   std::vector<std::string> serials;              ///< -serial as typed, in order
-  std::vector<std::string> monitors;             ///< -monitor as typed
-  std::vector<MonitorRequest> chardev_monitors;  ///< -mon
+  std::vector<MonitorRequest> monitors;
+  std::vector<ObjectRequest> objects;
   std::string debugcon;
   std::optional<u8> escape_char;
   bool default_devices = true;
 
   bool freeze = false, daemonize = false;
+  bool preconfig = false, dry_run = false, explain = false;
   std::string pidfile;
   RunActions actions;
   log::Mask log_mask = log::Mask::None;
@@ -120,6 +132,8 @@ Result<u64> parse_memory(Options& options);
 /// The seconds since 1970 of base=DATE.
 Result<i64> parse_rtc_date(std::string_view text);
 Result<DeviceRequest> parse_device(std::string_view text);
+/// -boot, merged into what earlier ones said.
+Result<void> parse_boot(Options& options, hw::BootOrder& boot);
 /// Lower-case canonical form. Errors: not a UUID.
 Result<std::string> parse_uuid(std::string_view text);
 

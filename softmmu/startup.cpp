@@ -6,6 +6,7 @@
 
 #include "softmmu/daemon.h"
 #include "softmmu/emulation.h"
+#include "softmmu/explain.h"
 #include "softmmu/help.h"
 #include "softmmu/start_options.h"
 #include "util/log.h"
@@ -32,7 +33,17 @@ Result<int> run_checked(std::span<const std::string> arguments, const Parts& par
     const std::string text = EMU_TRY(help_text(*options.help, options, parts));
     return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0 ? 0 : 1;
   }
+  if (options.explain) {
+    const std::string text = EMU_TRY(explain(options, parts));
+    return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0 ? 0 : 1;
+  }
   log::set_timestamps(options.message_timestamps);
+  if (options.dry_run) {
+    Emulation emulation(options, parts);
+    EMU_TRY(emulation.build());
+    for (const std::string& note : emulation.notes()) log::info("{}", note);
+    return kExitNormal;
+  }
   std::optional<Daemon> daemon;
   if (options.daemonize) daemon = EMU_TRY(Daemon::fork_off());
   if (!options.process_name.empty()) set_this_thread_name(options.process_name);

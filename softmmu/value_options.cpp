@@ -106,6 +106,46 @@ Result<DeviceRequest> parse_device(std::string_view text) {
   return request;
 }
 
+namespace {
+
+Result<std::string> parse_drives(const char* key, std::string letters) {
+  constexpr std::string_view kDrives = "acdn";
+  constexpr std::size_t kMostDrives = 3;  // what fits into the CMOS bytes
+  std::string seen;
+  for (const char letter : letters) {
+    if (kDrives.find(letter) == std::string_view::npos || seen.find(letter) != std::string::npos) {
+      return error(
+          Error(fmt::format("{}={}: '{}' is no drive letter{}", key, letters, letter, seen.empty() ? "" : " here"))
+              .with_hint("a is the floppy, c the disk, d the CD-ROM, n the network; each at most once"));
+    }
+    seen += letter;
+  }
+  if (letters.size() > kMostDrives) return error("{}={}: firmware takes at most three drives", key, letters);
+  return letters;
+}
+
+}  // namespace
+
+Result<void> parse_boot(Options& options, hw::BootOrder& boot) {
+  constexpr u64 kMostMs = 0xffff;  // 16 bits are what firmware has for it
+  if (options.asks_help()) return error("write [order=DRIVES][,once=DRIVES][,menu=on|off][,splash-time=MS]...");
+  if (auto order = options.take("order")) boot.order = EMU_TRY(parse_drives("order", std::move(*order)));
+  if (auto once = options.take("once")) boot.once = EMU_TRY(parse_drives("once", std::move(*once)));
+  if (const auto menu = EMU_TRY(options.take_bool("menu"))) boot.menu = *menu;
+  if (const auto strict = EMU_TRY(options.take_bool("strict"))) boot.strict = *strict;
+  if (options.take("splash")) return error("splash=: pictures are not supported yet");
+  if (const auto wait = EMU_TRY(options.take_u64("splash-time"))) {
+    if (*wait > kMostMs) return error("splash-time={}: at most {} milliseconds", *wait, kMostMs);
+    boot.menu_wait_ms = u32(*wait);
+  }
+  if (const auto wait = EMU_TRY(options.take_i64("reboot-timeout"))) {
+    if (*wait < -1 || *wait > i64(kMostMs))
+      return error("reboot-timeout={}: between 0 and {} milliseconds, or -1 for never", *wait, kMostMs);
+    boot.reboot_timeout_ms = u32(*wait);
+  }
+  return options.finish();
+}
+
 Result<std::string> parse_uuid(std::string_view text) {
   constexpr std::string_view kShape = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
   bool good = text.size() == kShape.size();

@@ -149,11 +149,12 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
   CodeBlock* from = code_->find(site + 1);
   if (from == nullptr || from->state == State::Dead) return false;
   if (target.state != State::Published || target.straddles()) return false;
-  if (from->key.mode != mode || target.key.mode != mode) return false;
+  if (target.key.mode != mode) return false;
   for (u32 i = 0; i < from->link_count; ++i) {
     Link& l = from->links[i];
     if (from->hot + l.offset != site) continue;
     if (l.to != nullptr || l.target_pc != target.key.pc) return false;
+    if (mode != (l.mode >= 0 ? u32(l.mode) : from->key.mode)) return false;
     if (l.free_epoch != 0 && !quiescence_.passed(l.free_epoch, self)) return false;
     const u8* to = target.entry();
     if (l.kind == ir::LinkKind::SamePage) {

@@ -20,6 +20,7 @@ struct Link {
   i32 offset = 0;  ///< of the site from CodeBlock::hot; outside the hot part when among the stubs
   ir::LinkKind kind = ir::LinkKind::SamePage;
   u64 target_pc = 0;
+  i64 mode = -1;   ///< of the target, if not that of the block
   CodeBlock* from = nullptr;
   CodeBlock* to = nullptr;
   const u8* stub = nullptr;  ///< where the site leads when it is not linked

@@ -10,27 +10,26 @@ using namespace accel;
 using target::Access;
 
 void RuntimeVcpu::load_mode() {
-  mode_ = cpu_.mode_key();
-  view_ = cpu_.current_view();
-  tlb_.load_mode(mode_, view_);
+  const u32 mode = cpu_.mode_key();
+  if (!enter_mode(env_, mode)) tlb_.load_mode(mode, cpu_.current_view());
   mode_is_stale_ = false;
 }
 
 std::optional<mem::RamPage> RuntimeVcpu::fetch_page(u64 va) {
-  const L2Entry* entry = tlb_.translate(va, Access::Fetch, view_);
+  const L2Entry* entry = tlb_.translate(va, Access::Fetch, view());
   if (entry == nullptr || !entry->has(kL2Ram)) return std::nullopt;
   return mem::RamPage(entry->ram_page);
 }
 
 RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc) {
-  const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view_);
+  const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view());
   if (fetched == nullptr) return {Lookup::What::Fault};
   if (!fetched->has(kL2Ram)) return {Lookup::What::Alone};
   return find_in_ram(pc, *fetched);
 }
 
 RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
-  const BlockKey key{pc, mode_, mem::RamPage(fetched.ram_page)};
+  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page)};
   const bool global = fetched.has(kL2Global);
   for (;;) {
     bool second_faulted = false;
@@ -51,6 +50,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
 
 void RuntimeVcpu::run_one() {
   if (mode_is_stale_) load_mode();
+  env_.no_direct_entry = log::enabled(log::Mask::Int | log::Mask::Exec | log::Mask::Cpu);
   env_.leave = kLeaveNot;
   if (step_alone_) {
     step_alone_ = false;
@@ -117,6 +117,7 @@ void RuntimeVcpu::handle_exit(ExitReason reason) {
     case ExitReason::LinkMiss:
     case ExitReason::ExitRequest:
     case ExitReason::Checked:
+    case ExitReason::Handled:
       return;
     case ExitReason::FpuLoad:
       env_.fpu_live = 1;  // entering generated code loads the unit from its image
@@ -125,7 +126,7 @@ void RuntimeVcpu::handle_exit(ExitReason reason) {
       break;
     case ExitReason::Fault:
       // None: the instruction starts again, because events are due (rep) or because a store hit its own block.
-      if (!cpu_.has_pending_fault()) return;
+      if (!cpu_.has_pending_fault()) break;
       log::write_if(log::Mask::Int, "vcpu {}: fault at pc {:#x}\n", cpu_.index(), env_.pc);
       cpu_.deliver_pending();
       break;

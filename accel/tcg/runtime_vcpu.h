@@ -30,6 +30,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
 
   // Main thread
   void start();
+  i64 thread_id() const { return thread_id_.load(std::memory_order_relaxed); }
   void join();
   std::string dump_tlb() { return tlb_.dump(); }  ///< paused
 
@@ -49,6 +50,8 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   static const u8* indirect_miss(EnvHeader& env);
   static const u8* link_miss(EnvHeader& env);
   static const u8* trap(EnvHeader& env);
+  static const u8* exit(EnvHeader& env);
+  static const u8* mode_miss(EnvHeader& env);
 
  private:
   /// What looking for the block at a pc gave.
@@ -104,6 +107,8 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void restart_alone() override { step_alone_ = true; }
   Site& site_at(u64 return_site);
   const u8* exit_code(ExitReason reason);
+  const u8* go_on_after(ExitReason reason);
+  u8 view() const { return u8(env_.view_index); }
   const u8* leave_at_instruction(Site& site, ExitReason reason);
   const u8* continue_at(u64 pc, u64 link_site);
   const u8* access(Site& site);
@@ -119,11 +124,10 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   accel::Quiescence::Participant participant_;
   mem::GracePeriods::Participant memory_participant_;
   std::thread thread_;
+  std::atomic<i64> thread_id_{0};
   std::atomic<bool> halted_{false};
   bool shutdown_reported_ = false;
 
-  u32 mode_ = 0;
-  u8 view_ = 0;
   bool mode_is_stale_ = true;
   bool step_alone_ = false;   ///< the instruction at env.pc is executed by itself
   bool in_code_ = false;      ///< generated code is on the stack below us

@@ -84,7 +84,23 @@ const u8* RuntimeVcpu::exit_code(ExitReason reason) {
 const u8* RuntimeVcpu::leave_at_instruction(Site& site, ExitReason reason) {
   ir::apply_recovery(site.point, shared_.translator->layout(), env_);
   env_.pc = site.block->key.pc + site.point.pc_delta;
-  return exit_code(reason);
+  return go_on_after(reason);
+}
+
+/// Deals with what a block left for, and finds the code to go on at, without unwinding to the run loop. That is for
+/// requests of others, and for whatever keeps the guest from running on.
+const u8* RuntimeVcpu::go_on_after(ExitReason reason) {
+  in_code_ = false;  // the block is left: stores of an exception's delivery may hit its source
+  handle_exit(reason);
+  in_code_ = true;
+  if (env_.exit_req.load(std::memory_order_relaxed) != 0 || step_alone_ ||
+      cpu_.halt_state() != target::Halt::Running) {
+    return exit_code(ExitReason::Handled);
+  }
+  if (mode_is_stale_) load_mode();
+  const JumpCacheEntry& cached = env_.jc[jump_cache_index(env_.pc)];
+  if (cached.pc == env_.pc && cached.host != nullptr) return cached.host;
+  return continue_at(env_.pc, 0);
 }
 
 // --- Memory ---
@@ -173,12 +189,12 @@ const u8* RuntimeVcpu::helper_left(EnvHeader& env) {
   RuntimeVcpu& vcpu = *env.runtime;
   switch (LeaveCode(env.leave)) {
     case kLeaveTransferred:
-      return vcpu.exit_code(ExitReason::Leave);
+      return vcpu.go_on_after(ExitReason::Leave);
     case kLeaveAfterInsn: {
       Site& site = vcpu.site_at(env.return_site);
       ir::apply_recovery(site.point, vcpu.shared_.translator->layout(), env);
       env.pc = site.block->key.pc + site.point.next_pc_delta;
-      return vcpu.exit_code(ExitReason::Leave);
+      return vcpu.go_on_after(ExitReason::Leave);
     }
     case kLeaveNot:
     case kLeaveAtInsn:
@@ -190,6 +206,16 @@ const u8* RuntimeVcpu::helper_left(EnvHeader& env) {
 const u8* RuntimeVcpu::trap(EnvHeader& env) {
   RuntimeVcpu& vcpu = *env.runtime;
   return vcpu.leave_at_instruction(vcpu.site_at(env.return_site), ExitReason::Trap);
+}
+
+const u8* RuntimeVcpu::exit(EnvHeader& env) { return env.runtime->go_on_after(ExitReason(env.exit_reason)); }
+
+const u8* RuntimeVcpu::mode_miss(EnvHeader& env) {
+  RuntimeVcpu& vcpu = *env.runtime;
+  vcpu.statistics_.mode_misses.add();
+  vcpu.load_mode();
+  EMU_CHECK(env.mode == env.slow_address);
+  return reinterpret_cast<const u8*>(env.return_site);
 }
 
 // --- Between blocks ---
@@ -219,9 +245,9 @@ const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
     // Where the page was not known executable, a guard that failed for this reason brought us here, or the link is new
     // and its next use will make it: either way there is nothing to look up under the cache's lock.
     const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
-    if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view_, block.page_id, found.global);
+    if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view(), block.page_id, found.global);
     const u8* site = reinterpret_cast<const u8*>(link_site);
-    if (was_executable && link_site != 0 && shared_.blocks->link(site, block, mode_, &participant_)) {
+    if (was_executable && link_site != 0 && shared_.blocks->link(site, block, env_.mode, &participant_)) {
       statistics_.links_made.add();
     }
   }

@@ -141,8 +141,26 @@ void SoftTlb::install_exec(u64 va, u8 view, u32 id, bool global) {
 void SoftTlb::load_mode(u32 mode, u8 current_view) {
   for (u8 v = 0; v < cpu_.view_count(); ++v) env_.views[v] = tables_of(v).view(v).view();
   env_.view = env_.views[current_view];
-  jump_cache_ = &tables_of(current_view).jump_cache(mode);
-  env_.jc = jump_cache_->entries();
+  env_.jc = tables_of(current_view).jump_cache(mode).entries();
+  env_.mode = mode;
+  env_.view_index = current_view;
+  for (tcg::ModeRecord& record : env_.modes) {
+    if (record.jc == env_.jc) record = {};  // the array was another mode's
+  }
+  env_.modes[tcg::mode_record_index(mode)] = {u64(mode) + 1, env_.jc, env_.view, current_view};
+}
+
+JumpCacheTable& SoftTlb::jump_cache() {
+  JumpCacheTable& table = tables_of(u8(env_.view_index)).jump_cache(env_.mode);
+  EMU_CHECK(table.entries() == env_.jc);
+  return table;
+}
+
+/// Records of modes whose tables belong to the context.
+void SoftTlb::forget_context_modes() {
+  for (tcg::ModeRecord& record : env_.modes) {
+    if (record.key != 0 && !is_kernel_[record.view_index]) record = {};
+  }
 }
 
 // --- Forgetting ---
@@ -199,6 +217,7 @@ void SoftTlb::switch_context(u64 id, bool keep) {
   if (found.made) statistics_.contexts_made.add();
   current_ = &found.tables;
   current_id_ = id;
+  forget_context_modes();
   if (!keep) current_->drop_non_global();
   // The caller has the mode loaded afresh; until then env must not point at the tables of the old context.
   for (u8 v = 0; v < cpu_.view_count(); ++v) {

@@ -44,7 +44,7 @@ class SoftTlb {
 
   /// Points env.view, env.views and env.jc at the tables of the vCPU's present mode.
   void load_mode(u32 mode, u8 current_view);
-  JumpCacheTable& jump_cache() { return *jump_cache_; }
+  JumpCacheTable& jump_cache();  ///< of the present mode
 
   void flush_all();
   void flush_non_global();
@@ -77,6 +77,7 @@ class SoftTlb {
     bool readonly = false;
   };
   const RamStretch* ram_stretch(u64 physical);
+  void forget_context_modes();
 
   target::Vcpu& cpu_;
   tcg::EnvHeader& env_;
@@ -89,7 +90,6 @@ class SoftTlb {
   u64 current_id_ = 0;
   RamStretch ram_stretch_;
   TableSet* current_ = nullptr;
-  JumpCacheTable* jump_cache_ = nullptr;
 
   std::mutex queue_mutex_;  // leaf lock
   std::vector<TlbRequest> queue_;

@@ -19,7 +19,8 @@ double ratio(u64 a, u64 b) { return b == 0 ? 0.0 : double(a) / double(b); }
 std::string describe(const VcpuStatistics& s) {
   static constexpr const char* kReasons[kExitReasons] = {"exits: lookup", "exits: link miss", "exits: request",
                                                          "exits: trap",   "exits: fault",     "exits: leave",
-                                                         "exits: system", "exits: checked",   "exits: x87 load"};
+                                                         "exits: system", "exits: checked",   "exits: x87 load",
+                                                         "exits: to the run loop"};
   std::string out;
   for (unsigned i = 0; i < kExitReasons; ++i) line(out, kReasons[i], s.exits[i]);
   line(out, "blocks entered", s.blocks_entered);
@@ -54,6 +55,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "restarted instructions", s.restarts);
   line(out, "single steps", s.single_steps);
   line(out, "jump-cache misses", s.jump_cache_misses);
+  line(out, "mode-record misses", s.mode_misses);
   line(out, "link misses", s.link_misses);
   line(out, "links made", s.links_made);
   line(out, "source comparisons", s.blocks_checked);

@@ -20,7 +20,7 @@ class Counter {
   std::atomic<u64> value_{0};
 };
 
-inline constexpr unsigned kExitReasons = 9;
+inline constexpr unsigned kExitReasons = 10;
 inline constexpr u64 kInterruptedNs = 20000;
 
 /// Of one vCPU. See translator.md section 7.
@@ -34,6 +34,7 @@ struct VcpuStatistics {
   Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
   Counter l2_refills;          ///< L1 entries filled by the refill thunks
   Counter slow_accesses, site_misses, mmio_loads, mmio_stores, page_crossings, code_stores, restarts;
+  Counter mode_misses;         ///< mode changes whose record was missing
   Counter jump_cache_misses, link_misses, links_made, single_steps;
   Counter blocks_checked;      ///< comparisons of a block's source before it is published
   Counter flush_requests, halts, interpreted_blocks;

@@ -38,7 +38,9 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
                                         .helper_left = &tcg::RuntimeVcpu::helper_left,
                                         .indirect_miss = &tcg::RuntimeVcpu::indirect_miss,
                                         .link_miss = &tcg::RuntimeVcpu::link_miss,
-                                        .trap = &tcg::RuntimeVcpu::trap};
+                                        .trap = &tcg::RuntimeVcpu::trap,
+                                        .exit = &tcg::RuntimeVcpu::exit,
+                                        .mode_miss = &tcg::RuntimeVcpu::mode_miss};
   size_t used = 0;
   shared_.thunks = EMU_TRY(shared_.backend->emit_thunks(shared_.code->thunk_room(), layout, callbacks, used));
   shared_.blocks->use_code(*shared_.backend, *shared_.code);

@@ -73,7 +73,7 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
     if (asked_) return second_bytes();
     asked_ = true;
     const u64 va = align_down(pc_, kPageSize) + kPageSize;
-    const L2Entry* entry = vcpu_.tlb_.translate(va, Access::Fetch, vcpu_.view_);
+    const L2Entry* entry = vcpu_.tlb_.translate(va, Access::Fetch, vcpu_.view());
     if (entry == nullptr) return {};
     second_.resize(kPageSize);
     if (entry->has(kL2Ram)) {
@@ -130,7 +130,7 @@ bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::Gues
   result = translator.translate(request, code, builder);
   if (result.status == TranslateResult::Status::FetchFault) {
     // Raised here unless asking for the second page has done so; if it does not fault any more, we come again.
-    if (!cpu_.has_pending_fault()) tlb_.translate(result.fault_address, Access::Fetch, view_);
+    if (!cpu_.has_pending_fault()) tlb_.translate(result.fault_address, Access::Fetch, view());
     return false;
   }
 #ifndef NDEBUG
@@ -242,7 +242,10 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
       cold_chunk_ = {};
       continue;
     }
-    std::memcpy(cold.write + cold_used, compiled_.side_table.data(), compiled_.side_table.size());
+    // Empty, it may have no address at all.
+    if (!compiled_.side_table.empty()) {
+      std::memcpy(cold.write + cold_used, compiled_.side_table.data(), compiled_.side_table.size());
+    }
     block.side_table = {cold.exec + cold_used, compiled_.side_table.size()};
     cold_used += compiled_.side_table.size();
 
@@ -256,7 +259,11 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
     block.links = std::make_unique<Link[]>(block.link_count);
     for (u32 i = 0; i < block.link_count; ++i) {
       const ir::LinkSite& site = compiled_.links[i];
-      block.links[i] = {.offset = site.offset, .kind = site.kind, .target_pc = site.target_pc, .from = &block};
+      block.links[i] = {.offset = site.offset,
+                        .kind = site.kind,
+                        .target_pc = site.target_pc,
+                        .mode = site.mode,
+                        .from = &block};
     }
     hot_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(hot_chunk_.used + skew + block.hot_size, 16)));
     cold_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(cold_chunk_.used + cold_used, 16)));
@@ -288,7 +295,7 @@ void RuntimeVcpu::log_translation(const CodeBlock& block, std::span<const u8> so
 /// The instruction at pc by itself, interpreted: code that is not in RAM, and stores that hit their own block.
 void RuntimeVcpu::interpret_alone(u64 pc) {
   statistics_.single_steps.add();
-  const L2Entry* entry = tlb_.translate(pc, Access::Fetch, view_);
+  const L2Entry* entry = tlb_.translate(pc, Access::Fetch, view());
   if (entry == nullptr) {
     handle_exit(ExitReason::Fault);
     return;
@@ -300,7 +307,7 @@ void RuntimeVcpu::interpret_alone(u64 pc) {
     bytes.emplace(*this, pc, entry->target | (pc & (kPageSize - 1)));
   }
   TranslateResult result;
-  if (!build_ir({.pc = pc, .mode = mode_, .max_insns = 1, .cpu = &cpu_}, *bytes, result)) {
+  if (!build_ir({.pc = pc, .mode = env_.mode, .max_insns = 1, .cpu = &cpu_}, *bytes, result)) {
     if (cpu_.has_pending_fault()) handle_exit(ExitReason::Fault);
     return;
   }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vCPU's thread: kick, halt, requests and quiescent points.
+#include <unistd.h>
+
 #include <chrono>
 
 #include "accel/tcg/host_ops.h"
@@ -106,6 +108,7 @@ void RuntimeVcpu::offline() {
 }
 
 void RuntimeVcpu::thread_main() {
+  thread_id_.store(::gettid(), std::memory_order_relaxed);
   env_.fp_control_host = host_fp_control();
   while (shared_.run.wait_to_run()) {
     // While we stood still the CPU may have been reset, and its whole state with it.

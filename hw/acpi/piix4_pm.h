@@ -27,6 +27,9 @@ class Piix4Pm final : public PciDevice {
   void reset_hold() override { pm_->reset(); }
   AcpiPmBlock& pm() { return *pm_; }
 
+  bool offers_s3() const { return !disable_s3_; }
+  bool offers_s4() const { return !disable_s4_; }
+
  private:
   struct State {
     u8 apm_command = 0, apm_status = 0;
@@ -44,7 +47,7 @@ class Piix4Pm final : public PciDevice {
   void write_smbus(u64 offset, u64 value, unsigned size);
 
   State state_;
-  bool disable_s3_ = true, disable_s4_ = true;
+  bool disable_s3_ = false, disable_s4_ = false;
   u8 s4_value_ = 2;
   std::unique_ptr<AcpiPmBlock> pm_;
   mem::RegionRef io_;

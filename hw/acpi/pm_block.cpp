@@ -108,6 +108,7 @@ void AcpiPmBlock::raise_gpe(unsigned number) {
 void AcpiPmBlock::powerdown_requested() {
   state_.status |= kPowerButton;
   refresh();
+  machine_.request_wakeup(WakeupReason::Other);  // if it sleeps
 }
 
 void AcpiPmBlock::woken_up(WakeupReason reason) {

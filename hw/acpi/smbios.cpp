@@ -73,10 +73,10 @@ class Writer {
 
 void write_bios(Writer& w, const SmbiosConfig::Bios& bios) {
   constexpr u64 kCharacteristicsUnsupported = bit64(3);
-  constexpr u8 kTargetedContent = bit(2), kVirtualMachine = bit(4);
+  constexpr u8 kTargetedContent = bit(2);
   w.begin(0, kBios);
   w.text(bios.vendor).text(bios.version).u16s(0xe800).text(bios.date).u8s(0);
-  w.u64s(kCharacteristicsUnsupported).u8s(0).u8s(kTargetedContent | kVirtualMachine);
+  w.u64s(kCharacteristicsUnsupported).u8s(0).u8s(kTargetedContent);
   w.u8s(0).u8s(0).u8s(0xff).u8s(0xff);  // releases of BIOS and of the embedded controller: none
   w.end();
 }

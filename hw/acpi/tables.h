@@ -24,6 +24,7 @@ struct AcpiConfig {
   std::vector<AddressWindow> pci_memory32;
   std::optional<AddressWindow> pci_memory64;
   std::optional<u64> ecam_base;  ///< MCFG; 256 buses
+  std::optional<u64> rcba;       ///< root complex registers, 16 KiB
   u16 pm_base = 0x600;           ///< PM1 event block; the others follow as the chipset has them
   u8 sci = 9;
   u32 ioapic_address = 0xfec0'0000, lapic_address = 0xfee0'0000;

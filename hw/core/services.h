@@ -57,6 +57,11 @@ class MachineServices {
   virtual void request_suspend() = 0;
   virtual void request_wakeup(WakeupReason reason) = 0;
   virtual void report_panic(PanicKind kind) = 0;
+  /// The guest set its real-time clock.
+  virtual void report_rtc_change(i64 offset_s, const std::string& path) {
+    static_cast<void>(offset_s);
+    static_cast<void>(path);
+  }
 
   /// Full path of a firmware file by its name (the -L folders); the name itself when it is a path or not found there.
   virtual std::string find_data_file(const std::string& name) const { return name; }

@@ -58,6 +58,9 @@ class Ich9Lpc final : public PciDevice {
     return slot < 25 ? 4 + ((slot + pin) & 3) : pin & 3;
   }
 
+  bool offers_s3() const { return !disable_s3_; }
+  bool offers_s4() const { return !disable_s4_; }
+
  private:
   static constexpr unsigned kRootComplexBytes = 0x4000;
   struct State {
@@ -83,7 +86,7 @@ class Ich9Lpc final : public PciDevice {
   void write_root_complex(u64 offset, u64 value, unsigned size);
 
   State state_;
-  bool disable_s3_ = true, disable_s4_ = true;
+  bool disable_s3_ = false, disable_s4_ = false;
   u8 s4_value_ = 2;
   IsaBus* isa_ = nullptr;
   PirqRouter router_{kPirqs};

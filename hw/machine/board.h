@@ -19,6 +19,18 @@ struct CpuTopology {
   unsigned cpus = 1, maxcpus = 1, sockets = 1, dies = 1, cores = 1, threads = 1;
 };
 
+/// -boot. Letters are drives as in QEMU: a floppy, c disk, d CD-ROM, n network.
+struct BootOrder {
+  std::string order, once;  ///< empty: not given
+  bool menu = false;
+  bool strict = false;                                ///< what is not listed is not tried
+  std::optional<u32> menu_wait_ms, reboot_timeout_ms;  ///< how long the menu waits; after a failed boot
+  /// Whether it asks for anything that firmware must do.
+  bool needs_firmware() const {
+    return !order.empty() || !once.empty() || menu || menu_wait_ms || reboot_timeout_ms;
+  }
+};
+
 /// What the command line says, in typed form; files are named, not opened.
 struct BoardConfig {
   u64 ram_bytes = 128 << 20;
@@ -26,6 +38,7 @@ struct BoardConfig {
   std::string cpu_model;  ///< "max,+x2apic"; empty: the board's default
   std::string kernel, initrd, append, dtb;
   std::string bios;                         ///< -bios
+  BootOrder boot;
   std::vector<std::string> data_dirs;       ///< -L first, then the usual folders
   std::array<ChardevObject*, 4> serials{};  ///< null: that port has no back end; see serial_present
   std::array<bool, 4> serial_present{};
@@ -55,9 +68,13 @@ class Board : public qom::Object {
   virtual Result<void> build(Machine& machine, BoardConfig& config) = 0;
   /// Resets CPUs and devices and puts firmware or kernel where the CPU starts. vCPUs stand still; machine lock held.
   virtual void reset() = 0;
+  /// Ends suspend to RAM: as reset(), but memory keeps what it holds and the guest resumes.
+  virtual void wake() { reset(); }
   virtual std::vector<BoardCpu> cpus() = 0;
   virtual unsigned max_cpus() const { return 1; }
   virtual std::string default_cpu() const { return ""; }
+  /// What the machine's own block of RAM is called: the id that memory-backend= stands in for. Empty: it has none.
+  virtual std::string ram_id() const { return ""; }
   /// The bus of a kind that -device uses when the user names none; null if there is none.
   virtual Bus* default_bus(std::string_view bus_type) {
     static_cast<void>(bus_type);
@@ -69,6 +86,8 @@ class Board : public qom::Object {
     static_cast<void>(cpu);
     return "";
   }
+  /// Text of `info roms`: what the board put into the guest's memory, or gave its firmware to load.
+  virtual std::string describe_roms() const { return ""; }
   /// The monitor's `nmi`.
   virtual void inject_nmi() {}
 };

@@ -14,7 +14,10 @@ namespace {
 class NoneBoard final : public Board {
  public:
   static void describe(qom::TypeInfo<NoneBoard>& type) { type.doc("empty machine"); }
-  Result<void> build(Machine&, BoardConfig&) override { return {}; }
+  Result<void> build(Machine&, BoardConfig& config) override {
+    if (config.boot.needs_firmware()) return error("-boot: machine 'none' has no firmware that would heed it");
+    return {};
+  }
   void reset() override {}
   std::vector<BoardCpu> cpus() override { return {}; }
 };

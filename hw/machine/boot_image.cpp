@@ -73,22 +73,52 @@ Result<u64> detail::place_initrd(const BootRequest& request, u64 size, u64 limit
   return align_down(top - size, 4096);
 }
 
-Result<BootImage> load_boot_image(const BootRequest& request) {
-  const std::vector<u8> kernel = EMU_TRY(read_file(request.kernel, "kernel"));
-  std::vector<u8> initrd;
+namespace {
+
+struct Files {
+  std::vector<u8> kernel, initrd;
+};
+
+Result<Files> read_files(const BootRequest& request) {
+  Files files{EMU_TRY(read_file(request.kernel, "kernel")), {}};
   if (!request.initrd.empty()) {
-    initrd = EMU_TRY(read_file(request.initrd, "initrd"));
-    if (initrd.empty()) return error("initrd '{}' is empty", request.initrd);
+    files.initrd = EMU_TRY(read_file(request.initrd, "initrd"));
+    if (files.initrd.empty()) return error("initrd '{}' is empty", request.initrd);
   }
-  if (kernel.empty()) return error("kernel '{}' is empty", request.kernel);
+  if (files.kernel.empty()) return error("kernel '{}' is empty", request.kernel);
+  return files;
+}
+
+Error not_bootable(const BootRequest& request, const std::vector<u8>& kernel) {
+  return Error(fmt::format("kernel '{}' cannot be booted: it is {}", request.kernel, foreign_kind(kernel)))
+      .with_hint("An x86 bzImage, an ELF file with the PVH note or a multiboot 1 kernel is expected.");
+}
+
+bool is_x86_elf(const std::vector<u8>& file) {
+  const u16 machine = get<u16>(file, 18);
+  return get<u32>(file, 0) == 0x464c'457f && (machine == 3 || machine == 62);
+}
+
+}  // namespace
+
+Result<BootImage> load_boot_image(const BootRequest& request) {
+  auto [kernel, initrd] = EMU_TRY(read_files(request));
   if (detail::is_bzimage(kernel)) return detail::load_bzimage(request, kernel, std::move(initrd));
   if (const auto header = find_multiboot(kernel))
     return detail::load_multiboot(request, kernel, std::move(initrd), *header);
-  const bool is_elf = get<u32>(kernel, 0) == 0x464c'457f;
-  const u16 machine = get<u16>(kernel, 18);
-  if (is_elf && (machine == 3 || machine == 62)) return detail::load_pvh(request, kernel, std::move(initrd));
-  return error(Error(fmt::format("kernel '{}' cannot be booted: it is {}", request.kernel, foreign_kind(kernel)))
-                   .with_hint("An x86 bzImage, an ELF file with the PVH note or a multiboot 1 kernel is expected."));
+  if (is_x86_elf(kernel)) return detail::load_pvh(request, kernel, std::move(initrd));
+  return error(not_bootable(request, kernel));
+}
+
+Result<FirmwareKernel> load_firmware_kernel(const BootRequest& request) {
+  auto [kernel, initrd] = EMU_TRY(read_files(request));
+  if (detail::is_bzimage(kernel)) return detail::split_bzimage(request, std::move(kernel), std::move(initrd));
+  if (find_multiboot(kernel) || is_x86_elf(kernel)) {
+    return error(
+        Error(fmt::format("kernel '{}' is no bzImage, and firmware can only start one of those", request.kernel))
+            .with_hint("Leave out firmware=on and -bios: the kernel is then entered directly."));
+  }
+  return error(not_bootable(request, kernel));
 }
 
 }  // namespace emu::hw

@@ -50,12 +50,25 @@ struct BootRequest {
 /// Errors: unreadable, truncated or for another processor; initrd that does not fit.
 Result<BootImage> load_boot_image(const BootRequest& request);
 
+/// A Linux kernel that firmware hands over to: what goes into fw_cfg. Addresses are where our option ROM puts it.
+struct FirmwareKernel {
+  static constexpr u32 kSetupAddress = 0x10000, kCommandLineAddress = 0x20000, kKernelAddress = 0x100000;
+  std::vector<u8> setup;         ///< real-mode part, its header filled in but for the initrd
+  std::vector<u8> kernel;        ///< protected-mode part
+  std::vector<u8> command_line;  ///< with its terminating zero
+  std::vector<u8> initrd;
+  u32 initrd_address = 0;  ///< where it would fit below `low_ram_end`; 0: there is none
+};
+/// Loads a bzImage for that. The request's memory map and tables are not looked at: firmware has its own.
+Result<FirmwareKernel> load_firmware_kernel(const BootRequest& request);
+
 /// Reads a whole file. Error names it.
 Result<std::vector<u8>> read_file(const std::string& path, const std::string& what);
 
 namespace detail {
 bool is_bzimage(const std::vector<u8>& file);
 Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd);
+Result<FirmwareKernel> split_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd);
 Result<BootImage> load_multiboot(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd,
                                  size_t header);
 Result<BootImage> load_pvh(const BootRequest& request, const std::vector<u8>& kernel, std::vector<u8> initrd);

@@ -33,19 +33,19 @@ enum Header : size_t {
   kE820Table = 0x2d0,
 };
 constexpr u32 kHdrS = 0x5372'6448;
-constexpr u8 kLoadedHigh = 1, kCanUseHeap = 0x80, kLoaderUndefined = 0xff;
+constexpr u8 kLoadedHigh = 1, kCanUseHeap = 0x80, kLoaderQemu = 0xb0;
 constexpr unsigned kMaxE820 = 128;
 
 // Low memory as we lay it out; all below 0x9fc00 and out of the kernel's way.
 constexpr u64 kZeroPage = 0x10000, kGdt = 0x11000, kCommandLine = 0x20000, kProtectedKernel = 0x100000;
 
-}  // namespace
+/// What the header of a kernel that we can boot says.
+struct Checked {
+  size_t setup_bytes = 0;
+  u64 kernel_end = 0;  ///< of the memory that it needs
+};
 
-bool is_bzimage(const std::vector<u8>& file) {
-  return file.size() > 0x268 && get<u16>(file, kBootFlag) == 0xaa55 && get<u32>(file, kMagic) == kHdrS;
-}
-
-Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd) {
+Result<Checked> check_header(const BootRequest& request, const std::vector<u8>& kernel) {
   const u16 version = get<u16>(kernel, kVersion);
   if (version < 0x0206 || !(get<u8>(kernel, kLoadFlags) & kLoadedHigh)) {
     return error("kernel '{}' speaks boot protocol {}.{:02}; 2.06 (Linux 2.6.22) or later is needed", request.kernel,
@@ -72,13 +72,23 @@ Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kerne
                                    (kernel_end + 0xfffff) >> 20, request.low_ram_end >> 20))
                      .with_hint("Give the guest more memory with -m."));
   }
+  return Checked{setup_bytes, kernel_end};
+}
 
+}  // namespace
+
+bool is_bzimage(const std::vector<u8>& file) {
+  return file.size() > 0x268 && get<u16>(file, kBootFlag) == 0xaa55 && get<u32>(file, kMagic) == kHdrS;
+}
+
+Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd) {
+  const auto [setup_bytes, kernel_end] = EMU_TRY(check_header(request, kernel));
   BootImage image;
   std::vector<u8> zero_page(4096);
   // The header ends where its jump instruction leads: 0x202 + the jump's offset byte.
   const size_t header_end = std::min<size_t>(0x202 + get<u8>(kernel, kJump + 1), 0x290);
   std::memcpy(zero_page.data() + kSetupSects, kernel.data() + kSetupSects, header_end - kSetupSects);
-  put<u8>(zero_page, kTypeOfLoader, kLoaderUndefined);
+  put<u8>(zero_page, kTypeOfLoader, kLoaderQemu);
   put<u8>(zero_page, kLoadFlags, u8(get<u8>(kernel, kLoadFlags) | kCanUseHeap));
   put<u16>(zero_page, kHeapEnd, 0xfe00);
   put<u32>(zero_page, kCode32Start, u32(kProtectedKernel));
@@ -119,6 +129,27 @@ Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kerne
   image.entry.gdt_address = u32(kGdt);
   image.entry.gdt_limit = 31;
   return image;
+}
+
+/// Firmware learns memory and tables by itself, and our option ROM (roms/kernel_boot.S) places the initrd.
+Result<FirmwareKernel> split_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd) {
+  const auto [setup_bytes, kernel_end] = EMU_TRY(check_header(request, kernel));
+  constexpr u16 kHeapEndOffset = 0xe000 - 0x200;  // from the setup code's start, less 0x200, §"heap_end_ptr"
+  FirmwareKernel out;
+  if (!initrd.empty()) {
+    out.initrd_address = u32(
+        EMU_TRY(place_initrd(request, initrd.size(), u64(get<u32>(kernel, kInitrdAddrMax)) + 1, kernel_end)));
+  }
+  out.initrd = std::move(initrd);
+  out.setup.assign(kernel.begin(), kernel.begin() + i64(setup_bytes));
+  out.kernel.assign(kernel.begin() + i64(setup_bytes), kernel.end());
+  put<u8>(out.setup, kTypeOfLoader, kLoaderQemu);
+  put<u8>(out.setup, kLoadFlags, u8(get<u8>(out.setup, kLoadFlags) | kCanUseHeap));
+  put<u16>(out.setup, kHeapEnd, kHeapEndOffset);
+  put<u32>(out.setup, kCmdLine, FirmwareKernel::kCommandLineAddress);
+  out.command_line.assign(request.append.begin(), request.append.end());
+  out.command_line.push_back(0);
+  return out;
 }
 
 }  // namespace emu::hw::detail

@@ -41,6 +41,17 @@ void FirmwareSetup::open_shadow_ram(u8 devfn, unsigned pam0) {
   for (unsigned i = 1; i < 7; i++) write8(devfn, pam0 + i, 0x33);
 }
 
+void FirmwareSetup::enable_io(u8 devfn) {
+  write16(devfn, kCommand, u16(read32(devfn, kCommand) | kIoEnable));
+}
+
+void FirmwareSetup::set_up_keyboard() {
+  constexpr u16 kKeyboardData = 0x60, kKeyboardCommand = 0x64;
+  constexpr u8 kWriteMode = 0x60, kInterrupt = 0x01, kSystemFlag = 0x04, kMouseOff = 0x20, kTranslate = 0x40;
+  static_cast<void>(ports_.store(kKeyboardCommand, 1, kWriteMode));
+  static_cast<void>(ports_.store(kKeyboardData, 1, kInterrupt | kSystemFlag | kMouseOff | kTranslate));
+}
+
 void FirmwareSetup::set_level_triggered(std::initializer_list<unsigned> irqs) {
   u32 mask = 0;
   for (const unsigned irq : irqs) mask |= bit(irq);

@@ -21,6 +21,10 @@ class FirmwareSetup {
 
   /// Seven PAM registers from `pam0`: everything below 1 MiB that is no VGA memory becomes RAM.
   void open_shadow_ram(u8 devfn, unsigned pam0);
+  /// Turns I/O decoding of a function on that has no BAR for it.
+  void enable_io(u8 devfn);
+  /// Keyboard interrupts on, scan codes translated to set 1, mouse off.
+  void set_up_keyboard();
   /// ELCR bits of these ISA interrupts.
   void set_level_triggered(std::initializer_list<unsigned> irqs);
 

@@ -18,6 +18,7 @@ class I440FxBoard final : public PcBoard {
   u64 low_ram_limit(u64 bytes) const override;
   Result<void> build_chipset() override;
   const mem::RegionRef& pci_memory() const override;
+  void open_shadow_ram() override;
   void configure_as_firmware() override;
   PciBus& pci_bus() const override;
   void adapt_acpi(AcpiConfig& acpi) const override;

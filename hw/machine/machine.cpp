@@ -2,6 +2,7 @@
 #include "hw/machine/machine.h"
 
 #include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "util/fd.h"
 
@@ -112,9 +113,22 @@ void Machine::request_wakeup(WakeupReason reason) {
   run_on_main_loop([this, reason] { events_.wakeup_requested(reason); });
 }
 
+void Machine::report_rtc_change(i64 offset_s, const std::string& path) {
+  run_on_main_loop([this, offset_s, path] { events_.rtc_changed(offset_s, path); });
+}
+
 void Machine::report_panic(PanicKind kind) {
   events_.stop_vcpus_soon();
   run_on_main_loop([this, kind] { events_.panicked(kind); });
+}
+
+/// As QEMU: a file of that name as it stands wins over the folders.
+std::string Machine::find_data_file(const std::string& name) const {
+  if (name.find('/') != std::string::npos || access(name.c_str(), R_OK) == 0) return name;
+  for (const std::string& dir : data_dirs_) {
+    if (std::string path = dir + "/" + name; access(path.c_str(), R_OK) == 0) return path;
+  }
+  return name;
 }
 
 void Machine::set_running(bool running) {

@@ -23,6 +23,11 @@ class MachineEvents {
   virtual void panicked(PanicKind kind) = 0;
   virtual void suspend_requested() = 0;
   virtual void wakeup_requested(WakeupReason reason) = 0;
+  /// The guest set its real-time clock: by how many seconds it now differs from the host's.
+  virtual void rtc_changed(i64 offset_s, const std::string& path) {
+    static_cast<void>(offset_s);
+    static_cast<void>(path);
+  }
   /// Any thread: the vCPUs shall stop before their next instruction, until the request above was looked at.
   virtual void stop_vcpus_soon() = 0;
 };
@@ -50,6 +55,10 @@ class Machine final : public MachineServices {
   void request_suspend() override;
   void request_wakeup(WakeupReason reason) override;
   void report_panic(PanicKind kind) override;
+  std::string find_data_file(const std::string& name) const override;
+  /// Where that looks, in order. Before devices are made.
+  void set_data_dirs(std::vector<std::string> dirs) { data_dirs_ = std::move(dirs); }
+  void report_rtc_change(i64 offset_s, const std::string& path) override;
   void add_power_listener(PowerListener& listener) override { listeners_.push_back(&listener); }
   void remove_power_listener(PowerListener& listener) override { std::erase(listeners_, &listener); }
   void run_on_main_loop(std::function<void()> work) override;
@@ -76,6 +85,7 @@ class Machine final : public MachineServices {
   std::unique_ptr<mem::AddressSpace> system_memory_;
   std::unique_ptr<mem::AddressSpace> io_ports_;
   Bus* system_bus_ = nullptr;
+  std::vector<std::string> data_dirs_;
   std::vector<PowerListener*> listeners_;
   std::vector<std::unique_ptr<LockedTimers>> timers_;
   std::atomic<bool> grace_poll_posted_{false};

@@ -25,6 +25,7 @@ void GsiRouter::set_irq(unsigned gsi, bool level) {
 void PcBoard::describe(qom::TypeInfo<PcBoard>& type) {
   type.doc("PC");
   type.property("hpet", &PcBoard::hpet_enabled_, "high precision event timer");
+  type.property("acpi", &PcBoard::acpi_, "ACPI tables and power management; auto is on");
   type.property("graphics", &PcBoard::graphics_, "whether there is a screen; off: firmware uses the first serial line");
   type.choice("firmware", &PcBoard::firmware_, "FirmwareUse",
               {{"auto", FirmwareUse::Auto}, {"on", FirmwareUse::On}, {"off", FirmwareUse::Off}},

@@ -51,12 +51,15 @@ class PcBoard : public Board {
 
   Result<void> build(Machine& machine, BoardConfig& config) override;
   void reset() override;
+  void wake() override;
   std::vector<BoardCpu> cpus() override;
   unsigned max_cpus() const override { return 255; }
   std::string default_cpu() const override { return "qemu64"; }
+  std::string ram_id() const override { return "pc.ram"; }
   Bus* default_bus(std::string_view bus_type) override;
   std::string describe_interrupts() const override;
   std::string describe_local_interrupts(unsigned cpu) const override;
+  std::string describe_roms() const override;
   void inject_nmi() override;
 
  protected:
@@ -76,6 +79,8 @@ class PcBoard : public Board {
   virtual Result<void> build_chipset() = 0;
   /// After build_chipset: memory that the PCI bus decodes.
   virtual const mem::RegionRef& pci_memory() const = 0;
+  /// RAM in place of ROM below 1 MiB.
+  virtual void open_shadow_ram() = 0;
   /// Sets what firmware would: shadow RAM open, ACPI mode on, BARs and interrupt lines assigned. At each reset.
   virtual void configure_as_firmware() = 0;
   /// What the chipset adds to what the tables say.
@@ -85,6 +90,7 @@ class PcBoard : public Board {
   virtual std::string version_name() const = 0;
 
   Machine& machine() const { return *machine_; }
+  bool has_acpi() const { return acpi_ != qom::OnOffAuto::Off; }
   const BoardConfig& config() const { return config_; }
   std::vector<E820Entry> memory_map(u64 tables_address) const;
 
@@ -119,7 +125,10 @@ class PcBoard : public Board {
   Result<void> build_vga();
   Result<void> build_fw_cfg();
   Result<void> load_firmware();
-  Result<std::string> find_data_file(const std::string& name) const;
+  Result<std::string> find_firmware(const std::string& name) const;
+  Result<void> offer_kernel_to_firmware();
+  void add_boot_order(std::string_view first);
+  void set_boot_letters(const std::string& letters);
   AcpiConfig acpi_config() const;
   SmbiosConfig smbios_config() const;
   u64 place_tables(std::vector<BootBlob>& blobs, u64 tables_address);
@@ -127,9 +136,20 @@ class PcBoard : public Board {
   void fill_cmos();
   void set_a20(bool level);
   void enter_directly();
+  void resume_directly();
 
+  /// A row of info roms.
+  struct RomNote {
+    std::optional<u64> address;  ///< none: firmware places it
+    u64 bytes;
+    std::string name;
+  };
+  std::vector<RomNote> roms_;
+  u64 tables_address_ = 0;    ///< of the ACPI tables, on direct entry
+  bool booted_once_ = false;  ///< -boot once= has had its turn
   FirmwareUse firmware_ = FirmwareUse::Auto;
   bool hpet_enabled_ = true;
+  qom::OnOffAuto acpi_ = qom::OnOffAuto::Auto;
   bool graphics_ = true;  ///< somebody may see a screen; else firmware uses the first serial line
 };
 

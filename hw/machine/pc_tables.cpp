@@ -64,15 +64,17 @@ SmbiosConfig PcBoard::smbios_config() const {
 
 /// For direct entry: ACPI tables at the top of low memory, the pointers where a BIOS has them.
 u64 PcBoard::place_tables(std::vector<BootBlob>& blobs, u64 tables_address) {
-  const PlacedAcpi acpi = place_acpi_tables(build_acpi_tables(acpi_config()), tables_address);
-  blobs.push_back({"ACPI tables", acpi.tables_address, acpi.tables});
-  blobs.push_back({"ACPI RSDP", kRsdpAddress, acpi.rsdp});
+  if (has_acpi()) {
+    const PlacedAcpi acpi = place_acpi_tables(build_acpi_tables(acpi_config()), tables_address);
+    blobs.push_back({"ACPI tables", acpi.tables_address, acpi.tables});
+    blobs.push_back({"ACPI RSDP", kRsdpAddress, acpi.rsdp});
+  }
   SmbiosConfig smbios = smbios_config();
   smbios.bios = SmbiosConfig::Bios{"system-emu", "0.1", "01/01/2026"};
   const SmbiosTables tables = build_smbios_tables(smbios);
   blobs.push_back({"SMBIOS tables", kSmbiosTables, tables.tables});
   blobs.push_back({"SMBIOS anchor", kSmbiosAnchor, place_smbios_anchor(tables, u32(kSmbiosTables))});
-  return kRsdpAddress;
+  return has_acpi() ? kRsdpAddress : 0;
 }
 
 Result<void> PcBoard::build_fw_cfg() {
@@ -82,7 +84,6 @@ Result<void> PcBoard::build_fw_cfg() {
   fw_cfg_->add_u16(FwCfg::NB_CPUS, u16(config_.cpus.cpus));
   fw_cfg_->add_u16(FwCfg::MAX_CPUS, u16(config_.cpus.maxcpus));
   fw_cfg_->add_u32(FwCfg::IRQ0_OVERRIDE, 1);
-  fw_cfg_->add_u16(FwCfg::BOOT_MENU, 0);
   fw_cfg_->add_u16(FwCfg::NOGRAPHIC, graphics_ ? 0 : 1);
   const std::array<u8, 16> uuid = uuid_bytes(config_.uuid);
   fw_cfg_->add_bytes(FwCfg::UUID, {uuid.begin(), uuid.end()});
@@ -102,6 +103,7 @@ Result<void> PcBoard::build_fw_cfg() {
   const SmbiosTables smbios = build_smbios_tables(smbios_config());
   fw_cfg_->add_file(kSmbiosTablesFile, smbios.tables);
   fw_cfg_->add_file(kSmbiosAnchorFile, smbios.anchor);
+  if (!has_acpi()) return {};
   const AcpiTables acpi = build_acpi_tables(acpi_config());
   fw_cfg_->add_file(kAcpiTablesFile, acpi.tables);
   fw_cfg_->add_file(kAcpiRsdpFile, acpi.rsdp);

@@ -10,6 +10,7 @@ namespace {
 
 constexpr u64 kEcamBytes = 0x1000'0000;
 constexpr u16 kPmBase = 0x600;
+constexpr u32 kRootComplexBase = 0xfed1'c000;
 constexpr u8 kLpcDevfn = pci_devfn(31, 0);
 
 }  // namespace
@@ -35,9 +36,11 @@ Result<void> Q35Board::build_chipset() {
 const mem::RegionRef& Q35Board::pci_memory() const { return host_->pci_memory(); }
 PciBus& Q35Board::pci_bus() const { return host_->pci_bus(); }
 
+void Q35Board::open_shadow_ram() { FirmwareSetup(machine().io_ports()).open_shadow_ram(0, Mch::PAM0); }
+
 void Q35Board::configure_as_firmware() {
   FirmwareSetup setup(machine().io_ports());
-  setup.open_shadow_ram(0, Mch::PAM0);
+  open_shadow_ram();
   setup.write32(0, Mch::PCIEXBAR + 4, 0);
   setup.write32(0, Mch::PCIEXBAR, u32(Mch::kEcamDefault) | 1);  // 256 buses, enabled
   // PIRQA..H to 10, 10, 11, 11, twice over; in APIC mode they are inputs 16 to 23.
@@ -49,16 +52,21 @@ void Q35Board::configure_as_firmware() {
   setup.set_level_triggered({10, 11});
   setup.write32(kLpcDevfn, Ich9Lpc::PMBASE, kPmBase | 1);
   setup.write8(kLpcDevfn, Ich9Lpc::ACPI_CNTL, 0x80);
+  setup.write32(kLpcDevfn, Ich9Lpc::RCBA, kRootComplexBase | 1);
   setup.assign_resources(host_->pci_bus(),
                          {.memory_base = Mch::kEcamDefault + kEcamBytes, .memory_end = 0xfec0'0000, .io_base = 0xc000},
                          [&](u8 devfn, unsigned pin) { return kRoutes[Ich9Lpc::pirq_of(devfn, pin) & 3]; });
+  setup.set_up_keyboard();
   setup.enable_interrupt_delivery(cpus_[0].memory.get());
 }
 
 void Q35Board::adapt_acpi(AcpiConfig& acpi) const {
   acpi.chipset = AcpiConfig::Chipset::Q35;
   acpi.pm_base = kPmBase;
+  acpi.offers_s3 = lpc_->offers_s3();
+  acpi.offers_s4 = lpc_->offers_s4();
   acpi.ecam_base = Mch::kEcamDefault;
+  acpi.rcba = kRootComplexBase;
   acpi.pci_memory32 = {{Mch::kEcamDefault + kEcamBytes, 0xfebf'ffff}};
 }
 

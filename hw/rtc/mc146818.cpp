@@ -46,6 +46,11 @@ void Mc146818::set_time(i64 unix_seconds) {
   state_.alarm_checked_s = unix_seconds;
 }
 
+void Mc146818::guest_set_time() {
+  set_time(load_time());
+  machine().report_rtc_change(guest_seconds() - machine().host_clock().now().count() / kSecond, path());
+}
+
 void Mc146818::reset_enter() {
   // The datasheet's RESET clears interrupt enables and flags only; what firmware finds in CMOS is the board's.
   for (unsigned i = 0xe; i < 128; i++) {
@@ -179,6 +184,7 @@ void Mc146818::second_passed() {
   }
   state_.alarm_checked_s = present;
   flag(bits);
+  if (bits & state_.cmos[B] & kAf) machine().request_wakeup(WakeupReason::Rtc);
   rearm();
 }
 
@@ -232,7 +238,7 @@ void Mc146818::write_register(u8 index, u8 value) {
       return rearm();
     case B:
       if ((value & kSet) && !(state_.cmos[B] & kSet)) store_time(guest_seconds());
-      if (!(value & kSet) && (state_.cmos[B] & kSet)) set_time(load_time());
+      if (!(value & kSet) && (state_.cmos[B] & kSet)) guest_set_time();
       state_.cmos[B] = value;  // a changed BCD or 24-hour bit changes the spelling; the time keeps running
       refresh_irq();
       return rearm();
@@ -247,7 +253,7 @@ void Mc146818::write_register(u8 index, u8 value) {
       // Written without SET: the counters take the value and go on.
       store_time(guest_seconds());
       state_.cmos[index] = value;
-      return set_time(load_time());
+      return guest_set_time();
     }
   }
   state_.cmos[index] = value;

@@ -43,6 +43,8 @@ class Mc146818 final : public IsaDevice {
   void set_time(i64 unix_seconds);
   /// CMOS bytes that firmware reads (memory size, boot order...).
   void set_cmos(u8 index, u8 value) { cmos_defaults_[index & 127] = value; }
+  /// Changes a byte now, as the guest could.
+  void poke_cmos(u8 index, u8 value) { state_.cmos[index & 127] = value; }
   u8 cmos(u8 index) const { return state_.cmos[index & 127]; }
   /// HPET legacy replacement takes IRQ 8 away.
   void set_irq_enabled(bool enabled);
@@ -70,6 +72,7 @@ class Mc146818 final : public IsaDevice {
   unsigned decode(u8 v) const;
   u8 encode_hours(unsigned hour) const;
   void store_time(i64 unix_seconds);
+  void guest_set_time();
   i64 load_time() const;
   bool alarm_matches(i64 unix_seconds) const;
   i64 periodic_ns() const;

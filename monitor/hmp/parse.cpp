@@ -172,18 +172,23 @@ Result<ParsedLine> parse_line(std::string_view line, const CommandRegistry& regi
   std::string_view format;
   parsed.command = EMU_TRY(take_command(line, format, registry));
   // print shares no format with memory dumps: each starts at x.
-  Session own = session;
-  if (parsed.command->name == "print") own.format = 'x';
-  ArgumentReader reader(line, format, own, registers);
+  const bool is_print = parsed.command->name == "print";
+  const char format_before = session.format, unit_before = session.unit;
+  if (is_print) session.format = 'x';
+  ArgumentReader reader(line, format, session, registers);
   const auto read_all = [&]() -> Result<void> {
     for (const ArgSpec& spec : parsed.command->arguments) EMU_TRY(reader.read(spec, parsed.arguments));
     return reader.finish();
   };
-  if (auto done = read_all(); !done) {
+  auto done = read_all();
+  if (!done || is_print) {
+    session.format = format_before;
+    session.unit = unit_before;
+  }
+  if (!done) {
     return error(
         std::move(done).error().with_hint(fmt::format("Try \"help {}\" for more information", parsed.command->name)));
   }
-  if (parsed.command->name != "print") session = own;
   return parsed;
 }
 

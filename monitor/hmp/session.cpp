@@ -2,22 +2,18 @@
 #include "monitor/hmp/session.h"
 
 #include "chardev/mux.h"
-#include "monitor/cpu_view.h"
-#include "monitor/hmp/parse.h"
 #include "monitor/version.h"
 
 namespace emu::monitor {
 
-HmpSession::HmpSession(Chardev& stream, MachineControl& control, const CommandRegistry& registry)
+HmpSession::HmpSession(Chardev& stream, Monitors& monitors)
     : stream_(stream),
-      control_(control),
-      registry_(registry),
+      monitors_(monitors),
       editor_("(qemu) ", {[this](std::string_view bytes) { print_raw(bytes); },
                           [this](std::string_view text) { return complete(text); }}) {}
 
-Result<std::unique_ptr<HmpSession>> HmpSession::create(Chardev& stream, MachineControl& control,
-                                                       const CommandRegistry& registry) {
-  std::unique_ptr<HmpSession> session(new HmpSession(stream, control, registry));
+Result<std::unique_ptr<HmpSession>> HmpSession::create(Chardev& stream, Monitors& monitors) {
+  std::unique_ptr<HmpSession> session(new HmpSession(stream, monitors));
   EMU_TRY(stream.attach(*session));
   // A stream of our own tells nothing of focus; if somebody is there already, it may not tell of that either.
   if (stream.as_mux() == nullptr && stream.is_open() && !session->greeted_) session->greet();
@@ -69,27 +65,10 @@ void HmpSession::receive(std::span<const u8> data) {
   }
 }
 
-std::string HmpSession::execute(std::string_view line) {
-  const RegisterLookup registers = [this](std::string_view name) -> std::optional<u64> {
-    const auto cpus = control_.board().cpus();
-    if (session_.cpu >= cpus.size()) return std::nullopt;
-    std::optional<u64> value;
-    control_.with_cpus_stopped([&] { value = CpuView(cpus[session_.cpu]).register_value(name); });
-    return value;
-  };
-  const auto parsed = parse_line(line, registry_, session_, registers);
-  if (!parsed) return parsed.error().text() + "\n";
-  if (parsed->command == nullptr) return "";
-  CommandContext context{control_, session_, registry_};
-  auto reply = parsed->command->run(context, parsed->arguments);
-  if (!reply) return fmt::format("Error: {}\n", reply.error().text());
-  return std::move(reply->text);
-}
-
 std::vector<std::string> HmpSession::complete(std::string_view text) const {
   // "info" itself is a command, but its subcommands are what is meant once a space follows.
   std::vector<std::string> found;
-  for (std::string& name : registry_.complete(text)) {
+  for (std::string& name : monitors_.registry().complete(text)) {
     if (text.starts_with("info ") || !name.starts_with("info ")) found.push_back(std::move(name));
   }
   return found;

@@ -6,7 +6,7 @@
 
 #include "chardev/byte_queue.h"
 #include "chardev/chardev.h"
-#include "monitor/command.h"
+#include "monitor/monitors.h"
 #include "monitor/hmp/line_editor.h"
 
 namespace emu::monitor {
@@ -15,13 +15,12 @@ namespace emu::monitor {
 /// until it gets the focus. Thread of the chardev's loop, which is the main loop.
 class HmpSession final : public ChardevFrontend {
  public:
-  /// All three must outlive the session. Errors: the stream is in use.
-  static Result<std::unique_ptr<HmpSession>> create(Chardev& stream, MachineControl& control,
-                                                    const CommandRegistry& registry);
+  /// Both must outlive the session. Errors: the stream is in use.
+  static Result<std::unique_ptr<HmpSession>> create(Chardev& stream, Monitors& monitors);
   ~HmpSession() override;
 
-  /// Runs one line and gives what a person would see ("\n" line ends): human-monitor-command, and tests.
-  std::string execute(std::string_view line);
+  /// Runs one line and gives what a person would see.
+  std::string execute(std::string_view line) { return monitors_.run_line(session_, line); }
 
   std::size_t can_receive() override { return kChunk; }
   void receive(std::span<const u8> data) override;
@@ -33,7 +32,7 @@ class HmpSession final : public ChardevFrontend {
   /// What waits for a reader that does not read; the rest of a longer output is lost.
   static constexpr std::size_t kOutputLimit = 16 << 20;
 
-  HmpSession(Chardev& stream, MachineControl& control, const CommandRegistry& registry);
+  HmpSession(Chardev& stream, Monitors& monitors);
   void greet();
   void print(std::string_view text);
   void print_raw(std::string_view bytes);
@@ -41,8 +40,7 @@ class HmpSession final : public ChardevFrontend {
   std::vector<std::string> complete(std::string_view text) const;
 
   Chardev& stream_;
-  MachineControl& control_;
-  const CommandRegistry& registry_;
+  Monitors& monitors_;
   Session session_;
   LineEditor editor_;
   chardev::ByteQueue output_;

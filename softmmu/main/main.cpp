@@ -53,6 +53,15 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_boards(registry);
 }
 
+Result<CpuDetails> cpu_details(std::string_view option) {
+  const x86::CpuModel model = EMU_TRY(x86::parse_cpu_option(option));
+  CpuDetails details{model.name, x86::model_features(model), {}, model.dropped_features};
+  details.properties = {{"family", model.family},       {"model", model.model},  {"stepping", model.stepping},
+                        {"phys-bits", model.phys_bits}, {"level", model.level},  {"xlevel", model.extended_level},
+                        {"vendor", model.vendor},       {"model-id", model.brand}};
+  return details;
+}
+
 }  // namespace
 
 Parts make_x86_64_parts() {
@@ -61,6 +70,8 @@ Parts make_x86_64_parts() {
           .machine_types = hw::machine_types,
           .find_machine_type = hw::find_machine_type,
           .cpu_help = x86::cpu_help,
+          .cpu_models = x86::model_names,
+          .cpu_details = cpu_details,
           .make_tcg = accel::make_tcg_accelerator};
 }
 

@@ -259,27 +259,7 @@ u64 X86Cpu::helper_sti(const u64*) {
   return 0;
 }
 
-// --- XCR0 -----------------------------------------------------------------------------------------------------------
-
-u64 X86Cpu::helper_xgetbv(const u64*) {
-  const u32 index = u32(s_->gpr(RCX));
-  // XINUSE (index 1): the initial-state optimisation is not tracked, so all that is enabled counts as used.
-  if (!(s_->cr4 & kCr4OSXSAVE)) return raise(kUD);
-  if (index > 1 || (index == 1 && !has(Cpuid::Xgetbv1))) return raise_gp();
-  s_->gpr(RAX) = u32(s_->xcr0);
-  s_->gpr(RDX) = s_->xcr0 >> 32;
-  return s_->xcr0;
-}
-
-u64 X86Cpu::helper_xsetbv(const u64*) {
-  const u64 value = u64(u32(s_->gpr(RDX))) << 32 | u32(s_->gpr(RAX));
-  if (!(s_->cr4 & kCr4OSXSAVE)) return raise(kUD);
-  if (!require_cpl0()) return 0;
-  if (u32(s_->gpr(RCX)) != 0 || !(value & 1) || (value & ~u64(3))) return raise_gp();
-  s_->xcr0 = value;
-  update_mode();
-  return 0;
-}
+// --- Counters ------------------------------------------------------------------------------------------------------
 
 u64 X86Cpu::helper_rdpmc(const u64*) {
   raise_gp();  // there are no counters

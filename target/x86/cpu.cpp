@@ -46,7 +46,7 @@ void X86Cpu::reset_registers() {
   s.hdr.leave = tcg::kLeaveNot;
   pdptes_ = {};
   pending_ = {};
-  nmi_blocked_ = false;
+  s_->nmi_blocked = 0;
   external_ = 0;
   fault_chain_.clear();
   shutdown_reason_.clear();
@@ -67,7 +67,7 @@ void X86Cpu::reset() {
   s.pat = 0x0007040600070406;
   s.tsc_offset = 0;
   msr_ = {};
-  signals_.store(a20_wanted_.load() == (a20_mask_.load() == ~u64(0)) ? 0 : u32(kSignalA20));
+  s_->signals.store(a20_wanted_.load() == (a20_mask_.load() == ~u64(0)) ? 0 : u32(kSignalA20));
   halt_ = config_.index == 0 ? Halt::Running : Halt::WaitForStartup;
   if (services_) {
     services_->switch_context(context_id(), false);
@@ -98,63 +98,14 @@ void X86Cpu::take_startup() {
 // --- Mode -----------------------------------------------------------------------------------------------------------
 
 void X86Cpu::update_mode() {
-  const X86State& s = *s_;
-  u32 key = 0;
-  const auto put = [&key](Mode::Bit b, bool on) { key |= u32(on) << b; };
-  const auto is_flat = [&s](Seg seg) {
-    const SegmentRange& r = s.seg_range[seg];
-    return s.seg_base[seg] == 0 && r.read_low == 0 && r.read_high == ~u32(0) && r.write_low == 0 &&
-           r.write_high == ~u32(0);
-  };
-  const unsigned cpl = s.cpl();
-  const bool code64 = is_code64();
-  put(Mode::kPE, s.cr0 & kCr0PE);
-  put(Mode::kCode64, code64);
-  put(Mode::kCode32, !code64 && (s.seg[CS].attributes & bit(22)));
-  put(Mode::kStack32, !code64 && (s.seg[SS].attributes & bit(22)));
-  key |= cpl << Mode::kCplShift;
-  // 64-bit code ignores all of these, so it gets one key whatever they hold.
-  put(Mode::kFlatDS, code64 || is_flat(DS));
-  put(Mode::kFlatES, code64 || is_flat(ES));
-  put(Mode::kFlatSS, code64 || is_flat(SS));
-  put(Mode::kFlatCS,
-      code64 || (s.seg_base[CS] == 0 && s.seg_range[CS].read_low == 0 && s.seg_range[CS].read_high == ~u32(0)));
-  put(Mode::kCr0EM, s.cr0 & kCr0EM);
-  put(Mode::kCr0TS, s.cr0 & kCr0TS);
-  put(Mode::kCr0MP, s.cr0 & kCr0MP);
-  put(Mode::kNe, s.cr0 & kCr0NE);
-  put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR);
-  put(Mode::kOsXmmExcept, s.cr4 & kCr4OSXMMEXCPT);
-  put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE);
-  put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0);
-  put(Mode::kPce, s.cr4 & kCr4PCE);
-  put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0);
-  put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE);
-  put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);
-  static_mode_ = key;
+  s_->static_mode = make_static_mode(*s_);
+  s_->hdr.wide_vectors = Mode{s_->static_mode}.has(Mode::kAvx);
   if (services_) services_->mode_changed();
 }
 
-u32 X86Cpu::mode_key() const {
-  const u64 flags = s_->rflags_system;
-  const unsigned cpl = static_mode_ >> Mode::kCplShift & 3;
-  u32 key = static_mode_;
-  const auto put = [&key](Mode::Bit b, bool on) { key |= u32(on) << b; };
-  put(Mode::kVM86, flags & kVM);
-  put(Mode::kTF, flags & kTF);
-  put(Mode::kInhibit, s_->inhibit_interrupts != 0);
-  put(Mode::kIopl, cpl <= bits(flags, 13, 12));
-  put(Mode::kAlignCheck, cpl == 3 && (flags & kAC) && (s_->cr0 & kCr0AM));
-  put(Mode::kSmapOverride, (flags & kAC) && (static_mode_ >> Mode::kSmap & 1));
-  put(Mode::kVme, (flags & kVM) && (s_->cr4 & kCr4VME));
-  put(Mode::kPvi, !(flags & kVM) && cpl == 3 && (s_->cr4 & kCr4PVI));
-  return key;
-}
+u32 X86Cpu::mode_key() const { return make_mode_key(*s_, s_->static_mode, s_->rflags_system, s_->inhibit_interrupts); }
 
-u8 X86Cpu::view_for(unsigned cpl) const {
-  if (cpl == 3) return kViewUser;
-  return (s_->cr4 & kCr4SMAP) && (s_->rflags_system & kAC) ? kViewKernelAc : kViewKernel;
-}
+u8 X86Cpu::view_for(unsigned cpl) const { return view_of(*s_, cpl, s_->rflags_system); }
 
 u64 X86Cpu::context_id() const {
   if (!is_long_mode()) return s_->cr3 & 0xffffffe0;
@@ -215,7 +166,7 @@ bool X86Cpu::is_canonical(u64 linear) const {
 // --- Signals and events ---------------------------------------------------------------------------------------------
 
 void X86Cpu::signal(Signal which) {
-  signals_.fetch_or(which);
+  s_->signals.fetch_or(which);
   if (services_) services_->kick(tcg::kExitInterrupt);
 }
 
@@ -223,7 +174,7 @@ void X86Cpu::set_interrupt(bool level) {
   if (level) {
     signal(kSignalInterrupt);
   } else {
-    signals_.fetch_and(~u32(kSignalInterrupt));
+    s_->signals.fetch_and(~u32(kSignalInterrupt));
   }
 }
 
@@ -231,7 +182,7 @@ void X86Cpu::nmi() { signal(kSignalNmi); }
 void X86Cpu::smi() { signal(kSignalSmi); }
 
 void X86Cpu::init() {
-  signals_.fetch_and(~u32(kSignalStartup));  // a start-up message before INIT is lost
+  s_->signals.fetch_and(~u32(kSignalStartup));  // a start-up message before INIT is lost
   signal(kSignalInit);
 }
 
@@ -252,23 +203,23 @@ void X86Cpu::set_a20(bool enabled) {
 bool X86Cpu::interrupts_enabled() const { return (s_->rflags_system & kIF) && s_->inhibit_interrupts == 0; }
 
 void X86Cpu::recheck_events() {
-  if (signals_.load(std::memory_order_relaxed) != 0 && services_ && has_deliverable_event()) {
+  if (s_->signals.load(std::memory_order_relaxed) != 0 && services_ && has_deliverable_event()) {
     services_->kick(tcg::kExitInterrupt);
   }
 }
 
 bool X86Cpu::has_deliverable_event() {
-  const u32 signals = signals_.load();
+  const u32 signals = s_->signals.load();
   if (signals & (kSignalA20 | kSignalInit | kSignalTaskJump)) return true;
   if (halt_ == Halt::WaitForStartup) return signals & kSignalStartup;
   if (halt_ == Halt::Shutdown) return false;
   if (signals & (kSignalSmi | kSignalStartup)) return true;  // taken to be dropped
-  if ((signals & kSignalNmi) && !nmi_blocked_ && s_->inhibit_interrupts == 0) return true;
+  if ((signals & kSignalNmi) && !s_->nmi_blocked && s_->inhibit_interrupts == 0) return true;
   return (signals & kSignalInterrupt) && interrupts_enabled();
 }
 
 bool X86Cpu::wakeup_pending() const {
-  const u32 signals = signals_.load();
+  const u32 signals = s_->signals.load();
   if (signals & (kSignalA20 | kSignalInit | kSignalTaskJump)) return true;
   switch (halt_) {
     case Halt::Running:
@@ -281,13 +232,13 @@ bool X86Cpu::wakeup_pending() const {
       break;
   }
   if (signals & (kSignalSmi | kSignalStartup)) return true;
-  if ((signals & kSignalNmi) && !nmi_blocked_) return true;
+  if ((signals & kSignalNmi) && !s_->nmi_blocked) return true;
   return (signals & kSignalInterrupt) && (s_->rflags_system & kIF);
 }
 
 // The order is SDM vol. 3, "Priority among concurrent events".
 bool X86Cpu::take_event() {
-  const auto take = [this](Signal which) { return (signals_.fetch_and(~u32(which)) & which) != 0; };
+  const auto take = [this](Signal which) { return (s_->signals.fetch_and(~u32(which)) & which) != 0; };
   bool changed = false;
   if (take(kSignalA20)) {
     a20_mask_.store(a20_wanted_.load() ? ~u64(0) : ~bit64(20));
@@ -309,13 +260,13 @@ bool X86Cpu::take_event() {
   if (halt_ == Halt::WaitForStartup || halt_ == Halt::Shutdown) return changed;
   if (take(kSignalSmi)) log::unimplemented("SMI: system-management mode is not there, the SMI is dropped");
   if (s_->inhibit_interrupts != 0) return changed;
-  if (!nmi_blocked_ && take(kSignalNmi)) {
-    nmi_blocked_ = true;
+  if (!s_->nmi_blocked && take(kSignalNmi)) {
+    s_->nmi_blocked = 1;
     halt_ = Halt::Running;
     deliver_with_nesting({.vector = kNMI, .kind = Event::Kind::External, .return_pc = s_->hdr.pc});
     return true;
   }
-  if ((signals_.load() & kSignalInterrupt) && interrupts_enabled() && port_) {
+  if ((s_->signals.load() & kSignalInterrupt) && interrupts_enabled() && port_) {
     const std::optional<u8> vector = port_->acknowledge();
     if (!vector) return changed;
     halt_ = Halt::Running;
@@ -337,6 +288,7 @@ void X86Cpu::handle_system(u64 reason) {
 }
 
 void X86Cpu::handle_trap(u64 code) {
+  if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
   const u8 vector = u8(code);
   if (vector == kDB && (s_->rflags_system & kTF)) s_->dr[6] |= bit64(14);  // BS: single step
   if (vector == kMF && !(s_->cr0 & kCr0NE)) {

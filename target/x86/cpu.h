@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "target/cpu.h"
+#include "target/x86/descriptor.h"
+#include "target/x86/mode_key.h"
 #include "target/x86/helpers.h"
 #include "target/x86/models.h"
 #include "target/x86/state.h"
@@ -36,36 +38,6 @@ struct CpuidResult {
   u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
   bool operator==(const CpuidResult&) const = default;
 };
-
-/// A segment descriptor's two dwords as they lie in memory; the second half of a 16-byte one in `upper`.
-struct Descriptor {
-  u32 low = 0, high = 0, upper = 0;
-
-  u64 base() const { return (low >> 16) | (high & 0xff) << 16 | (high & 0xff000000) | u64(upper) << 32; }
-  u32 limit() const {
-    const u32 raw = (low & 0xffff) | (high & 0xf0000);
-    return high & bit(23) ? raw << 12 | 0xfff : raw;
-  }
-  u32 attributes() const { return high & 0x00f0ff00; }
-  unsigned type() const { return high >> 8 & 15; }
-  unsigned dpl() const { return high >> 13 & 3; }
-  bool is_segment() const { return high & bit(12); }  ///< code or data, not system
-  bool is_code() const { return is_segment() && (high & bit(11)); }
-  bool is_conforming() const { return high & bit(10); }
-  bool is_writable_data() const { return is_segment() && !(high & bit(11)) && (high & bit(9)); }
-  bool is_readable() const { return is_segment() && (!(high & bit(11)) || (high & bit(9))); }
-  bool is_present() const { return high & bit(15); }
-  bool is_long() const { return high & bit(21); }
-  bool is_big() const { return high & bit(22); }
-  // As a gate:
-  u16 gate_selector() const { return u16(low >> 16); }
-  u64 gate_offset() const { return (low & 0xffff) | (high & 0xffff0000) | u64(upper) << 32; }
-  unsigned gate_parameters() const { return high & 31; }
-  unsigned gate_ist() const { return high & 7; }
-};
-
-/// The offsets that a segment of this limit and these attributes admits.
-SegmentRange make_range(u32 limit, u32 attributes);
 
 /// A stack that is being pushed to or popped from; rsp follows when the instruction completes.
 struct StackCursor {
@@ -159,12 +131,17 @@ class X86Cpu final : public target::Vcpu {
 
   /// After reset(), instead of the reset vector. The GDT must hold what `cs` and `ds` say.
   void enter_flat32(const FlatEntry& entry);
+  /// After reset(): in real mode at cs:ip, as firmware enters the waking vector.
+  void enter_real(u16 cs, u16 ip);
+  /// MTRRs as firmware leaves them: RAM is write-back, VGA memory and [uncached_base, 4 GiB) uncached. The base is a
+  /// power of two below 4 GiB.
+  void set_firmware_mtrrs(u32 uncached_base);
 
   CpuidResult cpuid(u32 leaf, u32 subleaf) const;
   u64 read_tsc() const;
   /// CR0.PG with EFER.LMA, and the current code segment's mode.
-  bool is_long_mode() const { return s_->efer & kEferLMA; }
-  bool is_code64() const { return is_long_mode() && (s_->seg[CS].attributes & bit(21)); }
+  bool is_long_mode() const { return x86::is_long_mode(*s_); }
+  bool is_code64() const { return x86::is_code64(*s_); }
   bool is_vm86() const { return s_->rflags_system & kVM; }
   bool is_protected() const { return (s_->cr0 & kCr0PE) && !is_vm86(); }
   /// Linear address of `bytes` bytes at `offset`, after the segment's checks; false: #GP or #SS is pending.
@@ -337,6 +314,13 @@ class X86Cpu final : public target::Vcpu {
   void store_fx_x87(u8* image, bool wide) const;
   void load_fx_x87(const u8* image);
   void init_fpu();
+  // xsave.cpp
+  u64 xcr0_valid_bits() const;
+  u32 xsave_area_bytes(u64 components, bool compact) const;
+  CpuidResult cpuid_xsave(u32 subleaf) const;
+  u64 xinuse() const;
+  bool store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u8 view);
+  bool is_valid_xsave_header(const u8* image, bool supervisor) const;
   void make_protected_env(u8* out, unsigned bytes) const;
   void load_env_image(const u8* image, unsigned bytes);
 
@@ -348,19 +332,22 @@ class X86Cpu final : public target::Vcpu {
   target::CpuServices* services_ = nullptr;
   target::CpuInterruptPort* port_ = nullptr;
 
-  std::atomic<u32> signals_{0};
   std::atomic<u8> startup_vector_{0};
   std::atomic<bool> a20_wanted_{true};
   std::atomic<u64> a20_mask_{~u64(0)};
   target::Halt halt_ = target::Halt::Running;
-  bool nmi_blocked_ = false;
   Pending pending_;
   u16 task_jump_ = 0;  ///< of kSignalTaskJump
   u32 external_ = 0;   ///< the EXT bit of error codes while an event that is no INT n is delivered
-  std::vector<std::string> fault_chain_;
+  /// What the delivery under way has met so far, for a triple fault's report.
+  struct FaultLink {
+    Event event;
+    Pending second;  ///< valid: what the event's delivery ended with
+    u64 cr2 = 0;
+  };
+  std::vector<FaultLink> fault_chain_;
   std::string shutdown_reason_;
 
-  u32 static_mode_ = 0;          ///< what of the mode key segments and control registers decide
   std::array<u64, 4> pdptes_{};  ///< PAE paging: as loaded with CR3
   struct FpuPointers {
     u64 ip = 0, dp = 0;

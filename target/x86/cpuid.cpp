@@ -72,10 +72,7 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
       if (subleaf == 1) return {t.package_shift(), logical, 0x201, config_.apic_id};
       return {0, 0, subleaf, config_.apic_id};
     case 0xd:
-      if (!has(Cpuid::Xsave)) return {};
-      if (subleaf == 0) return {3, 576, 576, 0};
-      if (subleaf == 1) return {word(FeatureWord::LeafD1Eax), has(Cpuid::Xsavec) ? 576u : 0u, 0, 0};
-      return {};
+      return cpuid_xsave(subleaf);
     case 0x80000000:
       return {m.extended_level, text_at(m.vendor, 0), text_at(m.vendor, 8), text_at(m.vendor, 4)};
     case 0x80000001: {

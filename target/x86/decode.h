@@ -72,7 +72,7 @@ enum class InsnFeature : u8 {
   kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kSse4a, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
   kAdx, kAesni, kPclmul, kSha, kAvx, kAvx2, kFma, kF16c, kCx16, kRdtscp, kRdpid, kRdrand, kRdseed, kFsgsbase, kInvpcid,
   kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kPku,
-  kPrefetchw, kGfni, kLahf64, kNx, kUmip, kMovdiri, kMovdir64b, kSerialize, kCount,
+  kPrefetchw, kGfni, kVaes, kVpclmul, kLahf64, kNx, kUmip, kMovdiri, kMovdir64b, kSerialize, kCount,
 };
 using InsnFeatures = u64;
 constexpr InsnFeatures feature_bit(InsnFeature f) { return u64(1) << u8(f); }
@@ -81,6 +81,10 @@ constexpr InsnFeatures kAllFeatures = ~u64(0);
 
 using FlagMask = u16;  ///< Rflag bits of the arithmetic flags
 using Emit = void (Emitter::*)(const Insn&);
+
+/// VEX.L and VEX.W as the manual writes them: 128 and 256, 128 (or LZ), 256, LIG; WIG, W0, W1.
+enum class VexLength : u8 { Any, L0, L1, Ignored };
+enum class VexWidth : u8 { Any, W0, W1 };
 
 inline constexpr u8 kAnyField = 0xff;
 enum class Mod : u8 { Any, Memory, Register };
@@ -94,9 +98,12 @@ struct Row {
   Mod mod = Mod::Any;
   Prefix prefix = Prefix::Any;
   bool is_vex = false;
+  VexLength length = VexLength::Any;
+  VexWidth vex_width = VexWidth::Any;
   Operand operands[4] = {};
   SizeRule size_rule = SizeRule::Auto;
-  InsnFeature feature = InsnFeature::kBase;
+  InsnFeature feature = InsnFeature::kBase;      ///< VEX rows with kFpuUse need AVX besides
+  InsnFeature feature_256 = InsnFeature::kBase;  ///< instead of it, where VEX.L is 1
   u16 rules = 0;
   FlagMask read = 0;
   FlagMask written = 0;    ///< set by the translation, including undefined ones that it sets to something
@@ -129,6 +136,12 @@ struct Row {
   constexpr Row span(u8 n) const { Row r = *this; r.count = n; return r; }
   constexpr Row feat(InsnFeature f) const { Row r = *this; r.feature = f; return r; }
   constexpr Row vex() const { Row r = *this; r.is_vex = true; return r; }
+  constexpr Row l0() const { Row r = *this; r.length = VexLength::L0; return r; }
+  constexpr Row l1() const { Row r = *this; r.length = VexLength::L1; return r; }
+  constexpr Row lig() const { Row r = *this; r.length = VexLength::Ignored; return r; }
+  constexpr Row w0() const { Row r = *this; r.vex_width = VexWidth::W0; return r; }
+  constexpr Row w1() const { Row r = *this; r.vex_width = VexWidth::W1; return r; }
+  constexpr Row wide(InsnFeature f) const { Row r = *this; r.feature_256 = f; return r; }
   constexpr Row emit(Emit e, u16 a = 0) const { Row r = *this; r.emitter = e; r.arg = a; return r; }
   constexpr Row missing() const { return with(kMissing); }
 };
@@ -137,7 +150,7 @@ struct Row {
 std::span<const Row> all_rows();
 /// What undefined encodings decode to.
 extern const Row kUndefinedRow;
-extern const Row kMissingVexRow;
+extern const Row kMissingEvexRow;
 extern const Row kTooLongRow;
 
 enum InsnPrefix : u8 { kHasLock = 1, kHasRep = 2, kHasRepne = 4, kHas66 = 8, kHas67 = 16, kHasSegment = 32 };
@@ -162,6 +175,8 @@ struct Insn {
   u8 base = kNoReg, index = kNoReg, scale = 0;
   u8 vvvv = 0;
   u8 vector_256 = 0;
+  bool vex_w = false;      ///< also where W means nothing (rex_w() is false outside 64-bit mode)
+  u8 sib_index = kNoReg;   ///< the index field with VEX.X, if there is a SIB: VSIB's register
 
   bool is_memory = false;  ///< ModRM names memory
 
@@ -179,6 +194,8 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
 
 /// Whether an exit, fault or helper call in the middle of the instruction may show the flags to the guest.
 bool observes_flags(const Insn& insn);
+/// Whether a VEX instruction works on 256 bits.
+inline bool is_256(const Insn& insn) { return insn.vector_256 && insn.row->length != VexLength::Ignored; }
 /// log2 of an operand's bytes.
 unsigned operand_log2(Operand operand, const Insn& insn);
 

@@ -44,7 +44,8 @@ struct Opening {
   Map map = kMapOne;
   u8 rep = 0;  ///< the last of F2, F3; 0 if none
   bool is_vex = false;
-  bool is_bad_vex = false;  ///< EVEX, a reserved map, or VEX after a prefix that it excludes
+  bool is_bad_vex = false;  ///< a reserved map, or VEX after a prefix that it excludes
+  bool is_evex = false;
 };
 
 void scan_prefixes(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
@@ -106,7 +107,8 @@ bool scan_vex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
   if (!mode.is_protected()) return false;  // there they stay LES, LDS and BOUND with a register: #UD
 
   opening.is_vex = true;
-  opening.is_bad_vex = first == 0x62 || opening.rep || (insn.prefixes & (kHas66 | kHasLock)) || insn.rex;
+  opening.is_evex = first == 0x62;
+  opening.is_bad_vex = opening.rep || (insn.prefixes & (kHas66 | kHasLock)) || insn.rex;
   at.next();
   if (first == 0x62) {
     at.little_endian(3);
@@ -125,7 +127,8 @@ bool scan_vex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
     else
       opening.map = Map(map);
   }
-  if (!mode.has(Mode::kCode64)) insn.rex &= 0x40;  // W chooses no operand size there
+  insn.vex_w = insn.rex & 8;
+  if (!mode.has(Mode::kCode64)) insn.rex = 0x40;
   insn.vvvv = u8(~last >> 3 & 15);
   insn.vector_256 = last >> 2 & 1;
   constexpr u8 kRep[] = {0, 0, 0xf3, 0xf2};
@@ -173,6 +176,7 @@ void scan_modrm32(Cursor& at, Insn& insn, bool code64) {
     const u8 sib = at.next();
     insn.scale = sib >> 6;
     const u8 index = u8((sib >> 3 & 7) | (insn.rex & 2) << 2);
+    insn.sib_index = index;
     if (index != RSP) insn.index = index;
     if ((sib & 7) == 5 && mod == 0) {
       has_disp32 = true;
@@ -306,6 +310,19 @@ bool prefix_matches(Prefix want, u8 rep, bool has66) {
   return false;
 }
 
+bool vex_matches(const Row& row, const Insn& insn) {
+  if (row.length == VexLength::L0 && insn.vector_256) return false;
+  if (row.length == VexLength::L1 && !insn.vector_256) return false;
+  return row.vex_width == VexWidth::Any || (row.vex_width == VexWidth::W1) == insn.vex_w;
+}
+
+bool has_features(const Row& row, const Insn& insn, InsnFeatures features) {
+  InsnFeature needed = row.feature;
+  if (insn.vector_256 && row.feature_256 != InsnFeature::kBase) needed = row.feature_256;
+  if (row.is_vex && row.has(kFpuUse) && !(features & feature_bit(InsnFeature::kAvx))) return false;
+  return features & feature_bit(needed);
+}
+
 const Row* find_row(const Opening& opening, const Insn& insn, Mode mode, u8 modrm, InsnFeatures features) {
   for (const u16 index : rows_of(opening.map, insn.opcode)) {
     const Row& row = all_rows()[index];
@@ -316,13 +333,22 @@ const Row* find_row(const Opening& opening, const Insn& insn, Mode mode, u8 modr
     if (row.mod == Mod::Register && modrm < 0xc0) continue;
     if (row.has(mode.has(Mode::kCode64) ? kNo64 : kOnly64)) continue;  // MOVSXD and ARPL share an opcode
     if (!prefix_matches(row.prefix, opening.rep, insn.has(kHas66))) continue;
-    if (!(features & feature_bit(row.feature))) continue;  // e.g. TZCNT without BMI1 is BSF: a later row
+    if (row.is_vex && !vex_matches(row, insn)) continue;
+    if (!has_features(row, insn, features)) continue;  // e.g. TZCNT without BMI1 is BSF: a later row
     return &row;
   }
   return nullptr;
 }
 
+/// VEX.vvvv must be 1111b where it names nothing.
+bool names_vvvv(const Row& row) {
+  for (const Operand operand : row.operands)
+    if (operand == Operand::H) return true;
+  return false;
+}
+
 bool is_valid(const Row& row, const Insn& insn, Mode mode) {
+  if (row.is_vex && insn.vvvv != 0 && !names_vvvv(row)) return false;
   if (row.has(kProtected) && !mode.is_protected()) return false;
   if (insn.has(kHasLock) && !(row.has(kLockable) && insn.is_memory)) return false;
   return true;
@@ -342,10 +368,14 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
 
   const Row* row = nullptr;
   if (!at.is_bad()) {
-    const bool has_modrm = opcode_has_modrm(opening.map, insn.opcode) || opening.is_vex;
+    const bool is_vzero = opening.is_vex && opening.map == kMap0F && insn.opcode == 0x77;
+    const bool has_modrm = (opcode_has_modrm(opening.map, insn.opcode) || opening.is_vex) && !is_vzero;
     const u8 modrm = has_modrm ? at.peek() : 0;
     row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
-    if (opening.is_vex && (!row || opening.is_bad_vex)) row = &kMissingVexRow;
+    if (opening.is_evex)
+      row = &kMissingEvexRow;
+    else if (opening.is_bad_vex)
+      row = &kUndefinedRow;
     if (!row) row = &kUndefinedRow;
     insn.row = row;
     if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);

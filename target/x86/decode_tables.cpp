@@ -45,6 +45,10 @@ constexpr Row t3a(u8 opcode, const char* name, Ops... o) {
 /// Row::arg of SIMD rows.
 constexpr u16 vec(VecOp op, unsigned memory_log2 = 4) { return Emitter::vec_arg(op, memory_log2); }
 
+/// Of VEX rows: the memory operand grows with the vector, or stays as long (a lane, a count, an element).
+constexpr u16 avx(VecOp op, unsigned memory_log2 = 4) { return Emitter::vec_arg(op, memory_log2); }
+constexpr u16 fixed(VecOp op, unsigned memory_log2) { return Emitter::vec_arg(op, memory_log2 | 8); }
+
 constexpr FlagMask kAll = kArithmetic;
 constexpr FlagMask kAllButCF = kArithmetic & ~kCF;
 constexpr FlagMask kAllButZF = kArithmetic & ~kZF;
@@ -59,6 +63,8 @@ constexpr Row kRows[] = {
 #include "target/x86/decode_tables_0f_sse.inc"
 #include "target/x86/decode_tables_onebyte.inc"
 #include "target/x86/decode_tables_x87.inc"
+#include "target/x86/decode_tables_vex.inc"
+#include "target/x86/decode_tables_vex38_3a.inc"
 };
 constexpr size_t kRowCount = std::size(kRows);
 
@@ -72,7 +78,7 @@ constexpr bool needs_modrm(const Row& row) {
 
 struct Index {
   std::array<u16, kMapCount* 256 + 1> start = {};
-  std::array<u16, kRowCount* 2 + 600> rows = {};  // rows that span several opcodes are listed under each
+  std::array<u16, kRowCount + 1200> rows = {};  // rows that span several opcodes are listed under each
   std::array<bool, kMapCount* 256> modrm = {};
 };
 
@@ -103,8 +109,8 @@ constexpr Index kIndex = make_index();
 }  // namespace
 
 constexpr Row kUndefinedRow = Row{.name = "(undefined)", .rules = kFaults | kEnds, .emitter = &Emitter::undefined};
-constexpr Row kMissingVexRow =
-    Row{.name = "(VEX or EVEX)", .rules = kFaults | kEnds | kMissing, .emitter = &Emitter::not_translated};
+constexpr Row kMissingEvexRow =
+    Row{.name = "(EVEX)", .rules = kFaults | kEnds | kMissing, .emitter = &Emitter::not_translated};
 constexpr Row kTooLongRow = Row{.name = "(too long)", .rules = kFaults | kEnds, .emitter = &Emitter::too_long};
 
 std::span<const Row> all_rows() { return kRows; }

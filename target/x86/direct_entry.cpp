@@ -19,4 +19,23 @@ void X86Cpu::enter_flat32(const FlatEntry& entry) {
   update_mode();
 }
 
+void X86Cpu::enter_real(u16 cs, u16 ip) {
+  set_segment(CS, cs, u64(cs) << 4, 0xffff, 0x9300);
+  set_ip(ip);
+  update_mode();
+}
+
+/// SDM volume 3, "Memory Type Range Registers". 0 is uncached, 5 write-protected, 6 write-back, a byte each.
+void X86Cpu::set_firmware_mtrrs(u32 uncached_base) {
+  constexpr u64 kWriteBack = 0x0606'0606'0606'0606, kWriteProtected = 0x0505'0505'0505'0505;
+  constexpr u64 kEnabled = bit64(11), kFixedEnabled = bit64(10), kValid = bit64(11);
+  // 64 KiB and 16 KiB ranges up to 0xa0000, VGA memory, then eight registers of 4 KiB ranges.
+  msr_.mtrr_fixed.fill(kWriteProtected);
+  msr_.mtrr_fixed[0] = msr_.mtrr_fixed[1] = kWriteBack;
+  msr_.mtrr_fixed[2] = 0;
+  msr_.mtrr_variable[0] = uncached_base;
+  msr_.mtrr_variable[1] = (low_mask(config_.model.phys_bits) & ~(0x1'0000'0000u - u64(uncached_base) - 1)) | kValid;
+  msr_.mtrr_default = kEnabled | kFixedEnabled | 6;
+}
+
 }  // namespace emu::x86

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interrupts and exceptions through the IDT: SDM vol. 3, chapters 6 and 22 (virtual-8086), and the page of INT n.
 #include "target/x86/cpu.h"
+#include "target/x86/direct_transfer.h"
 #include "target/x86/eflags.h"
 #include "util/log.h"
 
@@ -80,12 +81,18 @@ void X86Cpu::raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind) {
 
 /// Delivers an event that software did not ask for, and whatever faults that causes, down to the shutdown.
 void X86Cpu::deliver_with_nesting(Event event) {
+  if (direct_deliver(*s_, {.vector = event.vector,
+                           .is_fault = event.kind == Event::Kind::Fault,
+                           .has_error = event.has_error,
+                           .error = event.error,
+                           .return_pc = event.return_pc})) {
+    if (services_) services_->mode_changed();
+    return;
+  }
   if (event.kind == Event::Kind::External) fault_chain_.clear();
   for (unsigned attempt = 0;; ++attempt) {
     log_event(event);
-    fault_chain_.push_back(event.has_error
-                               ? fmt::format("{} ({:#x}, error {:#x})", event_name(event), event.vector, event.error)
-                               : fmt::format("{} ({:#x})", event_name(event), event.vector));
+    fault_chain_.push_back({.event = event, .second = {}});
     external_ = 1;
     const bool delivered = deliver(event);
     external_ = 0;
@@ -106,8 +113,7 @@ void X86Cpu::deliver_with_nesting(Event event) {
       return;
     }
     if (first_is_exception && becomes_double_fault(event.vector, second.vector)) {
-      fault_chain_.push_back(fmt::format("then {} ({:#x}, error {:#x}, CR2 {:#x})", vector_name(second.vector),
-                                         second.vector, second.error, s_->cr2));
+      fault_chain_.push_back({.event = event, .second = second, .cr2 = s_->cr2});
       event = {.vector = kDFv, .kind = Event::Kind::Fault, .has_error = true, .error = 0, .return_pc = s_->hdr.pc};
       continue;
     }
@@ -122,7 +128,16 @@ void X86Cpu::deliver_with_nesting(Event event) {
 void X86Cpu::shut_down(const std::string& why) {
   halt_ = target::Halt::Shutdown;
   std::string chain;
-  for (const std::string& link : fault_chain_) chain += (chain.empty() ? "" : " -> ") + link;
+  for (const FaultLink& link : fault_chain_) {
+    if (!chain.empty()) chain += " -> ";
+    if (link.second.valid) {
+      chain += fmt::format("then {} ({:#x}, error {:#x}, CR2 {:#x})", vector_name(link.second.vector),
+                           link.second.vector, link.second.error, link.cr2);
+    } else {
+      chain += fmt::format("{} ({:#x}", event_name(link.event), link.event.vector);
+      chain += link.event.has_error ? fmt::format(", error {:#x})", link.event.error) : ")";
+    }
+  }
   shutdown_reason_ = fmt::format("triple fault on CPU {}: {} -> {}; CR2 {:#x}\n{}", config_.index, chain, why, s_->cr2,
                                  dump_registers());
   log::write_if(log::Mask::Int | log::Mask::CpuReset, "{}\n", shutdown_reason_);

@@ -21,8 +21,6 @@ namespace {
 constexpr u32 kMxcsrMask = 0xffff;
 constexpr u16 kExceptionFlags = 0x3f;
 constexpr u16 kErrorSummary = 0x80, kBusy = 0x8000;
-constexpr u64 kXstateBv = 512, kXcompBv = 520;
-constexpr u64 kX87 = 1, kSse = 2;
 
 }  // namespace
 
@@ -181,78 +179,6 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
     fpu_pointers_.dp = u32(fpu_pointers_.dp);
   }
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(s_->vec[i].bytes, image + 160 + i * 16, 16);
-  return 0;
-}
-
-// --- XSAVE ----------------------------------------------------------------------------------------------------------
-
-// Components beyond x87 and SSE do not exist yet (XCR0 admits none), so standard and compacted forms differ in the
-// header alone. Every component counts as in use.
-u64 X86Cpu::helper_xsave(const u64* args) {
-  const u64 address = args[0], kind = args[2];
-  const bool compact = kind >= 2;
-  if (kind == 3 && !require_cpl0()) return 0;
-  if (!check_fpu_image_address(address, 64)) return 0;
-  const u64 wanted = (u64(u32(s_->gpr(RDX))) << 32 | u32(s_->gpr(RAX))) & s_->xcr0;
-  const unsigned vectors = is_code64() ? 16 : 8;
-  const u8 view = current_view();
-  u64 present = 0;
-  if (!compact && !read(address + kXstateBv, 8, view, present)) return 0;
-  // Everything must be writable before anything is written.
-  if (memory_->probe(wrap_linear(address), 528, target::Access::Store, view) != AccessStatus::Ok) return 0;
-  u8 image[416] = {};
-  store_fx_x87(image, args[1] != 0);
-  image_put<u32>(image, 24, guest_mxcsr());
-  image_put<u32>(image, 28, kMxcsrMask);
-  for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
-  const auto store = [&](unsigned from, unsigned to) {
-    return memory_->store_bytes(wrap_linear(address + from), std::span<const u8>(image + from, to - from), view) ==
-           AccessStatus::Ok;
-  };
-  if ((wanted & kX87) && (!store(0, 24) || !store(32, 160))) return 0;
-  if ((wanted & kSse) && (!store(24, 32) || !store(160, 160 + vectors * 16))) return 0;
-  if (!write(address + kXstateBv, 8, view, compact ? wanted : (present & ~wanted) | wanted)) return 0;
-  if (compact) write(address + kXcompBv, 8, view, wanted | bit64(63));
-  return 0;
-}
-
-u64 X86Cpu::helper_xrstor(const u64* args) {
-  const u64 address = args[0];
-  const bool supervisor = args[2] != 0;
-  if (supervisor && !require_cpl0()) return 0;
-  if (!check_fpu_image_address(address, 64)) return 0;
-  const u64 wanted = (u64(u32(s_->gpr(RDX))) << 32 | u32(s_->gpr(RAX))) & s_->xcr0;
-  const unsigned vectors = is_code64() ? 16 : 8;
-  u8 image[576];
-  if (memory_->load_bytes(wrap_linear(address), image, current_view()) != AccessStatus::Ok) return 0;
-  const u64 present = image_get<u64>(image, kXstateBv), layout = image_get<u64>(image, kXcompBv);
-  const bool compact = layout >> 63;
-  if (supervisor && !compact) return raise_gp();
-  if (present & ~s_->xcr0) return raise_gp();
-  if (compact && ((layout & ~bit64(63) & ~s_->xcr0) || (present & ~layout))) return raise_gp();
-  if (!compact && layout != 0) return raise_gp();
-  if (std::any_of(image + 528, image + (compact ? 576 : 536), [](u8 b) { return b != 0; })) return raise_gp();
-
-  const u32 mxcsr = image_get<u32>(image, 24);
-  const bool loads_mxcsr = (wanted & kSse) && (!compact || (present & kSse));
-  if (loads_mxcsr && (mxcsr & ~kMxcsrMask)) return raise_gp();
-  if (wanted & kX87) {
-    if (present & kX87) {
-      load_fx_x87(image);
-    } else {
-      init_fpu();
-    }
-  }
-  if (wanted & kSse) {
-    set_mxcsr(loads_mxcsr ? mxcsr : 0x1f80);
-    for (unsigned i = 0; i < vectors; ++i) {
-      if (present & kSse) {
-        std::memcpy(s_->vec[i].bytes, image + 160 + i * 16, 16);
-      } else {
-        std::memset(s_->vec[i].bytes, 0, 16);
-      }
-    }
-  }
   return 0;
 }
 

@@ -276,13 +276,8 @@ bool X86Cpu::long_stack_pointer(unsigned offset, u64& rsp) {
 
 // --- SYSCALL, SYSENTER and their returns ----------------------------------------------------------------------------
 
-void X86Cpu::set_flat_code(u16 selector, unsigned dpl, bool is_long) {
-  set_segment(CS, u16((selector & ~3) | dpl), 0, 0xffffffff, 0x809b00 | u32(dpl) << 13 | (is_long ? bit(21) : bit(22)));
-}
-
-void X86Cpu::set_flat_stack(u16 selector, unsigned dpl) {
-  set_segment(SS, u16((selector & ~3) | dpl), 0, 0xffffffff, 0xc09300 | u32(dpl) << 13);
-}
+void X86Cpu::set_flat_code(u16 selector, unsigned dpl, bool is_long) { load_flat_code(*s_, selector, dpl, is_long); }
+void X86Cpu::set_flat_stack(u16 selector, unsigned dpl) { load_flat_stack(*s_, selector, dpl); }
 
 u64 X86Cpu::helper_syscall(const u64* args) {
   X86State& s = *s_;

@@ -2,6 +2,7 @@
 #include "target/x86/helpers.h"
 
 #include "target/x86/cpu.h"
+#include "target/x86/direct_transfer.h"
 
 namespace emu::x86 {
 
@@ -15,6 +16,13 @@ ir::HelperTable make_helper_table() {
              u32(effects), arguments});
 #include "target/x86/helpers.inc"
 #undef X86_HELPER
+  const auto full = [&table](Helper helper) { return table.helpers[helper].function; };
+  static const tcg::TransferHelper kSyscall{direct_syscall, full(H_syscall)}, kSysret{direct_sysret, full(H_sysret)},
+      kIret{direct_iret, full(H_iret)}, kSoftwareInt{direct_software_int, full(H_software_int)};
+  table.helpers[H_syscall].transfer = &kSyscall;
+  table.helpers[H_sysret].transfer = &kSysret;
+  table.helpers[H_iret].transfer = &kIret;
+  table.helpers[H_software_int].transfer = &kSoftwareInt;
   return table;
 }
 

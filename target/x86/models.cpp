@@ -3,6 +3,10 @@
 
 #include "target/x86/translate.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <bit>
 #include <vector>
 
@@ -39,14 +43,41 @@ const FeatureInfo& info(Cpuid feature) { return kFeatures[size_t(feature)]; }
 bool has_all_rows(InsnFeature feature) {
   bool any = false;
   for (const Row& row : all_rows()) {
-    if (row.feature != feature) continue;
+    if (row.feature != feature && row.feature_256 != feature) continue;
     if (row.is_missing()) return false;
     any = true;
   }
   return any;
 }
 
+/// Instructions that are the host's own, one to one: a guest has them where the host does. The rest of what is
+/// translated so belongs to the baseline of the host's back end.
+bool is_on_host(InsnFeature feature) {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, ebx7 = 0, ecx7 = 0;
+#if defined(__x86_64__)
+  __cpuid_count(7, 0, eax, ebx7, ecx7, edx);
+  __cpuid(1, eax, ebx, ecx, edx);
+#endif
+  switch (feature) {
+    case InsnFeature::kAesni:
+      return ecx >> 25 & 1;
+    case InsnFeature::kPclmul:
+      return ecx >> 1 & 1;
+    case InsnFeature::kSha:
+      return ebx7 >> 29 & 1;
+    case InsnFeature::kGfni:
+      return ecx7 >> 8 & 1;
+    case InsnFeature::kVaes:
+      return ecx7 >> 9 & 1;
+    case InsnFeature::kVpclmul:
+      return ecx7 >> 10 & 1;
+    default:
+      return true;
+  }
+}
+
 bool is_translated(const FeatureInfo& f) {
+  if (!is_on_host(f.instructions)) return false;
   return f.translated == Translated::kYes || (f.translated == Translated::kRows && has_all_rows(f.instructions));
 }
 
@@ -199,15 +230,18 @@ Result<void> drop_missing(Parsed& parsed) {
     if (!parsed.wanted.has(f.id) || is_translated(f)) continue;
     parsed.wanted.set(f.id, false);
     names += (names.empty() ? "" : ", ") + std::string(f.name);
+    parsed.model.dropped_features.emplace_back(f.name);
   }
   if (!names.empty()) {
-    if (parsed.enforce) return error("-cpu {},enforce: not translated: {}", parsed.model.name, names);
+    if (parsed.enforce) return error("-cpu {},enforce: not translated, or not on this host: {}", parsed.model.name, names);
     parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
   }
   constexpr struct {
     Cpuid feature, needs;
   } kNeeds[] = {{Cpuid::Xsaveopt, Cpuid::Xsave},  {Cpuid::Xsavec, Cpuid::Xsave}, {Cpuid::Xgetbv1, Cpuid::Xsave},
-                {Cpuid::Xsaves, Cpuid::Xsave},    {Cpuid::Avx, Cpuid::Xsave},    {Cpuid::Pcid, Cpuid::Lm},
+                {Cpuid::Xsaves, Cpuid::Xsave},    {Cpuid::Avx, Cpuid::Xsave},
+                {Cpuid::Avx2, Cpuid::Avx},        {Cpuid::Fma, Cpuid::Avx},      {Cpuid::F16c, Cpuid::Avx},
+                {Cpuid::Vaes, Cpuid::Avx},        {Cpuid::Vpclmulqdq, Cpuid::Avx}, {Cpuid::Pcid, Cpuid::Lm},
                 {Cpuid::Invpcid, Cpuid::Lm},      {Cpuid::Fsgsbase, Cpuid::Lm},  {Cpuid::La57, Cpuid::Lm},
                 {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
                 {Cpuid::TscDeadline, Cpuid::Apic}};
@@ -273,6 +307,18 @@ Result<CpuModel> parse_cpu_option(std::string_view option) {
   EMU_TRY(drop_missing(parsed));
   m.features = parsed.wanted;
   return std::move(parsed.model);
+}
+
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const Model& model : kModels) names.emplace_back(model.name);
+  return names;
+}
+
+std::vector<std::pair<std::string, bool>> model_features(const CpuModel& model) {
+  std::vector<std::pair<std::string, bool>> features;
+  for (const FeatureInfo& f : kFeatures) features.emplace_back(f.name, model.features.has(f.id));
+  return features;
 }
 
 std::string cpu_help() {

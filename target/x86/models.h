@@ -5,6 +5,8 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "util/result.h"
 #include "util/types.h"
@@ -65,6 +67,7 @@ struct CpuModel {
   bool show_hypervisor_leaf = true;
   /// Asked for by the model or the user, but not translated yet: "cpu qemu64: without sse3, cx16"; empty if nothing.
   std::string dropped;
+  std::vector<std::string> dropped_features;  ///< the same by name
 
   u32 signature() const;  ///< CPUID.1:EAX
 };
@@ -72,6 +75,9 @@ struct CpuModel {
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
 /// spelling; a value that is no number or switch.
 Result<CpuModel> parse_cpu_option(std::string_view option);
+/// The models there are, and what a resolved one is made of, by the names that -cpu takes.
+std::vector<std::string> model_names();
+std::vector<std::pair<std::string, bool>> model_features(const CpuModel& model);
 /// `-cpu help`.
 std::string cpu_help();
 

@@ -110,7 +110,7 @@ u64 X86Cpu::helper_iret(const u64* args) {
     ok = iret_protected(bytes);
   }
   if (!ok) return 0;
-  nmi_blocked_ = false;
+  s_->nmi_blocked = 0;
   return transfer();
 }
 

@@ -7,47 +7,13 @@ namespace emu::x86 {
 
 namespace {
 
-enum AttributeBit : u32 {
-  kAttrAccessed = bit(8),
-  kAttrWritable = bit(9) /* code: readable */,
-  kAttrExpandDown = bit(10),
-  kAttrCode = bit(11),
-  kAttrSegment = bit(12),
-  kAttrPresent = bit(15),
-  kAttrBig = bit(22),
-};
-
 constexpr bool is_null(u16 selector) { return (selector & ~3) == 0; }
 constexpr u32 error_code(u16 selector) { return selector & ~3u; }
 
 }  // namespace
 
-SegmentRange make_range(u32 limit, u32 attributes) {
-  SegmentRange none;
-  if (!(attributes & kAttrPresent) || !(attributes & kAttrSegment)) return none;
-  SegmentRange range;
-  const bool code = attributes & kAttrCode;
-  u64 low = 0, high = limit;
-  if (!code && (attributes & kAttrExpandDown)) {
-    low = u64(limit) + 1;
-    high = attributes & kAttrBig ? 0xffffffff : 0xffff;
-    if (low > high) return none;
-  }
-  if (!code || (attributes & kAttrWritable)) {
-    range.read_low = u32(low);
-    range.read_high = u32(high);
-  }
-  if (!code && (attributes & kAttrWritable)) {
-    range.write_low = u32(low);
-    range.write_high = u32(high);
-  }
-  return range;
-}
-
 void X86Cpu::set_segment(Seg seg, u16 selector, u64 base, u32 limit, u32 attributes) {
-  s_->segment_base(seg) = base;
-  s_->seg[seg] = {selector, attributes & 0x00f0ff00, limit};
-  if (seg < LDTR) s_->seg_range[seg] = make_range(limit, attributes);
+  load_segment(*s_, seg, selector, base, limit, attributes);
 }
 
 void X86Cpu::set_null_segment(Seg seg, u16 selector, unsigned dpl) {
@@ -171,10 +137,7 @@ u64 X86Cpu::helper_load_segment(const u64* args) {
 /// After a return to less privilege: segments that the new level may not use become null.
 void X86Cpu::drop_outer_segments(unsigned cpl) {
   for (Seg seg : {ES, DS, FS, GS}) {
-    const u32 attributes = s_->seg[seg].attributes;
-    const bool conforming = (attributes & kAttrCode) && (attributes & kAttrExpandDown);
-    // A null FS or GS keeps its base: that is where 64-bit kernels put theirs.
-    if ((attributes & kAttrPresent) && !conforming && (attributes >> 13 & 3) < cpl) set_null_segment(seg, 0);
+    if (!outlives_return(s_->seg[seg], cpl)) set_null_segment(seg, 0);
   }
 }
 

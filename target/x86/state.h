@@ -78,6 +78,10 @@ struct X86State {
   u64 pat = 0x0007040600070406;
   u64 tsc_offset = 0;
 
+  std::atomic<u32> signals{0};      ///< X86Cpu::Signal bits, set by any thread: what wants attention, deliverable or not
+  u32 static_mode = 0;              ///< what of the mode key segments and control registers decide
+  u32 nmi_blocked = 0;              ///< 1: until the next IRET
+
   u64& gpr(unsigned i) { return i < 8 ? gpr_low[i] : hdr.hot[i - 8]; }
   u64 gpr(unsigned i) const { return i < 8 ? gpr_low[i] : hdr.hot[i - 8]; }
   u64& segment_base(unsigned s) { return s == FS ? hdr.hot_aux[0] : s == GS ? hdr.hot_aux[1] : seg_base[s]; }
@@ -109,6 +113,8 @@ enum Field : ir::FieldId {
   F_TEMP0,             // ..F_TEMP0 + 7, I64
   F_CS_LIMIT = F_TEMP0 + 8,  // I32, seg[CS].limit: near branch targets (an execute-only CS admits no reads)
   F_TSC_AUX,           // I64
+  F_KERNEL_GS_BASE,    // I64
+  F_SIGNALS,           // I32
   F_COUNT,
 };
 ir::StateLayout make_state_layout();
@@ -120,7 +126,7 @@ struct Mode {
     kPE = 0, kVM86 = 1, kCode64 = 2 /* CS.L and LMA */, kCode32 = 3 /* CS.D */, kStack32 = 4 /* SS.B */,
     kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
     kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
-    kOsXsave = 17, kTsd = 18, kPce = 19, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
+    kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
     kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kSmm = 25,
     kVme = 26, kPvi = 27, kNe = 28, kIcount = 29, kInhibit = 30 /* one-instruction block after STI/MOV SS */,
     kOsXmmExcept = 31,
@@ -135,6 +141,8 @@ enum ViewIndex : u8 { kViewUser = 0, kViewKernel = 1 /* SMAP enforced or off */,
 
 /// Trap codes: vector, whether an error code is pushed, the code.
 enum Vector : u8 { kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOFv = 4, kBR = 5, kUD = 6, kNM = 7, kDFv = 8, kTS = 10, kNP = 11, kSS = 12, kGP = 13, kPFv = 14, kMF = 16, kACv = 17, kMC = 18, kXM = 19 };
+/// No exception: the interrupt shadow of STI covers the instruction at pc, and something waits to be looked at after it.
+inline constexpr u32 kTrapShadow = 0x200;
 constexpr u32 trap_code(Vector v) { return v; }
 constexpr u32 trap_code(Vector v, u16 error_code) { return u32(v) | 0x100 | u32(error_code) << 16; }
 

@@ -56,7 +56,7 @@ ir::StateLayout make_state_layout() {
 
   for (unsigned i = 0; i < 16; ++i) put(F_RAX + i, kGprNames[i], gpr_home(i), Type::I64, gpr_pin(i));
   for (unsigned i = 0; i < 16; ++i)
-    put(F_XMM0 + i, fmt::format("xmm{}", i), offsetof(X86State, vec) + sizeof(VectorSlot) * i, Type::V128, Pin::Vector);
+    put(F_XMM0 + i, fmt::format("xmm{}", i), offsetof(X86State, vec) + sizeof(VectorSlot) * i, Type::V256, Pin::Vector);
   for (unsigned s = 0; s < 6; ++s) {
     const std::string name = kSegNames[s];
     const size_t range = offsetof(X86State, seg_range) + sizeof(SegmentRange) * s;
@@ -85,6 +85,8 @@ ir::StateLayout make_state_layout() {
   for (unsigned i = 0; i < 8; ++i)
     put(F_TEMP0 + i, fmt::format("temp{}", i), offsetof(X86State, temp) + 8 * i, Type::I64);
   put(F_CS_LIMIT, "cs_limit", offsetof(X86State, seg) + sizeof(Segment) * CS + offsetof(Segment, limit), Type::I32);
+  put(F_KERNEL_GS_BASE, "kernel_gs_base", offsetof(X86State, kernel_gs_base), Type::I64);
+  put(F_SIGNALS, "signals", offsetof(X86State, signals), Type::I32);
   put(F_TSC_AUX, "tsc_aux", offsetof(X86State, tsc_aux), Type::I64);
   return layout;
 }

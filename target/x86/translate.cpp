@@ -35,7 +35,8 @@ void find_live_flags(std::span<Insn> insns, Mode mode) {
     insn.live = live;
     if (!row.has(kMaybeZero) || count_is_nonzero(insn)) live = FlagMask(live & ~row.written);
     live |= row.read;
-    if (observes_flags(insn) || (fpu_traps && row.has(kFpuUse))) live = kArithmetic;
+    const bool avx_traps = row.is_vex && !mode.has(Mode::kAvx);
+    if (observes_flags(insn) || ((fpu_traps || avx_traps) && row.has(kFpuUse))) live = kArithmetic;
   }
 }
 
@@ -79,6 +80,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
   find_live_flags({insns.data(), count}, mode);
 
   builder.begin(request.pc);
+  builder.block().wide_vectors = mode.has(Mode::kAvx);
   Emitter emitter(builder, request.pc, mode);
   unsigned emitted = 0;
   while (emitted < count && !emitter.is_ended() && emitter.exits() < kMaxExits) {
@@ -95,14 +97,23 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
 void Emitter::emit(const Insn& insn, const Insn* previous) {
   previous_ = previous;
   b_.insn_start(insn.offset);
-  if (mode_.has(Mode::kInhibit)) b_.set(F_INHIBIT, b_.i64(0));  // the shadow covers this one, faulting or not
+  if (has_shadow_) {
+    const Value waits = b_.compare(ir::Cond::NotEqual, b_.get(F_SIGNALS), b_.i32(0));
+    b_.trap_if(waits, kTrapShadow);
+    ++exits_;
+  }
+  // The shadow covers this one, faulting or not.
+  if (has_shadow_ || mode_.has(Mode::kInhibit)) b_.set(F_INHIBIT, b_.i64(0));
+  has_shadow_ = false;
   if (insn.row->is_missing() && !insn.row->emitter) return not_translated(insn);
   if (!check_privilege(insn)) return;
   (this->*insn.row->emitter)(insn);
 }
 
 void Emitter::finish_block(u64 pc) {
-  if (!b_.is_ended()) go(wrap_pc(pc));
+  if (b_.is_ended()) return;
+  if (has_shadow_) return leave_to_system(wrap_pc(pc), kSysInterruptWindow);
+  go(wrap_pc(pc));
 }
 
 bool Emitter::check_privilege(const Insn& insn) {

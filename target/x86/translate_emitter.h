@@ -192,7 +192,6 @@ class Emitter {
   static constexpr u16 vec_arg(ir::VecOp op, unsigned memory_log2) { return u16(unsigned(op) | memory_log2 << 12); }
 
   // translate_sse.cpp
-  void sse(const Insn& insn) { not_translated(insn); }  ///< rows that are missing
   void sse_op(const Insn&);
   void sse_shift_imm(const Insn&);
   void sse_mov(const Insn&);
@@ -208,8 +207,7 @@ class Emitter {
   void sse_movq(const Insn&);
   void sse_pinsrw(const Insn&);
   void sse_pextrw(const Insn&);
-  void sse_horizontal(const Insn&);
-  void sse_addsub(const Insn&);
+  void sse_sha256_rounds(const Insn&);
   void sse_maskmov(const Insn&);
   // translate_sse4.cpp
   void sse_blendv(const Insn&);
@@ -219,6 +217,26 @@ class Emitter {
   void sse_insert(const Insn&);
   void sse_insertps(const Insn&);
   void sse_compare_strings(const Insn&);
+
+  // translate_avx.cpp
+  void avx_op(const Insn&);
+  void avx_shift_imm(const Insn&);
+  void avx_merge_reverse(const Insn&);
+  void avx_fused(const Insn&);
+  void avx_blendv(const Insn&);
+  void avx_mov(const Insn&);
+  void avx_mov_scalar(const Insn&);
+  void avx_duplicate(const Insn&);
+  void avx_permil_f64(const Insn&);
+  void avx_blend_f64(const Insn&);
+  void avx_broadcast128(const Insn&);
+  void avx_insertps(const Insn&);
+  void avx_narrow(const Insn&);
+  void avx_zero(const Insn&);
+  void avx_test(const Insn&);
+  void avx_load_masked(const Insn&);
+  void avx_store_masked(const Insn&);
+  void avx_gather(const Insn&);
 
   // translate_mmx.cpp
   void mmx_align(const Insn&);
@@ -370,14 +388,24 @@ class Emitter {
   void rotate_carry(const Insn& insn, bool right, const Place& p, Value a, Value count);
   void bit_scan_result(const Insn& insn, Value source, Value result);
 
-  // SIMD and x87. The first three: false if a fault ends the block.
+  // SIMD and x87. The first five: false if a fault ends the block.
   bool can_sse();
+  bool can_avx();
+  bool can_simd(const Insn& insn);  ///< whichever the row is
   bool can_mmx();
   bool can_x87();
   static ir::VecOp vec_op(const Insn& insn) { return ir::VecOp(insn.row->arg & 0xfff); }
   static unsigned vec_memory_log2(const Insn& insn) { return insn.row->arg >> 12; }
-  Value xmm(unsigned reg) { return b_.get(field_at(F_XMM0, reg)); }
-  void set_xmm(unsigned reg, Value v) { b_.set(field_at(F_XMM0, reg), v); }
+  static unsigned avx_memory_log2(const Insn& insn);
+  Value xmm(unsigned reg) { return b_.get_low(field_at(F_XMM0, reg)); }
+  void set_xmm(unsigned reg, Value v) { b_.set(field_at(F_XMM0, reg), v); }  ///< keeps what is above
+  Value ymm(unsigned reg) { return b_.get(field_at(F_XMM0, reg)); }
+  void set_ymm(unsigned reg, Value v) { b_.set(field_at(F_XMM0, reg), v); }
+  void set_vector(const Insn& insn, unsigned reg, Value v128);
+  /// The register that two-operand SSE takes from ModRM.reg and VEX from its third field.
+  static unsigned first_source(const Insn& insn) { return insn.row->is_vex ? insn.vvvv : insn.reg; }
+  Value ymm_rm(const Insn& insn, unsigned log2, bool is_aligned);
+  Value wide_op(const Insn& insn, ir::VecOp op, Value a, Value b = {}, u8 imm = 0);
   Place vec_place(const Insn& insn, unsigned log2, bool is_aligned, AccessKind kind);  ///< of the memory operand
   Value vec_rm(const Insn& insn, unsigned log2, bool is_aligned);                      ///< xmm register or memory
   void vec_store(const Place& p, Value v) { b_.store(p.value, v, p.mem); }
@@ -402,6 +430,7 @@ class Emitter {
   Mode mode_;
   const Insn* previous_ = nullptr;
   unsigned exits_ = 0;
+  bool has_shadow_ = false;  ///< the instruction before was STI
 };
 
 }  // namespace emu::x86

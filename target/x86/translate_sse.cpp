@@ -59,28 +59,11 @@ void Emitter::sse_shift_imm(const Insn& insn) {
   set_xmm(insn.rm, b_.vec1(vec_op(insn), xmm(insn.rm), u8(insn.imm)));
 }
 
-/// HADD, HSUB: the operation between even and odd lanes of both operands.
-void Emitter::sse_horizontal(const Insn& insn) {
+/// The message words are in xmm0.
+void Emitter::sse_sha256_rounds(const Insn& insn) {
   if (!can_sse()) return;
-  const Value a = xmm(insn.reg), b = vec_rm(insn, 4, true);
-  const bool is_f64 = vec_op(insn) == VecOp::VAddF64 || vec_op(insn) == VecOp::VSubF64;
-  const Value even = is_f64 ? b_.vec(VecOp::VUnpackLo64, a, b) : b_.vec(VecOp::VShufF32, a, b, 0x88);
-  const Value odd = is_f64 ? b_.vec(VecOp::VUnpackHi64, a, b) : b_.vec(VecOp::VShufF32, a, b, 0xdd);
-  set_xmm(insn.reg, b_.vec(vec_op(insn), even, odd));
-}
-
-/// Even lanes subtract, odd ones add. Each half sees zeros in the other's lanes, so that it sets no flags there.
-void Emitter::sse_addsub(const Insn& insn) {
-  if (!can_sse()) return;
-  const Value a = xmm(insn.reg), b = vec_rm(insn, 4, true);
-  const bool is_f64 = insn.row->arg;
-  const Value lane = b_.vec_from_int(b_.i64(is_f64 ? ~u64(0) : u64(0xffff'ffff)));
-  const Value even = is_f64 ? lane : b_.vec(VecOp::VUnpackLo64, lane, lane);
-  const auto in_even = [&](Value v) { return b_.vec(VecOp::VAnd, v, even); };
-  const auto in_odd = [&](Value v) { return b_.vec(VecOp::VAndNot, even, v); };
-  const Value difference = b_.vec(is_f64 ? VecOp::VSubF64 : VecOp::VSubF32, in_even(a), in_even(b));
-  const Value sum = b_.vec(is_f64 ? VecOp::VAddF64 : VecOp::VAddF32, in_odd(a), in_odd(b));
-  set_xmm(insn.reg, b_.vec(VecOp::VOr, in_even(difference), in_odd(sum)));
+  const Value b = vec_rm(insn, 4, true);
+  set_xmm(insn.reg, b_.vec3(VecOp::VSha256Rounds, false, xmm(insn.reg), b, xmm(0)));
 }
 
 // ---- Moves ----------------------------------------------------------------------------------------------------------
@@ -109,7 +92,7 @@ void Emitter::sse_mov_scalar(const Insn& insn) {
 
 /// MOVLPS (arg 0), MOVHPS (1) to memory.
 void Emitter::sse_store_half(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const Place p = vec_place(insn, 3, false, AccessKind::Write);
   const Value v = xmm(insn.reg);
   vec_store(p, insn.row->arg == 0 ? v : b_.vec(VecOp::VUnpackHi64, v, v));
@@ -126,47 +109,47 @@ void Emitter::sse_duplicate(const Insn& insn) {
 }
 
 void Emitter::sse_movq(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const bool loads = insn.row->operands[0] == Operand::V;
   if (!insn.is_memory) {
     const unsigned to = loads ? insn.reg : insn.rm, from = loads ? insn.rm : insn.reg;
-    return set_xmm(to, b_.vec1(VecOp::VZeroHigh64, xmm(from)));
+    return set_vector(insn, to, b_.vec1(VecOp::VZeroHigh64, xmm(from)));
   }
-  if (loads) return set_xmm(insn.reg, vec_rm(insn, 3, false));
+  if (loads) return set_vector(insn, insn.reg, vec_rm(insn, 3, false));
   vec_store(vec_place(insn, 3, false, AccessKind::Write), xmm(insn.reg));
 }
 
 void Emitter::sse_movd_from(const Insn& insn) {
-  if (!can_sse()) return;
-  if (insn.is_memory) return set_xmm(insn.reg, vec_rm(insn, insn.size, false));
-  set_xmm(insn.reg, b_.vec_from_int(get_gpr(insn.rm, insn.size)));
+  if (!can_simd(insn)) return;
+  if (insn.is_memory) return set_vector(insn, insn.reg, vec_rm(insn, insn.size, false));
+  set_vector(insn, insn.reg, b_.vec_from_int(get_gpr(insn.rm, insn.size)));
 }
 
 void Emitter::sse_movd_to(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   if (insn.is_memory) return vec_store(vec_place(insn, insn.size, false, AccessKind::Write), xmm(insn.reg));
   set_gpr(insn.rm, insn.size, b_.vec_to_int(type_of(insn.size), xmm(insn.reg), 0));
 }
 
 void Emitter::sse_pinsrw(const Insn& insn) {
-  if (!can_sse()) return;
-  set_xmm(insn.reg, b_.vec_insert(xmm(insn.reg), read(insn, 1), insn.imm & 7));
+  if (!can_simd(insn)) return;
+  set_vector(insn, insn.reg, b_.vec_insert(xmm(first_source(insn)), read(insn, insn.row->is_vex ? 2 : 1), insn.imm & 7));
 }
 
 void Emitter::sse_pextrw(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   set_gpr(insn.reg, 2, b_.zext(Type::I32, b_.vec_to_int(Type::I16, xmm(insn.rm), insn.imm & 7)));
 }
 
 /// MOVMSKPS, MOVMSKPD, PMOVMSKB (arg: log2 of lane bytes).
 void Emitter::sse_mask(const Insn& insn) {
-  if (!can_sse()) return;
-  set_gpr(insn.reg, 2, b_.vec_mask(xmm(insn.rm), insn.row->arg));
+  if (!can_simd(insn)) return;
+  set_gpr(insn.reg, 2, b_.vec_mask(is_256(insn) ? ymm(insn.rm) : xmm(insn.rm), insn.row->arg));
 }
 
 /// Segment limits are checked for all sixteen bytes, not just those that the mask selects.
 void Emitter::sse_maskmov(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const Effective e{wrap_offset(b_.get(gpr_field(RDI)), insn.address), 0, insn.segment, false};
   const Value address = linear_value(linear(e, 16, AccessKind::Write));
   call(H_maskmov, {address, b_.i64(insn.reg), b_.i64(insn.rm)});
@@ -176,14 +159,14 @@ void Emitter::sse_maskmov(const Insn& insn) {
 
 /// CVTSI2SS, CVTSI2SD (arg 1).
 void Emitter::sse_from_int(const Insn& insn) {
-  if (!can_sse()) return;
-  const Value v = read(insn, 1);
-  set_xmm(insn.reg, b_.vec_convert_from_int(xmm(insn.reg), v, insn.row->arg));
+  if (!can_simd(insn)) return;
+  const Value v = read(insn, insn.row->is_vex ? 2 : 1);
+  set_vector(insn, insn.reg, b_.vec_convert_from_int(xmm(first_source(insn)), v, insn.row->arg));
 }
 
 /// arg bit 0: from double; bit 1: truncating.
 void Emitter::sse_to_int(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const bool is_f64 = insn.row->arg & 1;
   const Value v = vec_rm(insn, is_f64 ? 3 : 2, false);
   const ir::Round round = insn.row->arg & 2 ? ir::Round::Truncate : ir::Round::Current;
@@ -192,7 +175,7 @@ void Emitter::sse_to_int(const Insn& insn) {
 
 /// UCOMIS, COMIS. arg bit 0: double; bit 1: quiet NaNs are invalid, too.
 void Emitter::sse_compare_flags(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const bool is_f64 = insn.row->arg & 1;
   const Value b = vec_rm(insn, is_f64 ? 3 : 2, false);
   const Value flags = b_.fl_fcmp(xmm(insn.reg), b, is_f64, insn.row->arg & 2);

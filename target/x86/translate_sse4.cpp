@@ -55,7 +55,7 @@ unsigned lane_of(const Insn& insn) { return unsigned(insn.imm) & ((16u >> lane_l
 
 /// PEXTRB, PEXTRW, PEXTRD, PEXTRQ, EXTRACTPS: a register receives the lane zero-extended.
 void Emitter::sse_extract(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const unsigned log2 = lane_log2(insn);
   const Value v = b_.vec_to_int(type_of(log2), xmm(insn.reg), lane_of(insn));
   if (insn.is_memory) return store(memory_place(insn, log2, AccessKind::Write), v);
@@ -64,10 +64,10 @@ void Emitter::sse_extract(const Insn& insn) {
 
 /// PINSRB, PINSRD, PINSRQ. The byte is the register's lowest, whatever a missing REX would make of its number.
 void Emitter::sse_insert(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const unsigned log2 = lane_log2(insn);
   const Value v = insn.is_memory ? load(memory_place(insn, log2, AccessKind::Read)) : get_gpr(insn.rm, log2);
-  set_xmm(insn.reg, b_.vec_insert(xmm(insn.reg), v, lane_of(insn)));
+  set_vector(insn, insn.reg, b_.vec_insert(xmm(first_source(insn)), v, lane_of(insn)));
 }
 
 /// From memory there is one lane to choose from.
@@ -79,7 +79,7 @@ void Emitter::sse_insertps(const Insn& insn) {
 
 /// PCMPESTRM, PCMPESTRI, PCMPISTRM, PCMPISTRI (arg 0 to 3). Memory need not be aligned.
 void Emitter::sse_compare_strings(const Insn& insn) {
-  if (!can_sse()) return;
+  if (!can_simd(insn)) return;
   const bool is_index = insn.row->arg & 1, is_implicit = insn.row->arg & 2;
   b_.set(F_VEC_TMP0, vec_rm(insn, 4, false));
   const auto length = [&](unsigned reg) {
@@ -89,6 +89,7 @@ void Emitter::sse_compare_strings(const Insn& insn) {
   const Value kind = b_.i64((insn.imm & 0x7f) | (is_index ? 0 : 0x100) | (is_implicit ? 0x200 : 0));
   const Value result = call(H_compare_strings, {b_.i64(insn.reg), kind, length(RAX), length(RDX)});
   if (is_index) set_gpr(RCX, 2, b_.trunc(Type::I32, result));
+  if (!is_index && insn.row->is_vex) set_vector(insn, 0, xmm(0));
   if (wants_flags(insn)) b_.set_flags(b_.fl_unpack(b_.shr(result, b_.i8(32))));
 }
 

@@ -239,8 +239,7 @@ void Emitter::rdpid(const Insn& insn) {
 }
 
 void Emitter::rdpmc(const Insn&) {
-  if (!mode_.has(Mode::kPce) && cpl() > 0) return raise_gp();
-  call(H_rdpmc, {});
+  call(H_rdpmc, {});  // with CR4.PCE or without
 }
 
 void Emitter::cpuid(const Insn&) { call(H_cpuid, {}); }
@@ -248,7 +247,12 @@ void Emitter::cpuid(const Insn&) { call(H_cpuid, {}); }
 // ---- FS and GS base, SMAP
 // ------------------------------------------------------------------------------------------------
 
-void Emitter::swapgs(const Insn&) { call(H_swapgs, {}); }
+void Emitter::swapgs(const Insn&) {
+  const ir::FieldId gs = field_at(F_SEG_BASE, GS);
+  const Value user = b_.get(gs), kernel = b_.get(F_KERNEL_GS_BASE);
+  b_.set(gs, kernel);
+  b_.set(F_KERNEL_GS_BASE, user);
+}
 
 void Emitter::rd_segment_base(const Insn& insn) {
   if (!mode_.has(Mode::kFsGsBase)) return raise(kUD);
@@ -265,7 +269,11 @@ void Emitter::clac_stac(const Insn& insn) {
   if (cpl() > 0) return raise(kUD);
   const Value flags = b_.get(F_RFLAGS_SYSTEM);
   b_.set(F_RFLAGS_SYSTEM, insn.row->arg ? b_.or_(flags, b_.i64(kAC)) : b_.and_(flags, b_.i64(~u64(kAC))));
-  leave_to_system(next_pc(insn));
+  if (!mode_.has(Mode::kPE)) return leave_to_system(next_pc(insn));
+  const u32 bit_ = 1u << Mode::kSmapOverride;
+  const u32 key = !mode_.has(Mode::kSmap) ? mode_.key : insn.row->arg ? mode_.key | bit_ : mode_.key & ~bit_;
+  if (is_single()) return leave_to_system(next_pc(insn), single_reason());
+  if (key != mode_.key) b_.exit_mode(next_pc(insn), key);
 }
 
 // ---- Extended state
@@ -321,14 +329,12 @@ void Emitter::state_image(const Insn& insn) {
 }
 
 void Emitter::ldmxcsr(const Insn& insn) {
-  if (mode_.has(Mode::kCr0EM) || !mode_.has(Mode::kOsFxsr)) return raise(kUD);
-  if (mode_.has(Mode::kCr0TS)) return raise(kNM);
+  if (!can_simd(insn)) return;
   call(H_load_mxcsr, {to_i64(read(insn, 0))});
 }
 
 void Emitter::stmxcsr(const Insn& insn) {
-  if (mode_.has(Mode::kCr0EM) || !mode_.has(Mode::kOsFxsr)) return raise(kUD);
-  if (mode_.has(Mode::kCr0TS)) return raise(kNM);
+  if (!can_simd(insn)) return;
   const Value v = call(H_store_mxcsr, {});
   store(place(insn, 0, AccessKind::Write), b_.trunc(Type::I32, v));
 }
@@ -359,9 +365,24 @@ void Emitter::pause(const Insn& insn) {
   leave_to_system(next_pc(insn), kSysPause);
 }
 
-void Emitter::cli(const Insn&) { call(H_cli, {}); }
+void Emitter::cli(const Insn&) {
+  if (!mode_.has(Mode::kIopl)) {
+    call(H_cli, {});
+    return;
+  }
+  b_.set(F_RFLAGS_SYSTEM, b_.and_(b_.get(F_RFLAGS_SYSTEM), b_.i64(~u64(kIF))));
+}
 
+/// The next instruction of the block lies in the shadow. Nothing is taken within a block, so all that there is to do is
+/// to look whether something waits already: then that instruction gets a block of its own, and the run loop looks after
+/// it. Later signals set exit_req, which the next exit check sees. (An IF that was set already gets a shadow, too.)
 void Emitter::sti(const Insn& insn) {
+  if (mode_.has(Mode::kIopl) && !is_single()) {
+    b_.set(F_RFLAGS_SYSTEM, b_.or_(b_.get(F_RFLAGS_SYSTEM), b_.i64(kIF)));
+    b_.set(F_INHIBIT, b_.i64(1));
+    has_shadow_ = true;
+    return;
+  }
   call(H_sti, {});
   leave_to_system(next_pc(insn), kSysInterruptWindow);
 }

@@ -40,6 +40,7 @@ enum class ExitReason : u32 {
   System = 6,     ///< ExitSys; env.exit_arg is the target's reason; env.pc is where to continue
   Checked = 7,    ///< a block in CHECKED form found other source bytes; look env.pc up afresh
   FpuLoad = 8,    ///< the block at env.pc needs the x87 unit live
+  Handled = 9,    ///< a callback dealt with the exit; the run loop has something to do before the guest goes on
 };
 
 /// Values of EnvHeader::leave: where the guest stands when a helper or slow access does not return into its block.
@@ -56,6 +57,20 @@ inline constexpr unsigned kVectorSpillSlots = 8;  ///< 64 bytes each
 inline constexpr unsigned kHelperArgs = 6;
 inline constexpr unsigned kMaxViews = 4;
 inline constexpr unsigned kScratchSave = 8;
+inline constexpr unsigned kModeRecords = 16;
+
+/// Where a mode's code finds its tables. Records are a cache, filled by C++: generated code that changes to a mode whose
+/// record is there needs no C++.
+struct ModeRecord {
+  u64 key = 0;                    ///< mode + 1; 0: empty
+  JumpCacheEntry* jc = nullptr;
+  View* view = nullptr;
+  u64 view_index = 0;             ///< EnvHeader::views index of `view`
+};
+static_assert(sizeof(ModeRecord) == 32);
+inline constexpr u32 kModeHash = 0x9e3779b1;
+constexpr unsigned mode_record_index(u32 mode) { return (mode * kModeHash) >> 28; }
+static_assert(kModeRecords == 1u << (32 - 28));
 
 /// Guest CPU states begin with this. Offsets are part of the ABI: emitted code uses offsetof, and tests pin them.
 struct alignas(64) EnvHeader {
@@ -87,12 +102,29 @@ struct alignas(64) EnvHeader {
   u32 fp_control_host = 0;            ///< and for C++
   u32 fpu_live = 0;                   ///< 1: the host x87 unit holds the guest's x87 state
   u32 fpu_control = 0x37f;            ///< the guest's x87 control word; the host's copy has all exceptions masked
+  u32 wide_vectors = 0;               ///< 1: pinned vectors are 256 bits wide, else 128 (as Block::wide_vectors)
   u32 exit_reason = 0;                ///< an ExitReason, set by whoever jumps to the exit thunk
   RuntimeVcpu* runtime = nullptr;
   u64 l2_refills = 0;                 ///< first-level entries filled by thunks; C++ takes them into its counters
+  u32 mode = 0;                       ///< mode key that jc and view belong to
+  u32 view_index = 0;                 ///< EnvHeader::views index of view
+  u32 no_direct_entry = 0;            ///< not 0: events must pass through C++, which logs them
+  u32 direct_entries = 0;             ///< events that entered their handler, or returned, without C++ outside a leaf
+  ModeRecord modes[kModeRecords] = {};
   alignas(64) u8 vector_spill[kVectorSpillSlots][64] = {};
   alignas(64) u8 fpu_image[512] = {}; ///< FXSAVE layout; valid while fpu_live is 0
 };
+
+/// Makes `mode` the current one if its tables are at hand. False: nothing has changed; C++ must load the mode.
+inline bool enter_mode(EnvHeader& env, u32 mode) {
+  const ModeRecord& record = env.modes[mode_record_index(mode)];
+  if (record.key != u64(mode) + 1) return false;
+  env.jc = record.jc;
+  env.view = record.view;
+  env.view_index = u32(record.view_index);
+  env.mode = mode;
+  return true;
+}
 
 static_assert(offsetof(EnvHeader, jc) == 0);
 static_assert(offsetof(EnvHeader, exit_req) == 8);

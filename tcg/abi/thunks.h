@@ -20,6 +20,14 @@ inline constexpr u64 kUnlinkableEntry = 8;
 /// not return into the block sets env.leave to non-zero (and says why in target state).
 using HelperFn = u64 (*)(EnvHeader& env, const u64* args);
 
+/// A helper that moves control, in two forms. `direct` is a leaf that uses no vector or floating-point register, takes no
+/// lock and calls nothing that does. It either does the whole transfer (env.pc, state, enter_mode()) and returns true, or
+/// has changed nothing and returns false; then `full` does it. Never called while the x87 unit is live.
+struct TransferHelper {
+  bool (*direct)(EnvHeader& env, const u64* args) = nullptr;
+  HelperFn full = nullptr;
+};
+
 /// What thunks call. Each returns the host address to continue at: the block's resume or retry address, another block,
 /// or ThunkTable::exit after having set env.exit_reason. Called on the vCPU thread, SysV ABI, on the thread's stack.
 struct RuntimeCallbacks {
@@ -33,6 +41,11 @@ struct RuntimeCallbacks {
   const u8* (*link_miss)(EnvHeader& env) = nullptr;
   /// TrapIf/Trap: env.exit_arg = code, env.return_site identifies the instruction.
   const u8* (*trap)(EnvHeader& env) = nullptr;
+  /// An exit whose cause C++ deals with before the guest goes on: env.exit_reason (System, FpuLoad), env.pc and
+  /// env.exit_arg are set. Null: such exits return from enter().
+  const u8* (*exit)(EnvHeader& env) = nullptr;
+  /// The record of mode env.slow_address is missing; the mode is entered, and code goes on at env.return_site.
+  const u8* (*mode_miss)(EnvHeader& env) = nullptr;
 };
 
 /// Host addresses (executable view) of the emitted thunks. Sizes index as log2 of bytes: 0..4 for 1, 2, 4, 8, 16.
@@ -58,6 +71,8 @@ struct ThunkTable {
   const u8* system = nullptr;         ///< env.pc and env.exit_arg set by the stub
   const u8* checked = nullptr;        ///< env.pc set by the stub
   const u8* fpu_load = nullptr;       ///< env.pc set by the stub
+  const u8* switch_mode = nullptr;    ///< called: the mode key is in the address register; returns in that mode
+  const u8* transfer = nullptr;       ///< called with a TransferHelper in the function register; see ir/helper.h
 };
 
 }  // namespace emu::tcg

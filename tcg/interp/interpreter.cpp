@@ -30,6 +30,18 @@ struct Cell {
     std::memcpy(c.q, v.bytes.data(), 16);
     return c;
   }
+  Vector256 wide() const {
+    Vector256 v;
+    std::memcpy(v.half[0].bytes.data(), q, 16);
+    std::memcpy(v.half[1].bytes.data(), q + 2, 16);
+    return v;
+  }
+  static Cell of(const Vector256& v) {
+    Cell c;
+    std::memcpy(c.q, v.half[0].bytes.data(), 16);
+    std::memcpy(c.q + 2, v.half[1].bytes.data(), 16);
+    return c;
+  }
   static Cell of(const FlagTuple& t) { return {{t.op, t.a, t.b}}; }
   FlagTuple flags() const { return {u32(q[0]), q[1], q[2]}; }
 };
@@ -86,6 +98,9 @@ class Interpreter {
         break;
       case Opcode::ExitSystem:
         leave(ExitReason::System, integer(op.a, Type::I64), op.c.bits(), started_);
+        break;
+      case Opcode::ExitMode:
+        leave(ExitReason::Leave, integer(op.a, Type::I64), 0, started_);
         break;
       default:
         leave_to(integer(op.a, Type::I64));
@@ -288,13 +303,27 @@ class Interpreter {
         const VecOp vec = vec_op_of(c);
         const Vector128 b = op.b.is_none() ? a : cells_[op.b.id()].vector();
         const auto imm = u8(immediate_of(c));
-        if (vec <= VecOp::VCvttF64I32) return Cell::of(evaluate_vector_float(vec, a, b, imm, env_.fp_control));
+        if (vec == VecOp::VWiden128) return Cell::of(a);
+        if (op.type == Type::V256) {
+          const Cell none;
+          return Cell::of(evaluate_vector_wide(vec, op.flags & kVecLowHalf, cells_[op.a.id()].wide(),
+                                               cells_[op.b.id()].wide(), none.wide(), imm, env_.fp_control));
+        }
+        if (is_float(vec)) return Cell::of(evaluate_vector_float(vec, a, b, imm, env_.fp_control));
         return Cell::of(evaluate_vector(vec, a, b, imm));
+      }
+      case Opcode::Vec3: {
+        const VecOp vec = vec_op_of(c);
+        const Cell& second = cells_[block_.args[op.b.bits()].id()];
+        const Cell& third = cells_[block_.args[op.b.bits() + 1].id()];
+        if (op.type == Type::V128) return Cell::of(evaluate_vector3(vec, a, second.vector(), third.vector()));
+        return Cell::of(evaluate_vector_wide(vec, op.flags & kVecLowHalf, cells_[op.a.id()].wide(), second.wide(),
+                                             third.wide(), u8(immediate_of(c)), env_.fp_control));
       }
       case Opcode::VecFromInt:
         return scalar(integer(op.a, op.type));
       case Opcode::VecToInt:
-        return scalar(lane(a, op.type, c));
+        return scalar(lane(cells_[op.a.id()], op.type, c));
       case Opcode::VecInsert: {
         Vector128 r = a;
         const u64 v = integer(op.b, op.type);
@@ -307,18 +336,19 @@ class Interpreter {
         return scalar(convert_to_int(op.type, a, c & 1, c & 2 ? Round::Truncate : Round::Current, env_.fp_control) &
                       low_mask(width(op.type)));
       default:
-        return scalar(sign_mask(a, c));
+        return scalar(sign_mask(cells_[op.a.id()], c, width(type_of(op.a)) / 8));
     }
   }
-  static u64 lane(const Vector128& v, Type type, u32 index) {
+  static u64 lane(const Cell& v, Type type, u32 index) {
     u64 r = 0;
-    std::memcpy(&r, v.bytes.data() + index * (width(type) / 8), width(type) / 8);
+    std::memcpy(&r, reinterpret_cast<const u8*>(v.q) + index * (width(type) / 8), width(type) / 8);
     return r;
   }
-  static u64 sign_mask(const Vector128& v, u32 log2_lane_bytes) {
+  static u64 sign_mask(const Cell& v, u32 log2_lane_bytes, unsigned size) {
     const unsigned bytes = 1u << log2_lane_bytes;
+    const u8* data = reinterpret_cast<const u8*>(v.q);
     u64 mask = 0;
-    for (unsigned i = 0; i < 16 / bytes; ++i) mask |= u64(v.bytes[i * bytes + bytes - 1] >> 7) << i;
+    for (unsigned i = 0; i < size / bytes; ++i) mask |= u64(data[i * bytes + bytes - 1] >> 7) << i;
     return mask;
   }
 
@@ -364,7 +394,7 @@ Result<void> can_interpret(const Block& block) {
   for (const Op& op : block.ops) {
     if (op.opcode == Opcode::X87 && !host_has_x87())
       return error("x87 operations can be interpreted on x86 hosts only");
-    const bool estimate = op.opcode == Opcode::Vec && vec_op_of(op.c.bits()) <= VecOp::VCvttF64I32;
+    const bool estimate = op.opcode == Opcode::Vec && is_float(vec_op_of(op.c.bits()));
     if ((has_fp_effects(op) || estimate) && !host_has_vector_float()) {
       return error("floating-point vectors can be interpreted on x86 hosts only");
     }

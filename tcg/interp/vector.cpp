@@ -322,6 +322,8 @@ Vector128 evaluate_integer(VecOp op, const Vector128& a, const Vector128& b) {
 }  // namespace
 
 Vector128 evaluate_vector(VecOp op, const Vector128& a, const Vector128& b, u8 imm) {
+  if (op >= VecOp::VAesEnc) return evaluate_vector_crypto(op, a, b, imm);
+  if (op >= VecOp::VPermilV32) return evaluate_vector_avx(op, a, b, imm);
   if (op >= VecOp::VShuffle8) return evaluate_vector_sse4(op, a, b, imm);
   if (op <= VecOp::VShrBytes) return evaluate_move(op, a, b, imm);
   if (op >= VecOp::VShlI16) return evaluate_shift(op, a, b, imm);

@@ -12,6 +12,10 @@ Vector128 evaluate_vector_float(VecOp, const Vector128&, const Vector128&, u8, u
   EMU_CHECK(!"floating-point vectors need an x86 host");
   return {};
 }
+Vector128 evaluate_vector_fused(VecOp, const Vector128&, const Vector128&, const Vector128&, u8, u32&) {
+  EMU_CHECK(!"floating-point vectors need an x86 host");
+  return {};
+}
 Vector128 convert_from_int(const Vector128&, Type, u64, bool, u32&) {
   EMU_CHECK(!"floating-point vectors need an x86 host");
   return {};

@@ -45,51 +45,6 @@ struct Run {
   }
 };
 
-#define EMU_COMPARE(name)                               \
-  switch (imm & 7) {                                    \
-    case 0:                                             \
-      EMU_UNDER_CONTROL("cmpeq" name " %[b], %[a]");    \
-      break;                                            \
-    case 1:                                             \
-      EMU_UNDER_CONTROL("cmplt" name " %[b], %[a]");    \
-      break;                                            \
-    case 2:                                             \
-      EMU_UNDER_CONTROL("cmple" name " %[b], %[a]");    \
-      break;                                            \
-    case 3:                                             \
-      EMU_UNDER_CONTROL("cmpunord" name " %[b], %[a]"); \
-      break;                                            \
-    case 4:                                             \
-      EMU_UNDER_CONTROL("cmpneq" name " %[b], %[a]");   \
-      break;                                            \
-    case 5:                                             \
-      EMU_UNDER_CONTROL("cmpnlt" name " %[b], %[a]");   \
-      break;                                            \
-    case 6:                                             \
-      EMU_UNDER_CONTROL("cmpnle" name " %[b], %[a]");   \
-      break;                                            \
-    default:                                            \
-      EMU_UNDER_CONTROL("cmpord" name " %[b], %[a]");   \
-      break;                                            \
-  }
-
-void run_compare(Run& run, VecOp op, u8 imm) {
-  switch (op) {
-    case VecOp::VCmpF32:
-      EMU_COMPARE("ps");
-      break;
-    case VecOp::VCmpF64:
-      EMU_COMPARE("pd");
-      break;
-    case VecOp::VCmpSF32:
-      EMU_COMPARE("ss");
-      break;
-    default:
-      EMU_COMPARE("sd");
-      break;
-  }
-}
-
 void run_arithmetic(Run& run, VecOp op) {
   switch (op) {
     case VecOp::VAddF32:
@@ -188,6 +143,24 @@ void run_arithmetic(Run& run, VecOp op) {
     case VecOp::VRsqrtSF32:
       EMU_UNDER_CONTROL("rsqrtss %[b], %[a]");
       break;
+    case VecOp::VAddSubF32:
+      EMU_UNDER_CONTROL("addsubps %[b], %[a]");
+      break;
+    case VecOp::VAddSubF64:
+      EMU_UNDER_CONTROL("addsubpd %[b], %[a]");
+      break;
+    case VecOp::VHAddF32:
+      EMU_UNDER_CONTROL("haddps %[b], %[a]");
+      break;
+    case VecOp::VHAddF64:
+      EMU_UNDER_CONTROL("haddpd %[b], %[a]");
+      break;
+    case VecOp::VHSubF32:
+      EMU_UNDER_CONTROL("hsubps %[b], %[a]");
+      break;
+    case VecOp::VHSubF64:
+      EMU_UNDER_CONTROL("hsubpd %[b], %[a]");
+      break;
     default:
       EMU_CHECK(!"a floating-point operation without a row");
       break;
@@ -215,6 +188,51 @@ EMU_IMMEDIATE(round_sd, 4, "roundsd")
 EMU_IMMEDIATE(dot_ps, 8, "dpps")
 EMU_IMMEDIATE(dot_pd, 6, "dppd")
 #undef EMU_IMMEDIATE
+
+// Comparisons have 32 predicates with VEX; the first eight are those of SSE.
+#define EMU_COMPARE(name, text)                                                                                       \
+  template <u8 kImm>                                                                                                  \
+  void name##_imm(Run& run) {                                                                                         \
+    asm volatile("ldmxcsr %[word]\n\t" text " %[imm], %[b], %[a], %[a]\n\tstmxcsr %[word]\n\tldmxcsr %[host]"         \
+                 : [a] "+x"(run.a), [word] "+m"(run.word)                                                             \
+                 : [b] "x"(run.b), [host] "m"(run.host), [imm] "i"(kImm)                                              \
+                 : "cc");                                                                                             \
+  }                                                                                                                   \
+  void name(Run& run, u8 imm) {                                                                                       \
+    constexpr auto kForms = []<size_t... i>(std::index_sequence<i...>) { return std::array{&name##_imm<u8(i)>...}; }  \
+    (std::make_index_sequence<32>());                                                                                 \
+    kForms[imm & 31](run);                                                                                            \
+  }
+EMU_COMPARE(compare_ps, "vcmpps")
+EMU_COMPARE(compare_pd, "vcmppd")
+EMU_COMPARE(compare_ss, "vcmpss")
+EMU_COMPARE(compare_sd, "vcmpsd")
+
+template <u8 kImm>
+void narrow_half(Run& run) {
+  asm volatile("ldmxcsr %[word]\n\tvcvtps2ph %[imm], %[a], %[a]\n\tstmxcsr %[word]\n\tldmxcsr %[host]"
+               : [a] "+x"(run.a), [word] "+m"(run.word)
+               : [host] "m"(run.host), [imm] "i"(kImm)
+               : "cc");
+}
+void run_narrow_half(Run& run, u8 imm) {
+  constexpr std::array kForms = {&narrow_half<0>, &narrow_half<1>, &narrow_half<2>, &narrow_half<3>, &narrow_half<4>};
+  kForms[imm & 4 ? 4 : imm & 3](run);
+}
+#undef EMU_COMPARE
+
+void run_compare(Run& run, VecOp op, u8 imm) {
+  switch (op) {
+    case VecOp::VCmpF32:
+      return compare_ps(run, imm);
+    case VecOp::VCmpF64:
+      return compare_pd(run, imm);
+    case VecOp::VCmpSF32:
+      return compare_ss(run, imm);
+    default:
+      return compare_sd(run, imm);
+  }
+}
 
 void run_immediate(Run& run, VecOp op, u8 imm) {
   switch (op) {
@@ -261,6 +279,9 @@ void run_conversion(Run& run, VecOp op) {
     case VecOp::VCvttF32I32:
       EMU_UNDER_CONTROL("cvttps2dq %[a], %[a]");
       break;
+    case VecOp::VCvtF16F32:
+      EMU_UNDER_CONTROL("vcvtph2ps %[a], %[a]");
+      break;
     case VecOp::VCvtF64I32:
       EMU_UNDER_CONTROL("cvtpd2dq %[a], %[a]");
       break;
@@ -280,12 +301,104 @@ Vector128 evaluate_vector_float(VecOp op, const Vector128& a, const Vector128& b
     run_compare(run, op, imm);
   } else if (op >= VecOp::VRoundF32 && op <= VecOp::VDotF64) {
     run_immediate(run, op, imm);
-  } else if (op >= VecOp::VCvtF32F64) {
+  } else if (op == VecOp::VCvtF32F16) {
+    run_narrow_half(run, imm);
+  } else if (op == VecOp::VCvtF16F32 || (op >= VecOp::VCvtF32F64 && op <= VecOp::VCvttF64I32)) {
     run_conversion(run, op);
   } else {
     run_arithmetic(run, op);
   }
   return run.result();
+}
+
+// %[c] = %[a] * %[b] + %[c]; a NaN comes from the first of a, b, c that is one.
+#define EMU_FUSED(text)                                                                            \
+  asm volatile("ldmxcsr %[word]\n\t" text " %[b], %[a], %[c]\n\tstmxcsr %[word]\n\tldmxcsr %[host]" \
+               : [c] "+x"(sum), [word] "+m"(run.word)                                              \
+               : [a] "x"(run.a), [b] "x"(run.b), [host] "m"(run.host)                              \
+               : "cc")
+
+Vector128 evaluate_vector_fused(VecOp op, const Vector128& a, const Vector128& b, const Vector128& c, u8 imm,
+                                u32& control) {
+  Run run(a, b, control);
+  __m128i sum = _mm_load_si128(reinterpret_cast<const __m128i*>(c.bytes.data()));
+  switch (op) {
+    case VecOp::VFmaddF32:
+      EMU_FUSED("vfmadd231ps");
+      break;
+    case VecOp::VFmaddF64:
+      EMU_FUSED("vfmadd231pd");
+      break;
+    case VecOp::VFmaddSF32:
+      EMU_FUSED("vfmadd231ss");
+      break;
+    case VecOp::VFmaddSF64:
+      EMU_FUSED("vfmadd231sd");
+      break;
+    case VecOp::VFmsubF32:
+      EMU_FUSED("vfmsub231ps");
+      break;
+    case VecOp::VFmsubF64:
+      EMU_FUSED("vfmsub231pd");
+      break;
+    case VecOp::VFmsubSF32:
+      EMU_FUSED("vfmsub231ss");
+      break;
+    case VecOp::VFmsubSF64:
+      EMU_FUSED("vfmsub231sd");
+      break;
+    case VecOp::VFnmaddF32:
+      EMU_FUSED("vfnmadd231ps");
+      break;
+    case VecOp::VFnmaddF64:
+      EMU_FUSED("vfnmadd231pd");
+      break;
+    case VecOp::VFnmaddSF32:
+      EMU_FUSED("vfnmadd231ss");
+      break;
+    case VecOp::VFnmaddSF64:
+      EMU_FUSED("vfnmadd231sd");
+      break;
+    case VecOp::VFnmsubF32:
+      EMU_FUSED("vfnmsub231ps");
+      break;
+    case VecOp::VFnmsubF64:
+      EMU_FUSED("vfnmsub231pd");
+      break;
+    case VecOp::VFnmsubSF32:
+      EMU_FUSED("vfnmsub231ss");
+      break;
+    case VecOp::VFnmsubSF64:
+      EMU_FUSED("vfnmsub231sd");
+      break;
+    case VecOp::VFmaddsubF32:
+      EMU_FUSED("vfmaddsub231ps");
+      break;
+    case VecOp::VFmaddsubF64:
+      EMU_FUSED("vfmaddsub231pd");
+      break;
+    case VecOp::VFmsubaddF32:
+      EMU_FUSED("vfmsubadd231ps");
+      break;
+    case VecOp::VFmsubaddF64:
+      EMU_FUSED("vfmsubadd231pd");
+      break;
+    default:
+      EMU_CHECK(!"a fused operation without a row");
+  }
+  run.a = sum;
+  const Vector128 all = run.result();
+  const bool is_f32 = op == VecOp::VFmaddSF32 || op == VecOp::VFmsubSF32 || op == VecOp::VFnmaddSF32 ||
+                      op == VecOp::VFnmsubSF32;
+  const bool is_f64 = op == VecOp::VFmaddSF64 || op == VecOp::VFmsubSF64 || op == VecOp::VFnmaddSF64 ||
+                      op == VecOp::VFnmsubSF64;
+  if (!is_f32 && !is_f64) return all;
+  Vector128 r = imm == 0 ? a : imm == 1 ? b : c;
+  if (is_f32)
+    r.set_lane<u32>(0, all.lane<u32>(0));
+  else
+    r.set_lane<u64>(0, all.lane<u64>(0));
+  return r;
 }
 
 Vector128 convert_from_int(const Vector128& into, Type from, u64 value, bool to_f64, u32& control) {
@@ -356,7 +469,7 @@ u64 compare_float(const Vector128& a, const Vector128& b, bool is_f64, bool sign
 #undef EMU_COMPARE_FLAGS
 }
 
-#undef EMU_COMPARE
+#undef EMU_FUSED
 #undef EMU_UNDER_CONTROL
 
 }  // namespace emu::ir

@@ -28,6 +28,7 @@ struct LinkSite {
   i32 offset = 0;         ///< from CompiledBlock hot exec base; negative or beyond hot_size when among the stubs
   u64 target_pc = 0;
   LinkKind kind = LinkKind::SamePage;
+  i64 mode = -1;          ///< mode key of the target where it is not the block's own
 };
 
 /// A word in code that changes when the block is cloned at another virtual page.

@@ -32,6 +32,8 @@ u32 hash(const Words& w) { return u32(((w.head * 0x9e3779b97f4a7c15u) ^ (w.tail 
 bool is_shareable(Opcode opcode, Ref c) {
   if (info(opcode).effects != kPure) return false;
   switch (opcode) {
+    case Opcode::Vec3:  // equal operands do not make equal words
+      return false;
     case Opcode::Vec:
       return !has_fp_effects(vec_op_of(c.bits()));
     case Opcode::VecCvtFromInt:
@@ -115,17 +117,25 @@ Value Builder::operand(Ref ref, Type constant_type) const {
 
 // State ---------------------------------------------------------------------------------------------------------------
 
-Value Builder::get(FieldId field) {
-  const Type type = layout_.field(field).type;
+Value Builder::get(FieldId field) { return get_as(field, layout_.field(field).type); }
+
+Value Builder::get_low(FieldId field) {
+  EMU_CHECK(layout_.field(field).type == Type::V256);
+  return get_as(field, Type::V128);
+}
+
+Value Builder::get_as(FieldId field, Type type) {
   if (is_volatile_[field]) return emit(Opcode::Get, type, {}, {}, Ref::raw(field));
   Ref& known = known_[field];
-  if (known.is_none()) known = emit(Opcode::Get, type, {}, {}, Ref::raw(field)).ref;
+  // A half is no answer to the question for the whole, nor (without an op) the other way round.
+  const bool other = is_vector(type) && known.is_value() && result_type(block_.ops[known.id()]) != type;
+  if (known.is_none() || other) known = emit(Opcode::Get, type, {}, {}, Ref::raw(field)).ref;
   return {known, type};
 }
 
 void Builder::set(FieldId field, Value v) {
-  const Type type = layout_.field(field).type;
-  EMU_CHECK(v.type == type);
+  const Type whole = layout_.field(field).type, type = v.type;
+  EMU_CHECK(type == whole || (whole == Type::V256 && type == Type::V128));
   if (ended_) return;
   if (!is_volatile_[field]) {
     if (known_[field] == v.ref) return;
@@ -229,13 +239,33 @@ Value Builder::vec1(VecOp op, Value a, u8 imm) {
   return emit(Opcode::Vec, a.type, a.ref, {}, Ref::raw(pack_sub_op(u32(op), imm)));
 }
 
+Value Builder::vec_wide(VecOp op, bool low_half, Value a, Value b, u8 imm) {
+  EMU_CHECK(a.type == Type::V256 && info(op).arity == (b.ref.is_none() ? 1 : 2));
+  EMU_CHECK(b.ref.is_none() || b.type == Type::V256);
+  return emit(Opcode::Vec, Type::V256, a.ref, b.ref, Ref::raw(pack_sub_op(u32(op), imm)), low_half ? kVecLowHalf : 0);
+}
+
+Value Builder::vec3(VecOp op, bool low_half, Value a, Value b, Value c, u8 imm) {
+  EMU_CHECK(is_vector(a.type) && a.type == b.type && a.type == c.type && info(op).arity == 3);
+  const Ref args = Ref::raw(u32(block_.args.size()));
+  block_.args.push_back(b.ref);
+  block_.args.push_back(c.ref);
+  const u8 flags = low_half ? kVecLowHalf : 0;
+  return emit(Opcode::Vec3, a.type, a.ref, args, Ref::raw(pack_sub_op(u32(op), imm)), flags);
+}
+
+Value Builder::vec_widen(Value v) {
+  EMU_CHECK(is_vector(v.type));
+  return emit(Opcode::Vec, Type::V256, v.ref, {}, Ref::raw(u32(VecOp::VWiden128)));
+}
+
 Value Builder::vec_from_int(Value v) {
   EMU_CHECK(v.type == Type::I32 || v.type == Type::I64);
   return emit(Opcode::VecFromInt, v.type, v.ref);
 }
 
 Value Builder::vec_to_int(Type to, Value v, unsigned lane) {
-  EMU_CHECK(v.type == Type::V128 && lane < 128 / width(to));
+  EMU_CHECK(is_vector(v.type) && lane < width(v.type) / width(to));
   const Op made = definition(v);
   if (made.opcode == Opcode::VecFromInt && lane == 0 && width(to) <= width(made.type)) {
     return trunc(to, operand(made.a, made.type));
@@ -259,7 +289,7 @@ Value Builder::vec_convert_to_int(Type to, Value v, bool from_f64, Round round) 
 }
 
 Value Builder::vec_mask(Value v, unsigned log2_lane_bytes) {
-  EMU_CHECK(v.type == Type::V128);
+  EMU_CHECK(is_vector(v.type));
   return emit(Opcode::VecMask, Type::I32, v.ref, {}, Ref::raw(log2_lane_bytes));
 }
 
@@ -308,6 +338,9 @@ void Builder::end(Opcode opcode, Ref a, Ref c) {
 void Builder::trap(u32 code) { end(Opcode::Trap, {}, Ref::raw(code)); }
 void Builder::exit_direct(u64 pc) {
   if (!ended_) end(Opcode::ExitDirect, pc_constant(pc).ref);
+}
+void Builder::exit_mode(u64 pc, u32 mode) {
+  if (!ended_) end(Opcode::ExitMode, pc_constant(pc).ref, Ref::raw(mode));
 }
 void Builder::exit_indirect(Value pc, unsigned hint) {
   EMU_CHECK(pc.type == Type::I64);

@@ -43,6 +43,7 @@ class Builder {
   }
 
   Value get(FieldId field);
+  Value get_low(FieldId field);  ///< V128: the low half of a V256 field; set() takes such a value, too
   void set(FieldId field, Value v);
   Value get_flags();
   void set_flags(Value flags);
@@ -88,6 +89,10 @@ class Builder {
 
   Value vec(VecOp op, Value a, Value b, u8 imm = 0);
   Value vec1(VecOp op, Value a, u8 imm = 0);
+  /// On V256; `low_half`: kVecLowHalf.
+  Value vec_wide(VecOp op, bool low_half, Value a, Value b = {}, u8 imm = 0);
+  Value vec3(VecOp op, bool low_half, Value a, Value b, Value c, u8 imm = 0);
+  Value vec_widen(Value v);
   Value vec_from_int(Value v);
   Value vec_to_int(Type to, Value v, unsigned lane);
   Value vec_insert(Value into, Value v, unsigned lane);
@@ -103,6 +108,8 @@ class Builder {
   void trap_if(Value condition, u32 code);
   void trap(u32 code);
   void exit_direct(u64 pc);
+  /// Goes on at pc in another mode: the state must hold what makes the target's mode key `mode`.
+  void exit_mode(u64 pc, u32 mode);
   void exit_indirect(Value pc, unsigned hint = 0);
   void exit_system(Value pc, u32 reason);
   /// Whether the last op is out; whatever comes after it is dropped.
@@ -119,6 +126,7 @@ class Builder {
   Ref add_constant(u64 value, bool pc_relative);
   void end(Opcode opcode, Ref a = {}, Ref c = {});
   void forget_state(bool pinned);
+  Value get_as(FieldId field, Type type);
   Op definition(Value v) const { return v.ref.is_value() ? block_.ops[v.ref.id()] : Op{}; }
   Value operand(Ref ref, Type constant_type) const;
   bool is_pc_relative(Value v) const { return v.ref.is_pool() && block_.pool[v.ref.pool_index()].pc_relative; }

@@ -26,6 +26,7 @@ struct HelperDesc {
   tcg::HelperFn function = nullptr;
   u32 effects = 0;
   unsigned arguments = 0;  ///< at most kHelperArgs
+  const tcg::TransferHelper* transfer = nullptr;  ///< of a helper with a direct form; its `full` is `function`
 };
 
 /// A target's helpers; index = what Call carries. Filled once, before translation; then read without a lock.

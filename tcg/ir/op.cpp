@@ -81,13 +81,14 @@ bool has_fp_effects(VecOp op) {
     case VecOp::VRsqrtSF32:
       return false;
     default:
-      return op <= VecOp::VCvttF64I32;  // the rows are grouped so
+      return is_float(op);
   }
 }
 
 bool has_fp_effects(const Op& op) {
   switch (op.opcode) {
     case Opcode::Vec:
+    case Opcode::Vec3:
       return has_fp_effects(vec_op_of(op.c.bits()));
     case Opcode::VecCvtFromInt:
     case Opcode::VecCvtToInt:
@@ -126,7 +127,7 @@ bool is_volatile_field(const StateField& field) {
 void Block::clear() {
   pc = 0;
   guest_bytes = guest_insns = 0;
-  uses_fpu = ends_with_check = folded = false;
+  wide_vectors = uses_fpu = ends_with_check = folded = false;
   ops.clear();
   pool.clear();
   mems.clear();

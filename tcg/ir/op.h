@@ -58,6 +58,9 @@ struct Op {
 };
 static_assert(sizeof(Op) == 16);
 
+/// Op::flags of Vec and Vec3 on V256: the operation is done on the low halves alone, the rest of the result is zero.
+inline constexpr u8 kVecLowHalf = 1;
+
 inline constexpr Type kTypeOfKind[] = {
     Type::Void, Type::Void, Type::Void, Type::Void, Type::Void,  Type::I1,   Type::I8,   Type::I16,
     Type::I32,  Type::I64,  Type::V128, Type::Flags, Type::Void, Type::Void, Type::Void, Type::Void};
@@ -80,6 +83,7 @@ struct Block {
   u64 pc = 0;                    ///< linear address of the first instruction
   u32 guest_bytes = 0;
   u32 guest_insns = 0;
+  bool wide_vectors = false;     ///< pinned vectors are 256 bits wide here; else they keep 128 of them
   bool uses_fpu = false;         ///< holds X87 ops: the x87 unit must be live at entry
   bool ends_with_check = false;  ///< the next block must see exit_req (interrupts were just enabled)
   bool folded = false;           ///< Builder made every op and no exit is known to be taken: another fold finds nothing
@@ -104,7 +108,7 @@ void for_each_operand(const Block& block, const Op& op, Visit&& visit) {
   if (is_operand(row.a) && !op.a.is_none()) visit(op.a);
   if (is_operand(row.b) && !op.b.is_none()) visit(op.b);
   if (is_operand(row.c) && !op.c.is_none()) visit(op.c);
-  if (op.opcode == Opcode::Cas) {
+  if (op.opcode == Opcode::Cas || op.opcode == Opcode::Vec3) {
     visit(block.args[op.b.bits()]);
     visit(block.args[op.b.bits() + 1]);
   } else if (op.opcode == Opcode::Call) {

@@ -117,7 +117,9 @@ class Parser {
     block_.pc = EMU_TRY(line.number());
     while (!line.at_end()) {
       const std::string_view key = line.word();
-      if (key == "fpu") {
+      if (key == "wide") {
+        block_.wide_vectors = true;
+      } else if (key == "fpu") {
         block_.uses_fpu = true;
       } else if (key == "check") {
         block_.ends_with_check = true;
@@ -164,7 +166,7 @@ class Parser {
         for (u32 i = 0; i < layout_.fields.size(); ++i) {
           if (layout_.fields[i].name != name) continue;
           op.c = Ref::raw(i);
-          op.type = layout_.fields[i].type;
+          if (op.type == Type::Void) op.type = layout_.fields[i].type;
           return {};
         }
         return error("no such field '{}'", name);
@@ -179,7 +181,14 @@ class Parser {
         op.flags = u8(EMU_TRY(find_name(text::kRmwNames, line.word(), "rmw operation")));
         return {};
       case Opcode::Vec:
+      case Opcode::Vec3: {
+        Line ahead = line;
+        if (ahead.word() == "low") {
+          op.flags = kVecLowHalf;
+          line = ahead;
+        }
         return parse_sub_op<VecOp>(line, op, [](VecOp v) { return info(v).text; });
+      }
       case Opcode::X87:
         return parse_sub_op<X87Op>(line, op, [](X87Op v) { return info(v).name; });
       case Opcode::Call: {
@@ -219,7 +228,7 @@ class Parser {
     } else if (is_operand(row.a) && wants(line, op)) {
       op.a = EMU_TRY(parse_operand(line));
     }
-    if (op.opcode == Opcode::Cas) {
+    if (op.opcode == Opcode::Cas || op.opcode == Opcode::Vec3) {
       const Ref expected = EMU_TRY(parse_operand(line)), desired = EMU_TRY(parse_operand(line));
       op.b = Ref::raw(u32(block_.args.size()));
       block_.args.push_back(expected);
@@ -327,6 +336,7 @@ class Parser {
   Result<void> parse_after(Line& line, Op& op) {
     switch (op.opcode) {
       case Opcode::Vec:
+      case Opcode::Vec3:
         if (!info(vec_op_of(op.c.bits())).immediate) return {};
         [[fallthrough]];
       case Opcode::X87:

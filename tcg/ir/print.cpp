@@ -20,8 +20,8 @@ class Printer {
       : block_(block), layout_(layout), helpers_(helpers) {}
 
   std::string run() {
-    put("block {:#x} bytes={} insns={}{}{}\n", block_.pc, block_.guest_bytes, block_.guest_insns,
-        block_.uses_fpu ? " fpu" : "", block_.ends_with_check ? " check" : "");
+    put("block {:#x} bytes={} insns={}{}{}{}\n", block_.pc, block_.guest_bytes, block_.guest_insns,
+        block_.wide_vectors ? " wide" : "", block_.uses_fpu ? " fpu" : "", block_.ends_with_check ? " check" : "");
     for (u32 i = 1; i < block_.ops.size(); ++i) {
       if (block_.ops[i].opcode != Opcode::Nop) line(i, block_.ops[i]);
     }
@@ -38,7 +38,9 @@ class Printer {
     out_ += op.opcode == Opcode::InsnStart ? " " : "   ";
     if (result_type(op) != Type::Void) put("v{} = ", index);
     out_ += info(op.opcode).text;
-    if (op.type != Type::Void && op.opcode != Opcode::Set && op.opcode != Opcode::SetFlags &&
+    const bool whole_field =
+        op.opcode == Opcode::Set && layout_.field(FieldId(op.c.bits())).type == op.type;
+    if (op.type != Type::Void && !whole_field && op.opcode != Opcode::SetFlags &&
         op.opcode != Opcode::GetFlags) {
       put(".{}", kTypeNames[unsigned(op.type)]);
     }
@@ -67,6 +69,8 @@ class Printer {
         word(kCondNames[c & 15]);
         break;
       case Opcode::Vec:
+      case Opcode::Vec3:
+        if (op.flags & kVecLowHalf) out_ += " low";
         word(info(vec_op_of(c)).text);
         break;
       case Opcode::X87:
@@ -94,7 +98,7 @@ class Printer {
     } else if (is_operand(row.a) && !op.a.is_none()) {
       operand(op.a);
     }
-    if (op.opcode == Opcode::Cas) {
+    if (op.opcode == Opcode::Cas || op.opcode == Opcode::Vec3) {
       operand(block_.args[op.b.bits()]);
       operand(block_.args[op.b.bits() + 1]);
     } else if (op.opcode == Opcode::Call) {
@@ -152,6 +156,7 @@ class Printer {
     const u32 c = op.c.bits();
     switch (op.opcode) {
       case Opcode::Vec:
+      case Opcode::Vec3:
         if (info(vec_op_of(c)).immediate) tail(immediate_of(c));
         break;
       case Opcode::X87:

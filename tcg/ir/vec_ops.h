@@ -39,6 +39,10 @@ Type x87_result_type(X87Op op);
 Type x87_operand_type(X87Op op, unsigned index);
 /// Whether the op is floating-point arithmetic that follows the control word and sets sticky flags.
 bool has_fp_effects(VecOp op);
+/// Those, and the estimates, which set nothing.
+constexpr bool is_float(VecOp op) {
+  return op <= VecOp::VCvttF64I32 || (op >= VecOp::VAddSubF32 && op <= VecOp::VCvtF32F16);  // the rows are grouped so
+}
 
 /// How Vec and X87 ops pack their sub-operation and immediate (or register) into op.c.
 constexpr u32 pack_sub_op(u32 op, u32 immediate) { return op | immediate << 16; }

@@ -98,6 +98,7 @@ class Verifier {
         want = Type::I64;
         break;
       case Kind::V128:
+        if (type == Type::V256 && (op.opcode == Opcode::VecToInt || op.opcode == Opcode::VecMask)) return {};
         want = Type::V128;
         break;
       case Kind::Flags:
@@ -110,6 +111,7 @@ class Verifier {
         if (type && *type == Type::Flags) return error("operand {} is flags", place);
         return {};
       case Kind::V:
+        if (type == Type::V128 && vec_op_of(op.c.bits()) == VecOp::VWiden128) return {};
         want = op.type;
         break;
       default:
@@ -132,7 +134,7 @@ class Verifier {
       case Opcode::Get:
       case Opcode::Set:
         if (op.c.bits() >= layout_.fields.size()) return error("no such field");
-        if (layout_.field(FieldId(op.c.bits())).type != op.type) return error("not the field's type");
+        if (!is_access_to(layout_.field(FieldId(op.c.bits())).type, op.type)) return error("not the field's type");
         return op.opcode == Opcode::Set ? expect(op.a, op.type, "a") : Result<void>{};
       case Opcode::Trunc:
       case Opcode::Zext:
@@ -163,6 +165,7 @@ class Verifier {
       case Opcode::Cas:
         return check_memory(op);
       case Opcode::Vec:
+      case Opcode::Vec3:
       case Opcode::VecFromInt:
       case Opcode::VecToInt:
       case Opcode::VecInsert:
@@ -177,6 +180,7 @@ class Verifier {
       case Opcode::SideExit:
         return op.b.is_constant() ? Result<void>{} : error("the pc is not constant");
       case Opcode::ExitDirect:
+      case Opcode::ExitMode:
         return op.a.is_constant() ? Result<void>{} : error("the pc is not constant");
       default:
         break;
@@ -185,6 +189,11 @@ class Verifier {
     const bool logic = op.opcode >= Opcode::And && op.opcode <= Opcode::Not;
     if (integer && (!is_int(op.type) || (op.type == Type::I1 && !logic))) return error("not an integer type");
     return {};
+  }
+
+  /// The whole field, or the low half of a V256 one.
+  static bool is_access_to(Type field, Type access) {
+    return access == field || (field == Type::V256 && access == Type::V128);
   }
 
   Result<void> check_resize(const Op& op) {
@@ -227,18 +236,27 @@ class Verifier {
 
   Result<void> check_vector(const Op& op) {
     const u32 c = op.c.bits();
-    if (op.opcode == Opcode::Vec) {
+    if (op.opcode == Opcode::Vec || op.opcode == Opcode::Vec3) {
       if (vec_op_of(c) >= VecOp::kCount) return error("no such vector operation");
-      if (op.type != Type::V128) return error("only v128");
-      if ((info(vec_op_of(c)).arity == 2) != op.b.is_value()) return error("wrong number of operands");
-      return {};
+      if (!is_vector(op.type)) return error("not a vector type");
+      if ((op.flags & kVecLowHalf) && op.type != Type::V256) return error("a low half of what is no v256");
+      if (vec_op_of(c) == VecOp::VWiden128 && op.type != Type::V256) return error("only v256");
+      const unsigned arity = info(vec_op_of(c)).arity;
+      if (op.opcode == Opcode::Vec) {
+        return arity < 3 && (arity == 2) == op.b.is_value() ? Result<void>{} : error("wrong number of operands");
+      }
+      if (arity != 3) return error("wrong number of operands");
+      if (op.b.bits() + 2 > block_.args.size()) return error("arguments out of range");
+      EMU_TRY(expect(block_.args[op.b.bits()], op.type, "b"));
+      return expect(block_.args[op.b.bits() + 1], op.type, "c");
     }
     const bool wide_int = op.type == Type::I32 || op.type == Type::I64;
     switch (op.opcode) {
       case Opcode::VecToInt:
       case Opcode::VecInsert:
         if (!is_int(op.type) || op.type == Type::I1) return error("not an integer type");
-        if (c >= 128 / width(op.type)) return error("no such lane");
+        if (c >= (op.opcode == Opcode::VecToInt ? width(*type_of(op.a)) : 128) / width(op.type))
+          return error("no such lane");
         break;
       case Opcode::VecMask:
         if (c > 3) return error("no such lane width");

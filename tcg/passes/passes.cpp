@@ -41,7 +41,7 @@ class DeadWalk {
 
  private:
   bool may_drop(const Op& op, bool wanted) const {
-    if (op.opcode == Opcode::Set) return options_.dead_code && is_overwritten(op.c.bits());
+    if (op.opcode == Opcode::Set) return options_.dead_code && is_overwritten(op);
     if (op.opcode == Opcode::SetFlags) return options_.dead_flags && flags_overwritten_;
     if (wanted || !is_removable(op, helpers_)) return false;
     return result_type(op) == Type::Flags ? options_.dead_flags || options_.dead_code : options_.dead_code;
@@ -50,10 +50,11 @@ class DeadWalk {
   void follow_state(const Op& op) {
     switch (op.opcode) {
       case Opcode::Set:
-        mark_overwritten(op.c.bits());
+        mark_overwritten(op);
         break;
       case Opcode::Get:
         overwritten_[op.c.bits() / 64] &= ~(u64(1) << op.c.bits() % 64);
+        low_overwritten_[op.c.bits() / 64] &= ~(u64(1) << op.c.bits() % 64);
         break;
       case Opcode::SetFlags:
         flags_overwritten_ = true;
@@ -63,23 +64,30 @@ class DeadWalk {
         break;
       default:
         if (observes_state(op, helpers_)) {
-          for (size_t i = 0; i <= layout_.fields.size() / 64; ++i) overwritten_[i] = 0;
+          for (size_t i = 0; i <= layout_.fields.size() / 64; ++i) overwritten_[i] = low_overwritten_[i] = 0;
           flags_overwritten_ = false;
         }
         break;
     }
   }
 
-  bool is_overwritten(u32 field) const { return overwritten_[field / 64] >> field % 64 & 1; }
-  void mark_overwritten(u32 field) {
-    if (!is_volatile_field(layout_.fields[field])) overwritten_[field / 64] |= u64(1) << field % 64;
+  bool is_low_half(const Op& set) const { return layout_.fields[set.c.bits()].type != set.type; }
+  bool is_overwritten(const Op& set) const {
+    const u32 field = set.c.bits();
+    const u64 word = overwritten_[field / 64] | (is_low_half(set) ? low_overwritten_[field / 64] : 0);
+    return word >> field % 64 & 1;
+  }
+  void mark_overwritten(const Op& set) {
+    const u32 field = set.c.bits();
+    if (is_volatile_field(layout_.fields[field])) return;
+    (is_low_half(set) ? low_overwritten_ : overwritten_)[field / 64] |= u64(1) << field % 64;
   }
 
   Block& block_;
   const StateLayout& layout_;
   const HelperTable& helpers_;
   const PassOptions& options_;
-  std::array<u64, kMaxFields / 64 + 1> overwritten_{};
+  std::array<u64, kMaxFields / 64 + 1> overwritten_{}, low_overwritten_{};
   bool flags_overwritten_ = false;
 };
 

@@ -11,7 +11,7 @@ namespace {
 class Refolder {
  public:
   Refolder(const Block& from, Block& to, const StateLayout& layout, const HelperTable& helpers)
-      : from_(from), builder_(to, layout, helpers), values_(from.ops.size()) {}
+      : from_(from), layout_(layout), builder_(to, layout, helpers), values_(from.ops.size()) {}
 
   void run() {
     builder_.begin(from_.pc);
@@ -19,9 +19,11 @@ class Refolder {
     Block& to = builder_.block();
     to.guest_bytes = from_.guest_bytes;
     to.ends_with_check = from_.ends_with_check;
+    to.wide_vectors = from_.wide_vectors;
   }
 
  private:
+  bool is_low_half(const Op& op) const { return layout_.field(FieldId(op.c.bits())).type != op.type; }
   Value value(Ref r, Type constant_type) {
     if (r.is_value()) return values_[r.id()];
     const u64 v = from_.constant_value(r);
@@ -46,9 +48,9 @@ class Refolder {
         builder_.insn_start(c);
         return {};
       case Opcode::Get:
-        return builder_.get(FieldId(c));
+        return is_low_half(op) ? builder_.get_low(FieldId(c)) : builder_.get(FieldId(c));
       case Opcode::Set:
-        builder_.set(FieldId(c), a(op));
+        builder_.set(FieldId(c), a(op));  // a half says so by its type
         return {};
       case Opcode::GetFlags:
         return builder_.get_flags();
@@ -153,7 +155,15 @@ class Refolder {
       case Opcode::Fence:
         builder_.fence();
         return {};
+      case Opcode::Vec3:
+        return builder_.vec3(vec_op_of(c), op.flags & kVecLowHalf, a(op), value(from_.args[op.b.bits()], op.type),
+                             value(from_.args[op.b.bits() + 1], op.type), u8(immediate_of(c)));
       case Opcode::Vec:
+        if (vec_op_of(c) == VecOp::VWiden128) return builder_.vec_widen(a(op));
+        if (op.type == Type::V256) {
+          return builder_.vec_wide(vec_op_of(c), op.flags & kVecLowHalf, a(op), op.b.is_none() ? Value{} : b(op),
+                                   u8(immediate_of(c)));
+        }
         return op.b.is_none() ? builder_.vec1(vec_op_of(c), a(op), u8(immediate_of(c)))
                               : builder_.vec(vec_op_of(c), a(op), b(op), u8(immediate_of(c)));
       case Opcode::VecFromInt:
@@ -192,6 +202,9 @@ class Refolder {
       case Opcode::ExitDirect:
         builder_.exit_direct(from_.constant_value(op.a));
         return {};
+      case Opcode::ExitMode:
+        builder_.exit_mode(from_.constant_value(op.a), c);
+        return {};
       case Opcode::ExitIndirect:
         builder_.exit_indirect(value(op.a, Type::I64), c);
         return {};
@@ -217,6 +230,7 @@ class Refolder {
   }
 
   const Block& from_;
+  const StateLayout& layout_;
   Builder builder_;
   std::vector<Value> values_;
 };

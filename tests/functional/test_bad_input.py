@@ -42,6 +42,15 @@ QUIET = ["-display", "none"]
     (["-machine", "pc,memory-backend=ram"], "memory-backend=ram"),
     (["-daemonize", "-serial", "stdio"], "-daemonize"),
     (["-uuid", "x"], "not a UUID"),
+    (["-boot", "order=x"], "'x' is no drive letter"),
+    (["-boot", "acdn"], "at most three drives"),
+    (["-boot", "mneu=on"], "did you mean 'menu'?"),
+    (["-boot", "splash=picture.bmp"], "pictures are not supported yet"),
+    (["-boot", "splash-time=70000"], "at most 65535"),
+    (["-boot", "once=d", "-kernel", "/bin/true"], "there is no firmware that would heed it"),
+    (["-machine", "firmware=on", "-kernel", "/bin/true"], "is no bzImage"),
+    (["-machine", "firmware=off"], "firmware=off needs a kernel"),
+    (["-machine", "none", "-boot", "menu=on"], "machine 'none'"),
 ])
 def test_is_refused(arguments, expected):
     assert expected in refused(*QUIET, *arguments)

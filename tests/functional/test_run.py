@@ -108,6 +108,19 @@ def test_firmware_alone_is_explained():
     assert "-kernel FILE" in result.stderr
 
 
+def test_machine_without_acpi_has_no_power_management():
+    if not pathlib.Path("/usr/share/seabios/bios-256k.bin").exists():
+        pytest.skip("seabios is not installed")
+    assert "dev: PIIX4_PM" in monitor(["info qtree"])
+    assert "dev: PIIX4_PM" not in monitor(["info qtree"], "-no-acpi")
+
+
+def test_roms_are_listed():
+    if not pathlib.Path("/usr/share/seabios/bios-256k.bin").exists():
+        pytest.skip("seabios is not installed")
+    assert 'addr=00000000fffc0000 size=0x040000 mem=rom name="bios-256k.bin"' in monitor(["info roms"])
+
+
 @pytest.mark.parametrize("value, status", [(0, 1), (16, 33)])
 def test_debug_exit_gives_the_status(tmp_path, value, status):
     # Firmware of ours: at the reset vector, out 0xf4 and halt.

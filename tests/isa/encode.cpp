@@ -151,12 +151,15 @@ class Encoder {
     const u8 vvvv = uses_vvvv || r_.one_in(16) ? u8(r_.below(16)) : u8(0);
     const u8 pp = row_->prefix == Prefix::P66 ? 1 : row_->prefix == Prefix::PF3 ? 2 : row_->prefix == Prefix::PF2 ? 3 : 0;
     if (is_64()) rex_ = u8(r_.below(8));
-    const u8 w = form_->size == 3 || (!is_64() && r_.one_in(4)) ? 0x80 : 0;
+    bool w = form_->size == 3 || (row_->size_rule != SizeRule::Y && r_.one_in(4));
+    if (row_->vex_width != VexWidth::Any && !r_.one_in(24)) w = row_->vex_width == VexWidth::W1;
+    bool l = row_->length == VexLength::L1 || (row_->length == VexLength::Any && r_.one_in(2));
+    if (r_.one_in(24)) l = !l;
     put(0xc4);
     rex_at_ = bytes_.size();
     is_vex_ = true;
     put(u8((~rex_ & 7) << 5 | row_->map));
-    put(u8(w | (~vvvv & 15) << 3 | (r_.one_in(24) ? 4 : 0) | pp));
+    put(u8((w ? 0x80 : 0) | (~vvvv & 15) << 3 | (l ? 4 : 0) | pp));
     put(u8(row_->opcode + delta_));
   }
 

@@ -177,7 +177,11 @@ void Compiler::evict_xmm(Xmm x, u32 after, u32 except) {
   }
   if (count == 0) return;
   const unsigned spill = new_vector_spill(after);
-  hot_.movaps(slot(offset_of_vector_spill(spill)), x);
+  const Mem to = slot(offset_of_vector_spill(spill));
+  if (block_->wide_vectors)
+    hot_.vmovups(5, to, x);
+  else
+    hot_.movaps(to, x);
   for (u32 i = 0; i < count; ++i) {
     detach(live[i]);
     attach(live[i], Where::VecSpill, u8(spill));
@@ -202,8 +206,14 @@ void Compiler::move_home_values(i32 offset, u32 size, u32 after, u32 except) {
         const unsigned spill = new_vector_spill(after);
         const Xmm x = map_.vector_scratch[0];
         evict_xmm(x, now_ - 1);
-        hot_.movups(x, slot(v.home));
-        hot_.movaps(slot(offset_of_vector_spill(spill)), x);
+        const Mem to = slot(offset_of_vector_spill(spill));
+        if (type == Type::V256) {
+          hot_.vmovups(5, x, slot(v.home));
+          hot_.vmovups(5, to, x);
+        } else {
+          hot_.movups(x, slot(v.home));
+          hot_.movaps(to, x);
+        }
         attach(id, Where::VecSpill, u8(spill));
       } else {
         const u32 held = held_;
@@ -444,15 +454,38 @@ Xmm Compiler::vec_dest(u32 id, Ref reuse) {
 void Compiler::load_xmm(Xmm dst, const Operand& from) {
   if (from.kind == Operand::Slot)
     hot_.movups(dst, slot(from.offset));
+  else if (from.kind == Operand::Vec && from.xmm >= xmm16 && dst < xmm16 && block_->wide_vectors)
+    insert_low(dst, from.xmm);
   else if (from.kind == Operand::Vec && from.xmm != dst)
     hot_.movaps(dst, from.xmm);
+}
+
+/// VINSERTI32X4: the upper half of dst stays.
+void Compiler::insert_low(Xmm dst, Xmm from) {
+  hot_.vector({.map = 3, .pp = 1, .opcode = 0x38, .is_256 = true}, dst, dst, from);
+  hot_.immediate(0);
+}
+
+void Compiler::load_vector(Xmm dst, const Operand& from, Type type) {
+  if (type == Type::V128) return load_xmm(dst, from);
+  if (from.kind == Operand::Slot)
+    hot_.vmovups(5, dst, slot(from.offset));
+  else if (from.kind == Operand::Vec && from.xmm != dst)
+    hot_.vmovaps(true, dst, from.xmm);
+}
+
+void Compiler::move_whole(Xmm dst, Xmm src) {
+  if (block_->wide_vectors)
+    hot_.vmovaps(true, dst, src);
+  else
+    hot_.movaps(dst, src);
 }
 
 Xmm Compiler::use_xmm(Ref r) {
   const Operand o = operand(r, Type::V128);
   if (o.kind == Operand::Vec) return o.xmm;
   const Xmm x = vec_temp();
-  load_xmm(x, o);
+  load_vector(x, o, vector_type(r));
   return x;
 }
 

@@ -223,6 +223,20 @@ class Assembler {
   void vmovups(unsigned log2_bytes, Xmm dst, const Mem& src);
   void vmovups(unsigned log2_bytes, const Mem& dst, Xmm src);
   void vzeroupper();
+  /// What VEX or EVEX (where a register is beyond 15) encodes: map 1 to 3, pp 0 to 3 for none 66 F3 F2.
+  struct VectorForm {
+    u8 map = 1, pp = 0, opcode = 0;
+    bool vex_w = false, evex_w = false;
+    bool is_256 = false;
+  };
+  /// `vvvv` is 0 where the instruction has two operands. An immediate follows with byte(), hence the count.
+  void vector(const VectorForm& form, unsigned reg, unsigned vvvv, Xmm rm);
+  void vector(const VectorForm& form, unsigned reg, unsigned vvvv, const Mem& rm, unsigned imm_bytes = 0);
+  void vector_gpr(const VectorForm& form, unsigned reg, unsigned vvvv, Reg rm);
+  void immediate(u8 value) { put8(value); }  ///< the last byte of the instruction before
+  /// Moves that clear what is above the bytes moved. Registers 0..31.
+  void vmovaps(bool is_256, Xmm dst, Xmm src);
+  void vmov_load(unsigned log2_bytes, Xmm dst, const Mem& src);  ///< 4 to 32 bytes
   void ldmxcsr(const Mem& m);
   void stmxcsr(const Mem& m);
 
@@ -268,9 +282,11 @@ class Assembler {
                   bool b);
   void vex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned vvvv, const Mem& m,
            unsigned imm_bytes);
-  void evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned rm_reg);
-  void evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, const Mem& m);
-  void evex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, unsigned reg, bool x, bool b);
+  void evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned rm_reg,
+            unsigned vvvv = 0);
+  void evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, const Mem& m,
+            unsigned vvvv = 0);
+  void evex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, unsigned reg, bool x, bool b, unsigned vvvv);
   void use(Label label, bool is_near);
 
   u8* write_ = nullptr;

@@ -207,22 +207,48 @@ void Assembler::vzeroupper() {
   put8(0x77);
 }
 
+void Assembler::vector(const VectorForm& f, unsigned reg, unsigned vvvv, Xmm rm_reg) {
+  if (reg < 16 && vvvv < 16 && rm_reg < xmm16) return vex(f.map, f.pp, f.vex_w, f.is_256, f.opcode, reg, vvvv, rm_reg);
+  evex(f.map, f.pp, f.evex_w, f.is_256, f.opcode, reg, unsigned(rm_reg), vvvv);
+}
+void Assembler::vector(const VectorForm& f, unsigned reg, unsigned vvvv, const Mem& m, unsigned imm_bytes) {
+  if (reg < 16 && vvvv < 16) return vex(f.map, f.pp, f.vex_w, f.is_256, f.opcode, reg, vvvv, m, imm_bytes);
+  evex(f.map, f.pp, f.evex_w, f.is_256, f.opcode, reg, m, vvvv);
+}
+void Assembler::vector_gpr(const VectorForm& f, unsigned reg, unsigned vvvv, Reg rm_reg) {
+  vector(f, reg, vvvv, Xmm(rm_reg));
+}
+void Assembler::vmovaps(bool is_256, Xmm dst, Xmm src) { vector({.opcode = 0x28, .is_256 = is_256}, dst, 0, src); }
+void Assembler::vmov_load(unsigned log2_bytes, Xmm dst, const Mem& src) {
+  switch (log2_bytes) {
+    case 2:
+      return vector({.pp = kPpF3, .opcode = 0x10}, dst, 0, src);
+    case 3:
+      return vector({.pp = kPpF3, .opcode = 0x7e, .evex_w = true}, dst, 0, src);
+    default:
+      return vector({.opcode = 0x10, .is_256 = log2_bytes == 5}, dst, 0, src);
+  }
+}
+
 // EVEX without masking. Memory forms use a 32-bit displacement, as the 8-bit one is scaled.
 
-void Assembler::evex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, unsigned reg, bool x, bool b) {
+void Assembler::evex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, unsigned reg, bool x, bool b,
+                            unsigned vvvv) {
   begin();
   put8(0x62);
   put8(u8(!(reg & 8) << 7 | !x << 6 | !b << 5 | !(reg & 16) << 4 | map));
-  put8(u8(is_q << 7 | 15 << 3 | 4 | pp));
-  put8(u8(length << 5 | 8));
+  put8(u8(is_q << 7 | (~vvvv & 15) << 3 | 4 | pp));
+  put8(u8(length << 5 | !(vvvv & 16) << 3));
 }
-void Assembler::evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned rm_reg) {
-  evex_prefix(map, pp, is_q, length, reg, rm_reg & 16, rm_reg & 8);
+void Assembler::evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, unsigned rm_reg,
+                     unsigned vvvv) {
+  evex_prefix(map, pp, is_q, length, reg, rm_reg & 16, rm_reg & 8, vvvv);
   put8(opcode);
   put8(u8(0xc0 | (reg & 7) << 3 | (rm_reg & 7)));
 }
-void Assembler::evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, const Mem& m) {
-  evex_prefix(map, pp, is_q, length, reg, m.index != kNoReg && (m.index & 8), m.base != kNoReg && (m.base & 8));
+void Assembler::evex(unsigned map, unsigned pp, bool is_q, unsigned length, u8 opcode, unsigned reg, const Mem& m,
+                     unsigned vvvv) {
+  evex_prefix(map, pp, is_q, length, reg, m.index != kNoReg && (m.index & 8), m.base != kNoReg && (m.base & 8), vvvv);
   put8(opcode);
   const bool sib = m.index != kNoReg || (m.base & 7) == rsp;
   EMU_CHECK(m.base != kNoReg && !m.rip_target);

@@ -134,7 +134,11 @@ class Compiler {
   u32& head(Where where, u8 reg);
   void load(Reg dst, const Operand& from, Width w, bool clean = false);  ///< w: bits that matter; clean: zero the rest
   void load_constant(Reg dst, const Operand& constant);
-  void load_xmm(Xmm dst, const Operand& from);
+  void load_xmm(Xmm dst, const Operand& from);  ///< 128 bits: a pinned register keeps what it has above them
+  void load_vector(Xmm dst, const Operand& from, Type type);
+  void insert_low(Xmm dst, Xmm from);
+  void move_whole(Xmm dst, Xmm src);  ///< all that this block's vectors have
+  Type vector_type(Ref r) const { return ir::result_type(block_->ops[r.id()]); }
   void store_word(const Mem& to, const Operand& from, Type type);  ///< zero-extended to 64 bits
   Mem slot(i32 offset) const { return ptr(kEnv, offset); }
   ir::Location location(const Operand& o) const;
@@ -252,6 +256,12 @@ class Compiler {
   // emit_vector.cpp, emit_x87.cpp
   bool emit_vector(u32 index, const Op& op);
   void emit_vec(u32 id, const Op& op);
+  void emit_vex(u32 id, const Op& op);
+  void emit_vex_three(u32 id, const Op& op);
+  void emit_fused(u32 id, const Op& op, const Operand (&operands)[3]);
+  void emit_sha256_rounds(u32 id, const Op& op);
+  void emit_vec_mask(u32 id, const Op& op);
+  void emit_widen(u32 id, const Op& op);
   void emit_vec_insert(u32 id, const Op& op);
   void emit_vec_to_int(u32 id, const Op& op);
   void emit_x87(u32 id, const Op& op);
@@ -265,6 +275,9 @@ class Compiler {
   };
   Work legacy_work(u32 id, Ref a, Ref b);
   void finish_legacy(u32 id, const Work& work);
+  /// The same for VEX where there is no EVEX form. `avoid`: registers that the operation reads.
+  Work low_work(u32 id, bool any_register, u32 avoid, Ref reuse);
+  void finish_low(u32 id, const Work& work);
   Mem in_memory(const Operand& vector);  ///< a vector's slot, or a transient copy
 
   // emit_exits.cpp
@@ -278,7 +291,8 @@ class Compiler {
   void emit_link_miss(u64 pc, size_t from, bool in_cold);
   void emit_access_stub(const Stub& stub);
   bool is_pc_relative_target(u64 pc) const;
-  void emit_link(Assembler& a, u64 pc);
+  void emit_link(Assembler& a, u64 pc, i64 mode = -1);
+  void emit_mode(u64 pc, u32 mode);
   void emit_indirect(const Op& op);
   void emit_system(const Op& op);
   void store_pc(Assembler& a, u64 pc);

@@ -42,6 +42,10 @@ bool Compiler::emit_exit(u32 id, const Op& op) {
       flags_home();
       emit_direct(block_->constant_value(op.a));
       return true;
+    case Opcode::ExitMode:
+      flags_home();
+      emit_mode(block_->constant_value(op.a), op.c.bits());
+      return true;
     case Opcode::ExitIndirect:
       emit_indirect(op);
       return true;
@@ -122,14 +126,28 @@ void Compiler::emit_direct(u64 pc) {
   }
 }
 
-void Compiler::emit_link(Assembler& a, u64 pc) {
-  const bool same_page = (pc ^ block_->pc) < kPageSize && request_->allow_same_page_links;
+/// The thunk loads the other mode's tables; the link's guard looks into its exec TLB.
+void Compiler::emit_mode(u64 pc, u32 mode) {
+  hot_.mov_imm32(kAddress, mode);
+  hot_.call(request_->thunks->switch_mode);
+  if (block_->ends_with_check) {
+    store_pc(hot_, pc);
+    store_exit_arg(hot_, 0, r11);
+    hot_.jmp(request_->thunks->link_miss);
+  } else {
+    emit_link(hot_, pc, i64(mode));
+  }
+}
+
+void Compiler::emit_link(Assembler& a, u64 pc, i64 mode) {
+  const bool same_page = mode < 0 && (pc ^ block_->pc) < kPageSize && request_->allow_same_page_links;
   const bool in_cold = &a == &cold_;
   a.align(8);
   const size_t site = a.position();
   const size_t from = a.jmp_forward();
   if (!same_page) a.fill(kCrossLinkBytes - (from - site), 0xcc);
-  result_->links.push_back({i32(offset_in(a, site)), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage});
+  result_->links.push_back({i32(offset_in(a, site)), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage,
+                             mode});
   if (in_cold) return emit_link_miss(pc, from, true);
   Stub stub;
   stub.kind = Stub::LinkMiss;
@@ -212,8 +230,13 @@ void Compiler::emit_call(u32 id, const Op& op) {
     recovery = new_recovery(nullptr);
     store_pc(hot_, block_->pc + insn_delta_);
   }
-  hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.function));
-  hot_.call(leaf ? request_->thunks->leaf_helper : request_->thunks->helper);
+  if (helper.transfer != nullptr) {
+    hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.transfer));
+    hot_.call(request_->thunks->transfer);
+  } else {
+    hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.function));
+    hot_.call(leaf ? request_->thunks->leaf_helper : request_->thunks->helper);
+  }
   if (!leaf) {
     ir::RecoveryPoint& p = recovery_[recovery];
     p.key = offset_in(hot_, hot_.position());

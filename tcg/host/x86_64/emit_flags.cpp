@@ -71,7 +71,7 @@ bool Compiler::emit_flags(u32 id, const Op& op) {
       const u32 opcode = op.c.bits() & 2 ? 0x0f2f : 0x0f2e;
       if (x >= xmm16) {  // scratch beyond legacy reach: through a pinned register that is put back
         const Xmm low = b.kind == Operand::Vec && b.xmm == xmm0 ? xmm1 : xmm0;
-        hot_.movaps(map_.borrow_save, low);
+        move_whole(map_.borrow_save, low);
         hot_.movaps(low, x);
         x = low;
       }
@@ -85,7 +85,7 @@ bool Compiler::emit_flags(u32 id, const Op& op) {
       }
       hot_.flags_changed();
       if (const Operand a = operand(op.a, Type::V128); a.kind != Operand::Vec || a.xmm != x) {
-        if (map_.borrow_save != kNoXmm && x < xmm2) hot_.movaps(x, map_.borrow_save);
+        if (map_.borrow_save != kNoXmm && x < xmm2) move_whole(x, map_.borrow_save);
       }
       const Reg d = temp();
       hot_.pushfq();

@@ -129,7 +129,7 @@ void Compiler::emit_get(u32 id, const Op& op) {
     define_home(id, i32(f.offset), true);
   } else if (ir::is_vector(f.type)) {
     const Xmm x = vec_dest(id);
-    hot_.movups(x, slot(i32(f.offset)));
+    load_vector(x, {.kind = Operand::Slot, .offset = i32(f.offset)}, op.type);
     define_xmm(id, x);
   } else {
     const Reg d = dest(id);
@@ -144,14 +144,17 @@ void Compiler::emit_set(u32, const Op& op) {
   const u8 reg = map_.field_register[field];
   const u32 id = op.a.is_value() ? op.a.id() : 0;
   if (ir::is_vector(f.type)) {
-    const Operand v = operand(op.a, f.type);
+    const Operand v = operand(op.a, op.type);
     if (reg == kNoHostRegister) {
       if (v.kind == Operand::Slot && v.offset == i32(f.offset)) return;
       move_home_values(i32(f.offset), 16, now_, id);
-      hot_.movups(slot(i32(f.offset)), use_xmm(op.a));
+      if (op.type == Type::V256)
+        hot_.vmovups(5, slot(i32(f.offset)), use_xmm(op.a));
+      else
+        hot_.movups(slot(i32(f.offset)), use_xmm(op.a));
     } else if (v.kind != Operand::Vec || v.xmm != reg) {
       evict_xmm(Xmm(reg), now_, id);
-      load_xmm(Xmm(reg), v);
+      load_vector(Xmm(reg), v, op.type);
       xmm_head_[reg] = 0;
       if (values_[id].last_use > now_ && (v.kind != Operand::Vec || map_.xmm_field[v.xmm] == kNoField)) {
         detach(id);
@@ -585,10 +588,10 @@ void Compiler::emit_select(u32 id, const Op& op) {
     const Operand b = operand(op.b, op.type);
     if (b.kind == Operand::Vec) held_xmm_ |= 1u << b.xmm;
     const Xmm d = vec_dest(id, op.c);
-    load_xmm(d, operand(op.c, op.type));
+    load_vector(d, operand(op.c, op.type), op.type);
     const Label skip = hot_.new_label();
     hot_.jcc(invert(cc), skip);
-    load_xmm(d, operand(op.b, op.type));
+    load_vector(d, operand(op.b, op.type), op.type);
     hot_.bind(skip);
     return define_xmm(id, d);
   }

@@ -213,7 +213,10 @@ void Compiler::emit_load_from(Assembler& a, Reg dst, const Mem& host, Type type,
 void Compiler::emit_store_to(Assembler& a, const Mem& host, const Operand& v, const ir::MemInfo& mem) {
   const Width size = Width(mem.log2_bytes);
   if (v.kind == Operand::Vec) {
-    a.movups(host, v.xmm);
+    if (mem.log2_bytes == 5)
+      a.vmovups(5, host, v.xmm);
+    else
+      a.movups(host, v.xmm);
   } else if (v.kind == Operand::Constant) {
     u64 value = v.value;
     if (mem.big_endian) value = __builtin_bswap64(value) >> (64 - bits(size));
@@ -230,7 +233,9 @@ void Compiler::emit_transfer(Assembler& a, const Transfer& t, const Mem& host, c
   const ir::MemInfo& mem = block_->mem(op);
   if (!t.is_load()) return emit_store_to(a, host, t.v, mem);
   if (t.dst != kNoReg) return emit_load_from(a, t.dst, host, op.type, mem);
-  if (mem.log2_bytes == 4)
+  if (op.type == Type::V256)
+    a.vmov_load(mem.log2_bytes, t.x, host);
+  else if (mem.log2_bytes == 4)
     a.movups(t.x, host);
   else
     a.movd_load(Width(mem.log2_bytes), t.x, host);
@@ -275,7 +280,7 @@ Operand Compiler::prepare_store(const Op& op) {
 
 void Compiler::emit_load(u32 id, const Op& op) {
   const ir::MemInfo& mem = block_->mem(op);
-  if (mem.log2_bytes > 4) {
+  if (mem.log2_bytes > 5) {
     too_complex_ = true;
     return;
   }
@@ -295,7 +300,10 @@ void Compiler::emit_load(u32 id, const Op& op) {
   emit_check(access, mem.log2_bytes, mem.align_log2);
   if (vector && mem.log2_bytes < 2) {
     hot_.movzx(Width(mem.log2_bytes), access.addend, access.host());
-    hot_.movd_to(Width::d, t.x, access.addend);
+    if (op.type == Type::V256)
+      hot_.vector_gpr({.pp = 1, .opcode = 0x6e}, t.x, 0, access.addend);
+    else
+      hot_.movd_to(Width::d, t.x, access.addend);
   } else {
     emit_transfer(hot_, t, access.host(), op);
   }
@@ -312,7 +320,7 @@ void Compiler::define_loaded(u32 id, const Op& op, const Transfer& t) {
 
 void Compiler::emit_store(u32 id, const Op& op) {
   const ir::MemInfo& mem = block_->mem(op);
-  if (mem.log2_bytes > 4) {
+  if (mem.log2_bytes > 5) {
     too_complex_ = true;
     return;
   }

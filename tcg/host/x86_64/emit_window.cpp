@@ -28,7 +28,7 @@ void Compiler::find_windows() {
     }
     if (op.opcode != Opcode::Ld && op.opcode != Opcode::St) continue;
     const ir::MemInfo& mem = block_->mem(op);
-    if (!op.a.is_value() || mem.align_log2 || mem.log2_bytes > 4 || mem.order == ir::Order::SeqCst) continue;
+    if (!op.a.is_value() || mem.align_log2 || mem.log2_bytes > 5 || mem.order == ir::Order::SeqCst) continue;
     if (ir::is_vector(op.type) && (mem.log2_bytes < (op.opcode == Opcode::St ? 4 : 2) || mem.big_endian)) continue;
     const bool write = op.opcode == Opcode::St || mem.write_intent;
     const i32 low = mem.disp, high = mem.disp + (1 << mem.log2_bytes);

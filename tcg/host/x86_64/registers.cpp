@@ -19,7 +19,7 @@ Result<void> pin_integer(RegisterMap& map, ir::FieldId id, const ir::StateField&
 }
 
 Result<void> pin_vector(RegisterMap& map, ir::FieldId id, const ir::StateField& field, unsigned index) {
-  if (field.type != ir::Type::V128) return error("state field {}: only V128 vectors can be pinned", field.name);
+  if (!ir::is_vector(field.type)) return error("state field {}: not a vector", field.name);
   map.xmm_field[index] = id;
   map.xmm_home[index] = i32(field.offset);
   map.field_register[id] = u8(index);
@@ -41,7 +41,7 @@ Result<RegisterMap> make_register_map(const ir::StateLayout& layout, const HostF
   for (size_t i = 0; i < layout.fields.size(); ++i) {
     const ir::StateField& field = layout.fields[i];
     const ir::FieldId id = ir::FieldId(i);
-    if (field.type == ir::Type::V128 && field.offset % 16) return error("state field {}: not aligned", field.name);
+    if (ir::is_vector(field.type) && field.offset % (ir::width(field.type) / 8)) return error("state field {}: not aligned", field.name);
     switch (field.pin) {
       case Pin::None:
         break;

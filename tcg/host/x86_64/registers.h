@@ -45,10 +45,10 @@ constexpr i32 offset_of_scratch(unsigned i) { return i32(offsetof(EnvHeader, scr
 constexpr i32 offset_of_spill(unsigned i) { return i32(offsetof(EnvHeader, spill) + i * 8); }
 constexpr i32 offset_of_vector_spill(unsigned i) { return i32(offsetof(EnvHeader, vector_spill) + i * 64); }
 
-/// Sixteen bytes that an instruction sequence may use and nothing keeps.
+/// Sixty-four bytes that an instruction sequence may use and nothing keeps.
 inline constexpr i32 kTransient = offset_of_vector_spill(7);
 
-/// Assigns the pinned fields of a layout. Errors: a pinned integer that is not I64, a pinned vector that is not V128,
+/// Assigns the pinned fields of a layout. Errors: a pinned integer that is not I64, a pinned vector that is none,
 /// a role asked for twice, more than 16 vectors.
 Result<RegisterMap> make_register_map(const ir::StateLayout& layout, const HostFeatures& features);
 

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "tcg/host/x86_64/backend.h"
+#include "tcg/host/x86_64/event_thunks.h"
 #include "tcg/host/x86_64/refill_thunks.h"
 
 namespace emu::tcg::x86_64 {
@@ -18,7 +19,7 @@ constexpr i64 off_leave = offsetof(EnvHeader, leave), off_pc = offsetof(EnvHeade
               off_site = offsetof(EnvHeader, return_site), off_slow = offsetof(EnvHeader, slow_address),
               off_mxcsr = offsetof(EnvHeader, fp_control), off_mxcsr_host = offsetof(EnvHeader, fp_control_host),
               off_fpu_live = offsetof(EnvHeader, fpu_live), off_fpu_image = offsetof(EnvHeader, fpu_image),
-              off_reason = offsetof(EnvHeader, exit_reason);
+              off_wide = offsetof(EnvHeader, wide_vectors), off_reason = offsetof(EnvHeader, exit_reason);
 
 constexpr Reg kCalleeSaved[] = {rbx, rbp, r12, r13, r14, r15};
 
@@ -83,16 +84,36 @@ class ThunkEmitter {
   const RegisterMap& map_;
 };
 
+/// As wide as the guest's are now: a guest that has not enabled AVX pays nothing for it.
 void ThunkEmitter::save_vectors() {
+  const Label wide = a_.new_label(), done = a_.new_label();
+  a_.alu_imm(Alu::Cmp, Width::d, ptr(rsp, off_wide), 0);
+  a_.jcc(Cond::NotEqual, wide);
   for (unsigned x = 0; x < 32; x++) {
     if (map_.xmm_home[x] >= 0) a_.movaps(ptr(rsp, map_.xmm_home[x]), Xmm(x));
   }
+  a_.jmp(done);
+  a_.bind(wide);
+  for (unsigned x = 0; x < 32; x++) {
+    if (map_.xmm_home[x] >= 0) a_.vmovups(5, ptr(rsp, map_.xmm_home[x]), Xmm(x));
+  }
+  a_.vzeroupper();  // C++ may use legacy SSE
+  a_.bind(done);
 }
 
 void ThunkEmitter::load_vectors() {
+  const Label wide = a_.new_label(), done = a_.new_label();
+  a_.alu_imm(Alu::Cmp, Width::d, ptr(rsp, off_wide), 0);
+  a_.jcc(Cond::NotEqual, wide);
   for (unsigned x = 0; x < 32; x++) {
     if (map_.xmm_home[x] >= 0) a_.movaps(Xmm(x), ptr(rsp, map_.xmm_home[x]));
   }
+  a_.jmp(done);
+  a_.bind(wide);
+  for (unsigned x = 0; x < 32; x++) {
+    if (map_.xmm_home[x] >= 0) a_.vmovups(5, Xmm(x), ptr(rsp, map_.xmm_home[x]));
+  }
+  a_.bind(done);
 }
 
 /// Parks a live x87 unit and leaves the guest's rounding mode; sticky exception bits stay in env.fp_control.
@@ -262,9 +283,12 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   table.link_miss = emit.link_miss(callbacks.link_miss);
   table.trap = emit.call_out(callbacks.trap);
   table.exit_request = emit.leave_with(ExitReason::ExitRequest, table.exit);
-  table.system = emit.leave_with(ExitReason::System, table.exit);
+  const u8* handled = callbacks.exit == nullptr ? table.exit : emit.callback_from_jump(callbacks.exit);
+  table.system = emit.leave_with(ExitReason::System, handled);
   table.checked = emit.leave_with(ExitReason::Checked, table.exit);
-  table.fpu_load = emit.leave_with(ExitReason::FpuLoad, table.exit);
+  table.fpu_load = emit.leave_with(ExitReason::FpuLoad, handled);
+  table.switch_mode = emit_switch_mode(a, emit.call_out(callbacks.mode_miss));
+  table.transfer = emit_transfer(a, registers_, table.helper, table.indirect_miss);
   if (a.overflowed()) return error("the code cache has no room for its entry routines ({} bytes)", room.size);
   used = a.position();
   return table;

@@ -3,12 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "chardev/chardev.h"
-#include "monitor/commands.h"
 #include "monitor/expression.h"
 #include "monitor/hmp/session.h"
 #include "monitor/page_tables.h"
-#include "support/fake_machine.h"
+#include "support/fake_control.h"
 
 namespace emu::monitor {
 namespace {
@@ -16,96 +14,18 @@ namespace {
 using testing::EndsWith;
 using testing::HasSubstr;
 
-/// A terminal: keeps what is written, and types.
-class FakeTerminal final : public Chardev {
- public:
-  FakeTerminal() : Chardev("term") {}
-  std::string description() const override { return "fake"; }
-  void type(std::string_view text) {
-    frontend()->receive(std::span(reinterpret_cast<const u8*>(text.data()), text.size()));
-  }
-  std::string take() { return std::exchange(screen, {}); }
-  std::string screen;
-  std::size_t room = ~std::size_t(0);
-  void make_room() {
-    room = ~std::size_t(0);
-    frontend()->writable();
-  }
-
- protected:
-  std::size_t do_write(std::span<const u8> data) override {
-    const std::size_t n = std::min(room, data.size());
-    room -= n;
-    screen.append(reinterpret_cast<const char*>(data.data()), n);
-    return n;
-  }
-};
-
-struct NoEvents final : hw::MachineEvents {
-  void shutdown_requested(hw::ShutdownCause) override {}
-  void reset_requested(hw::ResetCause) override {}
-  void exit_requested(int) override {}
-  void panicked(hw::PanicKind) override {}
-  void suspend_requested() override {}
-  void wakeup_requested(hw::WakeupReason) override {}
-  void stop_vcpus_soon() override {}
-};
-
-class FakeControl final : public MachineControl {
- public:
-  FakeControl() {
-    hw::register_core_types(registry_);
-    hw::register_chardev_object(registry_);
-    machine_ = std::make_unique<hw::Machine>(registry_, loop_, events_);
-    mem::MachineLockScope guard(machine_->memory().lock());
-    hw::BoardConfig config;
-    EXPECT_TRUE(fake_board.build(*machine_, config).has_value());
-  }
-  ~FakeControl() override {
-    fake_board.drop_ram();
-    machine_.reset();
-  }
-  hw::Machine& machine() override { return *machine_; }
-  hw::Board& board() override { return fake_board; }
-  accel::Accelerator& accelerator() override { return fake_accelerator; }
-  std::string_view status() const override { return running ? "running" : "prelaunch"; }
-  bool is_running() const override { return running; }
-  Result<void> cont() override {
-    if (refuse_cont) return error("Resetting the Virtual Machine is required");
-    running = true;
-    return {};
-  }
-  void stop() override { running = false; }
-  void reset() override { log += "reset "; }
-  void powerdown() override { log += "powerdown "; }
-  void quit() override { log += "quit "; }
-  std::string guest_name() const override { return "test"; }
-  std::string guest_uuid() const override { return ""; }
-
-  test::FakeBoard fake_board;
-  test::FakeAccelerator fake_accelerator;
-  bool running = true, refuse_cont = false;
-  std::string log;
-
- private:
-  EventLoop loop_;
-  qom::TypeRegistry registry_;
-  NoEvents events_;
-  std::unique_ptr<hw::Machine> machine_;
-};
-
 class HmpTest : public ::testing::Test {
  protected:
   HmpTest() {
-    register_commands(registry);
-    auto made = HmpSession::create(terminal, control, registry);
+    auto made = HmpSession::create(terminal, monitors);
     EXPECT_TRUE(made.has_value());
     session = std::move(*made);
   }
   std::string run(std::string_view line) { return session->execute(line); }
 
   FakeControl control;
-  CommandRegistry registry;
+  Monitors monitors{control, control.loop()};
+  const CommandRegistry& registry = monitors.registry();
   FakeTerminal terminal;
   std::unique_ptr<HmpSession> session;
 };

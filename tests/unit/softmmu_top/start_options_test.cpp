@@ -51,7 +51,6 @@ TEST(StartOptions, UnknownOptionNamesTheNearest) {
 
 TEST(StartOptions, MissingOptionsAreRefusedByName) {
   EXPECT_THAT(refused({"-hda", "disk.img"}), HasSubstr("-hda: not supported yet"));
-  EXPECT_THAT(refused({"-qmp", "stdio"}), HasSubstr("-qmp: not supported yet"));
   EXPECT_THAT(refused({"disk.img"}), HasSubstr("'disk.img' is not an option"));
 }
 
@@ -164,9 +163,9 @@ TEST(StartOptions, ErrorsNameTheOption) {
   EXPECT_THAT(refused({"-nic", "user"}), HasSubstr("not supported yet"));
   EXPECT_THAT(refused({"-rtc", "base=tomorrow"}), HasSubstr("not a date"));
   EXPECT_THAT(refused({"-serial", "sdtio"}), HasSubstr("did you mean 'stdio'?"));
-  EXPECT_THAT(refused({"-mon", "chardev=c,mode=control"}), HasSubstr("QMP is not supported yet"));
+  EXPECT_THAT(refused({"-mon", "chardev=c,pretty=on"}), HasSubstr("not compatible with HMP"));
   EXPECT_THAT(refused({"-object", "memory-backend-rma,id=x"}), HasSubstr("did you mean 'memory-backend-ram'?"));
-  EXPECT_THAT(refused({"-object", "secret,id=x"}), HasSubstr("not supported yet"));
+  EXPECT_THAT(refused({"-object", "iothread,id=x"}), HasSubstr("not supported yet"));
 }
 
 TEST(StartOptions, RtcTakesDates) {
@@ -208,13 +207,19 @@ TEST(StartOptions, ProgramNameChoosesTheTarget) {
 
 // Consoles.
 
+std::string monitor_ids(const ConsolePlan& plan) {
+  std::string ids;
+  for (const auto& monitor : plan.monitors) ids += (ids.empty() ? "" : " ") + monitor.chardev;
+  return ids;
+}
+
 TEST(ConsolePlan, DefaultSharesTheTerminal) {
   for (const auto& words : {std::vector<std::string>{}, std::vector<std::string>{"-nographic"}}) {
     const ConsolePlan plan = planned(words);
     ASSERT_EQ(plan.chardevs.size(), 1u);
     EXPECT_TRUE(plan.chardevs[0].mux);
     EXPECT_EQ(plan.serials[0].chardev, "serial0");
-    EXPECT_EQ(plan.monitors, std::vector<std::string>{"serial0"});
+    EXPECT_EQ(monitor_ids(plan), "serial0");
     EXPECT_EQ(plan.chose_terminal, words.empty());
   }
 }
@@ -234,16 +239,28 @@ TEST(ConsolePlan, NodefaultsHasNothing) {
 
 TEST(ConsolePlan, SerialAndMonitorMayBeApart) {
   ConsolePlan plan = planned({"-nographic", "-serial", "file:log"});
-  EXPECT_EQ(plan.monitors, std::vector<std::string>{"compat_monitor0"});
+  EXPECT_EQ(monitor_ids(plan), "compat_monitor0");
   plan = planned({"-nographic", "-monitor", "none"});
   EXPECT_EQ(plan.serials[0].chardev, "serial0");
   EXPECT_FALSE(plan.chardevs[0].mux);
   plan = planned({"-serial", "mon:stdio", "-serial", "null", "-serial", "none"});
-  EXPECT_EQ(plan.monitors, std::vector<std::string>{"serial0"});
+  EXPECT_EQ(monitor_ids(plan), "serial0");
   EXPECT_TRUE(plan.serials[1].present);
   EXPECT_FALSE(plan.serials[2].present);
   plan = planned({"-display", "none", "-serial", "stdio"});
   EXPECT_TRUE(plan.monitors.empty());
+}
+
+TEST(ConsolePlan, MonitorsForProgramsReplaceTheDefaultOne) {
+  const ConsolePlan plan = planned({"-nographic", "-qmp", "unix:a,server=on,wait=off", "-chardev", "pty,id=c", "-mon",
+                                    "chardev=c,mode=control,pretty=on", "-qmp-pretty", "tcp::0,server=on,wait=off"});
+  ASSERT_EQ(monitor_ids(plan), "compat_monitor0 c compat_monitor1");
+  EXPECT_TRUE(plan.monitors[0].for_programs);
+  EXPECT_FALSE(plan.monitors[0].pretty);
+  EXPECT_TRUE(plan.monitors[1].for_programs && plan.monitors[1].pretty);
+  EXPECT_TRUE(plan.monitors[2].pretty);
+  EXPECT_EQ(plan.serials[0].chardev, "serial0");
+  EXPECT_TRUE(is_for_programs_alone(plan, plan.chardevs[0]));
 }
 
 TEST(ConsolePlan, ReferencesMustExist) {
@@ -256,6 +273,28 @@ TEST(ConsolePlan, ReferencesMustExist) {
 TEST(ConsolePlan, DaemonHasNoTerminal) {
   EXPECT_FALSE(plan_consoles(parsed({"-daemonize", "-serial", "stdio"})).has_value());
   EXPECT_TRUE(planned({"-daemonize", "-nographic"}).chardevs.empty());
+}
+
+TEST(BootOption, ReadsOrderMenuAndWaits) {
+  const hw::BootOrder boot =
+      parsed({"-boot", "order=dc,once=n", "-boot", "menu=on,splash-time=500,reboot-timeout=-1,strict=on"}).boot;
+  EXPECT_EQ(boot.order, "dc");
+  EXPECT_EQ(boot.once, "n");
+  EXPECT_TRUE(boot.menu);
+  EXPECT_TRUE(boot.strict);
+  EXPECT_EQ(boot.menu_wait_ms, 500u);
+  EXPECT_EQ(boot.reboot_timeout_ms, ~0u);
+}
+
+TEST(BootOption, StrictAloneNeedsNoFirmware) {
+  EXPECT_FALSE(parsed({"-boot", "strict=on"}).boot.needs_firmware());
+  EXPECT_TRUE(parsed({"-boot", "c"}).boot.needs_firmware());
+}
+
+TEST(BootOption, RefusesWhatFirmwareCannotDo) {
+  EXPECT_THAT(refused({"-boot", "order=cc"}), HasSubstr("'c' is no drive letter here"));
+  EXPECT_THAT(refused({"-boot", "splash=a.bmp"}), HasSubstr("pictures are not supported"));
+  EXPECT_THAT(refused({"-boot", "reboot-timeout=-2"}), HasSubstr("-1 for never"));
 }
 
 }  // namespace

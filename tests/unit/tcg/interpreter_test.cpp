@@ -92,7 +92,7 @@ TEST(Interpreter, vector_load_fills_with_zeros_and_store_writes_its_size) {
   for (unsigned i = 0; i < 32; ++i) t.memory.page[i] = u8(i + 1);
   std::memset(t.state.vec[0].bytes, 0xee, 16);
   t.state.regs[1] = kGuestPage;
-  t.run(" v2 = get.i64 r1\n v3 = ld.v128 [v2] 8\n set x0, v3\n st.v128 [v2 + 0x40] 4, v3\n exit_direct pc(0x1)\n");
+  t.run(" v2 = get.i64 r1\n v3 = ld.v128 [v2] 8\n set.v128 x0, v3\n st.v128 [v2 + 0x40] 4, v3\n exit_direct pc(0x1)\n");
   EXPECT_EQ(t.state.vec[0].bytes[7], 8);
   EXPECT_EQ(t.state.vec[0].bytes[8], 0);
   EXPECT_EQ(t.memory.page[0x43], 4);
@@ -124,10 +124,10 @@ TEST(Interpreter, probe_faults_as_a_store_would) {
 TEST(Interpreter, vector_moves_between_registers) {
   TextRun t;
   t.run(
-      " v2 = vfromint.i64 0x1122334455667788\n v3 = vinsert.i16 v2, 0xabcd, #0x7\n set x0, v3\n"
+      " v2 = vfromint.i64 0x1122334455667788\n v3 = vinsert.i16 v2, 0xabcd, #0x7\n set.v128 x0, v3\n"
       " v5 = vtoint.i8 v3, #0x1\n set b0, v5\n v7 = vtoint.i64 v3, #0x1\n set r0, v7\n v9 = vmask.i32 v3, #0x0\n set "
       "d0, v9\n"
-      " v11 = vfromint.i32 -0x1\n set x1, v11\n exit_direct pc(0x1)\n");
+      " v11 = vfromint.i32 -0x1\n set.v128 x1, v11\n exit_direct pc(0x1)\n");
   EXPECT_EQ(t.state.b0, 0x77u);
   EXPECT_EQ(t.state.regs[0], 0xabcd000000000000u);
   EXPECT_EQ(t.state.d0, 0xc001u) << "bit 15: 0xab, bit 14: 0xcd, bit 0: 0x88";

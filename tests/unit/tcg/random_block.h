@@ -3,7 +3,12 @@
 // put down as they are drawn, without Builder's folding, so that folding can be tested against them.
 #pragma once
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <random>
+#include <string_view>
 
 #include "tcg/ir/evaluate.h"
 #include "tcg/ir/vec_ops.h"
@@ -21,7 +26,60 @@ struct RandomBlockOptions {
   bool vectors = true;  ///< moves and integers
   bool floats = true;   ///< floating-point vectors
   bool x87 = false;
+  bool wide = false;         ///< 256-bit vectors besides
+  bool runs_on_host = true;  ///< nothing that this host's processor cannot do
 };
+
+/// Vector operations that legacy SSE has.
+inline bool is_legacy(ir::VecOp op) {
+  using ir::VecOp;
+  return op <= VecOp::VSadBlocks || (op >= VecOp::VAddSubF32 && op <= VecOp::VHSubF64) ||
+         (op >= VecOp::VAesEnc && info(op).arity < 3);
+}
+/// ... that VEX has not, or that are tried elsewhere.
+inline bool is_legacy_only(ir::VecOp op) {
+  using ir::VecOp;
+  return (op >= VecOp::VSha1Next && op <= VecOp::VSha256Msg2) || op == VecOp::VWiden128;
+}
+inline bool has_low_form_only(ir::VecOp op) {
+  using ir::VecOp;
+  const std::string_view name = info(op).text;
+  if (name.find(".S") != name.npos) return true;
+  switch (op) {
+    case VecOp::VMergeLow32:
+    case VecOp::VMergeLow64:
+    case VecOp::VZeroHigh64:
+    case VecOp::VLowToHigh64:
+    case VecOp::VHighToLow64:
+    case VecOp::VInsertF32:
+    case VecOp::VMinPosU16:
+    case VecOp::VDotF64:
+    case VecOp::VAesImc:
+    case VecOp::VAesKeygen:
+      return true;
+    default:
+      return false;
+  }
+}
+/// Beyond the baseline: AES, SHA and the like.
+inline bool is_on_host(ir::VecOp op, bool wide) {
+  using ir::VecOp;
+  if (op < VecOp::VAesEnc) return true;
+#if defined(__x86_64__)
+  unsigned a = 0, b7 = 0, c7 = 0, d = 0, b = 0, c1 = 0;
+  __cpuid_count(7, 0, a, b7, c7, d);
+  __cpuid(1, a, b, c1, d);
+  if (op <= VecOp::VAesKeygen) return (c1 >> 25 & 1) && (!wide || (c7 >> 9 & 1));
+  if (op == VecOp::VClmul) return (c1 >> 1 & 1) && (!wide || (c7 >> 10 & 1));
+  return op <= VecOp::VSha256Msg2 ? b7 >> 29 & 1 : c7 >> 8 & 1;
+#else
+  return wide;
+#endif
+}
+inline bool crosses_halves(ir::VecOp op) {
+  using ir::VecOp;
+  return op >= VecOp::VPerm2x128 && op <= VecOp::VPermute32;
+}
 
 class RandomBlock {
  public:
@@ -53,6 +111,7 @@ class RandomBlock {
   Ref condition();
   Ref flags();
   Ref vector_op();
+  Ref wide_op();
   Ref address(ir::MemInfo& mem, unsigned log2_bytes);
   void memory_op();
   void atomic_op();
@@ -163,6 +222,9 @@ inline ir::Ref RandomBlock::make(Type type) {
       return condition();
     case Type::Flags:
       return flags();
+    case Type::V256:
+      if (depth_ > 2 || chance(40)) return emit(Opcode::Get, Type::V256, {}, {}, Ref::raw(kX0 + below(6)));
+      return wide_op();
     default:
       if (depth_ > 2 || chance(40)) return emit(Opcode::Get, Type::V128, {}, {}, Ref::raw(kX0 + below(6)));
       return vector_op();
@@ -205,6 +267,12 @@ inline ir::Ref RandomBlock::integer_op(Type type) {
       return emit(Opcode::Select, type, pick(Type::I1), pick(type), pick(type));
     case 8:
       if (type == Type::I64 && chance(30)) return emit(Opcode::FlPack, type, pick(Type::Flags));
+      if (options_.wide && chance(15))
+        return emit(Opcode::VecToInt, type, pick(Type::V256), {}, Ref::raw(below(256 / w)));
+      if (options_.wide && type == Type::I32 && chance(30)) {
+        static constexpr u32 kLanes[] = {0, 2, 3};
+        return emit(Opcode::VecMask, type, pick(Type::V256), {}, Ref::raw(kLanes[below(3)]));
+      }
       if (options_.vectors && chance(30)) {
         return emit(Opcode::VecToInt, type, pick(Type::V128), {}, Ref::raw(below(128 / w)));
       }
@@ -322,6 +390,13 @@ inline ir::Ref RandomBlock::flags() {
 inline ir::Ref RandomBlock::vector_op() {
   if (!options_.vectors) return emit(Opcode::Get, Type::V128, {}, {}, Ref::raw(kX0 + below(6)));
   const Type wide = chance(50) ? Type::I32 : Type::I64;
+  if (chance(5) && (!options_.runs_on_host || is_on_host(ir::VecOp::VSha256Rounds, false))) {
+    const Ref first = pick(Type::V128), second = pick(Type::V128), third = pick(Type::V128);
+    const Ref args = Ref::raw(u32(block_->args.size()));
+    block_->args.push_back(second);
+    block_->args.push_back(third);
+    return emit(Opcode::Vec3, Type::V128, first, args, Ref::raw(u32(ir::VecOp::VSha256Rounds)));
+  }
   switch (below(10)) {
     case 0:
       return emit(Opcode::VecFromInt, wide, pick(wide));
@@ -337,13 +412,39 @@ inline ir::Ref RandomBlock::vector_op() {
     default: {
       ir::VecOp op;
       do op = ir::VecOp(below(unsigned(ir::VecOp::kCount)));
-      while (!options_.floats && op <= ir::VecOp::VCvttF64I32);
+      while ((!options_.floats && is_float(op)) || !is_legacy(op) ||
+             (options_.runs_on_host && !is_on_host(op, false)));
       const bool compares = op >= ir::VecOp::VCmpF32 && op <= ir::VecOp::VCmpSF64;
       const u32 imm = !info(op).immediate ? 0 : compares ? below(8) : chance(50) ? below(20) : below(256);
       const Ref b = info(op).arity == 2 ? pick(Type::V128) : Ref{};
       return emit(Opcode::Vec, Type::V128, pick(Type::V128), b, Ref::raw(ir::pack_sub_op(u32(op), imm)));
     }
   }
+}
+
+/// Scalar forms, and others that exist on 128 bits alone, say kVecLowHalf.
+inline ir::Ref RandomBlock::wide_op() {
+  if (chance(10)) return emit(Opcode::Vec, Type::V256, pick(Type::V128), {}, Ref::raw(u32(ir::VecOp::VWiden128)));
+  if (chance(5)) return emit(Opcode::Select, Type::V256, pick(Type::I1), pick(Type::V256), pick(Type::V256));
+  ir::VecOp op;
+  do op = ir::VecOp(below(unsigned(ir::VecOp::kCount)));
+  while ((!options_.floats && is_float(op)) || is_legacy_only(op) ||
+         (options_.runs_on_host && !is_on_host(op, true)));
+  const bool low = has_low_form_only(op) || (chance(40) && !crosses_halves(op));
+  const bool compares = op >= ir::VecOp::VCmpF32 && op <= ir::VecOp::VCmpSF64;
+  const bool fused = op >= ir::VecOp::VFmaddF32 && op <= ir::VecOp::VFmsubaddF64;
+  const u32 imm = !info(op).immediate ? 0 : fused ? below(3) : compares ? below(32) : below(256);
+  const Ref c = Ref::raw(ir::pack_sub_op(u32(op), imm));
+  const u8 flags = low ? ir::kVecLowHalf : 0;
+  if (info(op).arity == 3) {
+    const Ref first = pick(Type::V256), second = pick(Type::V256), third = pick(Type::V256);
+    const Ref args = Ref::raw(u32(block_->args.size()));
+    block_->args.push_back(second);
+    block_->args.push_back(third);
+    return emit(Opcode::Vec3, Type::V256, first, args, c, flags);
+  }
+  const Ref b = info(op).arity == 2 ? pick(Type::V256) : Ref{};
+  return emit(Opcode::Vec, Type::V256, pick(Type::V256), b, c, flags);
 }
 
 /// Mostly inside the pages; sometimes across their end, or anywhere.
@@ -369,8 +470,8 @@ inline ir::Ref RandomBlock::address(ir::MemInfo& mem, unsigned log2_bytes) {
 inline void RandomBlock::memory_op() {
   ir::MemInfo mem;
   const bool vector = options_.vectors && chance(25);
-  const Type type = vector ? Type::V128 : int_type();
-  const unsigned log2 = vector ? 2 + below(3) : below(ir::log2_bytes(type) + 1);
+  const Type type = vector ? (options_.wide && chance(60) ? Type::V256 : Type::V128) : int_type();
+  const unsigned log2 = type == Type::V256 ? below(6) : vector ? 2 + below(3) : below(ir::log2_bytes(type) + 1);
   const bool loads = chance(60);
   const Ref value = loads ? Ref{} : pick(type);
   const Ref base = address(mem, log2);
@@ -428,7 +529,8 @@ inline void RandomBlock::x87_op() {
 inline void RandomBlock::set_something() {
   if (chance(30)) return void(emit(Opcode::SetFlags, Type::Flags, pick(Type::Flags)));
   const u32 field = below(kGuestFields);
-  const Type type = layout_.fields[field].type;
+  Type type = layout_.fields[field].type;
+  if (type == Type::V256 && (!options_.wide || chance(50))) type = Type::V128;
   const Ref v = pick(type);
   emit(Opcode::Set, type, v, {}, Ref::raw(field));
 }
@@ -464,6 +566,7 @@ inline void RandomBlock::generate(ir::Block& block, const RandomBlockOptions& op
   depth_ = 0;
   for (auto& values : values_) values.clear();
   block.clear();
+  block.wide_vectors = options.wide;
   block.pc = 0x10000 + align_down(draw() & 0xffff, 16);
   for (unsigned i = 0; i < options.insns; ++i) {
     emit(Opcode::InsnStart, Type::Void, {}, {}, Ref::raw(i * 4));
@@ -473,7 +576,7 @@ inline void RandomBlock::generate(ir::Block& block, const RandomBlockOptions& op
     if (options.memory && options.atomics && chance(8)) atomic_op();
     if (options.calls && chance(8)) call();
     if (options.x87 && chance(50)) x87_op();
-    for (unsigned n = below(4); n > 0; --n) make(chance(20) ? Type::V128 : Type(unsigned(Type::I1) + below(5)));
+    for (unsigned n = below(4); n > 0; --n) make(chance(20) ? (options.wide && chance(60) ? Type::V256 : Type::V128) : Type(unsigned(Type::I1) + below(5)));
     for (unsigned n = 1 + below(3); n > 0; --n) set_something();
     if (options.exits && chance(12)) exit_in_the_middle();
   }
@@ -493,7 +596,7 @@ inline void RandomBlock::randomize(GuestState& state, GuestMemory& memory) {
   static constexpr u32 kFloats[] = {0x3f800000, 0x40490fdb, 0xbf000000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001,
                                     0xffc12345, 0x00000001, 0x80000000, 0x007fffff, 0x4f000000, 0xcf000000, 0x7f7fffff};
   for (auto& slot : state.vec) {
-    for (unsigned i = 0; i < 4; ++i) {
+    for (unsigned i = 0; i < 8; ++i) {
       const u32 lane = chance(50) ? kFloats[below(std::size(kFloats))] : u32(draw());
       std::memcpy(slot.bytes + 4 * i, &lane, 4);
     }

@@ -40,7 +40,7 @@ inline ir::StateLayout guest_layout() {
     add("r" + std::to_string(i), offset, ir::Type::I64, pin);
   }
   for (unsigned i = 0; i < 6; ++i) {
-    add("x" + std::to_string(i), offsetof(GuestState, vec) + 64 * i, ir::Type::V128,
+    add("x" + std::to_string(i), offsetof(GuestState, vec) + 64 * i, ir::Type::V256,
         i < 4 ? ir::Pin::Vector : ir::Pin::None);
   }
   add("b0", offsetof(GuestState, b0), ir::Type::I8, ir::Pin::None);

@@ -34,10 +34,10 @@ TEST_F(TextTest, every_opcode_survives_print_and_parse) {
   for (u64 seed = 0; seed < 600; ++seed) {
     RandomBlock random(seed);
     ir::Block block;
-    random.generate(block, {.insns = 12, .x87 = true});
+    random.generate(block, {.insns = 12, .x87 = true, .wide = true, .runs_on_host = false});
     for (const ir::Op& op : block.ops) {
       seen.insert(op.opcode);
-      if (op.opcode == ir::Opcode::Vec) vec_ops.insert(op.c.bits() & 0xffff);
+      if (op.opcode == ir::Opcode::Vec || op.opcode == ir::Opcode::Vec3) vec_ops.insert(op.c.bits() & 0xffff);
       if (op.opcode == ir::Opcode::X87) x87_ops.insert(op.c.bits() & 0xffff);
     }
     const std::string text = ir::print(block, layout_, helpers_);

@@ -196,7 +196,7 @@ class JitBench {
         return ++refills, base + p.retry;
       }
     }
-    u8 data[16] = {};
+    u8 data[32] = {};
     bool ok = true;
     u64 old = 0;
     switch (r.opcode) {
@@ -229,7 +229,7 @@ class JitBench {
     if (r.result.where == ir::Location::Where::State) {
       u8* to = reinterpret_cast<u8*>(&state()) + r.result.value;
       if (ir::is_vector(r.type)) {
-        std::memcpy(to, data, 16);
+        std::memcpy(to, data, ir::width(r.type) / 8);
       } else {
         u64 v;
         std::memcpy(&v, data, 8);

@@ -19,7 +19,7 @@ std::string difference(const GuestState& a, const GuestState& b) {
   for (unsigned i = 0; i < 8; ++i) check(fmt::format("r{}", i), a.regs[i], b.regs[i]);
   for (unsigned i = 0; i < 4; ++i) check(fmt::format("r{}", i + 8), a.hdr.hot[i], b.hdr.hot[i]);
   for (unsigned i = 0; i < 6; ++i) {
-    for (unsigned half = 0; half < 2; ++half) {
+    for (unsigned half = 0; half < 4; ++half) {
       u64 x, y;
       std::memcpy(&x, a.vec[i].bytes + 8 * half, 8);
       std::memcpy(&y, b.vec[i].bytes + 8 * half, 8);
@@ -129,6 +129,7 @@ class RandomBlocks : public testing::TestWithParam<std::tuple<bool, Variant>> {
     std::memcpy(jit_memory->read_only, memory->read_only, sizeof memory->read_only);
     std::memcpy(static_cast<void*>(&bench.state()), static_cast<const void*>(state.get()), sizeof(GuestState));
     bench.state().hdr.fpu_live = options.x87;
+    bench.state().hdr.wide_vectors = options.wide;
 
     const ir::CompileStatus status = bench.compile(block);
     if (status == ir::CompileStatus::TooComplex) {
@@ -194,6 +195,10 @@ INSTANTIATE_TEST_SUITE_P(
                                      Variant{"Vectors", with(plain(), &RandomBlockOptions::vectors)},
                                      Variant{"Floats", with(with(plain(), &RandomBlockOptions::vectors),
                                                             &RandomBlockOptions::floats)},
+                                     Variant{"Wide", with(with(plain(), &RandomBlockOptions::vectors),
+                                                          &RandomBlockOptions::wide)},
+                                     Variant{"WideAll", with(all(), &RandomBlockOptions::wide)},
+                                     Variant{"WideOptimized", with(all(), &RandomBlockOptions::wide), true, true},
                                      Variant{"X87", with(plain(), &RandomBlockOptions::x87)}, Variant{"All", all()},
                                      Variant{"AllOptimized", all(), true},
                                      Variant{"SharedMemory", with(plain(), &RandomBlockOptions::memory), true, true},

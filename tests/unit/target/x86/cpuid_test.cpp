@@ -91,7 +91,7 @@ TEST(CpuidLeaves, TopologyOfTwoCores) {
 
 TEST(CpuidLeaves, XsaveSize) {
   CpuBench b;
-  EXPECT_EQ(b.cpu.cpuid(0xd, 0), (CpuidResult{3, 576, 576, 0}));
+  EXPECT_EQ(b.cpu.cpuid(0xd, 0), (CpuidResult{7, 576, 832, 0}));
 }
 
 TEST(CpuidLeaves, HelperFillsRegisters) {

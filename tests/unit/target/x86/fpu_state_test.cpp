@@ -136,6 +136,126 @@ TEST(Xsave, CompactedForm) {
   EXPECT_EQ(get_st(b, 0), 2.5L);
 }
 
+/// The upper halves follow the header in the standard format; XSAVEOPT leaves out what is not in use.
+TEST(Xsave, AvxComponent) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE | kCr4OSFXSR);
+  b.s().xcr0 = 7;
+  fill_state(b);
+  std::fill_n(b.s().vec[15].bytes + 16, 16, 0x5a);
+  b.s().gpr(RAX) = 7;
+  b.s().gpr(RDX) = 0;
+  b.call(H_xsave, kArea, 1, 0);
+  EXPECT_EQ(b.get(kArea + 512, 8), 7u);
+  EXPECT_EQ(b.get(kArea + 576 + 15 * 16, 8), 0x5a5a5a5a5a5a5a5au);
+
+  std::fill_n(b.s().vec[15].bytes + 16, 16, 0);
+  b.call(H_xrstor, kArea, 1, 0);
+  EXPECT_EQ(b.s().vec[15].bytes[31], 0x5a);
+
+  std::fill_n(b.s().vec[15].bytes + 16, 16, 0);
+  b.call(H_xsave, kArea, 1, 1);
+  EXPECT_EQ(b.get(kArea + 512, 8), 3u);
+  EXPECT_EQ(b.get(kArea + 576 + 15 * 16, 8), 0x5a5a5a5a5a5a5a5au);  // left as it was
+  std::fill_n(b.s().vec[15].bytes + 16, 16, 1);
+  b.call(H_xrstor, kArea, 1, 0);
+  EXPECT_EQ(b.s().vec[15].bytes[31], 0);  // to its initial state
+}
+
+/// What the compacted format leaves out takes no room.
+TEST(Xsave, CompactedFormMovesTheComponents) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE | kCr4OSFXSR);
+  b.s().xcr0 = 7;
+  fill_state(b);
+  std::fill_n(b.s().vec[2].bytes + 16, 16, 0x77);
+  b.s().gpr(RAX) = 4;
+  b.s().gpr(RDX) = 0;
+  b.call(H_xsave, kArea, 1, 2);
+  EXPECT_EQ(b.get(kArea + 520, 8), 4 | bit64(63));
+  EXPECT_EQ(b.get(kArea + 512, 8), 4u);
+  EXPECT_EQ(b.get(kArea + 576 + 2 * 16, 8), 0x7777777777777777u);
+  std::fill_n(b.s().vec[2].bytes + 16, 16, 0);
+  b.call(H_xrstor, kArea, 1, 1);  // XRSTORS
+  EXPECT_EQ(b.pending_vector(), -1);
+  EXPECT_EQ(b.s().vec[2].bytes[31], 0x77);
+}
+
+TEST(Xsave, XgetbvTellsWhatIsInUse) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE | kCr4OSFXSR);
+  b.s().xcr0 = 7;
+  b.s().gpr(RCX) = 1;
+  b.call(H_xgetbv);
+  EXPECT_EQ(b.s().gpr(RAX) & 6, 0u);
+  b.s().vec[9].bytes[20] = 1;
+  b.call(H_xgetbv);
+  EXPECT_EQ(b.s().gpr(RAX) & 6, 4u);
+}
+
+TEST(Xsave, XsetbvRefusesWhatMayNotBe) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE | kCr4OSFXSR);
+  b.s().gpr(RCX) = 0;
+  b.s().gpr(RDX) = 0;
+  for (const u64 bad : {u64(0), u64(2), u64(5), u64(0x17), u64(0xe7)}) {
+    b.s().gpr(RAX) = bad;
+    b.call(H_xsetbv);
+    EXPECT_EQ(b.pending_vector(), kGP) << bad;
+    CpuTestAccess::drop(b.cpu);
+  }
+  EXPECT_EQ(b.s().hdr.wide_vectors, 0u);
+  b.s().gpr(RAX) = 7;
+  b.call(H_xsetbv);
+  EXPECT_EQ(b.pending_vector(), -1);
+  EXPECT_EQ(b.s().xcr0, 7u);
+  EXPECT_EQ(b.s().hdr.wide_vectors, 1u);
+}
+
+/// A gather that faults in the middle has loaded what came before, and its mask says what is left.
+TEST(Gather, FaultKeepsWhatIsDone) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE | kCr4OSFXSR);
+  X86State& s = b.s();
+  const u64 kUnmapped = u64(1) << 40;
+  b.put(kArea, 8, 0x1111);
+  b.put(kArea + 8, 8, 0x2222);
+  std::fill_n(s.vec[1].bytes, 32, 0xee);                    // destination
+  std::fill_n(s.vec[2].bytes, 32, 0xff);                    // mask
+  const u64 indexes[4] = {0, 1, kUnmapped >> 3, 0};
+  std::memcpy(s.vec[3].bytes, indexes, 32);
+  b.call(H_gather, kArea, 1 | 2 << 4 | 3 << 8 | 3 << 12 | 0x33 << 16 | 32u << 24 | u64(DS) << 32 | u64(3) << 40);
+  EXPECT_EQ(b.pending_vector(), kPFv);
+  u64 got[4], mask[4];
+  std::memcpy(got, s.vec[1].bytes, 32);
+  std::memcpy(mask, s.vec[2].bytes, 32);
+  EXPECT_EQ(got[0], 0x1111u);
+  EXPECT_EQ(got[1], 0x2222u);
+  EXPECT_EQ(got[2], 0xeeeeeeeeeeeeeeeeu);
+  EXPECT_EQ(mask[0] | mask[1], 0u);
+  EXPECT_EQ(mask[2] & mask[3], ~u64(0));
+}
+
+/// Lanes that the mask leaves out may lie on a page that is not there.
+TEST(MaskedMove, OnlyChosenLanesFault) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE | kCr4OSFXSR);
+  X86State& s = b.s();
+  std::fill_n(s.vec[2].bytes, 32, 0);
+  s.vec[2].bytes[3] = 0x80;  // lane 0
+  b.put(kArea, 4, 0x12345678);
+  std::fill_n(s.vec[1].bytes, 32, 0xee);
+  b.call(H_load_masked, kArea, 1 | 2 << 8 | 2 << 16 | 32 << 24);
+  EXPECT_EQ(b.pending_vector(), -1);
+  u32 lanes[8];
+  std::memcpy(lanes, s.vec[1].bytes, 32);
+  EXPECT_EQ(lanes[0], 0x12345678u);
+  EXPECT_EQ(lanes[1], 0u);
+  s.vec[2].bytes[7] = 0x80;
+  b.call(H_store_masked, (u64(1) << 40) - 4, 1 | 2 << 8 | 2 << 16 | 32 << 24);
+  EXPECT_EQ(b.pending_vector(), kPFv);
+}
+
 TEST(Fsave, FullTagsAndRoundTrip) {
   CpuBench b;
   b.enter_protected();

@@ -43,6 +43,7 @@ struct Registers {
   u64 gpr[16] = {};
   u64 flags = 2;  ///< RFLAGS as PUSHF stores it
   FpuState fpu;
+  u8 upper[16][16] = {};  ///< bits 255:128 of the ymm registers
 };
 
 enum class Outcome { Done, DivideError, Trap, Fault, HelperCalled, Elsewhere };
@@ -84,7 +85,8 @@ class TranslatedRun {
   u64 arg() const { return arg_; }
   static constexpr u32 kUserMode64 = 1u << Mode::kPE | 1u << Mode::kCode64 | 3u << Mode::kCplShift |
                                      1u << Mode::kFlatDS | 1u << Mode::kFlatES | 1u << Mode::kFlatSS |
-                                     1u << Mode::kFlatCS | 1u << Mode::kOsFxsr;
+                                     1u << Mode::kFlatCS | 1u << Mode::kOsFxsr | 1u << Mode::kOsXsave |
+                                     1u << Mode::kAvx;
   static constexpr u32 kUserMode32 =
       (kUserMode64 & ~(1u << Mode::kCode64)) | 1u << Mode::kCode32 | 1u << Mode::kStack32;
 

@@ -15,7 +15,7 @@ namespace {
 // Offsets in the register block, which is the second page of the code mapping.
 constexpr size_t kPage = 4096;
 constexpr size_t kIn = 0, kOut = 128, kFlagsIn = 256, kFlagsOut = 264, kHostSp = 272, kFarPointer = 280,
-                 kHostMxcsr = 296, kFpuIn = 512, kFpuOut = 1024;
+                 kHostMxcsr = 296, kFpuIn = 512, kFpuOut = 1024, kUpperIn = 1536, kUpperOut = 1792;
 
 thread_local sigjmp_buf g_escape;
 
@@ -47,6 +47,13 @@ class Assembler {
     const i32 disp = i32((base_ + kPage + offset) - (at_ + 4));
     std::memcpy(at_, &disp, 4);
     at_ += 4;
+  }
+  /// VINSERTF128 (18) or VEXTRACTF128 (19) of the upper half of a ymm register.
+  void upper_half(int opcode, unsigned reg, size_t offset) {
+    const int vvvv = opcode == 0x18 ? int(~reg & 15) : 15;
+    bytes({0xc4, reg < 8 ? 0xe3 : 0x63, vvvv << 3 | 5});
+    at_block({opcode, 5 | int(reg & 7) << 3}, offset - 1);  // an immediate follows the displacement
+    bytes({1});
   }
   void load(unsigned reg, size_t offset) { at_block({0x48 | int(reg >= 8) << 2, 0x8b, 5 | int(reg & 7) << 3}, offset); }
   void save(unsigned reg, size_t offset) { at_block({0x48 | int(reg >= 8) << 2, 0x89, 5 | int(reg & 7) << 3}, offset); }
@@ -87,6 +94,7 @@ void assemble_prologue(Assembler& a, bool is_64) {
   a.save(RSP, kHostSp);
   if (!is_64) a.bytes({0xb8, kData, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0});  // mov eax, data; mov ds, eax; mov es, eax
   a.at_block({0x48, 0x0f, 0xae, 0x0d}, kFpuIn);                         // fxrstor64
+  for (unsigned i = 0; i < 16; ++i) a.upper_half(0x18, i, kUpperIn + 16 * i);
   a.at_block({0xff, 0x35}, kFlagsIn);                                   // push flags
   a.bytes({0x9d});                                                      // popfq
   if (is_64) {
@@ -105,6 +113,8 @@ void assemble_epilogue(Assembler& a, bool is_64) {
     a.far_jump_direct(kCode64);
   }
   a.at_block({0x48, 0x0f, 0xae, 0x05}, kFpuOut);  // fxsave64
+  for (unsigned i = 0; i < 16; ++i) a.upper_half(0x19, i, kUpperOut + 16 * i);
+  a.bytes({0xc5, 0xf8, 0x77});  // vzeroupper
   a.bytes({0xdb, 0xe3});                          // fninit
   a.at_block({0x0f, 0xae, 0x15}, kHostMxcsr);     // ldmxcsr
   a.load(RSP, kHostSp);
@@ -124,7 +134,9 @@ NativeHarness::NativeHarness(Bits bits) : bits_(bits) {
     return p == MAP_FAILED ? nullptr : static_cast<u8*>(p);
   };
   code_ = map(2 * kPage, PROT_READ | PROT_WRITE | PROT_EXEC);
-  buffer_ = map(kBufferSize, PROT_READ | PROT_WRITE);
+  // Between pages that fault.
+  buffer_ = map(kBufferSize + 2 * kPage, PROT_NONE) + kPage;
+  mprotect(buffer_, kBufferSize, PROT_READ | PROT_WRITE);
   static u8 signal_stack[64 * 1024];
   stack_t stack = {};
   stack.ss_sp = signal_stack;
@@ -148,7 +160,7 @@ size_t NativeHarness::assemble(std::span<const u8> code) {
 
 NativeHarness::~NativeHarness() {
   munmap(code_, 2 * kPage);
-  munmap(buffer_, kBufferSize);
+  munmap(buffer_ - kPage, kBufferSize + 2 * kPage);
 }
 
 u64 NativeHarness::code_address() const { return u64(code_ + prologue_); }
@@ -159,6 +171,7 @@ Outcome NativeHarness::run(std::span<const u8> code, Registers& r) {
   std::memcpy(block + kIn, r.gpr, sizeof(r.gpr));
   std::memcpy(block + kFlagsIn, &r.flags, 8);
   std::memcpy(block + kFpuIn, r.fpu.image, sizeof(r.fpu.image));
+  std::memcpy(block + kUpperIn, r.upper, sizeof(r.upper));
   constexpr u32 kDefaultMxcsr = 0x1f80;
   std::memcpy(block + kHostMxcsr, &kDefaultMxcsr, 4);
   g_is_running = true;
@@ -172,6 +185,7 @@ Outcome NativeHarness::run(std::span<const u8> code, Registers& r) {
   std::memcpy(r.gpr, block + kOut, is_64() ? sizeof(r.gpr) : 64);
   std::memcpy(&r.flags, block + kFlagsOut, 8);
   std::memcpy(r.fpu.image, block + kFpuOut, sizeof(r.fpu.image));
+  std::memcpy(r.upper, block + kUpperOut, sizeof(r.upper));
   return Outcome::Done;
 }
 
@@ -225,7 +239,7 @@ ir::HelperTable recording_helpers() {
 
 class TranslatedRun::Memory final : public ir::InterpreterMemory, public target::GuestAccess {
  public:
-  Memory(u64 low, size_t size) : low_(low), size_(size) {}
+  Memory(u64 low, size_t size, tcg::EnvHeader& env) : low_(low), size_(size), env_(env) {}
   bool load(u64 address, const ir::MemInfo& mem, u8* data) override {
     const size_t n = size_t(1) << mem.log2_bytes;
     if (!is_inside(address, n) || is_misaligned(address, mem)) return false;
@@ -281,17 +295,17 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
     return store_bytes(va, {reinterpret_cast<const u8*>(&value), bytes}, 0);
   }
   Status load_bytes(u64 va, std::span<u8> data, u8) override {
-    if (!is_inside(va, data.size())) return Status::Fault;
+    if (!is_inside(va, data.size())) return fault();
     std::memcpy(data.data(), pointer(va), data.size());
     return Status::Ok;
   }
   Status store_bytes(u64 va, std::span<const u8> data, u8) override {
-    if (!is_inside(va, data.size())) return Status::Fault;
+    if (!is_inside(va, data.size())) return fault();
     std::memcpy(pointer(va), data.data(), data.size());
     return Status::Ok;
   }
   Status probe(u64 va, unsigned bytes, target::Access, u8) override {
-    return is_inside(va, bytes) ? Status::Ok : Status::Fault;
+    return is_inside(va, bytes) ? Status::Ok : fault();
   }
   Status compare_exchange(u64 va, unsigned bytes, u8, u128& expected, u128 desired) override {
     if (!is_inside(va, bytes)) return Status::Fault;
@@ -309,6 +323,10 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
   void port_write(u16, unsigned, u32) override {}
 
  private:
+  Status fault() {
+    env_.leave = tcg::kLeaveAtInsn;
+    return Status::Fault;
+  }
   static bool is_misaligned(u64 address, const ir::MemInfo& mem) {
     return mem.align_fault && (address & low_mask(mem.align_log2)) != 0;
   }
@@ -316,6 +334,7 @@ class TranslatedRun::Memory final : public ir::InterpreterMemory, public target:
   static u8* pointer(u64 address) { return reinterpret_cast<u8*>(address); }  // NOLINT: the test's own buffer
   u64 low_;
   size_t size_;
+  tcg::EnvHeader& env_;
 };
 
 /// An accelerator that has nothing to flush.
@@ -335,7 +354,7 @@ class TranslatedRun::Services final : public target::CpuServices {
 TranslatedRun::TranslatedRun(u64 memory_low, size_t memory_size)
     : translator_(make_helper_table()),
       cpu_(CpuConfig{.model = *parse_cpu_option("max")}, translator_),
-      memory_(std::make_unique<Memory>(memory_low, memory_size)),
+      memory_(std::make_unique<Memory>(memory_low, memory_size, cpu_.state().hdr)),
       services_(std::make_unique<Services>()) {
   cpu_.attach(*memory_, *services_);
 }
@@ -347,6 +366,8 @@ void TranslatedRun::reset_cpu(u32 mode) {
   X86State& s = cpu_.state();
   const bool is_64 = Mode{mode}.has(Mode::kCode64);
   s.cr0 = kCr0PE | kCr0PG | kCr0NE | kCr0WP;
+  s.cr4 = kCr4OSFXSR | kCr4OSXSAVE | kCr4PAE;
+  s.xcr0 = 7;
   s.efer = kEferLME | kEferLMA | kEferSCE;
   s.rflags_system = 2 | kIF;
   for (unsigned i = 0; i < 6; ++i) {
@@ -389,6 +410,7 @@ Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 m
   s.hdr.cc_b = 0;
   s.df = r.flags & kDF ? -1 : 1;
   load_fpu(r.fpu);
+  for (unsigned i = 0; i < 16; ++i) std::memcpy(s.vec[i].bytes + 16, r.upper[i], 16);
 
   Bytes bytes(code);
   ir::Builder builder(block_, translator_.layout(), translator_.helpers());
@@ -400,6 +422,7 @@ Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 m
 
   for (unsigned i = 0; i < 16; ++i) r.gpr[i] = s.gpr(i);
   store_fpu(r.fpu);
+  for (unsigned i = 0; i < 16; ++i) std::memcpy(r.upper[i], s.vec[i].bytes + 16, 16);
   const u64 packed = tcg::pack_flags(s.hdr.cc_op, s.hdr.cc_a, s.hdr.cc_b);
   r.flags = (r.flags & ~u64(kArithmetic | kDF)) | packed | (s.df < 0 ? u64(kDF) : 0);
   switch (result.reason) {

@@ -34,6 +34,8 @@ class SimdCaseMaker {
   void awkward_vector(u8* sixteen_bytes);
   void awkward_fpu(FpuState& fpu);
   std::vector<u8> encode(const Row& row);
+  void encode_vex(const Row& row, std::vector<u8>& code);
+  void spread_indexes(SimdCase& c);
   bool aim(SimdCase& c);
 
   std::mt19937_64& random_;

@@ -112,6 +112,7 @@ void SimdCaseMaker::fill_memory(const SimdCase& c, std::vector<u8>& memory) {
   const bool is_decimal = handler == &E::x87_image && c.insn.row->arg == H_fbld;
   for (size_t i = 0; i + 16 <= memory.size(); i += 16) awkward_vector(&memory[i]);
   if (!c.insn.is_memory) return;
+  if (c.address + 32 > u64(native_.buffer()) + memory.size()) return;
   u8* operand = &memory[c.address - u64(native_.buffer())];
   if (handler == &E::x87_load80) return awkward_f80(operand);
   if (is_decimal) {
@@ -125,9 +126,41 @@ void SimdCaseMaker::fill_memory(const SimdCase& c, std::vector<u8>& memory) {
   }
 }
 
+/// The VEX prefix; what a row leaves open is random.
+void SimdCaseMaker::encode_vex(const Row& row, std::vector<u8>& code) {
+  bool names_vvvv = false;
+  for (const Operand o : row.operands) names_vvvv |= o == Operand::H;
+  const bool is_64 = native_.is_64();
+  const bool w = row.vex_width == VexWidth::Any ? random_() % 2 : row.vex_width == VexWidth::W1;
+  const bool l = row.length == VexLength::L0   ? false
+                 : row.length == VexLength::L1 ? true
+                                               : random_() % 2;
+  const unsigned vvvv = names_vvvv ? unsigned(random_() & (is_64 ? 15 : 7)) : 0;
+  const unsigned rxb = is_64 ? unsigned(random_() & 7) : 7;
+  const unsigned pp = row.prefix == Prefix::P66 ? 1 : row.prefix == Prefix::PF3 ? 2 : row.prefix == Prefix::PF2 ? 3 : 0;
+  if (row.map == kMap0F && row.vex_width != VexWidth::W1 && random_() % 2) {
+    code.push_back(0xc5);
+    code.push_back(u8((is_64 ? rxb >> 2 & 1 : 1) << 7 | (~vvvv & 15) << 3 | unsigned(l) << 2 | pp));
+    return;
+  }
+  code.push_back(0xc4);
+  code.push_back(u8(rxb << 5 | row.map));
+  code.push_back(u8(unsigned(w) << 7 | (~vvvv & 15) << 3 | unsigned(l) << 2 | pp));
+}
+
 std::vector<u8> SimdCaseMaker::encode(const Row& row) {
   std::vector<u8> code;
   const bool has_memory = row.mod == Mod::Memory || (row.mod == Mod::Any && random_() % 2);
+  if (row.is_vex) {
+    encode_vex(row, code);
+    code.push_back(row.opcode);
+    if (row.opcode == 0x77 && row.map == kMap0F) return code;
+    const u8 form = has_memory ? u8(random_() % 3) : 3;
+    const u8 digit = row.reg_field == kAnyField ? u8(random_() & 7) : row.reg_field;
+    code.push_back(u8(form << 6 | digit << 3 | (row.emitter == &E::avx_gather ? 4 : random_() & 7)));
+    for (unsigned i = 0; i < 12; ++i) code.push_back(u8(random_()));
+    return code;
+  }
   if (row.prefix == Prefix::P66 || (row.map == kMapOne && random_() % 8 == 0)) code.push_back(0x66);
   if (row.prefix == Prefix::PF3) code.push_back(0xf3);
   if (row.prefix == Prefix::PF2) code.push_back(0xf2);
@@ -153,6 +186,7 @@ SimdCase SimdCaseMaker::make(const Row& row) {
   c.registers.flags = 2 | (random_() & kArithmetic);
   c.registers.gpr[RSP] = u64(native_.buffer()) + 2048;
   awkward_fpu(c.registers.fpu);
+  for (auto& half : c.registers.upper) awkward_vector(half);
   // D9 D8+i stores without looking whether ST(0) is empty; ours is FSTP in every respect.
   const bool is_alias = row.opcode == 0xd9 && row.reg_field == 3 && row.mod == Mod::Register;
   if (is_alias) c.registers.fpu.put<u8>(FpuState::kTags, 0xff);
@@ -160,8 +194,21 @@ SimdCase SimdCaseMaker::make(const Row& row) {
   if (!native_.is_64()) {
     for (u64& r : c.registers.gpr) r = u32(r);
     std::memset(c.registers.fpu.xmm(8), 0, 8 * 16);
+    std::memset(c.registers.upper[8], 0, 8 * 16);
   }
   return c;
+}
+
+/// Indexes of a gather: near the operand's address.
+void SimdCaseMaker::spread_indexes(SimdCase& c) {
+  if (c.insn.sib_index == kNoReg) return;
+  u8* halves[] = {c.registers.fpu.xmm(c.insn.sib_index), c.registers.upper[c.insn.sib_index]};
+  for (u8* half : halves) {
+    for (unsigned at = 0; at < 16; at += 1u << (c.insn.row->arg & 15)) {
+      const i64 index = i64(random_() % 60) - 20;
+      std::memcpy(half + at, &index, size_t(1) << (c.insn.row->arg & 15));
+    }
+  }
 }
 
 /// Registers and displacement such that the operand falls into the buffer, aligned more often than not.
@@ -169,12 +216,14 @@ bool SimdCaseMaker::aim(SimdCase& c) {
   const Insn& i = c.insn;
   u64* gpr = c.registers.gpr;
   c.address = u64(native_.buffer()) + 512 + random_() % 3000;
-  if (random_() % 8 != 0) c.address &= ~u64(15);
+  if (random_() % 8 != 0) c.address &= ~u64(i.row->is_vex ? 31 : 15);
+  if (i.row->is_vex && random_() % 16 == 0) c.address = u64(native_.buffer()) + 4096 - random_() % 48;
   if (i.row->emitter == &E::sse_maskmov || i.row->emitter == &E::mmx_maskmov) gpr[RDI] = c.address;
   if (!i.is_memory) return true;
   const auto patch_disp32 = [&](i64 disp) {
     if (disp != i32(disp)) return false;
-    const bool has_immediate = i.row->operands[2] == Operand::Ib;
+    bool has_immediate = false;
+    for (const Operand o : i.row->operands) has_immediate |= o == Operand::Ib || o == Operand::L;
     const i32 value = i32(disp);
     std::memcpy(c.code.data() + c.code.size() - has_immediate - 4, &value, 4);
     return true;
@@ -182,7 +231,9 @@ bool SimdCaseMaker::aim(SimdCase& c) {
   if (i.address != (native_.is_64() ? 3 : 2)) return false;
   if (i.base == kBaseRip) return patch_disp32(i64(c.address - (native_.code_address() + i.length)));
   u64 target = c.address;
-  if (i.index != kNoReg) {
+  if (i.row->emitter == &E::avx_gather) {
+    spread_indexes(c);
+  } else if (i.index != kNoReg) {
     if (i.index == i.base || i.index == RSP) return false;
     gpr[i.index] = random_() % 32;
     target -= gpr[i.index] << i.scale;

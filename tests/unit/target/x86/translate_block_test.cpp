@@ -173,6 +173,47 @@ TEST(TranslateBlock, MovSsLeavesAnInterruptShadow) {
   EXPECT_EQ(b.last_reason(), u32(kSysInterruptWindow));
 }
 
+TEST(TranslateBlock, StiGoesOnUnlessASignalWaits) {
+  Bench b;
+  auto r = b.run({0xfb, 0x48, 0xff, 0xc0, 0x48, 0xff, 0xc1, 0xc3}, 0x1000, kLong);  // sti; inc rax; inc rcx; ret
+  EXPECT_EQ(r.reason, tcg::ExitReason::Lookup);
+  EXPECT_TRUE(b.state().rflags_system & kIF);
+  EXPECT_EQ(b.state().inhibit_interrupts, 0u);
+  EXPECT_EQ(b.state().gpr(RCX), 1u);
+
+  b.state().rflags_system = 2;
+  b.state().signals = 1;
+  r = b.run({0xfb, 0x48, 0xff, 0xc0, 0x48, 0xff, 0xc1, 0xc3}, 0x1000, kLong);
+  EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
+  EXPECT_EQ(r.arg, u64(kTrapShadow));
+  EXPECT_EQ(r.pc, 0x1001u);
+  EXPECT_TRUE(b.state().rflags_system & kIF);
+  EXPECT_EQ(b.state().inhibit_interrupts, 1u);
+  EXPECT_EQ(b.state().gpr(RAX), 1u);
+}
+
+TEST(TranslateBlock, StiAtTheEndOfABlockLeavesItsShadow) {
+  Bench b;
+  auto r = b.run({0xfb}, 0x1fff, kLong);
+  EXPECT_EQ(r.reason, tcg::ExitReason::System);
+  EXPECT_EQ(r.arg, u64(kSysInterruptWindow));
+  EXPECT_EQ(b.state().inhibit_interrupts, 1u);
+  b.translate({0xfb, 0x90}, 0x1000, kLong & ~m(Mode::kIopl));  // the helper decides
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitSystem);
+}
+
+TEST(TranslateBlock, StacAndClacChangeTheModeWhereSmapCounts) {
+  Bench b;
+  const u32 smap = kLong | m(Mode::kSmap);
+  b.translate({0x0f, 0x01, 0xcb, 0x90}, 0x1000, smap);
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitMode);
+  EXPECT_EQ(b.last_reason(), smap | m(Mode::kSmapOverride));
+  b.translate({0x0f, 0x01, 0xca, 0x90}, 0x1000, smap | m(Mode::kSmapOverride));
+  EXPECT_EQ(b.last_reason(), smap);
+  b.translate({0x0f, 0x01, 0xcb, 0x90, 0xc3}, 0x1000, kLong);
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitIndirect);
+}
+
 TEST(TranslateBlock, HintsCallsAndReturns) {
   Bench b;
   b.translate({0xff, 0xd0}, 0x1000, kLong);

@@ -39,6 +39,14 @@ std::string difference(const FpuState& want, const FpuState& got, unsigned vecto
   return s;
 }
 
+std::string upper_difference(const Registers& want, const Registers& got, unsigned vectors) {
+  std::string s;
+  for (unsigned i = 0; i < vectors; ++i)
+    if (std::memcmp(want.upper[i], got.upper[i], 16) != 0)
+      s += fmt::format("\n  YMM{} high: {} for {}", i, hex(got.upper[i], 16), hex(want.upper[i], 16));
+  return s;
+}
+
 std::string describe(const SimdCase& c) {
   const FpuState& fpu = c.registers.fpu;
   std::string s = fmt::format(
@@ -51,6 +59,10 @@ std::string describe(const SimdCase& c) {
       fpu.get<u16>(FpuState::kControl), fpu.get<u16>(FpuState::kStatus), fpu.get<u8>(FpuState::kTags),
       fpu.get<u32>(FpuState::kMxcsr), c.registers.flags);
   s += fmt::format("\n  xmm reg {} rm {}", hex(fpu.xmm(c.insn.reg), 16), hex(fpu.xmm(c.insn.rm), 16));
+  if (c.insn.row->is_vex)
+    s += fmt::format("\n  vvvv {} high reg {} rm {} vvvv {}", hex(fpu.xmm(c.insn.vvvv), 16),
+                     hex(c.registers.upper[c.insn.reg], 16), hex(c.registers.upper[c.insn.rm], 16),
+                     hex(c.registers.upper[c.insn.vvvv], 16));
   s += fmt::format("\n  ST(0) {} ST(rm) {}", hex(fpu.st(0), 10), hex(fpu.st(c.insn.rm & 7), 10));
   return s;
 }
@@ -108,6 +120,11 @@ class SimdComparison {
     tally.faulted += host == Outcome::Fault;
     for (const ir::Op& op : translated_.block().ops) tally.by_helper += op.opcode == ir::Opcode::Call;
     std::string wrong;
+    // SHA rows fault where the operand is not aligned, as the manual says; some of AMD's processors do not.
+    if (c.insn.row->feature == InsnFeature::kSha && c.insn.is_memory && c.address % 16 != 0) return;
+    // VPEXTRQ and VPINSRQ outside 64-bit mode: W is ignored, says the manual; some of AMD's processors raise #UD.
+    const bool is_quad = c.insn.row->is_vex && c.insn.vex_w && c.insn.row->size_rule == SizeRule::Y;
+    if (is_quad && !native_.is_64() && host == Outcome::Trap) return;
     if (host != ours) wrong += fmt::format(" outcome {} for {}", int(ours), int(host));
     if (host == Outcome::Done && ours == Outcome::Done) {
       const unsigned registers = native_.is_64() ? 16 : 8;
@@ -118,9 +135,11 @@ class SimdComparison {
       // FSTP m80 of an empty register leaves the indefinite in it, where the host leaves the old bits.
       if (c.insn.row->emitter == &E::x87_store80) std::memcpy(got.fpu.st(7), want.fpu.st(7), 10);
       wrong += difference(want.fpu, got.fpu, registers);
+      wrong += upper_difference(want, got, registers);
       if (std::memcmp(after.data(), native_.buffer(), after.size()) != 0) {
         const u64 at = c.address - u64(native_.buffer());
-        wrong += fmt::format("\n  memory: {} for {}", hex(native_.buffer() + at, 28), hex(&after[at], 28));
+        wrong += fmt::format("\n  memory: {} for {}", hex(native_.buffer() + at, std::min<u64>(28, 4096 - at)),
+                             hex(&after[at], std::min<u64>(28, 4096 - at)));
       }
     }
     if (!wrong.empty() && tally.failures[c.insn.row->name]++ < 1) ADD_FAILURE() << describe(c) << wrong;
@@ -136,8 +155,8 @@ void compare_every_row(NativeHarness& native, int times) {
   SimdComparison comparison(native);
   Tally& tally = comparison.tally;
   for (const Row& row : all_rows()) {
-    if (row.emitter == &E::sse && row.is_missing()) tally.missing.insert(row.name);
-    if (is_simd(row) && !row.is_missing() && !row.is_vex) comparison.compare_row(row, times);
+    if (row.has(kFpuUse) && row.is_missing()) tally.missing.insert(row.name);
+    if (is_simd(row) && !row.is_missing() && row.emitter != &E::ldmxcsr) comparison.compare_row(row, times);
   }
   fmt::print("{} rows, {} comparisons, {} faults, {} helper calls\n", tally.rows, tally.compared, tally.faulted,
              tally.by_helper);
@@ -178,7 +197,7 @@ TEST(TranslateSimd, SequencesAgreeWithTheHost) {
   std::vector<const Row*> rows;
   for (const Row& row : all_rows()) {
     const bool is_in_memory =
-        row.mod == Mod::Memory || row.emitter == &E::sse_maskmov || row.emitter == &E::mmx_maskmov;
+        row.mod == Mod::Memory || row.emitter == &E::sse_maskmov || row.emitter == &E::avx_gather || row.emitter == &E::mmx_maskmov;
     const bool is_mmx =
         row.operands[0] == Operand::P || row.operands[0] == Operand::N;  // leaves no x87 stack to speak of
     if (row.has(kFpuUse) && !row.is_missing() && !is_in_memory && !is_mmx) rows.push_back(&row);
@@ -209,7 +228,7 @@ TEST(TranslateSimd, SequencesAgreeWithTheHost) {
     for (const u8 b : code) bytes += fmt::format("{:02x} ", b);
     for (unsigned r = 0; r < 16; ++r) ASSERT_EQ(expect.gpr[r], got.gpr[r]) << bytes << " r" << r;
     ASSERT_EQ(expect.flags & kArithmetic, got.flags & kArithmetic) << bytes;
-    ASSERT_EQ(difference(expect.fpu, got.fpu, 16), "") << bytes;
+    ASSERT_EQ(difference(expect.fpu, got.fpu, 16) + upper_difference(expect, got, 16), "") << bytes;
   }
 }
 

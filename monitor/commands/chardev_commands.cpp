@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte streams at run time: chardev-*, ringbuf-*, yank.
+#include <glib.h>
+
+#include "chardev/backends.h"
+#include "monitor/commands.h"
+#include "monitor/monitors.h"
+#include "qom/user_creatable.h"
+
+namespace emu::monitor {
+namespace {
+
+// ---- Back ends as programs describe them
+
+enum class BackendKind : u8 { File, Null, Stdio, Pty, Socket, Ringbuf, Memory };
+constexpr EnumNames enum_names(BackendKind) {
+  return {"ChardevBackendKind", {"file", "null", "stdio", "pty", "socket", "ringbuf", "memory"}};
+}
+
+struct ChardevCommon {
+  static constexpr const char* kName = "ChardevCommon";
+  std::optional<std::string> logfile;
+  std::optional<bool> logappend;
+  void members(auto& m) {
+    m("logfile", logfile);
+    m("logappend", logappend);
+  }
+};
+struct ChardevFile {
+  static constexpr const char* kName = "ChardevFile";
+  ChardevCommon common;
+  std::optional<std::string> in;
+  std::string out;
+  std::optional<bool> append;
+  void members(auto& m) {
+    common.members(m);
+    m("in", in);
+    m("out", out);
+    m("append", append);
+  }
+};
+struct ChardevStdio {
+  static constexpr const char* kName = "ChardevStdio";
+  ChardevCommon common;
+  std::optional<bool> signal;
+  void members(auto& m) {
+    common.members(m);
+    m("signal", signal);
+  }
+};
+struct ChardevRingbuf {
+  static constexpr const char* kName = "ChardevRingbuf";
+  ChardevCommon common;
+  std::optional<u64> size;
+  void members(auto& m) {
+    common.members(m);
+    m("size", size);
+  }
+};
+
+enum class AddressKindName : u8 { Inet, Unix, Fd };
+constexpr EnumNames enum_names(AddressKindName) { return {"SocketAddressType", {"inet", "unix", "fd"}}; }
+struct InetAddress {
+  static constexpr const char* kName = "InetSocketAddress";
+  std::string host, port;
+  std::optional<bool> ipv4, ipv6;
+  void members(auto& m) {
+    m("host", host);
+    m("port", port);
+    m("ipv4", ipv4);
+    m("ipv6", ipv6);
+  }
+};
+struct UnixAddress {
+  static constexpr const char* kName = "UnixSocketAddress";
+  std::string path;
+  void members(auto& m) { m("path", path); }
+};
+struct FdAddress {
+  static constexpr const char* kName = "String";
+  std::string str;
+  void members(auto& m) { m("str", str); }
+};
+struct SocketAddress {
+  static constexpr const char* kName = "SocketAddressLegacy";
+  AddressKindName type = AddressKindName::Unix;
+  Wrapped<InetAddress> inet;
+  Wrapped<UnixAddress> path;
+  Wrapped<FdAddress> fd;
+  void members(auto& m) {
+    m.tag("type", type);
+    m.when(AddressKindName::Inet, inet);
+    m.when(AddressKindName::Unix, path);
+    m.when(AddressKindName::Fd, fd);
+  }
+};
+struct ChardevSocket {
+  static constexpr const char* kName = "ChardevSocket";
+  ChardevCommon common;
+  SocketAddress addr;
+  std::optional<bool> server, wait, nodelay;
+  void members(auto& m) {
+    common.members(m);
+    m("addr", addr);
+    m("server", server);
+    m("wait", wait);
+    m("nodelay", nodelay);
+  }
+};
+
+struct ChardevBackend {
+  static constexpr const char* kName = "ChardevBackend";
+  BackendKind type = BackendKind::Null;
+  Wrapped<ChardevFile> file;
+  Wrapped<ChardevCommon> plain;
+  Wrapped<ChardevStdio> stdio;
+  Wrapped<ChardevSocket> socket;
+  Wrapped<ChardevRingbuf> ring;
+  void members(auto& m) {
+    m.tag("type", type);
+    m.when(BackendKind::File, file);
+    m.when(BackendKind::Null, plain);
+    m.when(BackendKind::Stdio, stdio);
+    m.when(BackendKind::Pty, plain);
+    m.when(BackendKind::Socket, socket);
+    m.when(BackendKind::Ringbuf, ring);
+    m.when(BackendKind::Memory, ring);
+  }
+};
+
+struct ChardevAddArguments {
+  static constexpr const char* kName = "ChardevAddArguments";
+  std::string id;
+  ChardevBackend backend;
+  void members(auto& m) {
+    m("id", id);
+    m("backend", backend);
+  }
+};
+struct ChardevReturn {
+  static constexpr const char* kName = "ChardevReturn";
+  std::optional<std::string> pty;
+  void members(auto& m) { m("pty", pty); }
+};
+
+void take_common(const ChardevCommon& common, chardev::ChardevOptions& options) {
+  options.logfile = common.logfile.value_or("");
+  options.logappend = common.logappend.value_or(false);
+}
+
+Result<chardev::SocketOptions> socket_options(CommandContext& context, const ChardevSocket& given) {
+  chardev::SocketOptions options;
+  options.server = given.server.value_or(true);
+  options.wait = given.wait.value_or(false);
+  options.no_delay = given.nodelay.value_or(false);
+  if (options.wait && options.server) {
+    return error("'wait' would stop the machine until somebody connects: leave it out");
+  }
+  switch (given.addr.type) {
+    case AddressKindName::Inet: {
+      const InetAddress& inet = given.addr.inet.data;
+      options.host = inet.host;
+      options.port = inet.port;
+      if (inet.ipv4.value_or(false) != inet.ipv6.value_or(false)) {
+        options.family = inet.ipv4.value_or(false) ? chardev::SocketOptions::Family::V4
+                                                   : chardev::SocketOptions::Family::V6;
+      }
+      break;
+    }
+    case AddressKindName::Unix:
+      options.path = given.addr.path.data.path;
+      if (options.path.empty()) return error("Parameter 'path' is empty");
+      break;
+    case AddressKindName::Fd: {
+      const auto at = context.session.named_fds.find(given.addr.fd.data.str);
+      if (at == context.session.named_fds.end()) {
+        return error("File descriptor named '{}' not found", given.addr.fd.data.str);
+      }
+      options.fd = u64(at->second.release());
+      context.session.named_fds.erase(at);
+      break;
+    }
+  }
+  return options;
+}
+
+Result<chardev::ChardevOptions> chardev_options(CommandContext& context, const std::string& id,
+                                                const ChardevBackend& backend) {
+  chardev::ChardevOptions options{.id = id, .backend = chardev::NullOptions{}};
+  switch (backend.type) {
+    case BackendKind::File:
+      take_common(backend.file.data.common, options);
+      options.backend = chardev::FileOptions{backend.file.data.out, backend.file.data.append.value_or(false),
+                                             backend.file.data.in.value_or("")};
+      break;
+    case BackendKind::Null:
+      take_common(backend.plain.data, options);
+      break;
+    case BackendKind::Pty:
+      take_common(backend.plain.data, options);
+      options.backend = chardev::PtyOptions{};
+      break;
+    case BackendKind::Stdio:
+      take_common(backend.stdio.data.common, options);
+      options.backend = chardev::StdioOptions{backend.stdio.data.signal.value_or(true)};
+      break;
+    case BackendKind::Socket:
+      take_common(backend.socket.data.common, options);
+      options.backend = EMU_TRY(socket_options(context, backend.socket.data));
+      break;
+    case BackendKind::Ringbuf:
+    case BackendKind::Memory: {
+      take_common(backend.ring.data.common, options);
+      const u64 size = backend.ring.data.size.value_or(chardev::RingBufferOptions{}.size);
+      if (size == 0 || (size & (size - 1)) != 0 || size > u64(1) << 30) {
+        return error("size of ringbuf chardev must be power of two");
+      }
+      options.backend = chardev::RingBufferOptions{size};
+      break;
+    }
+  }
+  return options;
+}
+
+qom::Object& folder(CommandContext& context) { return context.control.machine().tree().container("/chardevs"); }
+
+Result<hw::ChardevObject*> find(CommandContext& context, const std::string& id) {
+  auto* object = dynamic_cast<hw::ChardevObject*>(folder(context).child(id));
+  if (object == nullptr) return error("Chardev '{}' not found", id);
+  return object;
+}
+
+// ---- Commands
+
+struct ChardevInfo {
+  static constexpr const char* kName = "ChardevInfo";
+  std::string label, filename;
+  bool frontend_open = false;
+  void members(auto& m) {
+    m("label", label);
+    m("filename", filename);
+    m("frontend-open", frontend_open);
+  }
+};
+Result<std::vector<ChardevInfo>> query_chardev(CommandContext& context) {
+  std::vector<ChardevInfo> list;
+  for (const auto& child : folder(context).children()) {
+    const auto* object = dynamic_cast<const hw::ChardevObject*>(child.get());
+    if (object == nullptr) continue;
+    list.push_back({child->name(), object->stream().description(), object->stream().is_attached()});
+  }
+  return list;
+}
+
+struct ChardevBackendInfo {
+  static constexpr const char* kName = "ChardevBackendInfo";
+  std::string name;
+  void members(auto& m) { m("name", name); }
+};
+Result<std::vector<ChardevBackendInfo>> query_chardev_backends(CommandContext&) {
+  std::vector<ChardevBackendInfo> list;
+  constexpr EnumNames kinds = enum_names(BackendKind{});
+  for (std::size_t i = 0; i < kinds.count(); i++) list.push_back({kinds.values[i]});
+  return list;
+}
+
+Result<ChardevReturn> add_chardev(CommandContext& context, const chardev::ChardevOptions& options) {
+  if (!qom::is_object_id(options.id)) return error("Parameter 'id' expects an identifier");
+  if (folder(context).child(options.id) != nullptr) return error("Chardev with id '{}' already exists", options.id);
+  std::string pty = EMU_TRY(context.control.add_chardev(options));
+  return pty.empty() ? ChardevReturn{} : ChardevReturn{std::move(pty)};
+}
+
+Result<ChardevReturn> chardev_add(CommandContext& context, const ChardevAddArguments& arguments) {
+  return add_chardev(context, EMU_TRY(chardev_options(context, arguments.id, arguments.backend)));
+}
+
+struct IdArguments {
+  static constexpr const char* kName = "ChardevIdArguments";
+  std::string id;
+  void members(auto& m) { m("id", id); }
+};
+Result<void> chardev_remove(CommandContext& context, const IdArguments& arguments) {
+  hw::ChardevObject* object = EMU_TRY(find(context, arguments.id));
+  if (object->stream().is_attached()) return error("Chardev '{}' is busy", arguments.id);
+  context.monitors.yanks().remove(arguments.id);
+  folder(context).remove_child(*object);
+  return {};
+}
+
+/// Whoever uses a stream holds it by reference, so only an unused one can be another from now on.
+Result<ChardevReturn> chardev_change(CommandContext& context, const ChardevAddArguments& arguments) {
+  hw::ChardevObject* object = EMU_TRY(find(context, arguments.id));
+  if (object->stream().is_attached()) return error("Chardev user does not support chardev hotswap");
+  const chardev::ChardevOptions options = EMU_TRY(chardev_options(context, arguments.id, arguments.backend));
+  context.monitors.yanks().remove(arguments.id);
+  auto old = folder(context).remove_child(*object);
+  auto added = add_chardev(context, options);
+  if (!added) EMU_TRY(folder(context).add_child(arguments.id, std::move(old)));
+  return added;
+}
+
+Result<void> chardev_send_break(CommandContext& context, const IdArguments& arguments) {
+  EMU_TRY(find(context, arguments.id))->stream().send_break();
+  return {};
+}
+
+enum class DataFormat : u8 { Utf8, Base64 };
+constexpr EnumNames enum_names(DataFormat) { return {"DataFormat", {"utf8", "base64"}}; }
+
+Result<chardev::RingBufferChardev*> ring(CommandContext& context, const std::string& id) {
+  auto* object = dynamic_cast<hw::ChardevObject*>(folder(context).child(id));
+  if (object == nullptr) return error("Device '{}' not found", id);
+  chardev::RingBufferChardev* buffer = object->stream().as_ring_buffer();
+  if (buffer == nullptr) return error("{} is not a ringbuf device", id);
+  return buffer;
+}
+
+struct RingbufReadArguments {
+  static constexpr const char* kName = "RingbufReadArguments";
+  std::string device;
+  i64 size = 0;
+  std::optional<DataFormat> format;
+  void members(auto& m) {
+    m("device", device);
+    m("size", size);
+    m("format", format);
+  }
+};
+Result<std::string> ringbuf_read(CommandContext& context, const RingbufReadArguments& arguments) {
+  chardev::RingBufferChardev* buffer = EMU_TRY(ring(context, arguments.device));
+  if (arguments.size <= 0) return error("size must be greater than zero");
+  const std::vector<u8> data = buffer->read(std::size_t(arguments.size));
+  if (arguments.format != DataFormat::Base64) return std::string(data.begin(), data.end());
+  gchar* const text = ::g_base64_encode(data.data(), data.size());
+  std::string encoded = text;
+  ::g_free(text);
+  return encoded;
+}
+
+struct RingbufWriteArguments {
+  static constexpr const char* kName = "RingbufWriteArguments";
+  std::string device, data;
+  std::optional<DataFormat> format;
+  void members(auto& m) {
+    m("device", device);
+    m("data", data);
+    m("format", format);
+  }
+};
+Result<void> ringbuf_write(CommandContext& context, const RingbufWriteArguments& arguments) {
+  chardev::RingBufferChardev* buffer = EMU_TRY(ring(context, arguments.device));
+  if (arguments.format != DataFormat::Base64) {
+    buffer->write(arguments.data);
+    return {};
+  }
+  gsize size = 0;
+  guchar* const bytes = ::g_base64_decode(arguments.data.c_str(), &size);
+  buffer->write(std::span<const u8>(bytes, size));
+  ::g_free(bytes);
+  return {};
+}
+
+// ---- yank
+
+enum class YankKind : u8 { Chardev };
+constexpr EnumNames enum_names(YankKind) { return {"YankInstanceType", {"chardev"}}; }
+struct YankChardev {
+  static constexpr const char* kName = "YankInstanceChardev";
+  std::string id;
+  void members(auto& m) { m("id", id); }
+};
+struct YankInstance {
+  static constexpr const char* kName = "YankInstance";
+  YankKind type = YankKind::Chardev;
+  YankChardev chardev;
+  void members(auto& m) {
+    m.tag("type", type);
+    m.when(YankKind::Chardev, chardev);
+  }
+};
+struct YankArguments {
+  static constexpr const char* kName = "YankArguments";
+  std::vector<YankInstance> instances;
+  void members(auto& m) { m("instances", instances); }
+};
+Result<std::vector<YankInstance>> query_yank(CommandContext& context) {
+  std::vector<YankInstance> list;
+  for (std::string& id : context.monitors.yanks().names()) list.push_back({YankKind::Chardev, {std::move(id)}});
+  return list;
+}
+Result<void> yank(CommandContext& context, const YankArguments& arguments) {
+  for (const YankInstance& instance : arguments.instances) {
+    if (!context.monitors.yanks().has(instance.chardev.id)) {
+      return error(Error("Instance not found", ErrorClass::DeviceNotFound));
+    }
+  }
+  for (const YankInstance& instance : arguments.instances) context.monitors.yanks().yank(instance.chardev.id);
+  return {};
+}
+
+// ---- for people
+
+Result<Reply> info_chardev(CommandContext& context, const Arguments&) {
+  std::string text;
+  for (const ChardevInfo& info : EMU_TRY(query_chardev(context))) {
+    text += fmt::format("{}: filename={}\n", info.label, info.filename);
+  }
+  return Reply{std::move(text)};
+}
+Result<Reply> hmp_chardev_add(CommandContext& context, const Arguments& arguments) {
+  const chardev::ChardevOptions options = EMU_TRY(chardev::parse_chardev(arguments.text("args")));
+  EMU_TRY(add_chardev(context, options));
+  return Reply{};
+}
+Result<Reply> hmp_chardev_remove(CommandContext& context, const Arguments& arguments) {
+  EMU_TRY(chardev_remove(context, {arguments.text("id")}));
+  return Reply{};
+}
+Result<Reply> hmp_chardev_send_break(CommandContext& context, const Arguments& arguments) {
+  EMU_TRY(chardev_send_break(context, {arguments.text("id")}));
+  return Reply{};
+}
+Result<Reply> hmp_ringbuf_read(CommandContext& context, const Arguments& arguments) {
+  const i64 size = i64(*arguments.number("size"));
+  return Reply{EMU_TRY(ringbuf_read(context, {arguments.text("device"), size, {}})) + "\n"};
+}
+Result<Reply> hmp_ringbuf_write(CommandContext& context, const Arguments& arguments) {
+  EMU_TRY(ringbuf_write(context, {arguments.text("device"), arguments.text("data"), {}}));
+  return Reply{};
+}
+
+}  // namespace
+
+void register_chardev_commands(CommandRegistry& registry) {
+  const QmpTraits early{.before_machine = true};
+  registry.add(qmp("query-chardev", query_chardev, early));
+  registry.add(qmp("query-chardev-backends", query_chardev_backends, early));
+  registry.add(qmp("chardev-add", chardev_add));
+  registry.add(qmp("chardev-change", chardev_change));
+  registry.add(qmp("chardev-remove", chardev_remove));
+  registry.add(qmp("chardev-send-break", chardev_send_break));
+  registry.add(qmp("ringbuf-read", ringbuf_read));
+  registry.add(qmp("ringbuf-write", ringbuf_write));
+  registry.add(qmp("query-yank", query_yank, {.out_of_band = true, .before_machine = true}));
+  registry.add(qmp("yank", yank, {.out_of_band = true, .before_machine = true}));
+
+  registry.add({.name = "info chardev", .help = "show the character devices", .run = info_chardev});
+  registry.add({.name = "chardev-add",
+                .arguments = {{"args", ArgKind::Rest}},
+                .syntax = "args",
+                .help = "add chardev, like -chardev on the command line",
+                .run = hmp_chardev_add});
+  registry.add({.name = "chardev-remove",
+                .arguments = {{"id"}},
+                .syntax = "id",
+                .help = "remove chardev",
+                .run = hmp_chardev_remove});
+  registry.add({.name = "chardev-send-break",
+                .arguments = {{"id"}},
+                .syntax = "id",
+                .help = "send a break on chardev",
+                .run = hmp_chardev_send_break});
+  registry.add({.name = "ringbuf_read",
+                .arguments = {{"device"}, {"size", ArgKind::Expression}},
+                .syntax = "device size",
+                .help = "read from a ring buffer character device",
+                .run = hmp_ringbuf_read});
+  registry.add({.name = "ringbuf_write",
+                .arguments = {{"device"}, {"data"}},
+                .syntax = "device data",
+                .help = "write to a ring buffer character device",
+                .run = hmp_ringbuf_write});
+}
+
+}  // namespace emu::monitor

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// The object tree from outside: qom-*, object-*, device-*.
+#include "hw/core/plug.h"
+#include "monitor/commands.h"
+#include "monitor/monitors.h"
+#include "monitor/property_json.h"
+#include "qom/user_creatable.h"
+#include "util/options.h"
+
+namespace emu::monitor {
+namespace {
+
+struct PropertyInfo {
+  static constexpr const char* kName = "ObjectPropertyInfo";
+  std::string name, type;
+  std::optional<std::string> description;
+  std::optional<Json> default_value;
+  void members(auto& m) {
+    m("name", name);
+    m("type", type);
+    m("description", description);
+    m("default-value", default_value);
+  }
+};
+
+struct PathArguments {
+  static constexpr const char* kName = "QomPathArguments";
+  std::string path;
+  void members(auto& m) { m("path", path); }
+};
+
+/// An absolute path, or the end of one that is the only such.
+Result<qom::Object*> resolve(CommandContext& context, const std::string& path) {
+  qom::ObjectTree& tree = context.control.machine().tree();
+  if (path.starts_with('/')) {
+    if (qom::Object* found = tree.find(path)) return found;
+  } else if (!path.empty()) {
+    qom::Object* found = nullptr;
+    const std::string end = "/" + path;
+    bool ambiguous = false;
+    tree.root().visit([&](qom::Object& object) {
+      if (!object.path().ends_with(end)) return;
+      ambiguous |= found != nullptr;
+      found = &object;
+    });
+    if (ambiguous) return error("Path '{}' is ambiguous", path);
+    if (found != nullptr) return found;
+  }
+  return error(Error(fmt::format("Device '{}' not found", path), ErrorClass::DeviceNotFound));
+}
+
+Result<std::vector<PropertyInfo>> qom_list(CommandContext& context, const PathArguments& arguments) {
+  const qom::Object* object = EMU_TRY(resolve(context, arguments.path));
+  std::vector<PropertyInfo> list = {{"type", "string", {}, {}}};
+  for (const qom::Property* property : object->type().properties()) {
+    list.push_back({property->name(), property->type_name(), {}, {}});
+  }
+  for (const auto& child : object->children()) {
+    list.push_back({child->name(), fmt::format("child<{}>", child->type().name()), {}, {}});
+  }
+  return list;
+}
+
+struct GetArguments {
+  static constexpr const char* kName = "QomGetArguments";
+  std::string path, property;
+  void members(auto& m) {
+    m("path", path);
+    m("property", property);
+  }
+};
+Result<Json> qom_get(CommandContext& context, const GetArguments& arguments) {
+  const qom::Object* object = EMU_TRY(resolve(context, arguments.path));
+  if (arguments.property == "type") return Json(object->type().name());
+  if (const qom::Object* child = object->child(arguments.property)) return Json(child->path());
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  return to_json(EMU_TRY(object->get(arguments.property)));
+}
+
+struct SetArguments {
+  static constexpr const char* kName = "QomSetArguments";
+  std::string path, property;
+  Json value;
+  void members(auto& m) {
+    m("path", path);
+    m("property", property);
+    m("value", value);
+  }
+};
+Result<void> qom_set(CommandContext& context, const SetArguments& arguments) {
+  qom::Object* object = EMU_TRY(resolve(context, arguments.path));
+  const qom::Property* property = EMU_TRY(object->type().require_property(arguments.property));
+  EMU_TRY(check_json_type(*property, arguments.value));
+  const qom::PropertyValue value = EMU_TRY(to_property_value(arguments.property, arguments.value));
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  return object->set(arguments.property, value);
+}
+
+struct TypesArguments {
+  static constexpr const char* kName = "QomListTypesArguments";
+  std::optional<std::string> implements;
+  std::optional<bool> abstract;
+  void members(auto& m) {
+    m("implements", implements);
+    m("abstract", abstract);
+  }
+};
+struct TypeEntry {
+  static constexpr const char* kName = "ObjectTypeInfo";
+  std::string name;
+  std::optional<bool> abstract;
+  std::optional<std::string> parent;
+  void members(auto& m) {
+    m("name", name);
+    m("abstract", abstract);
+    m("parent", parent);
+  }
+};
+Result<std::vector<TypeEntry>> qom_list_types(CommandContext& context, const TypesArguments& arguments) {
+  using Abstract = qom::TypeRegistry::Abstract;
+  std::vector<TypeEntry> list;
+  for (const qom::Type* type :
+       context.control.machine().tree().registry().list(arguments.implements.value_or(""),
+                                                        arguments.abstract.value_or(false) ? Abstract::Include
+                                                                                           : Abstract::Skip)) {
+    TypeEntry entry{type->name(), {}, {}};
+    if (type->is_abstract()) entry.abstract = true;
+    if (type->parent() != nullptr) entry.parent = type->parent()->name();
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+struct TypeNameArguments {
+  static constexpr const char* kName = "TypeNameArguments";
+  std::string type_name;
+  void members(auto& m) { m("typename", type_name); }
+};
+
+std::vector<PropertyInfo> describe_properties(const qom::Type& type) {
+  std::vector<PropertyInfo> list;
+  for (const qom::Property* property : type.properties()) {
+    PropertyInfo info{property->name(), property->type_name(), {}, {}};
+    if (!property->doc().empty()) info.description = property->doc();
+    if (const Json value = to_json(type.default_value(*property)); !value.is_null() && !property->is_link()) {
+      info.default_value = value;
+    }
+    list.push_back(std::move(info));
+  }
+  return list;
+}
+
+Result<std::vector<PropertyInfo>> qom_list_properties(CommandContext& context, const TypeNameArguments& arguments) {
+  const qom::Type* type = context.control.machine().tree().registry().find(arguments.type_name);
+  if (type == nullptr) {
+    return error(Error(fmt::format("Class '{}' not found", arguments.type_name), ErrorClass::DeviceNotFound));
+  }
+  std::vector<PropertyInfo> list = {{"type", "string", {}, {}}};
+  for (PropertyInfo& info : describe_properties(*type)) list.push_back(std::move(info));
+  return list;
+}
+
+Result<std::vector<PropertyInfo>> device_list_properties(CommandContext& context, const TypeNameArguments& arguments) {
+  const qom::Type* type = context.control.machine().tree().registry().find(arguments.type_name);
+  if (type == nullptr) {
+    return error(Error(fmt::format("Device '{}' not found", arguments.type_name), ErrorClass::DeviceNotFound));
+  }
+  if (type->is_abstract() || !type->is_a(hw::Device::kTypeName)) {
+    return error("Parameter 'typename' expects a non-abstract device type");
+  }
+  return describe_properties(*type);
+}
+
+// ---- objects
+
+/// {"qom-type", "id", and the properties of that type}. The schema has one variant a type.
+struct ObjectAddArguments {
+  static constexpr const char* kName = "ObjectOptions";
+  std::string qom_type, id;
+  Json properties;
+  void members(auto& m) {
+    m("qom-type", qom_type);
+    m("id", id);
+    m.rest(properties);
+  }
+  static std::string describe_schema(SchemaBuilder& builder) {
+    if (!builder.claim(kName)) return kName;
+    std::vector<std::string> names;
+    Json variants = Json::array();
+    if (builder.types() != nullptr) {
+      for (const qom::Type* type : builder.types()->list(qom::UserCreatable::kTypeName)) {
+        names.push_back(type->name());
+        variants.push_back({{"case", type->name()}, {"type", describe_type_properties(builder, *type)}});
+      }
+    }
+    Json members = Json::array();
+    members.push_back({{"name", "qom-type"}, {"type", builder.enumeration("ObjectType", names)}});
+    members.push_back({{"name", "id"}, {"type", schema_type<std::string>(builder)}});
+    builder.add({{"name", kName},
+                 {"meta-type", "object"},
+                 {"members", std::move(members)},
+                 {"tag", "qom-type"},
+                 {"variants", std::move(variants)}});
+    return kName;
+  }
+};
+Result<void> object_add(CommandContext& context, const ObjectAddArguments& arguments) {
+  qom::ObjectTree& tree = context.control.machine().tree();
+  std::vector<std::pair<std::string, qom::PropertyValue>> properties;
+  for (const auto& [name, value] : arguments.properties.items()) {
+    if (const qom::Type* type = tree.registry().find(arguments.qom_type); type != nullptr) {
+      const qom::Property* property = type->find_property(name);
+      if (property == nullptr) return error("Parameter '{}' is unexpected", name);
+      EMU_TRY(check_json_type(*property, value));
+    }
+    properties.emplace_back(name, EMU_TRY(to_property_value(name, value)));
+  }
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  EMU_TRY(qom::add_user_object(tree, arguments.qom_type, arguments.id, properties));
+  return {};
+}
+
+struct IdArguments {
+  static constexpr const char* kName = "IdArguments";
+  std::string id;
+  void members(auto& m) { m("id", id); }
+};
+Result<void> object_del(CommandContext& context, const IdArguments& arguments) {
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  return qom::delete_user_object(context.control.machine().tree(), arguments.id);
+}
+
+// ---- devices
+
+struct DeviceAddArguments {
+  static constexpr const char* kName = "DeviceAddArguments";
+  std::string driver;
+  std::optional<std::string> bus, id;
+  Json properties;
+  void members(auto& m) {
+    m("driver", driver);
+    m("bus", bus);
+    m("id", id);
+    m.rest(properties);
+  }
+};
+/// No bus here takes devices while a guest may look at it: all is checked, and then that is said.
+Result<void> device_add(CommandContext& context, const DeviceAddArguments& arguments) {
+  qom::ObjectTree& tree = context.control.machine().tree();
+  const qom::Type* type = tree.registry().find(arguments.driver);
+  if (type == nullptr || !type->is_a(hw::Device::kTypeName)) {
+    return error("'{}' is not a valid device model name", arguments.driver);
+  }
+  if (type->is_abstract()) return error("Parameter 'driver' expects a non-abstract device type");
+  hw::Bus* bus = nullptr;
+  if (arguments.bus) {
+    bus = hw::find_bus(tree.root(), *arguments.bus);
+    if (bus == nullptr) return error("Bus '{}' not found", *arguments.bus);
+  } else {
+    const std::string kind = hw::bus_type_of(*type);
+    bus = kind.empty() ? nullptr : context.control.board().default_bus(kind);
+    if (bus == nullptr) return error("No '{}' bus found for device '{}'", kind, arguments.driver);
+  }
+  return error("Bus '{}' does not support hotplugging", bus->name());
+}
+
+Result<void> device_del(CommandContext& context, const IdArguments& arguments) {
+  qom::ObjectTree& tree = context.control.machine().tree();
+  const qom::Object* object = tree.find(
+      arguments.id.starts_with('/') ? arguments.id : "/machine/peripheral/" + arguments.id);
+  const auto* device = dynamic_cast<const hw::Device*>(object);
+  if (device == nullptr) {
+    return error(Error(fmt::format("Device '{}' not found", arguments.id), ErrorClass::DeviceNotFound));
+  }
+  return error("Bus '{}' does not support hotplugging", device->bus() == nullptr ? "" : device->bus()->name());
+}
+
+// ---- for people
+
+Result<Reply> hmp_qom_list(CommandContext& context, const Arguments& arguments) {
+  const std::string path = arguments.has("path") ? arguments.text("path") : "/";
+  std::string text;
+  for (const PropertyInfo& info : EMU_TRY(qom_list(context, {path}))) {
+    text += fmt::format("{} ({})\n", info.name, info.type);
+  }
+  return Reply{std::move(text)};
+}
+Result<Reply> hmp_qom_get(CommandContext& context, const Arguments& arguments) {
+  const Json value = EMU_TRY(qom_get(context, {arguments.text("path"), arguments.text("property")}));
+  return Reply{value.dump(4, ' ', false, Json::error_handler_t::replace) + "\n"};
+}
+Result<Reply> hmp_qom_set(CommandContext& context, const Arguments& arguments) {
+  qom::Object* object = EMU_TRY(resolve(context, arguments.text("path")));
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  EMU_TRY(object->set(arguments.text("property"), arguments.text("value")));
+  return Reply{};
+}
+Result<Reply> hmp_object_add(CommandContext& context, const Arguments& arguments) {
+  Options options = EMU_TRY(Options::parse(arguments.text("object"), {.implied_key = "qom-type"}));
+  const std::string type = EMU_TRY(options.take_required("qom-type"));
+  const std::string id = EMU_TRY(options.take_required("id"));
+  std::vector<std::pair<std::string, qom::PropertyValue>> properties;
+  for (auto& [name, value] : options.take_rest()) properties.emplace_back(name, value);
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
+  EMU_TRY(qom::add_user_object(context.control.machine().tree(), type, id, properties));
+  return Reply{};
+}
+Result<Reply> hmp_object_del(CommandContext& context, const Arguments& arguments) {
+  EMU_TRY(object_del(context, {arguments.text("id")}));
+  return Reply{};
+}
+Result<Reply> hmp_device_add(CommandContext& context, const Arguments& arguments) {
+  Options options = EMU_TRY(Options::parse(arguments.text("device"), {.implied_key = "driver"}));
+  EMU_TRY(device_add(context, {options.take("driver").value_or(""), options.take("bus"), options.take("id"), Json()}));
+  return Reply{};
+}
+Result<Reply> hmp_device_del(CommandContext& context, const Arguments& arguments) {
+  EMU_TRY(device_del(context, {arguments.text("id")}));
+  return Reply{};
+}
+
+}  // namespace
+
+void register_object_commands(CommandRegistry& registry) {
+  const QmpTraits early{.before_machine = true};
+  registry.add(qmp("qom-list", qom_list, early));
+  registry.add(qmp("qom-get", qom_get, early));
+  registry.add(qmp("qom-set", qom_set, early));
+  registry.add(qmp("qom-list-types", qom_list_types, early));
+  registry.add(qmp("qom-list-properties", qom_list_properties, early));
+  registry.add(qmp("device-list-properties", device_list_properties, early));
+  registry.add(qmp("object-add", object_add, early));
+  registry.add(qmp("object-del", object_del, early));
+  registry.add(qmp("device_add", device_add, {.features = {"json-cli", "json-cli-hotplug"}}));
+  registry.add(qmp("device_del", device_del));
+
+  registry.add({.name = "qom-list",
+                .arguments = {{"path", ArgKind::String, Need::Optional}},
+                .syntax = "path",
+                .help = "list QOM properties",
+                .run = hmp_qom_list});
+  registry.add({.name = "qom-get",
+                .arguments = {{"path"}, {"property"}},
+                .syntax = "path property",
+                .help = "print QOM property",
+                .run = hmp_qom_get});
+  registry.add({.name = "qom-set",
+                .arguments = {{"path"}, {"property"}, {"value"}},
+                .syntax = "path property value",
+                .help = "set QOM property",
+                .run = hmp_qom_set});
+  registry.add({.name = "object_add",
+                .arguments = {{"object", ArgKind::Rest}},
+                .syntax = "[qom-type=]type,id=str[,prop=value][,...]",
+                .help = "create QOM object",
+                .run = hmp_object_add});
+  registry.add({.name = "object_del",
+                .arguments = {{"id"}},
+                .syntax = "id",
+                .help = "destroy QOM object",
+                .run = hmp_object_del});
+  registry.add({.name = "device_add",
+                .arguments = {{"device", ArgKind::Rest}},
+                .syntax = "driver[,prop=value][,...]",
+                .help = "add device, like -device on the command line",
+                .run = hmp_device_add});
+  registry.add(
+      {.name = "device_del", .arguments = {{"id"}}, .syntax = "device", .help = "remove device", .run = hmp_device_del});
+}
+
+}  // namespace emu::monitor

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "monitor/events.h"
+
+#include "monitor/commands.h"
+
+namespace emu::monitor {
+
+void register_events(CommandRegistry& registry) {
+  using namespace std::chrono_literals;
+  registry.add_event<ShutdownEvent>("SHUTDOWN");
+  registry.add_event<Empty>("POWERDOWN");
+  registry.add_event<ShutdownEvent>("RESET");
+  registry.add_event<Empty>("STOP");
+  registry.add_event<Empty>("RESUME");
+  registry.add_event<Empty>("SUSPEND");
+  registry.add_event<Empty>("WAKEUP");
+  registry.add_event<GuestPanickedEvent>("GUEST_PANICKED");
+  registry.add_event<GuestPanickedEvent>("GUEST_CRASHLOADED");
+  registry.add_event<RtcChangeEvent>("RTC_CHANGE", 1s);
+  registry.add_event<DumpCompletedEvent>("DUMP_COMPLETED");
+}
+
+void register_commands(CommandRegistry& registry) {
+  register_control_commands(registry);
+  register_identity_commands(registry);
+  register_machine_commands(registry);
+  register_object_commands(registry);
+  register_chardev_commands(registry);
+  register_fd_commands(registry);
+  register_dump_commands(registry);
+  register_input_commands(registry);
+  register_statistics_commands(registry);
+  register_memory_commands(registry);
+  register_info_commands(registry);
+  register_events(registry);
+}
+
+}  // namespace emu::monitor

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Emulation as monitors see it: what they ask for, and what they are told.
+#include "chardev/backends.h"
+#include "monitor/events.h"
+#include "monitor/property_json.h"
+#include "softmmu/cpu_objects.h"
+#include "softmmu/emulation.h"
+#include "softmmu/option_info.h"
+
+namespace emu::softmmu {
+
+Result<void> Emulation::wakeup() {
+  if (run_state_.state() != State::Suspended) return error("Unable to wake up: guest is not in suspended state");
+  run_state_.wakeup(hw::WakeupReason::Other);
+  return {};
+}
+
+void Emulation::set_actions(const monitor::SetActionArguments& actions) {
+  RunActions now = run_state_.actions();
+  // The enums of both sides have the same order.
+  if (actions.reboot) now.reboot = RebootAction(*actions.reboot);
+  if (actions.shutdown) now.shutdown = ShutdownAction(*actions.shutdown);
+  if (actions.panic) now.panic = PanicAction(*actions.panic);
+  if (actions.watchdog) now.watchdog = WatchdogAction(*actions.watchdog);
+  run_state_.set_actions(now);
+}
+
+Result<void> Emulation::exit_preconfig() {
+  if (!preconfig_) return error("The command is permitted only before machine initialization");
+  preconfig_ = false;
+  run_state_.launch(/*start=*/!options_.freeze);
+  return {};
+}
+
+std::string Emulation::cpu_path(unsigned index) const {
+  return index < cpu_objects_.size() ? cpu_objects_[index]->path() : "";
+}
+
+Result<void> Emulation::make_cpu_objects() {
+  const std::size_t count = board_->cpus().size();
+  if (count == 0) return {};
+  const CpuDetails details = EMU_TRY(parts_.cpu_details(options_.cpu.empty() ? board_->default_cpu() : options_.cpu));
+  for (std::size_t i = 0; i < count; i++) {
+    auto object = EMU_TRY(make_cpu_object(machine_->tree(), parts_, details));
+    cpu_objects_.push_back(EMU_TRY(machine_->tree().container("/machine/unattached").add_child("device[*]", std::move(object))));
+  }
+  return {};
+}
+
+std::vector<monitor::CpuDefinition> Emulation::cpu_definitions() const {
+  std::vector<monitor::CpuDefinition> list;
+  for (const std::string& name : parts_.cpu_models()) {
+    monitor::CpuDefinition definition{.name = name, .type_name = cpu_type_name(parts_, name)};
+    definition.migration_safe = name != "max";
+    if (const auto details = parts_.cpu_details(name)) definition.unavailable_features = details->unavailable;
+    list.push_back(std::move(definition));
+  }
+  return list;
+}
+
+Result<monitor::CpuModelInfo> Emulation::expand_cpu_model(const monitor::CpuModelInfo& model, bool full) const {
+  std::string option = model.name;
+  bool known = false;
+  for (const std::string& name : parts_.cpu_models()) known |= name == model.name;
+  if (!known) return error("CPU model '{}' not found", model.name);
+  if (model.props) {
+    if (!model.props->is_object()) return monitor::wrong_type("model.props", "object");
+    for (const auto& [name, value] : model.props->items()) {
+      option += fmt::format(",{}={}", name, EMU_TRY(monitor::to_property_value(name, value)).text());
+    }
+  }
+  const CpuDetails details = EMU_TRY(parts_.cpu_details(option));
+  monitor::Json props = monitor::Json::object();
+  for (const auto& [name, on] : details.features) props[name] = on;
+  if (full) {
+    for (const auto& [name, value] : details.properties) props[name] = monitor::to_json(value);
+  }
+  return monitor::CpuModelInfo{model.name, std::move(props)};
+}
+
+std::vector<monitor::OptionInfo> Emulation::command_line_options() const { return option_infos(registry_); }
+
+Result<std::string> Emulation::add_chardev(const chardev::ChardevOptions& options) {
+  chardev::Chardev* made = EMU_TRY(make_stream(options, loop_));
+  if (options.mux) return std::string();
+  const auto* pty = dynamic_cast<const chardev::PtyChardev*>(made);
+  return pty == nullptr ? std::string() : pty->path();
+}
+
+void Emulation::report(const RunEvent& event) {
+  if (monitors_ == nullptr) return;
+  const auto cause = [&] {
+    return monitor::from_json<monitor::CauseName>(std::string(event.reason), "").value_or(monitor::CauseName::None);
+  };
+  const auto panic = [&] {
+    return monitor::GuestPanickedEvent{monitor::from_json<monitor::GuestPanicAction>(std::string(event.reason), "")
+                                           .value_or(monitor::GuestPanicAction::Run)};
+  };
+  using Kind = RunEvent::Kind;
+  switch (event.kind) {
+    case Kind::Stop:
+      return monitors_->emit("STOP");
+    case Kind::Resume:
+      return monitors_->emit("RESUME");
+    case Kind::Powerdown:
+      return monitors_->emit("POWERDOWN");
+    case Kind::Suspend:
+      return monitors_->emit("SUSPEND");
+    case Kind::Wakeup:
+      return monitors_->emit("WAKEUP");
+    case Kind::Reset:
+      return monitors_->emit("RESET", monitor::ShutdownEvent{event.by_guest, cause()});
+    case Kind::Shutdown:
+      return monitors_->emit("SHUTDOWN", monitor::ShutdownEvent{event.by_guest, cause()});
+    case Kind::GuestPanicked:
+      return monitors_->emit("GUEST_PANICKED", panic());
+    case Kind::GuestCrashloaded:
+      return monitors_->emit("GUEST_CRASHLOADED", panic());
+    case Kind::RtcChange:
+      return monitors_->emit("RTC_CHANGE", monitor::RtcChangeEvent{event.offset_s, event.path}, event.path);
+  }
+}
+
+}  // namespace emu::softmmu

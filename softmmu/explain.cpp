@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "softmmu/explain.h"
+
+#include "softmmu/console.h"
+#include "util/options.h"
+
+namespace emu::softmmu {
+namespace {
+
+template <typename... Alternatives>
+struct Overloaded : Alternatives... {
+  using Alternatives::operator()...;
+};
+template <typename... Alternatives>
+Overloaded(Alternatives...) -> Overloaded<Alternatives...>;
+
+std::string_view on_off(bool on) { return on ? "on" : "off"; }
+
+/// Collects "-option KEY=VALUE,..." lines.
+class Lines {
+ public:
+  void begin(std::string_view option) {
+    text_ += fmt::format("-{}", option);
+    separator_ = " ";
+  }
+  void word(std::string_view value) {
+    text_ += separator_ + std::string(value);
+    separator_ = ",";
+  }
+  void pair(std::string_view key, std::string_view value) { word(fmt::format("{}={}", key, escape_option_value(value))); }
+  void end() { text_ += "\n"; }
+  void line(std::string_view option, std::string_view value = "") {
+    begin(option);
+    if (!value.empty()) word(value);
+    end();
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string text_, separator_;
+};
+
+void explain_stream(Lines& lines, const chardev::ChardevOptions& stream) {
+  lines.begin("chardev");
+  std::visit(Overloaded{
+                 [&](const chardev::NullOptions&) { lines.word("null"); },
+                 [&](const chardev::PtyOptions&) { lines.word("pty"); },
+                 [&](const chardev::StdioOptions& stdio) {
+                   lines.word("stdio");
+                   lines.pair("signal", on_off(stdio.signal));
+                 },
+                 [&](const chardev::FileOptions& file) {
+                   lines.word("file");
+                   lines.pair("path", file.path);
+                   if (file.append) lines.pair("append", "on");
+                   if (!file.input_path.empty()) lines.pair("input-path", file.input_path);
+                 },
+                 [&](const chardev::RingBufferOptions& ring) {
+                   lines.word("ringbuf");
+                   lines.pair("size", fmt::format("{}", ring.size));
+                 },
+                 [&](const chardev::SocketOptions& socket) {
+                   lines.word("socket");
+                   if (!socket.path.empty()) lines.pair("path", socket.path);
+                   if (!socket.port.empty()) {
+                     lines.pair("host", socket.host);
+                     lines.pair("port", socket.port);
+                   }
+                   if (socket.fd) lines.pair("fd", fmt::format("{}", *socket.fd));
+                   lines.pair("server", on_off(socket.server));
+                   if (socket.server) lines.pair("wait", on_off(socket.wait));
+                 },
+             },
+             stream.backend);
+  lines.pair("id", stream.id);
+  if (stream.mux) lines.pair("mux", "on");
+  if (!stream.logfile.empty()) lines.pair("logfile", stream.logfile);
+  lines.end();
+}
+
+void explain_machine(Lines& lines, const StartOptions& options, const std::string& machine) {
+  lines.begin("machine");
+  lines.pair("type", machine);
+  for (const auto& [key, value] : options.machine_properties.pairs()) lines.pair(key, value);
+  if (!options.memory_backend.empty()) lines.pair("memory-backend", options.memory_backend);
+  lines.end();
+  for (const AccelRequest& accel : options.accels) lines.line("accel", accel.name);
+  if (options.accels.empty()) lines.line("accel", "tcg");
+  if (!options.cpu.empty()) lines.line("cpu", options.cpu);
+  const hw::CpuTopology& t = options.cpus;
+  lines.line("smp", fmt::format("cpus={},maxcpus={},sockets={},dies={},cores={},threads={}", t.cpus, t.maxcpus,
+                                t.sockets, t.dies, t.cores, t.threads));
+  const u64 bytes = options.ram_bytes.value_or(u64(128) << 20);
+  if (options.memory_backend.empty()) lines.line("m", fmt::format("size={}k", bytes >> 10));
+  for (const ObjectRequest& object : options.objects) {
+    lines.begin("object");
+    lines.pair("qom-type", object.type);
+    lines.pair("id", object.id);
+    for (const auto& [key, value] : object.properties) lines.pair(key, value.text());
+    lines.end();
+  }
+  for (const GlobalRequest& global : options.globals) {
+    lines.line("global", fmt::format("driver={},property={},value={}", global.driver, global.property, global.value));
+  }
+}
+
+}  // namespace
+
+Result<std::string> explain(const StartOptions& options, const Parts& parts) {
+  std::string machine = options.machine;
+  for (const hw::MachineTypeInfo& known : parts.machine_types()) {
+    if ((machine.empty() && known.is_default) || (!machine.empty() && machine == known.alias)) machine = known.name;
+  }
+  EMU_TRY(parts.find_machine_type(machine), "-machine");
+  const ConsolePlan plan = EMU_TRY(plan_consoles(options));
+
+  Lines lines;
+  explain_machine(lines, options, machine);
+  for (const auto& [key, value] : {std::pair("kernel", options.kernel), std::pair("initrd", options.initrd),
+                                   std::pair("append", options.append), std::pair("bios", options.bios),
+                                   std::pair("name", options.name), std::pair("uuid", options.uuid),
+                                   std::pair("pidfile", options.pidfile)}) {
+    if (!value.empty()) lines.line(key, value);
+  }
+  for (const chardev::ChardevOptions& stream : plan.chardevs) explain_stream(lines, stream);
+  for (const ConsolePlan::Serial& serial : plan.serials) {
+    if (serial.present) lines.line("serial", serial.chardev.empty() ? "null" : "chardev:" + serial.chardev);
+  }
+  for (const ConsolePlan::Monitor& monitor : plan.monitors) {
+    lines.begin("mon");
+    lines.pair("chardev", monitor.chardev);
+    lines.pair("mode", monitor.for_programs ? "control" : "readline");
+    if (monitor.pretty) lines.pair("pretty", "on");
+    lines.end();
+  }
+  for (const DeviceRequest& device : options.devices) {
+    lines.begin("device");
+    lines.pair("driver", device.driver);
+    if (!device.id.empty()) lines.pair("id", device.id);
+    if (!device.bus.empty()) lines.pair("bus", device.bus);
+    for (const auto& [key, value] : device.properties) lines.pair(key, value.text());
+    lines.end();
+  }
+  if (!plan.debugcon.empty()) lines.line("debugcon", "chardev:" + plan.debugcon);
+  lines.line("display", "none");
+  constexpr std::string_view kReboot[] = {"reset", "shutdown"}, kShutdown[] = {"poweroff", "pause"};
+  constexpr std::string_view kPanic[] = {"pause", "shutdown", "exit-failure", "none"};
+  lines.line("action", fmt::format("reboot={},shutdown={},panic={}", kReboot[std::size_t(options.actions.reboot)],
+                                   kShutdown[std::size_t(options.actions.shutdown)],
+                                   kPanic[std::size_t(options.actions.panic)]));
+  if (!options.default_devices || !options.serials.empty() || !plan.monitors.empty()) lines.line("nodefaults");
+  if (options.freeze) lines.line("S");
+  if (options.preconfig) lines.line("preconfig");
+  if (options.daemonize) lines.line("daemonize");
+  return lines.take();
+}
+
+}  // namespace emu::softmmu

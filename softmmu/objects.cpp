@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "softmmu/objects.h"
+
+#include <glib.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "qom/user_creatable.h"
+
+namespace emu::softmmu {
+namespace {
+
+/// Guest memory, for -machine memory-backend=ID. The board that uses it makes the RAM.
+class RamBackend final : public qom::UserCreatable {
+ public:
+  static void describe(qom::TypeInfo<RamBackend>& type) {
+    type.doc("guest memory, for -machine memory-backend=ID");
+    type.property("size", &RamBackend::size_, "bytes").required();
+    type.property("prealloc", &RamBackend::prealloc_, "take the memory at start");
+    type.property("share", &RamBackend::share_, "off only");
+    type.property("merge", &RamBackend::merge_, "has no effect");
+    type.property("dump", &RamBackend::dump_, "has no effect");
+  }
+  Result<void> complete() override {
+    if (size_.count == 0) return error("property 'size' of memory-backend-ram doesn't take value '0'");
+    if (share_) return error("share=on: memory cannot be shared yet");
+    return {};
+  }
+
+ private:
+  qom::Bytes size_;
+  bool prealloc_ = false, share_ = false, merge_ = true, dump_ = true;
+};
+
+enum class SecretFormat : u8 { Raw, Base64 };
+
+/// A password or key for others to use. It is never shown again.
+class Secret final : public qom::UserCreatable {
+ public:
+  static void describe(qom::TypeInfo<Secret>& type) {
+    type.doc("a password or key, from data= or file=");
+    type.choice("format", &Secret::format_, "QCryptoSecretFormat",
+                {{"raw", SecretFormat::Raw}, {"base64", SecretFormat::Base64}}, "how it is written");
+    type.property("data", &Secret::hidden, &Secret::set_data, "the secret itself");
+    type.property("file", &Secret::file_, "file with the secret");
+  }
+  Result<void> complete() override {
+    if (data_.empty() == file_.empty()) return error("exactly one of 'data' and 'file' is needed");
+    if (!file_.empty()) {
+      std::ifstream in(file_, std::ios::binary);
+      if (!in) return error("Unable to read {}", file_);
+      data_.assign(std::istreambuf_iterator<char>(in), {});
+    }
+    if (format_ == SecretFormat::Base64) {
+      gsize size = 0;
+      guchar* const bytes = ::g_base64_decode(data_.c_str(), &size);
+      data_.assign(reinterpret_cast<const char*>(bytes), size);
+      ::g_free(bytes);
+      if (size == 0) return error("base64 data is not valid");
+    }
+    return {};
+  }
+
+ private:
+  std::string hidden() const { return ""; }
+  void set_data(std::string data) { data_ = std::move(data); }
+
+  SecretFormat format_ = SecretFormat::Raw;
+  std::string data_, file_;
+};
+
+}  // namespace
+
+void register_objects(qom::TypeRegistry& registry) {
+  registry.add_abstract<qom::UserCreatable, qom::Object>();
+  registry.add<RamBackend>("memory-backend-ram");
+  registry.add<Secret>("secret");
+}
+
+}  // namespace emu::softmmu

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// XSAVE and its relatives, XCR0 and the components. SDM vol. 1, chapter 13.
+//
+// XINUSE is found by looking: a component is in use if it is not in its initial configuration. XMODIFIED is not tracked,
+// which the manual allows: what is in use counts as modified.
+#include <algorithm>
+#include <cstring>
+
+#include "target/x86/cpu.h"
+#include "target/x86/fpu_image.h"
+
+namespace emu::x86 {
+
+using target::AccessStatus;
+
+namespace {
+
+constexpr u32 kMxcsrMask = 0xffff, kMxcsrInitial = 0x1f80;
+constexpr u64 kXstateBv = 512, kXcompBv = 520, kLegacyEnd = 512, kHeaderEnd = 576;
+constexpr u64 kCompact = bit64(63);
+constexpr u64 kX87 = 1, kSse = 2, kAvx = 4;
+
+/// Components beyond the legacy region.
+struct Component {
+  unsigned number;
+  u32 size;
+  u32 offset;     ///< in the standard format
+  Cpuid feature;  ///< what brings it
+};
+constexpr Component kComponents[] = {{2, 256, 576, Cpuid::Avx}};
+
+enum Kind : u64 { kXsave = 0, kXsaveopt = 1, kXsavec = 2, kXsaves = 3 };
+
+/// Where components lie: as in the standard format, or one after the other as XCOMP_BV says.
+u64 offset_of(const Component& component, u64 layout) {
+  if (!(layout & kCompact)) return component.offset;
+  u64 offset = kHeaderEnd;
+  for (const Component& c : kComponents) {
+    if (c.number == component.number) break;
+    if (layout >> c.number & 1) offset += c.size;
+  }
+  return offset;
+}
+
+bool is_zero(const u8* bytes, size_t n) {
+  return std::all_of(bytes, bytes + n, [](u8 b) { return b == 0; });
+}
+
+}  // namespace
+
+// ---- XCR0 and sizes -------------------------------------------------------------------------------------------------
+
+u64 X86Cpu::xcr0_valid_bits() const {
+  u64 valid = kX87 | kSse;
+  for (const Component& c : kComponents)
+    if (has(c.feature)) valid |= bit64(c.number);
+  return valid;
+}
+
+/// Bytes of an area for these components.
+u32 X86Cpu::xsave_area_bytes(u64 components, bool compact) const {
+  u64 end = kHeaderEnd;
+  for (const Component& c : kComponents) {
+    if (components >> c.number & 1) end = offset_of(c, compact ? components | kCompact : 0) + c.size;
+  }
+  return u32(end);
+}
+
+CpuidResult X86Cpu::cpuid_xsave(u32 subleaf) const {
+  if (!has(Cpuid::Xsave)) return {};
+  const u64 valid = xcr0_valid_bits();
+  const u32 features = config_.model.features.word(FeatureWord::LeafD1Eax);
+  if (subleaf == 0) return {u32(valid), xsave_area_bytes(s_->xcr0, false), xsave_area_bytes(valid, false), 0};
+  if (subleaf == 1) return {features, has(Cpuid::Xsavec) ? xsave_area_bytes(s_->xcr0, true) : 0u, 0, 0};
+  for (const Component& c : kComponents) {
+    if (c.number == subleaf && (valid >> subleaf & 1)) return {c.size, c.offset, 0, 0};
+  }
+  return {};
+}
+
+u64 X86Cpu::helper_xgetbv(const u64*) {
+  const u32 index = u32(s_->gpr(RCX));
+  if (!(s_->cr4 & kCr4OSXSAVE)) return raise(kUD);
+  if (index > 1 || (index == 1 && !has(Cpuid::Xgetbv1))) return raise_gp();
+  const u64 value = index == 0 ? s_->xcr0 : s_->xcr0 & xinuse();
+  s_->gpr(RAX) = u32(value);
+  s_->gpr(RDX) = value >> 32;
+  return value;
+}
+
+u64 X86Cpu::helper_xsetbv(const u64*) {
+  const u64 value = u64(u32(s_->gpr(RDX))) << 32 | u32(s_->gpr(RAX));
+  if (!(s_->cr4 & kCr4OSXSAVE)) return raise(kUD);
+  if (!require_cpl0()) return 0;
+  if (u32(s_->gpr(RCX)) != 0 || !(value & kX87) || (value & ~xcr0_valid_bits())) return raise_gp();
+  if ((value & kAvx) && !(value & kSse)) return raise_gp();
+  s_->xcr0 = value;
+  update_mode();
+  return 0;
+}
+
+// ---- Components -----------------------------------------------------------------------------------------------------
+
+u64 X86Cpu::xinuse() const {
+  u64 used = 0;
+  const FpuImage fpu(s_->hdr);
+  const bool pointers = fpu_pointers_.ip || fpu_pointers_.dp || fpu_pointers_.opcode;
+  bool registers = false;
+  for (unsigned i = 0; i < 8; ++i) registers |= !is_zero(s_->hdr.fpu_image + 32 + i * 16, 10);
+  if (u16(s_->hdr.fpu_control) != 0x37f || fpu.status() != 0 || fpu.tags() != 0 || pointers || registers) used |= kX87;
+  for (unsigned i = 0; i < 16; ++i) {
+    if (!is_zero(s_->vec[i].bytes, 16)) used |= kSse;
+    if (!is_zero(s_->vec[i].bytes + 16, 16)) used |= kAvx;
+  }
+  return used;
+}
+
+// ---- XSAVE ----------------------------------------------------------------------------------------------------------
+
+/// The legacy region's parts. MXCSR goes with SSE, and in the standard format also with AVX.
+bool X86Cpu::store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u8 view) {
+  const unsigned vectors = is_code64() ? 16 : 8;
+  u8 image[416] = {};
+  store_fx_x87(image, wide);
+  image_put<u32>(image, 24, guest_mxcsr());
+  image_put<u32>(image, 28, kMxcsrMask);
+  for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
+  const auto store = [&](unsigned from, unsigned to) {
+    return memory_->store_bytes(wrap_linear(address + from), std::span<const u8>(image + from, to - from), view) ==
+           AccessStatus::Ok;
+  };
+  if ((saved & kX87) && (!store(0, 24) || !store(32, 160))) return false;
+  if (mxcsr && !store(24, 32)) return false;
+  return !(saved & kSse) || store(160, 160 + vectors * 16);
+}
+
+u64 X86Cpu::helper_xsave(const u64* args) {
+  const u64 address = args[0], kind = args[2];
+  const bool compact = kind >= kXsavec, optimises = kind != kXsave;
+  if (kind == kXsaves && !require_cpl0()) return 0;
+  if (!check_fpu_image_address(address, 64)) return 0;
+  const u64 wanted = (u64(u32(s_->gpr(RDX))) << 32 | u32(s_->gpr(RAX))) & s_->xcr0;
+  u64 used = xinuse();
+  if (guest_mxcsr() != kMxcsrInitial) used |= kSse;
+  const u64 saved = optimises ? wanted & used : wanted;
+  const u64 layout = compact ? wanted | kCompact : 0;
+  const u8 view = current_view();
+  u64 present = 0;
+  if (!compact && !read(address + kXstateBv, 8, view, present)) return 0;
+  // Everything must be writable before anything is written.
+  const u32 bytes = xsave_area_bytes(wanted, compact);
+  if (memory_->probe(wrap_linear(address), bytes, target::Access::Store, view) != AccessStatus::Ok) return 0;
+  const bool mxcsr = compact ? (saved & kSse) != 0 : (wanted & (kSse | kAvx)) != 0;
+  if (!store_xsave_legacy(address, saved, mxcsr, args[1] != 0, view)) return 0;
+  if (saved & kAvx) {
+    const unsigned vectors = is_code64() ? 16 : 8;
+    u8 halves[256];
+    for (unsigned i = 0; i < vectors; ++i) std::memcpy(halves + i * 16, s_->vec[i].bytes + 16, 16);
+    const u64 to = wrap_linear(address + offset_of(kComponents[0], layout));
+    if (memory_->store_bytes(to, std::span<const u8>(halves, vectors * 16), view) != AccessStatus::Ok) return 0;
+  }
+  const u64 now = wanted & used;
+  if (!write(address + kXstateBv, 8, view, compact ? now : (present & ~wanted) | now)) return 0;
+  if (compact) write(address + kXcompBv, 8, view, layout);
+  return 0;
+}
+
+// ---- XRSTOR ---------------------------------------------------------------------------------------------------------
+
+/// The header's rules: 13.8 and 13.12. `image` holds the first 576 bytes.
+bool X86Cpu::is_valid_xsave_header(const u8* image, bool supervisor) const {
+  const u64 present = image_get<u64>(image, kXstateBv), layout = image_get<u64>(image, kXcompBv);
+  const bool compact = layout & kCompact;
+  if (supervisor && !compact) return false;
+  if (present & ~s_->xcr0) return false;
+  if (!compact) return layout == 0 && is_zero(image + 528, 8);
+  if ((layout & ~kCompact & ~s_->xcr0) || (present & ~layout)) return false;
+  return has(Cpuid::Xsavec) && is_zero(image + 528, 48);
+}
+
+u64 X86Cpu::helper_xrstor(const u64* args) {
+  const u64 address = args[0];
+  const bool supervisor = args[2] != 0;
+  if (supervisor && !require_cpl0()) return 0;
+  if (!check_fpu_image_address(address, 64)) return 0;
+  const u64 wanted = (u64(u32(s_->gpr(RDX))) << 32 | u32(s_->gpr(RAX))) & s_->xcr0;
+  const unsigned vectors = is_code64() ? 16 : 8;
+  const u8 view = current_view();
+  u8 image[kHeaderEnd];
+  if (memory_->load_bytes(wrap_linear(address), image, view) != AccessStatus::Ok) return 0;
+  if (!is_valid_xsave_header(image, supervisor)) return raise_gp();
+  const u64 present = image_get<u64>(image, kXstateBv), layout = image_get<u64>(image, kXcompBv);
+  const bool compact = layout & kCompact;
+  u8 halves[256] = {};
+  if (wanted & present & kAvx) {
+    const u64 from = wrap_linear(address + offset_of(kComponents[0], layout));
+    if (memory_->load_bytes(from, std::span(halves, vectors * 16), view) != AccessStatus::Ok) return 0;
+  }
+  const u32 mxcsr = image_get<u32>(image, 24);
+  const bool loads_mxcsr = compact ? (wanted & present & kSse) != 0 : (wanted & (kSse | kAvx)) != 0;
+  if (loads_mxcsr && (mxcsr & ~kMxcsrMask)) return raise_gp();
+
+  if (wanted & present & kX87) {
+    load_fx_x87(image);
+    if (!args[1]) {
+      fpu_pointers_.ip = u32(fpu_pointers_.ip);
+      fpu_pointers_.dp = u32(fpu_pointers_.dp);
+    }
+  } else if (wanted & kX87) {
+    init_fpu();
+  }
+  if (loads_mxcsr)
+    set_mxcsr(mxcsr);
+  else if (wanted & kSse)
+    set_mxcsr(kMxcsrInitial);
+  for (unsigned i = 0; i < vectors; ++i) {
+    u8* vector = s_->vec[i].bytes;
+    if (wanted & present & kSse)
+      std::memcpy(vector, image + 160 + i * 16, 16);
+    else if (wanted & kSse)
+      std::memset(vector, 0, 16);
+    if (wanted & kAvx) std::memcpy(vector + 16, halves + i * 16, 16);
+  }
+  return 0;
+}
+
+}  // namespace emu::x86

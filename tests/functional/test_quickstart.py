@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""quickstart names problem and fix when it cannot go on. Each problem is provoked with programs of ours first in PATH."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from emu import SOURCE
+
+BASH = shutil.which("bash")
+
+
+@pytest.fixture
+def quickstart(tmp_path):
+    """Runs `quickstart build` with fake programs, of which dpkg-query says that no package is installed."""
+
+    def run(programs=None, hidden=(), **environment):
+        tools = tmp_path / "tools"
+        tools.mkdir()
+        for folder in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
+            for name in os.listdir(folder):
+                if name not in hidden and not (tools / name).exists():
+                    (tools / name).symlink_to(f"{folder}/{name}")
+        for name, script in {"dpkg-query": "exit 1", "ninja": "exit 0", **(programs or {})}.items():
+            (tools / name).unlink(missing_ok=True)
+            (tools / name).write_text(f"#!{BASH}\n{script}\n")
+            (tools / name).chmod(0o755)
+        return subprocess.run([BASH, str(SOURCE / "quickstart"), "build"], capture_output=True, text=True, timeout=60,
+                              check=False, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": str(tools), **environment})
+
+    return run
+
+
+def expect_problem(result, problem, fix):
+    assert result.returncode == 1, result
+    lines = result.stderr.strip().splitlines()
+    assert problem in lines[-2], result.stderr
+    assert fix in lines[-1], result.stderr
+
+
+def debian(tmp_path, text):
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "root/etc/os-release").write_text(text)
+    return str(tmp_path / "root")
+
+
+DEBIAN12 = "ID=debian\nVERSION_ID=12\n"
+# What dpkg-query prints for each package asked for, behind the options -W -f FORMAT.
+INSTALLED = 'shift 3; for p; do echo -n "install ok installed $p "; done'
+
+
+def test_other_distribution(quickstart, tmp_path):
+    root = debian(tmp_path, "ID=fedora\nVERSION_ID=40\nPRETTY_NAME='Fedora Linux 40'\n")
+    expect_problem(quickstart(PREFLIGHT_ROOT=root), "this machine runs Fedora Linux 40", "Run it in a Debian 12 machine")
+
+
+def test_neither_root_nor_sudo(quickstart, tmp_path):
+    result = quickstart({"id": "echo 1000"}, hidden=["sudo"], PREFLIGHT_ROOT=debian(tmp_path, DEBIAN12))
+    expect_problem(result, "needs root, and sudo cannot be used here", "Run this as root once")
+
+
+def test_sudo_that_asks_without_a_terminal(quickstart, tmp_path):
+    result = quickstart({"id": "echo 1000", "sudo": "exit 1"}, PREFLIGHT_ROOT=debian(tmp_path, DEBIAN12))
+    expect_problem(result, "needs root, and sudo cannot be used here", "Run this as root once")
+
+
+def test_no_network(quickstart, tmp_path):
+    result = quickstart({"id": "echo 0", "apt-get": "exit 100"}, PREFLIGHT_ROOT=debian(tmp_path, DEBIAN12))
+    expect_problem(result, "package servers cannot be reached", "Check the network")
+
+
+def test_too_little_disk(quickstart):
+    full = 'echo "Filesystem 1M-blocks Used Available Use% Mounted"; echo "/dev/x 100 93 7 93% /"'
+    result = quickstart({"dpkg-query": INSTALLED, "df": full})
+    expect_problem(result, "has 7 MiB free", "Make room there")
+
+
+def test_old_processor(quickstart, tmp_path):
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu sse4_2 ssse3 popcnt cx16 lahf_lm movbe xsave abm bmi1 f16c fma avx\n")
+    result = quickstart(PREFLIGHT_CPUINFO=str(tmp_path / "cpuinfo"))
+    expect_problem(result, "this processor is not x86-64-v3: it lacks avx2 bmi2", "Use an Intel Haswell")
+
+
+def test_other_architecture(quickstart):
+    expect_problem(quickstart({"uname": "echo aarch64"}), "this machine is aarch64", "Use an x86_64 machine")
+
+
+def test_unknown_command_is_explained():
+    result = subprocess.run([BASH, str(SOURCE / "quickstart"), "bot"], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert "usage: quickstart build" in result.stderr
