@@ -270,7 +270,8 @@ bool add_insn(Case& c, const std::vector<u8>& bytes) {
   if (decode(bytes, mode_of(c.bits), kAllFeatures, insn) != DecodeStatus::Ok || insn.length != bytes.size()) return false;
   if (cannot_compare(*insn.row, c.bits) || cannot_compare(insn, c.bits)) return false;
   for (const Operand o : insn.row->operands) {  // not back into the code
-    if ((o == Operand::Jb || o == Operand::Jz) && i64(insn.imm) > -40 && i64(insn.imm) < 100) return false;
+    const i64 target = i64(c.code.size() + bytes.size()) + i64(insn.imm);
+    if ((o == Operand::Jb || o == Operand::Jz) && target > -16 && i64(insn.imm) < 100) return false;
   }
   insn.offset = u16(c.code.size());
   c.code.insert(c.code.end(), bytes.begin(), bytes.end());
