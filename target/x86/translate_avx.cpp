@@ -167,6 +167,7 @@ void Emitter::avx_narrow(const Insn& insn) {
 /// VZEROUPPER (0), VZEROALL (1).
 void Emitter::avx_zero(const Insn& insn) {
   if (!can_avx()) return;
+  if (insn.row->arg == 0 && code64()) return b_.zero_upper();
   const unsigned count = code64() ? 16 : 8;
   for (unsigned i = 0; i < count; ++i) {
     if (insn.row->arg == 0)

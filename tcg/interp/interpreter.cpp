@@ -128,6 +128,11 @@ class Interpreter {
       case Opcode::Set:
         set(op);
         return {};
+      case Opcode::ZeroUpper:
+        for (const StateField& field : layout_.fields) {
+          if (field.type == Type::V256) std::memset(reinterpret_cast<u8*>(&env_) + field.offset + 16, 0, 16);
+        }
+        return {};
       case Opcode::GetFlags:
         return Cell::of(FlagTuple{env_.cc_op, env_.cc_a, env_.cc_b});
       case Opcode::SetFlags: {

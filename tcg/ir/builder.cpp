@@ -144,6 +144,17 @@ void Builder::set(FieldId field, Value v) {
   emit(Opcode::Set, type, v.ref, {}, Ref::raw(field));
 }
 
+void Builder::zero_upper() {
+  if (ended_) return;
+  emit(Opcode::ZeroUpper, Type::Void);
+  for (size_t i = 0; i < known_.size(); ++i) {  // low halves stay known
+    if (layout_.fields[i].type == Type::V256 && known_[i].is_value() &&
+        result_type(block_.ops[known_[i].id()]) == Type::V256) {
+      known_[i] = {};
+    }
+  }
+}
+
 Value Builder::get_flags() {
   if (flags_.ref.is_none()) flags_ = emit(Opcode::GetFlags, Type::Flags);
   return flags_;

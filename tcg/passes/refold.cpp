@@ -52,6 +52,9 @@ class Refolder {
       case Opcode::Set:
         builder_.set(FieldId(c), a(op));  // a half says so by its type
         return {};
+      case Opcode::ZeroUpper:
+        builder_.zero_upper();
+        return {};
       case Opcode::GetFlags:
         return builder_.get_flags();
       case Opcode::SetFlags:

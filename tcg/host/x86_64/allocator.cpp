@@ -434,7 +434,10 @@ Xmm Compiler::vec_temp() {
       best_use = use;
     }
   }
-  EMU_CHECK(best != kNoXmm);
+  if (best == kNoXmm) {
+    too_complex_ = true;
+    return map_.vector_scratch[0];
+  }
   evict_xmm(best, now_ - 1);
   xmm_head_[best] = 0;
   held_xmm_ |= 1u << best;

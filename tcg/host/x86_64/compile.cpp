@@ -169,7 +169,8 @@ void Compiler::find_hints() {
       }
       touched[field] = i;
     }
-    if ((effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0) barrier = i;
+    const bool is_barrier = (effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0;
+    if (is_barrier || op.opcode == Opcode::ZeroUpper) barrier = i;
   }
 }
 

@@ -18,6 +18,9 @@ bool Compiler::emit_vector(u32 id, const Op& op) {
       else
         emit_vec(id, op);
       return true;
+    case Opcode::ZeroUpper:
+      emit_zero_upper();
+      return true;
     case Opcode::Vec3:
       if (op.type == Type::V256)
         emit_vex_three(id, op);

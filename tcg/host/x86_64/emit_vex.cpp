@@ -49,6 +49,35 @@ void Compiler::emit_widen(u32 id, const Op& op) {
   define_xmm(id, d);
 }
 
+/// VZEROUPPER, which reaches registers 0 to 15: the guest's, and scratch without AVX-512.
+void Compiler::emit_zero_upper() {
+  for (unsigned x = 0; x < 16; ++x) {
+    bool has_wide = false;
+    for (u32 id = xmm_head_[x]; id; id = values_[id].next)
+      has_wide |= values_[id].last_use > now_ && ir::result_type(block_->ops[id]) == Type::V256;
+    if (!has_wide) continue;
+    evict_xmm(Xmm(x), now_);
+    xmm_head_[x] = 0;
+  }
+  const auto is_at_home = [&](size_t i) {
+    return layout_->fields[i].type == Type::V256 && !map_.is_pinned(ir::FieldId(i));
+  };
+  const size_t count = layout_->fields.size();
+  for (size_t i = 0; i < count; ++i) {
+    if (is_at_home(i)) move_home_values(i32(layout_->fields[i].offset), 16, now_, 0);
+  }
+  Xmm zero = kNoXmm;  // only now: what moves goes through a scratch register
+  for (size_t i = 0; i < count; ++i) {
+    if (!is_at_home(i)) continue;
+    if (zero == kNoXmm) {
+      zero = vec_temp();
+      hot_.vector({.pp = 1, .opcode = 0xef}, zero, zero, zero);
+    }
+    hot_.movups(slot(i32(layout_->fields[i].offset) + 16), zero);
+  }
+  hot_.vzeroupper();
+}
+
 /// One or two operands. The first of two must be in a register, the last one may be in memory.
 void Compiler::emit_vex(u32 id, const Op& op) {
   const VecOp vec = ir::vec_op_of(op.c.bits());
@@ -61,6 +90,7 @@ void Compiler::emit_vex(u32 id, const Op& op) {
   held_xmm_ |= bit_of(last);
   Operand first;
   if (!is_unary) first = {.kind = Operand::Vec, .xmm = use_xmm(op.a)};
+  held_xmm_ |= bit_of(first);
   const Work w = low_work(id, has_evex, bit_of(first) | bit_of(last), is_unary ? op.a : op.b);
 
   Xmm vvvv = first.kind == Operand::Vec ? first.xmm : xmm0;
@@ -139,8 +169,8 @@ void Compiler::emit_fused(u32 id, const Op& op, const Operand (&operands)[3]) {
     vvvv = vec_temp();
     load_vector(vvvv, second, op.type);
   }
-  held_xmm_ &= ~bit_of(old);
-  Xmm d = vec_dest(id, op.a);
+  const Ref refs[] = {op.a, block_->args[op.b.bits()], block_->args[op.b.bits() + 1]};
+  const Xmm d = vec_dest(id, refs[which]);
   const bool clobbers = (d == vvvv || (third.kind == Operand::Vec && third.xmm == d)) &&
                         !(old.kind == Operand::Vec && old.xmm == d);
   Xmm work = d;
@@ -171,7 +201,7 @@ void Compiler::emit_vex_three(u32 id, const Op& op) {
   // Without EVEX registers every register is low, and there are three to spare.
   if (!saves) {
     const Xmm a = use_xmm(op.a), c = use_xmm(rc);
-    const Xmm d = operands[0].kind == Operand::Vec ? vec_dest(id) : a;
+    const Xmm d = operands[0].kind == Operand::Vec ? vec_dest(id, op.a) : a;
     if (operands[1].kind == Operand::Vec)
       hot_.vector(form, d, a, operands[1].xmm);
     else
@@ -179,7 +209,7 @@ void Compiler::emit_vex_three(u32 id, const Op& op) {
     hot_.immediate(u8(c << 4));
     return define_xmm(id, d);
   }
-  const Work w = low_work(id, false, used, {});
+  const Work w = low_work(id, false, used, op.a);
   Mem second;
   if (!low(operands[1])) second = in_memory(operands[1]);
   Xmm mask = operands[2].xmm, borrowed = kNoXmm;

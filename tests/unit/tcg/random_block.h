@@ -528,6 +528,7 @@ inline void RandomBlock::x87_op() {
 
 inline void RandomBlock::set_something() {
   if (chance(30)) return void(emit(Opcode::SetFlags, Type::Flags, pick(Type::Flags)));
+  if (options_.wide && chance(8)) return void(emit(Opcode::ZeroUpper, Type::Void));
   const u32 field = below(kGuestFields);
   Type type = layout_.fields[field].type;
   if (type == Type::V256 && (!options_.wide || chance(50))) type = Type::V128;
@@ -543,7 +544,11 @@ inline void RandomBlock::exit_in_the_middle() {
 }
 
 inline void RandomBlock::end() {
-  switch (below(6)) {
+  switch (below(7)) {
+    case 3:
+      block_->pool.push_back({block_->pc + below(0x1000), true});
+      emit(Opcode::ExitMode, Type::Void, Ref::pool_constant(u32(block_->pool.size() - 1)), {}, Ref::raw(below(100)));
+      break;
     case 0:
       emit(Opcode::ExitIndirect, Type::Void, pick(Type::I64), {}, Ref::raw(below(3)));
       break;
