@@ -31,7 +31,7 @@ class TextTest : public testing::Test {
 TEST_F(TextTest, every_opcode_survives_print_and_parse) {
   std::set<ir::Opcode> seen;
   std::set<u32> vec_ops, x87_ops;
-  for (u64 seed = 0; seed < 600; ++seed) {
+  for (u64 seed = 0; seed < 1500; ++seed) {
     RandomBlock random(seed);
     ir::Block block;
     random.generate(block, {.insns = 12, .x87 = true, .wide = true, .runs_on_host = false});
