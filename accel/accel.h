@@ -29,6 +29,7 @@ class AccelClient {
 struct AccelOptions {
   u64 code_cache_bytes = u64(1) << 30;  ///< virtual; -accel tcg,tb-size=MiB
   bool one_insn_per_block = false;      ///< -accel tcg,one-insn-per-tb=on
+  bool count = false;                   ///< -accel tcg,count=on: executed instructions, helper calls, indirect jumps
   bool interpreter = false;             ///< run every block in the reference interpreter (oracle)
   bool split_wx = false;                ///< -accel tcg,split-wx=on
 };

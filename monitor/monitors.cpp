@@ -50,7 +50,7 @@ Result<Fd> FdSets::open(u64 id, int flags) const {
   if (at == sets_.end()) return error("there is no fdset {}", id);
   for (const Member& member : at->second.members) {
     const int have = ::fcntl(member.fd.get(), F_GETFL);
-    if (have < 0 || (have & O_ACCMODE) != (flags & O_ACCMODE)) continue;
+    if (have < 0 || ((have & O_ACCMODE) != (flags & O_ACCMODE) && (have & O_ACCMODE) != O_RDWR)) continue;
     Fd copy(::fcntl(member.fd.get(), F_DUPFD_CLOEXEC, 3));
     if (!copy) return error("cannot duplicate a descriptor of fdset {}: {}", id, std::strerror(errno));
     return copy;

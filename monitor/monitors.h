@@ -89,6 +89,9 @@ class Monitors {
   /// One line of the human monitor; gives what a person would see ("\n" line ends).
   std::string run_line(Session& session, std::string_view line);
 
+  /// What migrate-set-capabilities was told.
+  bool migration_events = false;
+
  private:
   struct Limited {
     Timer timer;

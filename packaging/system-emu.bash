@@ -22,9 +22,9 @@ _system_emu() {
     COMPREPLY=($(compgen -W "
       -help -h -help-markdown -version -target -machine -M -accel -enable-kvm -cpu -smp -m -device -global
       -object -overcommit -name -uuid -rtc -no-hpet -no-acpi -kernel -initrd -append -dtb -bios -L -boot
-      -nographic -display -vga -chardev -serial -parallel -monitor -mon -debugcon -echr -nic -net -S -no-reboot
-      -no-shutdown -action -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -d -D
-      -dfilter -singlestep
+      -nographic -display -audiodev -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp -qmp-pretty
+      -debugcon -echr -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown -action
+      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -d -D -dfilter -singlestep
     " -- "$current"))
   fi
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/emulation.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -14,6 +15,7 @@
 #include "softmmu/objects.h"
 #include "util/event_notifier.h"
 #include "util/log.h"
+#include "util/string.h"
 #include "util/suggest.h"
 #include "util/sys/fatal_signals.h"
 #include "util/thread.h"
@@ -25,6 +27,15 @@ namespace {
 constexpr u64 kLeastRam = u64(2) << 20;
 
 constexpr const char* kFirstKeys = "Ctrl-A h shows the keys, Ctrl-A x ends the program";
+
+/// N of "/dev/fdset/N".
+std::optional<u64> fd_set_of(std::string_view path) {
+  constexpr std::string_view kPrefix = "/dev/fdset/";
+  if (!path.starts_with(kPrefix)) return std::nullopt;
+  const auto id = parse_u64(path.substr(kPrefix.size()));
+  if (!id) return std::nullopt;
+  return *id;
+}
 
 std::string process_name(int pid) {
   std::string name;
@@ -125,6 +136,7 @@ Result<accel::AccelOptions> Emulation::choose_accelerator() const {
       }
       if (request.code_cache_bytes) chosen.code_cache_bytes = *request.code_cache_bytes;
       chosen.one_insn_per_block = request.one_insn_per_block || options_.one_insn_per_block;
+      chosen.count = request.count;
       chosen.interpreter = request.interpreter;
       chosen.split_wx = request.split_wx;
       return chosen;
@@ -146,6 +158,12 @@ hw::ChardevObject* Emulation::stream(const std::string& id) const {
 }
 
 Result<void> Emulation::make_streams() {
+  for (const FdRequest& request : options_.fds) {
+    const int fd = int(request.fd);
+    if (::fcntl(fd, F_GETFD) < 0) return error("-add-fd fd={}: no such descriptor was inherited", fd);
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    EMU_TRY(monitors_->fd_sets().add(Fd(fd), i64(request.set), request.opaque));
+  }
   consoles_ = EMU_TRY(plan_consoles(options_));
   for (const chardev::ChardevOptions& one : consoles_.chardevs) {
     chardev::ChardevOptions options = one;
@@ -157,7 +175,16 @@ Result<void> Emulation::make_streams() {
 
 Result<chardev::Chardev*> Emulation::make_stream(const chardev::ChardevOptions& options, EventLoop& loop) {
   auto object = machine_->tree().make<hw::ChardevObject>();
-  object->hold(EMU_TRY(chardev::create(options, loop)));
+  chardev::ChardevOptions resolved = options;
+  Fd passed;  // only while the path that stands for it is opened
+  if (auto* file = std::get_if<chardev::FileOptions>(&resolved.backend); file != nullptr) {
+    if (const auto set = fd_set_of(file->path)) {
+      passed = EMU_TRY(monitors_->fd_sets().open(*set, O_WRONLY), "chardev '" + options.id + "'");
+      file->path = fmt::format("/proc/self/fd/{}", passed.get());
+      file->append = true;
+    }
+  }
+  object->hold(EMU_TRY(chardev::create(resolved, loop)));
   chardev::Chardev& made = object->stream();
   if (chardev::MuxChardev* mux = made.as_mux()) {
     if (options_.escape_char) mux->set_escape(*options_.escape_char);

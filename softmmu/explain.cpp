@@ -123,8 +123,12 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     if (!value.empty()) lines.line(key, value);
   }
   for (const chardev::ChardevOptions& stream : plan.chardevs) explain_stream(lines, stream);
-  for (const ConsolePlan::Serial& serial : plan.serials) {
-    if (serial.present) lines.line("serial", serial.chardev.empty() ? "null" : "chardev:" + serial.chardev);
+  for (std::size_t i = 0; i < plan.serials.size(); i++) {
+    const ConsolePlan::Serial& serial = plan.serials[i];
+    if (!serial.present) continue;
+    const std::string id = serial.chardev.empty() ? fmt::format("serial{}", i) : serial.chardev;
+    if (serial.chardev.empty()) explain_stream(lines, {.id = id, .backend = chardev::NullOptions{}});
+    lines.line("serial", "chardev:" + id);
   }
   for (const ConsolePlan::Monitor& monitor : plan.monitors) {
     lines.begin("mon");
@@ -148,7 +152,8 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
   lines.line("action", fmt::format("reboot={},shutdown={},panic={}", kReboot[std::size_t(options.actions.reboot)],
                                    kShutdown[std::size_t(options.actions.shutdown)],
                                    kPanic[std::size_t(options.actions.panic)]));
-  if (!options.default_devices || !options.serials.empty() || !plan.monitors.empty()) lines.line("nodefaults");
+  lines.line("vga", options.vga.value_or(options.default_devices) ? "std" : "none");
+  lines.line("nodefaults");
   if (options.freeze) lines.line("S");
   if (options.preconfig) lines.line("preconfig");
   if (options.daemonize) lines.line("daemonize");

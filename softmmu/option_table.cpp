@@ -24,7 +24,7 @@ constexpr OptionRow kRows[] = {
      "Chooses the machine and sets its properties; given again, it merges. '-machine help' lists machines, "
      "'-machine NAME,help' properties. All machines take accel=, kernel=, initrd=, append= and memory-backend=."},
     {"M", Opt::Machine, kYes, S::Standard, "NAME[,...]", "Short for -machine."},
-    {"accel", Opt::Accel, kYes, S::Standard, "NAME[,tb-size=MiB][,one-insn-per-tb=on][,split-wx=on][,interpreter=on]",
+    {"accel", Opt::Accel, kYes, S::Standard, "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on]",
      "Chooses how guest code runs: tcg translates it. Given again, the first that works is taken."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm (not supported yet: refused)."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
@@ -63,10 +63,14 @@ constexpr OptionRow kRows[] = {
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
     {"display", Opt::Display, kYes, S::Display, "none", "No display, and the terminal is left alone."},
+    {"audiodev", Opt::Audiodev, kYes, S::Display, "[driver=]none,id=ID | JSON",
+     "Where sound goes: nowhere, as there are no sound devices."},
     {"vga", Opt::Vga, kYes, S::Display, "none|std", "The machine's video card."},
 
     {"chardev", Opt::Chardev, kYes, S::Streams, "KIND,id=ID[,mux=on][,KEY=VALUE...]",
      "Makes a byte stream for -serial chardev:ID, -mon or devices. '-chardev help' lists kinds."},
+    {"add-fd", Opt::AddFd, kYes, S::Streams, "fd=N,set=ID[,opaque=TEXT]",
+     "Puts an inherited file descriptor into a set; paths /dev/fdset/ID stand for it."},
     {"serial", Opt::Serial, kYes, S::Streams, "STREAM",
      "Connects the next serial port: stdio, mon:stdio, null, pty, file:PATH, unix:PATH[,server=on,wait=off], "
      "tcp:HOST:PORT, chardev:ID; none leaves the port out. May be repeated."},
@@ -122,14 +126,12 @@ constexpr std::string_view kSound = "there is no sound yet: leave it out";
 
 constexpr MissingRow kMissing[] = {
     {"numa", kYes, ""},
-    {"add-fd", kYes, ""},
     {"set", kYes, ""},
     {"mem-path", kYes, ""},
     {"mem-prealloc", kNo, ""},
     {"k", kYes, kScreen},
     {"audio-help", kNo, kSound},
     {"audio", kYes, kSound},
-    {"audiodev", kYes, kSound},
     {"soundhw", kYes, kSound},
     {"fda", kYes, kDisks},
     {"fdb", kYes, kDisks},

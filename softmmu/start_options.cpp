@@ -34,7 +34,9 @@ class Reader {
   Result<void> object(const std::string& text);
   Result<void> chardev(const std::string& text);
   Result<void> mon(const std::string& text);
+  Result<void> add_fd(Options options);
   Result<void> display(const std::string& text);
+  Result<void> audiodev(Options options);
   Result<void> vga(const std::string& text);
   Result<void> no_network(const GivenOption& given);
   Result<void> name(Options options);
@@ -101,6 +103,7 @@ Result<void> Reader::accel(Options options) {
     request.code_cache_bytes = *mib << 20;
   }
   request.one_insn_per_block = EMU_TRY(options.take_bool_or("one-insn-per-tb", false));
+  request.count = EMU_TRY(options.take_bool_or("count", false));
   request.interpreter = EMU_TRY(options.take_bool_or("interpreter", false));
   request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
   request.single_thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})).value_or(0) == 1;
@@ -218,6 +221,17 @@ Result<void> Reader::mon(const std::string& text) {
   return {};
 }
 
+Result<void> Reader::add_fd(Options options) {
+  FdRequest request;
+  const auto fd = EMU_TRY(options.take_u64("fd")), set = EMU_TRY(options.take_u64("set"));
+  if (!fd || !set) return error("'fd=' and 'set=' are needed");
+  if (*fd <= 2 || *fd > 0x7fffffff) return error("fd={}: cannot be passed: it is a standard stream, or none at all", *fd);
+  request = {*fd, *set, options.take("opaque")};
+  EMU_TRY(options.finish());
+  out_.fds.push_back(std::move(request));
+  return {};
+}
+
 Result<void> Reader::display(const std::string& text) {
   if (is_help(text)) {
     ask(HelpTopic::Display);
@@ -236,6 +250,17 @@ Result<void> Reader::display(const std::string& text) {
   }
   std::string hint = did_you_mean(kind, kOthers);
   return error(Error(fmt::format("no display '{}'", kind)).with_hint(hint.empty() ? "there is none" : std::move(hint)));
+}
+
+Result<void> Reader::audiodev(Options options) {
+  const std::string driver = EMU_TRY(options.take_required("driver"));
+  const std::string id = EMU_TRY(options.take_required("id"));
+  if (driver != "none") {
+    return error(Error(fmt::format("'{}': there is no sound yet", driver)).with_hint("write -audiodev none,id=ID"));
+  }
+  EMU_TRY(claim_id("audiodev", id));
+  for (auto& [key, value] : options.take_rest()) static_cast<void>(value);  // formats of what nobody plays
+  return {};
 }
 
 Result<void> Reader::vga(const std::string& text) {
@@ -389,6 +414,8 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       return {};
     case Opt::Display:
       return display(value);
+    case Opt::Audiodev:
+      return audiodev(EMU_TRY(Options::parse(value, {.implied_key = "driver", .json = json_pairs})));
     case Opt::Vga:
       return vga(value);
     case Opt::Chardev:
@@ -405,6 +432,8 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       EMU_TRY(chardev::parse_serial(value, "check"));
       out_.monitors.push_back({.stream = value});
       return {};
+    case Opt::AddFd:
+      return add_fd(EMU_TRY(Options::parse(value)));
     case Opt::Qmp:
     case Opt::QmpPretty:
       EMU_TRY(chardev::parse_serial(value, "check"));

@@ -43,7 +43,7 @@ struct HelpRequest {
 struct AccelRequest {
   std::string name;
   std::optional<u64> code_cache_bytes;
-  bool one_insn_per_block = false, interpreter = false, split_wx = false, single_thread = false;
+  bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false, single_thread = false;
 };
 
 struct DeviceRequest {
@@ -74,6 +74,12 @@ struct MonitorRequest {
 struct ObjectRequest {
   std::string type, id;
   std::vector<std::pair<std::string, qom::PropertyValue>> properties;
+};
+
+/// -add-fd.
+struct FdRequest {
+  u64 fd = 0, set = 0;
+  std::optional<std::string> opaque;
 };
 
 enum class DisplayChoice : u8 { Default, Nographic, None };
@@ -108,6 +114,7 @@ struct StartOptions {
   std::vector<std::string> serials;              ///< -serial as typed, in order
   std::vector<MonitorRequest> monitors;
   std::vector<ObjectRequest> objects;
+  std::vector<FdRequest> fds;
   std::string debugcon;
   std::optional<u8> escape_char;
   bool default_devices = true;

@@ -82,6 +82,7 @@ class CpuServices {
   /// Makes the current block end after this helper or access: sets env.leave.
   virtual void leave_block() = 0;
 
+  // Each of the next five moves env.flush_generation on: caches of walks that the CPU keeps itself go by it.
   /// Drops every translation of every context of this CPU (paging mode, NXE, SMEP... changed).
   virtual void flush_all() = 0;
   /// Drops the current context's non-global translations (address-space register written without no-flush).

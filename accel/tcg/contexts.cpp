@@ -20,14 +20,19 @@ void TableSet::tell_views() {
   for_each_view([this](ViewTable& v) { v.set_generations(l2_.generation(false), l2_.generation(true)); });
 }
 
-JumpCacheTable& TableSet::jump_cache(u32 mode) {
-  ++clock_;
+JumpCacheTable* TableSet::find_jump_cache(u32 mode) {
   for (auto& jc : jump_caches_) {
     if (jc->mode == mode) {
-      jc->last_use = clock_;
-      return *jc;
+      jc->last_use = ++clock_;
+      return jc.get();
     }
   }
+  return nullptr;
+}
+
+JumpCacheTable& TableSet::jump_cache(u32 mode) {
+  if (JumpCacheTable* found = find_jump_cache(mode)) return *found;
+  ++clock_;
   if (jump_caches_.size() < max_jump_caches_) {
     jump_caches_.push_back(std::make_unique<JumpCacheTable>());
   } else {

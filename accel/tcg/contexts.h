@@ -20,6 +20,7 @@ class TableSet {
   ViewTable& view(u8 index);
   ViewTable* view_if_made(u8 index) { return views_[index].get(); }
   JumpCacheTable& jump_cache(u32 mode);
+  JumpCacheTable* find_jump_cache(u32 mode);  ///< null: none yet
   L2Table& l2() { return l2_; }
 
   /// A mapping larger than a page was cached: a flush of one of its pages must find the others.

@@ -320,8 +320,13 @@ const GuestMemory::PhysicalPage* GuestMemory::physical_page(u64 pa) {
 bool GuestMemory::load_physical(u64 pa, unsigned bytes, u64& value) {
   const PhysicalPage* page = is_aligned(pa, bytes) ? physical_page(pa) : nullptr;
   if (page == nullptr) return p_.memory.load(pa, bytes, value, attrs()) == mem::MemTxResult::Ok;
+  const u8* host = page->host + (pa & (kPageSize - 1));
+  if (bytes == 8) {  // page table entries
+    value = mem::load_word(host);
+    return true;
+  }
   value = 0;
-  mem::copy_from_ram(&value, page->host + (pa & (kPageSize - 1)), bytes);
+  mem::copy_from_ram(&value, host, bytes);
   return true;
 }
 

@@ -94,7 +94,7 @@ const u8* RuntimeVcpu::go_on_after(ExitReason reason) {
   handle_exit(reason);
   in_code_ = true;
   if (env_.exit_req.load(std::memory_order_relaxed) != 0 || step_alone_ ||
-      cpu_.halt_state() != target::Halt::Running) {
+      cpu_.halt_state() != target::Halt::Running || cpu_.has_deliverable_event()) {
     return exit_code(ExitReason::Handled);
   }
   if (mode_is_stale_) load_mode();

@@ -156,10 +156,17 @@ JumpCacheTable& SoftTlb::jump_cache() {
   return table;
 }
 
-/// Records of modes whose tables belong to the context.
-void SoftTlb::forget_context_modes() {
+/// After a switch of context: the records of modes whose tables belong to contexts get those of the new one.
+void SoftTlb::reload_context_modes() {
   for (tcg::ModeRecord& record : env_.modes) {
-    if (record.key != 0 && !is_kernel_[record.view_index]) record = {};
+    if (record.key == 0 || is_kernel_[record.view_index]) continue;
+    JumpCacheTable* table = current_->find_jump_cache(u32(record.key - 1));
+    if (table == nullptr) {
+      record = {};
+      continue;
+    }
+    record.jc = table->entries();
+    record.view = current_->view(u8(record.view_index)).view();
   }
 }
 
@@ -217,8 +224,12 @@ void SoftTlb::switch_context(u64 id, bool keep) {
   if (found.made) statistics_.contexts_made.add();
   current_ = &found.tables;
   current_id_ = id;
-  forget_context_modes();
-  if (!keep) current_->drop_non_global();
+  reload_context_modes();
+  if (keep) {
+    statistics_.kept_switches.add();
+  } else {
+    current_->drop_non_global();
+  }
   // The caller has the mode loaded afresh; until then env must not point at the tables of the old context.
   for (u8 v = 0; v < cpu_.view_count(); ++v) {
     tcg::View* const old = env_.views[v];

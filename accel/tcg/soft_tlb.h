@@ -67,6 +67,7 @@ class SoftTlb {
   void own_write(tcg::View& view, unsigned index, u64 host);
   bool take_write(tcg::WriteOwner& owner);
   void changed();
+  void reload_context_modes();
   /// A stretch of the flat view that is RAM: most walks end in the one where the last did.
   struct RamStretch {
     u64 generation = ~u64(0);  ///< of the flat view
@@ -77,7 +78,6 @@ class SoftTlb {
     bool readonly = false;
   };
   const RamStretch* ram_stretch(u64 physical);
-  void forget_context_modes();
 
   target::Vcpu& cpu_;
   tcg::EnvHeader& env_;

@@ -47,6 +47,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "TLB page flushes", s.page_flushes);
   line(out, "TLB requests applied", s.flush_requests);
   line(out, "context switches", s.context_switches);
+  line(out, "context switches, kept", s.kept_switches);
   line(out, "contexts made", s.contexts_made);
   line(out, "MMIO loads", s.mmio_loads);
   line(out, "MMIO stores", s.mmio_stores);

@@ -37,6 +37,7 @@ struct VcpuStatistics {
   Counter mode_misses;         ///< mode changes whose record was missing
   Counter jump_cache_misses, link_misses, links_made, single_steps;
   Counter blocks_checked;      ///< comparisons of a block's source before it is published
+  Counter kept_switches;       ///< context switches that keep the new context's translations (PCID and NOFLUSH)
   Counter flush_requests, halts, interpreted_blocks;
 };
 

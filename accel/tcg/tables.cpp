@@ -137,7 +137,11 @@ L2Entry& L2Table::place(u64 page, u8 view, u32 flags) {
     }
     if (chosen == nullptr && !is_live(set[way])) chosen = &set[way];
   }
-  if (chosen == nullptr) chosen = &set[victim_++ % kWays];
+  if (chosen == nullptr) {
+    // Random: a counter would fall into step with a sequential guest and replace the same way of every set.
+    victim_ = victim_ * 1664525 + 1013904223;
+    chosen = &set[victim_ >> 24 & (kWays - 1)];
+  }
   chosen->tag = tag;
   chosen->state = generation_[(flags & kL2Global) != 0] << tcg::kL2GenerationShift | flags;
   return *chosen;

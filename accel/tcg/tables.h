@@ -134,7 +134,7 @@ class L2Table {
 
   ZeroPages pages_{sizeof(L2Entry) * kSets * kWays};
   u32 generation_[2] = {1, 1};  ///< of non-global, global entries
-  unsigned victim_ = 0;
+  u32 victim_ = 0;  ///< pseudo-random
 };
 
 /// One jump-cache array: of a (context, mode), or of a kernel mode.

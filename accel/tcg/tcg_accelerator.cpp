@@ -131,6 +131,14 @@ std::string TcgAccelerator::statistics() const {
   for (const auto& v : vcpus_) {
     out += fmt::format("vCPU {}\n", v->cpu().index());
     out += describe(v->statistics());
+    const tcg::EnvHeader& env = v->cpu().env();
+    const std::pair<const char*, u64> counts[] = {{"direct kernel entries, exits", env.direct_entries},
+                                                  {"executed instructions", env.executed_insns},
+                                                  {"executed helper calls", env.executed_calls},
+                                                  {"executed indirect jumps", env.executed_jumps}};
+    for (const auto& [name, count] : counts) {
+      if (count != 0) out += fmt::format("  {:<28} {}\n", name, count);
+    }
     out += describe_ratios(v->statistics());
   }
   return out;

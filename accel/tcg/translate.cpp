@@ -219,7 +219,8 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .thunks = &shared_.thunks,
                                      .hot = hot,
                                      .cold = cold,
-                                     .allow_same_page_links = !block.straddles()};
+                                     .allow_same_page_links = !block.straddles(),
+                                     .count = shared_.options.count};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
 

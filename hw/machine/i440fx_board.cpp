@@ -43,6 +43,16 @@ PciBus& I440FxBoard::pci_bus() const { return host_->pci_bus(); }
 
 void I440FxBoard::open_shadow_ram() { FirmwareSetup(machine().io_ports()).open_shadow_ram(0, I440Fx::PAM0); }
 
+void I440FxBoard::place_chipset_registers() {
+  if (pm_ == nullptr) return;
+  FirmwareSetup setup(machine().io_ports());
+  setup.write32(pci_devfn(1, 3), Piix4Pm::PMBA, kPmBase | 1);
+  setup.write8(pci_devfn(1, 3), Piix4Pm::PMREGMISC, 1);
+  setup.write32(pci_devfn(1, 3), Piix4Pm::SMBBA, kSmbusBase | 1);
+  setup.write8(pci_devfn(1, 3), Piix4Pm::SMBHSTCFG, 0x09);  // enabled, its interrupts on IRQ 9
+  setup.enable_io(pci_devfn(1, 3));
+}
+
 void I440FxBoard::configure_as_firmware() {
   FirmwareSetup setup(machine().io_ports());
   open_shadow_ram();
@@ -50,13 +60,7 @@ void I440FxBoard::configure_as_firmware() {
   constexpr std::array<u8, 4> kRoutes = {10, 10, 11, 11};
   for (unsigned i = 0; i < kRoutes.size(); i++) setup.write8(pci_devfn(1, 0), Piix3::PIRQRCA + i, kRoutes[i]);
   setup.set_level_triggered({10, 11});
-  if (pm_ != nullptr) {
-    setup.write32(pci_devfn(1, 3), Piix4Pm::PMBA, kPmBase | 1);
-    setup.write8(pci_devfn(1, 3), Piix4Pm::PMREGMISC, 1);
-    setup.write32(pci_devfn(1, 3), Piix4Pm::SMBBA, kSmbusBase | 1);
-    setup.write8(pci_devfn(1, 3), Piix4Pm::SMBHSTCFG, 0x09);  // enabled, its interrupts on IRQ 9
-    setup.enable_io(pci_devfn(1, 3));
-  }
+  place_chipset_registers();
   setup.assign_resources(
       host_->pci_bus(),
       {.memory_base = std::max<u64>(layout_.low_bytes, 0xc000'0000), .memory_end = 0xfec0'0000, .io_base = 0xc000},

@@ -19,6 +19,7 @@ class I440FxBoard final : public PcBoard {
   Result<void> build_chipset() override;
   const mem::RegionRef& pci_memory() const override;
   void open_shadow_ram() override;
+  void place_chipset_registers() override;
   void configure_as_firmware() override;
   PciBus& pci_bus() const override;
   void adapt_acpi(AcpiConfig& acpi) const override;

@@ -81,6 +81,9 @@ class PcBoard : public Board {
   virtual const mem::RegionRef& pci_memory() const = 0;
   /// RAM in place of ROM below 1 MiB.
   virtual void open_shadow_ram() = 0;
+  /// Where power management and configuration space are: chips keep that in the well that suspend does not switch off,
+  /// and firmware's resume relies on it.
+  virtual void place_chipset_registers() = 0;
   /// Sets what firmware would: shadow RAM open, ACPI mode on, BARs and interrupt lines assigned. At each reset.
   virtual void configure_as_firmware() = 0;
   /// What the chipset adds to what the tables say.

@@ -201,6 +201,7 @@ void PcBoard::wake() {
   for (Cpu& entry : cpus_) entry.cpu->reset();
   if (direct_boot_) return resume_directly();
   open_shadow_ram();
+  place_chipset_registers();
   rtc_->poke_cmos(kShutdownStatus, kResume);
 }
 

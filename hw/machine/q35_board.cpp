@@ -38,11 +38,19 @@ PciBus& Q35Board::pci_bus() const { return host_->pci_bus(); }
 
 void Q35Board::open_shadow_ram() { FirmwareSetup(machine().io_ports()).open_shadow_ram(0, Mch::PAM0); }
 
+void Q35Board::place_chipset_registers() {
+  FirmwareSetup setup(machine().io_ports());
+  setup.write32(0, Mch::PCIEXBAR + 4, 0);
+  setup.write32(0, Mch::PCIEXBAR, u32(Mch::kEcamDefault) | 1);  // 256 buses, enabled
+  setup.write32(kLpcDevfn, Ich9Lpc::PMBASE, kPmBase | 1);
+  setup.write8(kLpcDevfn, Ich9Lpc::ACPI_CNTL, 0x80);
+  setup.write32(kLpcDevfn, Ich9Lpc::RCBA, kRootComplexBase | 1);
+}
+
 void Q35Board::configure_as_firmware() {
   FirmwareSetup setup(machine().io_ports());
   open_shadow_ram();
-  setup.write32(0, Mch::PCIEXBAR + 4, 0);
-  setup.write32(0, Mch::PCIEXBAR, u32(Mch::kEcamDefault) | 1);  // 256 buses, enabled
+  place_chipset_registers();
   // PIRQA..H to 10, 10, 11, 11, twice over; in APIC mode they are inputs 16 to 23.
   constexpr std::array<u8, 4> kRoutes = {10, 10, 11, 11};
   for (unsigned i = 0; i < 4; i++) {
@@ -50,9 +58,6 @@ void Q35Board::configure_as_firmware() {
     setup.write8(kLpcDevfn, Ich9Lpc::PIRQE + i, kRoutes[i]);
   }
   setup.set_level_triggered({10, 11});
-  setup.write32(kLpcDevfn, Ich9Lpc::PMBASE, kPmBase | 1);
-  setup.write8(kLpcDevfn, Ich9Lpc::ACPI_CNTL, 0x80);
-  setup.write32(kLpcDevfn, Ich9Lpc::RCBA, kRootComplexBase | 1);
   setup.assign_resources(host_->pci_bus(),
                          {.memory_base = Mch::kEcamDefault + kEcamBytes, .memory_end = 0xfec0'0000, .io_base = 0xc000},
                          [&](u8 devfn, unsigned pin) { return kRoutes[Ich9Lpc::pirq_of(devfn, pin) & 3]; });

@@ -19,6 +19,7 @@ class Q35Board final : public PcBoard {
   const mem::RegionRef& pci_memory() const override;
   PciBus& pci_bus() const override;
   void open_shadow_ram() override;
+  void place_chipset_registers() override;
   void configure_as_firmware() override;
   void adapt_acpi(AcpiConfig& acpi) const override;
   std::string product() const override { return "Standard PC (Q35 + ICH9, 2009)"; }

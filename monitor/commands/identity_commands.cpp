@@ -177,18 +177,30 @@ Result<std::vector<OptionInfo>> query_command_line_options(CommandContext& conte
   return list;
 }
 
+enum class MigrationCapability : u8 { Events };
+constexpr EnumNames enum_names(MigrationCapability) { return {"MigrationCapability", {"events"}}; }
 struct MigrationCapabilityStatus {
   static constexpr const char* kName = "MigrationCapabilityStatus";
-  std::string capability;
+  MigrationCapability capability = MigrationCapability::Events;
   bool state = false;
   void members(auto& m) {
     m("capability", capability);
     m("state", state);
   }
 };
-/// There is no migration, and so nothing it could do.
-Result<std::vector<MigrationCapabilityStatus>> query_migrate_capabilities(CommandContext&) {
-  return std::vector<MigrationCapabilityStatus>();
+/// There is no migration yet. Whether it would be told of is all that can be said about it; libvirt insists on saying so.
+Result<std::vector<MigrationCapabilityStatus>> query_migrate_capabilities(CommandContext& context) {
+  return std::vector<MigrationCapabilityStatus>{{MigrationCapability::Events, context.monitors.migration_events}};
+}
+
+struct SetCapabilitiesArguments {
+  static constexpr const char* kName = "MigrateSetCapabilitiesArguments";
+  std::vector<MigrationCapabilityStatus> capabilities;
+  void members(auto& m) { m("capabilities", capabilities); }
+};
+Result<void> migrate_set_capabilities(CommandContext& context, const SetCapabilitiesArguments& arguments) {
+  for (const MigrationCapabilityStatus& one : arguments.capabilities) context.monitors.migration_events = one.state;
+  return {};
 }
 
 Result<std::vector<std::string>> query_nothing(CommandContext&) { return std::vector<std::string>(); }
@@ -219,6 +231,7 @@ void register_identity_commands(CommandRegistry& registry) {
   registry.add(qmp("query-cpu-model-expansion", query_cpu_model_expansion, early));
   registry.add(qmp("query-command-line-options", query_command_line_options, early));
   registry.add(qmp("query-migrate-capabilities", query_migrate_capabilities));
+  registry.add(qmp("migrate-set-capabilities", migrate_set_capabilities));
   registry.add(qmp("query-tpm-models", query_nothing));
   registry.add(qmp("query-tpm-types", query_nothing));
 

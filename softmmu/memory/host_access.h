@@ -21,6 +21,8 @@ inline u8* host_address(const RamBlock& block, u64 offset) {
 /// Copies between private memory and RAM that others may be changing. Naturally aligned pieces of up to 8 bytes are
 /// single accesses; longer ones are copied in any order.
 void copy_from_ram(void* to, const u8* ram, u64 length);
+/// A naturally aligned word.
+inline u64 load_word(const u8* ram) { return __atomic_load_n(reinterpret_cast<const u64*>(ram), __ATOMIC_RELAXED); }
 void copy_to_ram(u8* ram, const void* from, u64 length);
 
 }  // namespace emu::mem

@@ -45,6 +45,7 @@ void X86Cpu::reset_registers() {
   s.hdr.pc = 0xfffffff0;
   s.hdr.leave = tcg::kLeaveNot;
   pdptes_ = {};
+  walk_cache_.fill({});
   pending_ = {};
   s_->nmi_blocked = 0;
   external_ = 0;

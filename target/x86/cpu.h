@@ -77,6 +77,8 @@ struct PageMapping {
   u64 physical = 0;
   u64 page_size = 4096;
   bool user = true, write = true, no_execute = false, global = false, dirty = false;
+  u64 last_table = 0;  ///< the table that the 4 KiB entry came from, and what those above it allow
+  bool upper_user = true, upper_write = true, upper_no_execute = false;
   Step steps[5];  ///< the first `depth`; the rest is not even zero
   unsigned depth = 0;
 };
@@ -214,6 +216,8 @@ class X86Cpu final : public target::Vcpu {
   WalkStatus walk_tables(u64 va, PageMapping& map) const;
   WalkStatus walk_32(u64 va, PageMapping& map) const;
   WalkStatus walk_64(u64 va, PageMapping& map) const;
+  WalkStatus walk_levels(u64 va, u64 table, unsigned level, PageMapping& map) const;
+  WalkStatus walk_cached(u64 va, PageMapping& map);
   bool set_accessed(const PageMapping& map, bool dirty);
   bool load_pdptes(u64 cr3);
 
@@ -348,6 +352,15 @@ class X86Cpu final : public target::Vcpu {
   std::vector<FaultLink> fault_chain_;
   std::string shutdown_reason_;
 
+  /// Lowest-level page tables that walks came through, with the accessed bits on the way set: what processors keep in
+  /// their paging-structure caches. Good until the next flush of any kind.
+  struct WalkCacheEntry {
+    u64 region = ~u64(0);  ///< address >> 21
+    u64 table = 0;
+    u32 generation = 0;    ///< EnvHeader::flush_generation
+    bool user = false, write = false, no_execute = false;
+  };
+  std::array<WalkCacheEntry, 64> walk_cache_{};
   std::array<u64, 4> pdptes_{};  ///< PAE paging: as loaded with CR3
   struct FpuPointers {
     u64 ip = 0, dp = 0;

@@ -284,6 +284,23 @@ u64 X86Cpu::helper_bound(const u64* args) {
 }
 
 // A leaf: no tables, no vectors.
+__attribute__((target("general-regs-only"))) u64 X86Cpu::helper_pdep(const u64* args) {
+  u64 result = 0, from = args[0];
+  for (u64 mask = args[1]; mask != 0; mask &= mask - 1, from >>= 1) {
+    if (from & 1) result |= mask & (0 - mask);
+  }
+  return result;
+}
+
+__attribute__((target("general-regs-only"))) u64 X86Cpu::helper_pext(const u64* args) {
+  u64 result = 0;
+  unsigned to = 0;
+  for (u64 mask = args[1]; mask != 0; mask &= mask - 1, ++to) {
+    if (args[0] & mask & (0 - mask)) result |= u64(1) << to;
+  }
+  return result;
+}
+
 __attribute__((target("general-regs-only"))) u64 X86Cpu::helper_crc32(const u64* args) {
   u32 crc = u32(args[0]);
   u64 value = args[1];

@@ -59,21 +59,24 @@ WalkStatus X86Cpu::walk_32(u64 va, PageMapping& map) const {
 }
 
 WalkStatus X86Cpu::walk_64(u64 va, PageMapping& map) const {
-  const bool long_mode = is_long_mode();
-  const unsigned phys_bits = config_.model.phys_bits;
-  u64 reserved = low_mask(52) & ~low_mask(phys_bits);
-  if (!long_mode) reserved |= low_mask(63) & ~low_mask(52);
-  if (!(s_->efer & kEferNXE)) reserved |= kNoExecute;
+  if (is_long_mode()) return walk_levels(va, s_->cr3 & kAddressMask, s_->cr4 & kCr4LA57 ? 5 : 4, map);
+  const u64 pdpte = pdptes_[bits(va, 31, 30)];
+  if (!(pdpte & kPresent)) return WalkStatus::NotPresent;
+  return walk_levels(va, pdpte & kAddressMask, 2, map);
+}
 
-  u64 table = s_->cr3 & kAddressMask;
-  unsigned level = s_->cr4 & kCr4LA57 ? 5 : 4;
-  if (!long_mode) {
-    const u64 pdpte = pdptes_[bits(va, 31, 30)];
-    if (!(pdpte & kPresent)) return WalkStatus::NotPresent;
-    table = pdpte & kAddressMask;
-    level = 2;
-  }
+/// From the table of `level` on; what the tables above it allow is in `map`.
+WalkStatus X86Cpu::walk_levels(u64 va, u64 table, unsigned level, PageMapping& map) const {
+  u64 reserved = low_mask(52) & ~low_mask(config_.model.phys_bits);
+  if (!is_long_mode()) reserved |= low_mask(63) & ~low_mask(52);
+  if (!(s_->efer & kEferNXE)) reserved |= kNoExecute;
   for (;; --level) {
+    if (level == 1) {
+      map.last_table = table;
+      map.upper_user = map.user;
+      map.upper_write = map.write;
+      map.upper_no_execute = map.no_execute;
+    }
     const unsigned shift = 12 + 9 * (level - 1);
     const u64 address = table + bits(va, shift + 8, shift) * 8;
     u64 entry = 0;
@@ -98,6 +101,17 @@ WalkStatus X86Cpu::walk_64(u64 va, PageMapping& map) const {
       return WalkStatus::Mapped;
     }
   }
+}
+
+/// With PAE or long-mode paging: from the lowest table, if a walk since the last flush has come through it.
+WalkStatus X86Cpu::walk_cached(u64 va, PageMapping& map) {
+  if (!(s_->cr4 & kCr4PAE)) return walk_32(va, map);
+  const WalkCacheEntry& cached = walk_cache_[va >> 21 & (walk_cache_.size() - 1)];
+  if (cached.region != va >> 21 || cached.generation != s_->hdr.flush_generation) return walk_64(va, map);
+  map.user = cached.user;
+  map.write = cached.write;
+  map.no_execute = cached.no_execute;
+  return walk_levels(va, cached.table, 1, map);
 }
 
 WalkStatus X86Cpu::walk_tables(u64 va, PageMapping& map) const {
@@ -139,7 +153,7 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
   constexpr unsigned kAttempts = 16;
   for (unsigned attempt = 1;; ++attempt) {
     PageMapping map;
-    const WalkStatus status = walk_tables(va, map);
+    const WalkStatus status = walk_cached(va, map);
     u32 error = (store ? kPfWrite : 0u) | (is_user ? kPfUser : 0u) |
                 (fetch && (s_->efer & kEferNXE || s_->cr4 & kCr4SMEP) ? kPfFetch : 0u);
     bool ok = status == WalkStatus::Mapped;
@@ -157,7 +171,16 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
       log::write_if(log::Mask::Mmu, "walk {:#x} view {}: fault {:#x}\n", va, view, error);
       return false;
     }
-    if (!set_accessed(map, store) && attempt < kAttempts) continue;
+    if (!set_accessed(map, store)) {
+      if (attempt < kAttempts) continue;
+    } else if (map.last_table != 0) {
+      walk_cache_[va >> 21 & (walk_cache_.size() - 1)] = {.region = va >> 21,
+                                                          .table = map.last_table,
+                                                          .generation = s_->hdr.flush_generation,
+                                                          .user = map.upper_user,
+                                                          .write = map.upper_write,
+                                                          .no_execute = map.upper_no_execute};
+    }
     fill.physical = wrap_physical(map.physical);
     fill.page_size = map.page_size;
     fill.global = map.global;

@@ -59,6 +59,15 @@ class Emitter {
   void adcx(const Insn&);
   void crc32(const Insn&);
 
+  // translate_bmi.cpp
+  void andn(const Insn&);
+  void lowest_bit(const Insn&);
+  void bextr(const Insn&);
+  void bzhi(const Insn&);
+  void pdep_pext(const Insn&);
+  void mulx(const Insn&);
+  void shift_x(const Insn&);
+
   // translate_move.cpp
   void mov(const Insn&);
   void movzx(const Insn&);
@@ -299,6 +308,10 @@ class Emitter {
   unsigned stack_log2() const { return code64() ? 3 : mode_.has(Mode::kStack32) ? 2 : 1; }
   unsigned cpl() const { return mode_.has(Mode::kVM86) ? 3 : !mode_.has(Mode::kPE) ? 0 : mode_.cpl(); }
   static Type type_of(unsigned log2) { return Type(unsigned(Type::I8) + log2); }
+  unsigned vex_register(const Insn& insn) const;
+  bool can_bmi(const Insn& insn, bool has_vvvv = true);
+  void set_bmi_flags(const Insn& insn, Value result, Value carry);
+  Value low_bits(Value count);
   bool wants_flags(const Insn& insn) const { return insn.live & insn.row->written; }
   u64 pc_of(const Insn& insn) const { return pc_ + insn.offset; }
   u64 next_pc(const Insn& insn) const { return wrap_pc(pc_ + insn.offset + insn.length); }

@@ -89,13 +89,13 @@ void Emitter::lar_lsl(const Insn& insn) {
 }
 
 void Emitter::arpl(const Insn& insn) {
-  Place to = place(insn, 0, AccessKind::ReadWrite);
-  to.mem.write_intent = false;
+  const Place to = place(insn, 0, insn.is_memory ? AccessKind::Read : AccessKind::ReadWrite);
   const Value a = load(to), b = read(insn, 1);
   const Value rpl_a = b_.and_(a, constant(1, 3)), rpl_b = b_.and_(b, constant(1, 3));
   const Value raise_rpl = b_.compare(Cond::Below, rpl_a, rpl_b);
   const Value raised = b_.or_(b_.and_(a, constant(1, 0xfffc)), rpl_b);
-  if (to.is_memory()) {  // written only if it changes
+  if (to.is_memory()) {  // written only if it changes, and only then a code segment is none to write to
+    if (insn.segment == CS) raise_if(raise_rpl, trap_code(kGP, 0));
     const Value address = to.mem.disp == 0 ? to.value : b_.add(to.value, b_.i64(u64(i64(to.mem.disp))));
     call(H_arpl_store, {address, to_i64(raised), b_.zext(Type::I64, raise_rpl)});
   } else {

@@ -68,7 +68,8 @@ struct ModeRecord {
   u64 view_index = 0;             ///< EnvHeader::views index of `view`
 };
 static_assert(sizeof(ModeRecord) == 32);
-inline constexpr u32 kModeHash = 0x9e3779b1;
+/// Searched for: modes that one guest uses at a time (kernel, user, both SMAP views, compatibility) have different records.
+inline constexpr u32 kModeHash = 0x44480031;
 constexpr unsigned mode_record_index(u32 mode) { return (mode * kModeHash) >> 28; }
 static_assert(kModeRecords == 1u << (32 - 28));
 
@@ -105,12 +106,16 @@ struct alignas(64) EnvHeader {
   u32 wide_vectors = 0;               ///< 1: pinned vectors are 256 bits wide, else 128 (as Block::wide_vectors)
   u32 exit_reason = 0;                ///< an ExitReason, set by whoever jumps to the exit thunk
   RuntimeVcpu* runtime = nullptr;
-  u64 l2_refills = 0;                 ///< first-level entries filled by thunks; C++ takes them into its counters
   u32 mode = 0;                       ///< mode key that jc and view belong to
   u32 view_index = 0;                 ///< EnvHeader::views index of view
   u32 no_direct_entry = 0;            ///< not 0: events must pass through C++, which logs them
   u32 direct_entries = 0;             ///< events that entered their handler, or returned, without C++ outside a leaf
   ModeRecord modes[kModeRecords] = {};
+  // What generated code counts if it is asked to (ir::CompileRequest::count).
+  u64 executed_insns = 0;             ///< of the guest
+  u64 executed_calls = 0;             ///< of helpers
+  u64 executed_jumps = 0;             ///< indirect ones, hits of the jump cache or not
+  u64 l2_refills = 0;                 ///< first-level entries filled by thunks; C++ takes them into its counters
   alignas(64) u8 vector_spill[kVectorSpillSlots][64] = {};
   alignas(64) u8 fpu_image[512] = {}; ///< FXSAVE layout; valid while fpu_live is 0
 };

@@ -45,6 +45,7 @@ struct CompileRequest {
   CodeSpan hot;    ///< block body; 16-byte aligned
   CodeSpan cold;   ///< stubs, anywhere within +-2 GiB of hot
   bool allow_same_page_links = true;  ///< false for page-straddling blocks
+  bool count = false;                 ///< keep EnvHeader::executed_insns and its companions
 };
 
 /// What compile() made. Offsets are from hot.exec unless said otherwise. Recovery keys and resume/retry offsets count

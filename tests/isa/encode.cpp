@@ -90,9 +90,11 @@ class Encoder {
 
   void prefixes() {
     std::vector<u8> list;
-    if (form_->size == 1 || row_->prefix == Prefix::P66) list.push_back(0x66);
-    if (row_->prefix == Prefix::PF3) list.push_back(0xf3);
-    if (row_->prefix == Prefix::PF2) list.push_back(0xf2);
+    if (!row_->is_vex) {
+      if (form_->size == 1 || row_->prefix == Prefix::P66) list.push_back(0x66);
+      if (row_->prefix == Prefix::PF3) list.push_back(0xf3);
+      if (row_->prefix == Prefix::PF2) list.push_back(0xf2);
+    }
     switch (form_->prefix) {
       case PrefixClass::Fs:
         list.push_back(0x64);
@@ -129,6 +131,7 @@ class Encoder {
 
   void opcode() {
     if (row_->count > 1) delta_ = unsigned(r_.below(row_->count));
+    if (row_->is_vex) return vex();
     if (is_64()) {
       rex_ = u8(form_->size == 3 ? 8 : 0);
       if (r_.one_in(2)) rex_ |= u8(r_.below(8));
@@ -139,6 +142,24 @@ class Encoder {
     if (row_->map != kMapOne) put(0x0f);
     if (row_->map == kMap38) put(0x38);
     if (row_->map == kMap3A) put(0x3a);
+    put(u8(row_->opcode + delta_));
+  }
+
+  void vex() {
+    bool uses_vvvv = false;
+    for (const Operand o : row_->operands) uses_vvvv |= o == Operand::H;
+    const u8 vvvv = uses_vvvv || r_.one_in(16) ? u8(r_.below(16)) : u8(0);
+    const u8 pp = row_->prefix == Prefix::P66 ? 1 : row_->prefix == Prefix::PF3 ? 2 : row_->prefix == Prefix::PF2 ? 3 : 0;
+    if (is_64()) rex_ = u8(r_.below(8));
+    bool w = form_->size == 3 || (row_->size_rule != SizeRule::Y && r_.one_in(4));
+    if (row_->vex_width != VexWidth::Any && !r_.one_in(24)) w = row_->vex_width == VexWidth::W1;
+    bool l = row_->length == VexLength::L1 || (row_->length == VexLength::Any && r_.one_in(2));
+    if (r_.one_in(24)) l = !l;
+    put(0xc4);
+    rex_at_ = bytes_.size();
+    is_vex_ = true;
+    put(u8((~rex_ & 7) << 5 | row_->map));
+    put(u8((w ? 0x80 : 0) | (~vvvv & 15) << 3 | (l ? 4 : 0) | pp));
     put(u8(row_->opcode + delta_));
   }
 
@@ -181,7 +202,10 @@ class Encoder {
       put(u8(reg << 3 | (is_64() ? 4 : 5)));
       if (is_64()) {
         put(0x25);
-        if (rex_ & 2) bytes_[rex_at_] = u8(rex_ &= 0xfd);  // else R12 is an index
+        if (rex_ & 2) {  // else R12 is an index
+          rex_ &= 0xfd;
+          bytes_[rex_at_] = is_vex_ ? u8(bytes_[rex_at_] | 0x40) : rex_;
+        }
       }
     }
     put_value(target, 4);
@@ -234,6 +258,7 @@ class Encoder {
   std::vector<u8> bytes_;
   unsigned delta_ = 0;
   u8 rex_ = 0;
+  bool is_vex_ = false;
   size_t rex_at_ = 0, rip_disp_at_ = 0;
   u64 rip_target_ = 0;
 };

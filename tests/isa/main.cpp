@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // isa-oracle: user instructions on the host's processor against ours, interpreted and as host code.
 //
-//   isa-oracle [--seed N] [--seconds N | --cases N | --executions N]   as many cases as that
+//   isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N]    as much as that; a sweep is
+//                                                  every form once
 //   isa-oracle --seed N --case N                        one again, with listings
 //   --only NAME: rows of that name. --states N: states a case. --least N: executions that every row must have had.
 #include <fmt/format.h>
@@ -24,6 +25,7 @@ struct Options {
   u64 seed = 1;
   u64 cases = 0;
   u64 executions = 0;
+  u64 sweeps = 0;
   u64 seconds = 10;
   u64 states = 6;
   u64 least = 1;
@@ -39,6 +41,10 @@ class Comparison {
     if (!options_.only.empty()) {
       std::erase_if(forms_, [&](const Form& f) { return x86::all_rows()[f.row].name != options_.only; });
     }
+    // In any order, so that a short run is a sample of everything.
+    Random order(options_.seed, ~u64(0));
+    for (size_t i = forms_.size(); i > 1; --i) std::swap(forms_[i - 1], forms_[order.below(i)]);
+    if (options_.sweeps != 0) options_.cases = options_.sweeps * forms_.size() * 4 / 3 + 4;
     counts_.resize(forms_.size());
     row_counts_.resize(x86::all_rows().size());
   }
@@ -254,6 +260,8 @@ std::optional<Options> parse(int argc, char** argv) {
       o.seed = number;
     } else if (name == "--cases") {
       o.cases = number;
+    } else if (name == "--sweeps") {
+      o.sweeps = number;
     } else if (name == "--executions") {
       o.executions = number;
     } else if (name == "--seconds") {
@@ -276,7 +284,7 @@ std::optional<Options> parse(int argc, char** argv) {
 int run(int argc, char** argv) {
   const auto options = parse(argc, argv);
   if (!options) {
-    fmt::print(stderr, "usage: isa-oracle [--seed N] [--seconds N | --cases N | --executions N | --case N] [--states N] [--least N] "
+    fmt::print(stderr, "usage: isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N | --case N] [--states N] [--least N] "
                        "[--only ROW] [--list]\n");
     return 2;
   }

@@ -14,11 +14,11 @@ namespace emu::isa {
 enum class Bits : u8 { k32, k64 };
 
 /// The addresses that guest code lives at, the same on both sides. All below 2 GiB, so that every form reaches them,
-/// and far apart, so that an address that misses one does not hit another.
-inline constexpr u64 kCodePages = 0x1000'0000, kCodeBytes = 4 * 4096;
+/// and far apart, so that an address that misses one does not hit another; none is a number that Random likes.
+inline constexpr u64 kCodePages = 0x1357'0000, kCodeBytes = 4 * 4096;
 inline constexpr u64 kCodeAt = kCodePages + 0x2000;  ///< the instructions under test
-inline constexpr u64 kWindow = 0x2000'0000, kWindowPages = 7, kWindowBytes = kWindowPages * 4096;
-inline constexpr u64 kControl = 0x3000'0000;  ///< the native runner's own
+inline constexpr u64 kWindow = 0x2468'0000, kWindowPages = 7, kWindowBytes = kWindowPages * 4096;
+inline constexpr u64 kControl = 0x3579'0000;  ///< the native runner's own
 
 enum class PageKind : u8 { None, ReadOnly, ReadWrite };
 /// Two pages that can be written, one that cannot, a hole, one by itself, a hole, and one that cannot.

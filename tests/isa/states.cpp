@@ -109,7 +109,7 @@ u64 operand_target(Random& r, const Case& c) {
 void help(State& s, const Insn& insn, const Memory& memory, u64 target, Random& r) {
   const Row& row = *insn.row;
   const std::string_view name = row.name;
-  if (has_operand(row, Operand::Xb, Operand::Yv) || name.starts_with("MASKMOV")) {
+  if (has_operand(row, Operand::Xb, Operand::Yv) || name.starts_with("MASKMOV") || name == "VMASKMOVDQU") {
     s.gpr[RSI] = target_address(r);
     s.gpr[RDI] = r.one_in(4) ? s.gpr[RSI] + r.below(32) - 16 : target_address(r);
     if (r.one_in(32)) s.gpr[RDI] = s.gpr[RSI];

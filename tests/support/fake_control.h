@@ -100,7 +100,7 @@ class FakeControl final : public MachineControl {
   void powerdown() override { log += "powerdown "; }
   Result<void> wakeup() override { return error("Unable to wake up: guest is not in suspended state"); }
   void quit() override { log += "quit "; }
-  void set_actions(const SetActionArguments& actions) override { this->actions = actions; }
+  void set_actions(const SetActionArguments& given) override { actions = given; }
   bool is_preconfig() const override { return preconfig; }
   Result<void> exit_preconfig() override {
     if (!std::exchange(preconfig, false)) return error("The command is permitted only before machine initialization");

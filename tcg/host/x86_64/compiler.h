@@ -294,6 +294,7 @@ class Compiler {
   bool is_pc_relative_target(u64 pc) const;
   void emit_link(Assembler& a, u64 pc, i64 mode = -1);
   void emit_mode(u64 pc, u32 mode);
+  void count_insns(Assembler& a, u32 insns);
   void emit_indirect(const Op& op);
   void emit_system(const Op& op);
   void store_pc(Assembler& a, u64 pc);

@@ -40,10 +40,12 @@ bool Compiler::emit_exit(u32 id, const Op& op) {
       return true;
     case Opcode::ExitDirect:
       flags_home();
+      count_insns(hot_, insn_index_);
       emit_direct(block_->constant_value(op.a));
       return true;
     case Opcode::ExitMode:
       flags_home();
+      count_insns(hot_, insn_index_);
       emit_mode(block_->constant_value(op.a), op.c.bits());
       return true;
     case Opcode::ExitIndirect:
@@ -77,6 +79,11 @@ void Compiler::store_pc(Assembler& a, u64 pc) {
   }
 }
 
+/// Where the block is left after `insns` instructions; flags are at home.
+void Compiler::count_insns(Assembler& a, u32 insns) {
+  if (request_->count) a.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, executed_insns))), i32(insns));
+}
+
 void Compiler::emit_side_exit(const Op& op) {
   const Cc cc = condition(op.a);
   const u64 pc = block_->constant_value(op.b);
@@ -84,7 +91,8 @@ void Compiler::emit_side_exit(const Op& op) {
   stub.kind = Stub::Side;
   stub.pc = pc;
   stub.flags = flags_.is_value() ? flags_state(flags_) : FlagsState{};
-  if (pc == block_->pc && stub.flags.at_home && !block_->ends_with_check) {
+  stub.code = insn_index_;
+  if (pc == block_->pc && stub.flags.at_home && !block_->ends_with_check && !request_->count) {
     hot_.jcc(cc, hot_.exec_base() + entry_);
     return;
   }
@@ -168,6 +176,8 @@ void Compiler::emit_link_miss(u64 pc, size_t from, bool in_cold) {
 /// The jump cache, inline: see jump_cache_index().
 void Compiler::emit_indirect(const Op& op) {
   flags_home();
+  count_insns(hot_, insn_index_);
+  if (request_->count) hot_.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, executed_jumps))), 1);
   static_assert(sizeof(JumpCacheEntry) == 16 && offsetof(JumpCacheEntry, host) == 8);
   const Operand pc = operand(op.a, Type::I64);
   take(kAddress);
@@ -187,6 +197,7 @@ void Compiler::emit_indirect(const Op& op) {
 
 void Compiler::emit_system(const Op& op) {
   flags_home();
+  count_insns(hot_, insn_index_);
   store_word(slot(kPc), operand(op.a, Type::I64), Type::I64);
   store_exit_arg(hot_, op.c.bits(), r11);
   hot_.jmp(request_->thunks->system);
@@ -230,6 +241,7 @@ void Compiler::emit_call(u32 id, const Op& op) {
     recovery = new_recovery(nullptr);
     store_pc(hot_, block_->pc + insn_delta_);
   }
+  if (request_->count) hot_.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, executed_calls))), 1);
   if (helper.transfer != nullptr) {
     hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.transfer));
     hot_.call(request_->thunks->transfer);
@@ -295,6 +307,7 @@ void Compiler::emit_cold() {
           if (r != stub.flags.a.reg && r != stub.flags.b.reg) t = r;
         }
         store_flags(cold_, stub.flags, t);
+        count_insns(cold_, stub.code);
         if (block_->ends_with_check) {
           store_pc(cold_, stub.pc);
           store_exit_arg(cold_, 0, r11);

@@ -544,7 +544,11 @@ inline void RandomBlock::exit_in_the_middle() {
 }
 
 inline void RandomBlock::end() {
-  switch (below(6)) {
+  switch (below(7)) {
+    case 3:
+      block_->pool.push_back({block_->pc + below(0x1000), true});
+      emit(Opcode::ExitMode, Type::Void, Ref::pool_constant(u32(block_->pool.size() - 1)), {}, Ref::raw(below(100)));
+      break;
     case 0:
       emit(Opcode::ExitIndirect, Type::Void, pick(Type::I64), {}, Ref::raw(below(3)));
       break;

@@ -38,6 +38,7 @@ class JitBench {
     callbacks.indirect_miss = &to_lookup;
     callbacks.link_miss = &to_lookup;
     callbacks.trap = &trap;
+    callbacks.mode_miss = &mode_miss;
     size_t used = 0;
     thunks = *backend->emit_thunks({code_, code_, kHotAt}, layout, callbacks, used);
     jump_cache_ = std::make_unique<tcg::JumpCacheEntry[]>(tcg::kJumpCacheEntries);
@@ -75,9 +76,11 @@ class JitBench {
     env.fp_control_host = 0x1f80;
     flush();
     result_ = {};
+    mode_entered_ = false;
     thunks.enter(&env, code_ + kHotAt + compiled.entry);
     const auto reason = ExitReason(env.exit_reason);
     result_.reason = reason == ExitReason::LinkMiss ? ExitReason::Lookup : reason;
+    if (mode_entered_ && result_.reason == ExitReason::Lookup) result_.reason = ExitReason::Leave;  // as interpreted
     result_.pc = env.pc;
     if (reason == ExitReason::System || reason == ExitReason::Trap) result_.arg = env.exit_arg;
     return result_;
@@ -153,6 +156,10 @@ class JitBench {
   }
 
   static const u8* to_lookup(EnvHeader& env) { return of(env).leave(ExitReason::Lookup); }
+  static const u8* mode_miss(EnvHeader& env) {
+    of(env).mode_entered_ = true;
+    return reinterpret_cast<const u8*>(env.return_site);
+  }
   static const u8* trap(EnvHeader& env) {
     const ir::RecoveryPoint p = of(env).point();
     return of(env).leave_at(p, p.pc_delta, ExitReason::Trap);
@@ -248,6 +255,7 @@ class JitBench {
   u8* code_ = nullptr;
   const ir::Block* block_ = nullptr;
   GuestMemory* memory_ = nullptr;
+  bool mode_entered_ = false;
   ir::InterpretResult result_;
   std::mt19937_64 random_;
   u64 last_va_ = 0, last_site_ = 0;

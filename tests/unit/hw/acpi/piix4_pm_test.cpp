@@ -80,10 +80,10 @@ TEST(Piix4Pm, SleepType0SwitchesOff) {
   EXPECT_EQ(bench.in(kControl, 2), 1u);  // SLP_EN is write-only
 }
 
-TEST(Piix4Pm, SuspendIsRefusedUnlessEnabled) {
+TEST(Piix4Pm, SleepType1SuspendsAndDoesNotSwitchOff) {
   PmBench bench;
   bench.out(kControl, 0x2401, 2);
-  EXPECT_EQ(bench.machine().suspends, 0u);
+  EXPECT_EQ(bench.machine().suspends, 1u);
   EXPECT_TRUE(bench.machine().shutdowns.empty());
 }
 

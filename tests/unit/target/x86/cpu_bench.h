@@ -134,13 +134,20 @@ struct FakeServices final : target::CpuServices {
   int kicks = 0, flushes = 0, non_global = 0, pages = 0, mode_changes = 0;
   std::vector<std::pair<u64, bool>> switches;
   u64 now = 1000;
+  tcg::EnvHeader* env = nullptr;
+  void changed() {
+    if (env != nullptr) ++env->flush_generation;
+  }
   void kick(u32) override { ++kicks; }
   void leave_block() override {}
-  void flush_all() override { ++flushes; }
-  void flush_non_global() override { ++non_global; }
-  void flush_page(u64) override { ++pages; }
-  void flush_context(u64, std::optional<u64>) override {}
-  void switch_context(u64 id, bool keep) override { switches.emplace_back(id, keep); }
+  void flush_all() override { ++flushes, changed(); }
+  void flush_non_global() override { ++non_global, changed(); }
+  void flush_page(u64) override { ++pages, changed(); }
+  void flush_context(u64, std::optional<u64>) override { changed(); }
+  void switch_context(u64 id, bool keep) override {
+    switches.emplace_back(id, keep);
+    changed();
+  }
   void mode_changed() override { ++mode_changes; }
   u64 ticks() override { return now; }
 };
@@ -184,6 +191,7 @@ class CpuBench {
  public:
   explicit CpuBench(const char* model = "max", unsigned index = 0) : cpu(make_config(model, index), translator_) {
     memory.cpu = &cpu;
+    services.env = &cpu.env();
     cpu.attach(memory, services);
     cpu.set_interrupt_port(&port);
     cpu.reset();

@@ -199,6 +199,33 @@ TEST(Mmu, PaeUsesThePointersLoadedWithCr3) {
   EXPECT_EQ(walk(b, 0xabc, Access::Load, kViewUser), (Fault{kPFv, 4}));
 }
 
+/// Like a processor's paging-structure cache: kept until something is flushed, and never an absent or unaccessed entry.
+TEST(Mmu, LowestTableIsRememberedUntilAFlush) {
+  CpuBench b;
+  b.enter_protected();
+  b.put(kTables, 8, (kTables + 0x1000) | 1);
+  b.put(kTables + 0x1000, 8, (kTables + 0x2000) | 7);
+  b.put(kTables + 0x2000, 8, 0x99000 | 7);
+  b.put(kTables + 0x3000, 8, 0x88000 | 7);
+  b.call(H_write_cr, 4, kCr4PAE);
+  b.call(H_write_cr, 3, kTables);
+  b.call(H_write_cr, 0, b.s().cr0 | kCr0PG);
+  TlbFill fill;
+  EXPECT_EQ(walk(b, 0x200abc, Access::Load, kViewUser), (Fault{kPFv, 4}));
+  b.put(kTables + 0x1008, 8, (kTables + 0x3000) | 7);  // becomes present: seen at once
+  EXPECT_EQ(walk(b, 0x200abc, Access::Load, kViewUser, &fill), kMapped);
+  EXPECT_EQ(fill.physical, 0x88000u);
+  EXPECT_EQ(walk(b, 0xabc, Access::Load, kViewUser, &fill), kMapped);
+  b.put(kTables + 0x1000, 8, (kTables + 0x3000) | 5);  // another table, and read-only
+  b.put(kTables + 0x2008, 8, 0x55000 | 7);
+  EXPECT_EQ(walk(b, 0x1abc, Access::Store, kViewUser, &fill), kMapped);
+  EXPECT_EQ(fill.physical, 0x55000u);
+  b.call(H_invlpg, 0x1abc);
+  EXPECT_EQ(walk(b, 0x0abc, Access::Load, kViewUser, &fill), kMapped);
+  EXPECT_EQ(fill.physical, 0x88000u);
+  EXPECT_EQ(walk(b, 0x0abc, Access::Store, kViewUser), (Fault{kPFv, 7}));
+}
+
 TEST(Mmu, PaePointerWithReservedBitsFaultsTheLoad) {
   CpuBench b;
   b.enter_protected();
