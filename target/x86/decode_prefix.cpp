@@ -385,6 +385,7 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     insn.size = operand_size(rule, mode, insn);
     if (!at.is_bad()) scan_immediates(at, insn);
     if (!is_valid(*row, insn, mode)) insn.row = &kUndefinedRow;
+    if (!code64) insn.vvvv &= 7;  // there are eight registers there, and the top bit means nothing
   }
   if (at.is_truncated()) return DecodeStatus::Truncated;
   insn.length = u8(at.position());

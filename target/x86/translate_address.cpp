@@ -129,7 +129,7 @@ ir::MemInfo Emitter::mem_info(unsigned log2, const Linear& l) {
   mem.log2_bytes = u8(log2);
   mem.stack = l.is_stack;
   if (mode_.has(Mode::kAlignCheck)) {
-    mem.align_log2 = u8(log2);
+    mem.align_log2 = u8(log2 > 4 ? 4 : log2);  // 256 bits need be aligned to 128 only
     mem.align_fault = true;
   }
   return mem;

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// BMI1 and BMI2: SDM Vol. 2, by instruction name. General registers under a VEX prefix, always with VEX.L = 0.
+// BMI1 and BMI2: SDM Vol. 2, by instruction name. General registers under a VEX prefix, always with VEX.L = 0 (the decoder sees to it).
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
 
 using ir::Cond;
 using ir::Opcode;
-
-/// The register in VEX.vvvv; outside 64-bit mode its top bit means nothing.
-unsigned Emitter::vex_register(const Insn& insn) const { return insn.vvvv & (code64() ? 15u : 7u); }
-
-bool Emitter::can_bmi(const Insn& insn, bool has_vvvv) {
-  if (insn.vector_256 || (!has_vvvv && insn.vvvv != 0)) return raise(kUD), false;
-  return true;
-}
 
 void Emitter::set_bmi_flags(const Insn& insn, Value result, Value carry) {
   if (!wants_flags(insn)) return;
@@ -22,21 +14,19 @@ void Emitter::set_bmi_flags(const Insn& insn, Value result, Value carry) {
 }
 
 void Emitter::andn(const Insn& insn) {
-  if (!can_bmi(insn)) return;
   const Value b = read(insn, 2);
-  const Value result = b_.and_(b_.not_(get_gpr(vex_register(insn), insn.size)), b);
+  const Value result = b_.and_(b_.not_(get_gpr(insn.vvvv, insn.size)), b);
   set_gpr(insn.reg, insn.size, result);
   set_bmi_flags(insn, result, {});
 }
 
 /// BLSR, BLSMSK, BLSI (arg 1 to 3): of the lowest set bit.
 void Emitter::lowest_bit(const Insn& insn) {
-  if (!can_bmi(insn)) return;
   const Value a = read(insn, 1), zero = constant(insn.size, 0);
   const unsigned kind = insn.row->arg;
   const Value less = b_.sub(a, constant(insn.size, 1));
   const Value result = kind == 1 ? b_.and_(a, less) : kind == 2 ? b_.xor_(a, less) : b_.and_(a, b_.sub(zero, a));
-  set_gpr(vex_register(insn), insn.size, result);
+  set_gpr(insn.vvvv, insn.size, result);
   set_bmi_flags(insn, result, b_.compare(kind == 3 ? Cond::NotEqual : Cond::Equal, a, zero));
 }
 
@@ -47,8 +37,7 @@ Emitter::Value Emitter::low_bits(Value count) {
 }
 
 void Emitter::bextr(const Insn& insn) {
-  if (!can_bmi(insn)) return;
-  const Value a = to_i64(read(insn, 1)), control = get_gpr(vex_register(insn), 3);
+  const Value a = to_i64(read(insn, 1)), control = get_gpr(insn.vvvv, 3);
   const Value start = b_.and_(control, b_.i64(255)), length = b_.and_(b_.shr(control, b_.i8(8)), b_.i64(255));
   const Value shifted = b_.shr(a, b_.trunc(Type::I8, b_.and_(start, b_.i64(63))));
   const Value from = b_.select(b_.compare(Cond::Above, start, b_.i64(63)), b_.i64(0), shifted);
@@ -58,9 +47,8 @@ void Emitter::bextr(const Insn& insn) {
 }
 
 void Emitter::bzhi(const Insn& insn) {
-  if (!can_bmi(insn)) return;
   const Value a = to_i64(read(insn, 1));
-  const Value index = b_.and_(get_gpr(vex_register(insn), 3), b_.i64(255));
+  const Value index = b_.and_(get_gpr(insn.vvvv, 3), b_.i64(255));
   const Value result = fit(type_of(insn.size), b_.and_(a, low_bits(index)));
   set_gpr(insn.reg, insn.size, result);
   set_bmi_flags(insn, result, b_.compare(Cond::Above, index, b_.i64((8u << insn.size) - 1)));
@@ -68,30 +56,27 @@ void Emitter::bzhi(const Insn& insn) {
 
 /// PDEP, PEXT (arg: the helper)
 void Emitter::pdep_pext(const Insn& insn) {
-  if (!can_bmi(insn)) return;
   const Value mask = to_i64(read(insn, 2));
-  const Value result = call(Helper(insn.row->arg), {to_i64(get_gpr(vex_register(insn), insn.size)), mask});
+  const Value result = call(Helper(insn.row->arg), {to_i64(get_gpr(insn.vvvv, insn.size)), mask});
   set_gpr(insn.reg, insn.size, fit(type_of(insn.size), result));
 }
 
 /// Both halves; where they go to one register, it is the high one that stays.
 void Emitter::mulx(const Insn& insn) {
-  if (!can_bmi(insn)) return;
   const Value b = read(insn, 2), a = get_gpr(RDX, insn.size);
   const Value low = b_.mul(a, b), high = b_.binary(Opcode::MulHiU, a, b);
-  set_gpr(vex_register(insn), insn.size, low);
+  set_gpr(insn.vvvv, insn.size, low);
   set_gpr(insn.reg, insn.size, high);
 }
 
 /// SHLX, SHRX, SARX (arg: 0, 1, 2) and RORX (3)
 void Emitter::shift_x(const Insn& insn) {
   const unsigned kind = insn.row->arg;
-  if (!can_bmi(insn, kind != 3)) return;
   const u64 mask = insn.size == 3 ? 63 : 31;
   const Value a = read(insn, 1);
   const Value count =
       kind == 3 ? b_.i8(unsigned(insn.imm & mask))
-                : b_.trunc(Type::I8, b_.and_(get_gpr(vex_register(insn), 3), b_.i64(mask)));
+                : b_.trunc(Type::I8, b_.and_(get_gpr(insn.vvvv, 3), b_.i64(mask)));
   constexpr Opcode kOps[] = {Opcode::Shl, Opcode::Shr, Opcode::Sar, Opcode::Rotr};
   set_gpr(insn.reg, insn.size, b_.binary(kOps[kind], a, count));
 }

@@ -308,8 +308,6 @@ class Emitter {
   unsigned stack_log2() const { return code64() ? 3 : mode_.has(Mode::kStack32) ? 2 : 1; }
   unsigned cpl() const { return mode_.has(Mode::kVM86) ? 3 : !mode_.has(Mode::kPE) ? 0 : mode_.cpl(); }
   static Type type_of(unsigned log2) { return Type(unsigned(Type::I8) + log2); }
-  unsigned vex_register(const Insn& insn) const;
-  bool can_bmi(const Insn& insn, bool has_vvvv = true);
   void set_bmi_flags(const Insn& insn, Value result, Value carry);
   Value low_bits(Value count);
   bool wants_flags(const Insn& insn) const { return insn.live & insn.row->written; }

@@ -152,7 +152,8 @@ class Encoder {
     const u8 pp = row_->prefix == Prefix::P66 ? 1 : row_->prefix == Prefix::PF3 ? 2 : row_->prefix == Prefix::PF2 ? 3 : 0;
     if (is_64()) rex_ = u8(r_.below(8));
     bool w = form_->size == 3 || (row_->size_rule != SizeRule::Y && r_.one_in(4));
-    if (row_->vex_width != VexWidth::Any && !r_.one_in(24)) w = row_->vex_width == VexWidth::W1;
+    // Not the other one: AMD's processors take VPERMQ and its like with W = 0, too, where the manuals say #UD.
+    if (row_->vex_width != VexWidth::Any) w = row_->vex_width == VexWidth::W1;
     bool l = row_->length == VexLength::L1 || (row_->length == VexLength::Any && r_.one_in(2));
     if (r_.one_in(24)) l = !l;
     put(0xc4);
