@@ -212,7 +212,10 @@ class ToyVcpu final : public target::Vcpu {
     switch (reason) {
       case kHalt: halted_ = true; break;
       case kStop: shutdown_ = true; break;
-      case kReturn: state_.hdr.pc = state_.return_pc; enabled_ = true; break;
+      case kReturn:
+        state_.hdr.pc = state_.return_pc;
+        enable();
+        break;
       case kSwitch:
         state_.table = state_.reg[0];
         services_->switch_context(state_.table, true);
@@ -221,7 +224,7 @@ class ToyVcpu final : public target::Vcpu {
         state_.table = state_.reg[0];
         services_->switch_context(state_.table, false);
         break;
-      case kEnable: enabled_ = true; break;
+      case kEnable: enable(); break;
       case kFlushPage: services_->flush_page(state_.reg[0]); break;
       case kUser: user_ = !user_; services_->mode_changed(); break;
       default: shutdown_ = true;
@@ -275,6 +278,12 @@ class ToyVcpu final : public target::Vcpu {
   std::atomic<u64> walks{0};
 
  private:
+  /// What becomes deliverable on this thread has to be asked for: generated code may go on without the run loop.
+  void enable() {
+    enabled_ = true;
+    if (line_.load()) services_->kick(tcg::kExitInterrupt);
+  }
+
   const unsigned index_;
   ToyTranslator& translator_;
   tcg::EnvStorage storage_;

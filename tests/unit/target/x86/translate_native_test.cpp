@@ -25,6 +25,7 @@ bool is_testable(const Row& row, bool is_64) {
       &E::popcnt, &E::movs,    &E::stos,         &E::lods,     &E::cmps,         &E::scas,  &E::nop,      &E::mfence,
       &E::pusha,  &E::popa,    &E::salc,         &E::crc32,    &E::bcd,          &E::pushf, &E::popf};
   if (row.is_missing() || row.has(is_64 ? kNo64 : kOnly64) || row.is_vex) return false;
+  if (row.feature == InsnFeature::kMovdiri) return false;  // not on every host
   // Prefetches with a register are #UD on AMD; cache-line flushes fault, which ours do not.
   if (row.emitter == &E::nop && (row.opcode == 0x0d || row.opcode == 0xae) && row.mod != Mod::Register) return false;
   if (row.feature == InsnFeature::kMovdiri) return false;  // few hosts have it
