@@ -32,6 +32,7 @@ struct AccelOptions {
   bool count = false;                   ///< -accel tcg,count=on: executed instructions, helper calls, indirect jumps
   bool interpreter = false;             ///< run every block in the reference interpreter (oracle)
   bool split_wx = false;                ///< -accel tcg,split-wx=on
+  std::string host_features = {};       ///< -accel tcg,host-features=-avx512: what translated code may not use
 };
 
 class Accelerator {

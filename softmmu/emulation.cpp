@@ -139,6 +139,7 @@ Result<accel::AccelOptions> Emulation::choose_accelerator() const {
       chosen.count = request.count;
       chosen.interpreter = request.interpreter;
       chosen.split_wx = request.split_wx;
+      chosen.host_features = request.host_features;
       return chosen;
     }
     static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm", "qtest"};

@@ -24,8 +24,10 @@ constexpr OptionRow kRows[] = {
      "Chooses the machine and sets its properties; given again, it merges. '-machine help' lists machines, "
      "'-machine NAME,help' properties. All machines take accel=, kernel=, initrd=, append= and memory-backend=."},
     {"M", Opt::Machine, kYes, S::Standard, "NAME[,...]", "Short for -machine."},
-    {"accel", Opt::Accel, kYes, S::Standard, "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on]",
-     "Chooses how guest code runs: tcg translates it. Given again, the first that works is taken."},
+    {"accel", Opt::Accel, kYes, S::Standard,
+     "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on][,host-features=-NAME[:-NAME...]]",
+     "Chooses how guest code runs: tcg translates it. Given again, the first that works is taken. host-features=-avx512 "
+     "makes translated code for a host without AVX-512."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm (not supported yet: refused)."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
      "Chooses the CPU model and switches features; '-cpu help' lists both."},

@@ -106,6 +106,7 @@ Result<void> Reader::accel(Options options) {
   request.count = EMU_TRY(options.take_bool_or("count", false));
   request.interpreter = EMU_TRY(options.take_bool_or("interpreter", false));
   request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
+  request.host_features = options.take("host-features").value_or("");
   request.single_thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})).value_or(0) == 1;
   if (request.name == "kvm") {  // known properties of an accelerator that we have not: refused by its name, later
     options.take_rest();

@@ -44,6 +44,7 @@ struct AccelRequest {
   std::string name;
   std::optional<u64> code_cache_bytes;
   bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false, single_thread = false;
+  std::string host_features = {};
 };
 
 struct DeviceRequest {

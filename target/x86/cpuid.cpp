@@ -22,7 +22,27 @@ struct Cache {
   bool per_package = false;
   unsigned sets() const { return kib * 1024 / ways / line; }
 };
-constexpr Cache kCaches[] = {{1, 1, 32, 8}, {1, 2, 32, 8}, {2, 3, 4096, 16}, {3, 3, 16384, 16, 64, true}};
+constexpr unsigned kCacheCount = 4;
+constexpr Cache kCaches[][kCacheCount] = {
+    {{1, 1, 32, 8}, {1, 2, 32, 8}, {2, 3, 4096, 16}, {3, 3, 16384, 16, 64, true}},  // CacheSet::Legacy
+    {{1, 1, 32, 8}, {1, 2, 64, 4}, {2, 3, 512, 8}, {3, 3, 8192, 16, 64, true}},     // Epyc
+    {{1, 1, 32, 8}, {1, 2, 32, 8}, {2, 3, 512, 8}, {3, 3, 16384, 16, 64, true}},    // EpycRome
+};
+
+/// Leaf 4 and AMD's 0x8000001D: the same but for the number of cores, which the latter has not.
+CpuidResult describe(const Cache& c, const Topology& t, bool with_cores) {
+  const u32 sharing = c.per_package ? (1u << t.package_shift()) - 1 : (1u << t.thread_bits()) - 1;
+  const u32 cores = with_cores ? (1u << (t.package_shift() - t.thread_bits())) - 1 : 0;
+  return {c.type | c.level << 5 | bit(8) | sharing << 14 | cores << 26, (c.line - 1) | (c.ways - 1) << 22,
+          c.sets() - 1, c.per_package ? 6u : c.level == 1 || with_cores ? 1u : 0u};
+}
+
+/// AMD's code for the ways of a level-2 or level-3 cache.
+constexpr u32 associativity(unsigned ways) { return ways == 16 ? 8 : ways == 8 ? 6 : 4; }
+/// AMD's leaf 0x80000005.
+constexpr u32 first_level(const Cache& c) { return c.kib << 24 | c.ways << 16 | 1 << 8 | c.line; }
+constexpr u32 second_level(const Cache& c) { return c.kib << 16 | associativity(c.ways) << 12 | 1 << 8 | c.line; }
+constexpr u32 third_level(const Cache& c) { return c.kib / 512 << 18 | associativity(c.ways) << 12 | 1 << 8 | c.line; }
 
 }  // namespace
 
@@ -31,6 +51,8 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
   const Topology& t = config_.topology;
   const auto word = [&m](FeatureWord w) { return m.features.word(w); };
   const u32 logical = t.cores * t.threads;
+  const bool is_amd = m.vendor == "AuthenticAMD";
+  const auto& caches = kCaches[size_t(m.caches)];
   if (leaf == 0x40000000 && m.show_hypervisor_leaf && has(Cpuid::Hypervisor)) {
     const std::string signature = "TCGTCGTCGTCG";
     return {0x40000001, text_at(signature, 0), text_at(signature, 4), text_at(signature, 8)};
@@ -51,15 +73,11 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
               ecx, edx};
     }
     case 2:
+      if (is_amd) return {};
       return {1, 0, 0x4d, 0x2c307d};
-    case 4: {
-      if (subleaf >= std::size(kCaches)) return {};
-      const Cache& c = kCaches[subleaf];
-      const u32 sharing = c.per_package ? (1u << t.package_shift()) - 1 : t.threads - 1;
-      const u32 cores = (1u << (t.package_shift() - t.thread_bits())) - 1;
-      return {c.type | c.level << 5 | bit(8) | sharing << 14 | cores << 26, (c.line - 1) | (c.ways - 1) << 22,
-              c.sets() - 1, c.per_package ? 6u : 1u};
-    }
+    case 4:
+      if (is_amd || subleaf >= kCacheCount) return {};
+      return describe(caches[subleaf], t, true);
     case 5:
       return {0, 0, 3, 0};
     case 6:
@@ -77,11 +95,11 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
       return {m.extended_level, text_at(m.vendor, 0), text_at(m.vendor, 8), text_at(m.vendor, 4)};
     case 0x80000001: {
       u32 ecx = word(FeatureWord::Ext1Ecx), edx = word(FeatureWord::Ext1Edx);
-      if (m.vendor == "AuthenticAMD") {
+      if (is_amd) {
         if (logical > 1) ecx |= bit(1);                   // CMP_LEGACY
         edx |= word(FeatureWord::Leaf1Edx) & 0x0183f3ff;  // AMD repeats these
       }
-      return {m.vendor == "AuthenticAMD" ? m.signature() : 0, 0, ecx, edx};
+      return {is_amd ? m.signature() : 0, 0, ecx, edx};
     }
     case 0x80000002:
     case 0x80000003:
@@ -90,10 +108,10 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
       return {text_at(m.brand, at), text_at(m.brand, at + 4), text_at(m.brand, at + 8), text_at(m.brand, at + 12)};
     }
     case 0x80000005:
-      if (m.vendor != "AuthenticAMD") return {};
-      return {0x01ff01ff, 0x01ff01ff, 0x20080140, 0x20080140};
+      if (!is_amd) return {};
+      return {0x01ff01ff, 0x01ff01ff, first_level(caches[0]), first_level(caches[1])};
     case 0x80000006:
-      return {0, 0x42004200, 0x10008140, m.vendor == "AuthenticAMD" ? 0x00808140u : 0u};
+      return {0, is_amd ? 0x42004200u : 0u, second_level(caches[2]), is_amd ? third_level(caches[3]) : 0u};
     case 0x80000007:
       return {0, 0, 0, 0};
     case 0x80000008: {
@@ -102,6 +120,19 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
       const u32 ecx = logical > 1 ? (logical - 1) | core_bits << 12 : 0;
       return {m.phys_bits | (has(Cpuid::Lm) ? linear << 8 : 32u << 8), word(FeatureWord::Ext8Ebx), ecx, 0};
     }
+    case 0x8000000a:
+      if (!has(Cpuid::Svm)) return {};
+      return {1, 16, 0, word(FeatureWord::ExtAEdx)};
+    case 0x8000001d:
+      if (!has(Cpuid::Topoext) || subleaf >= kCacheCount) return {};
+      return describe(caches[subleaf], t, false);
+    case 0x8000001e: {
+      if (!has(Cpuid::Topoext)) return {};
+      const u32 core = (config_.apic_id & ((1u << t.package_shift()) - 1)) >> t.thread_bits();
+      return {config_.apic_id, (t.threads - 1) << 8 | (core & 0xff), (config_.apic_id >> t.package_shift()) & 0xff, 0};
+    }
+    case 0x80000021:
+      return {word(FeatureWord::Ext21Eax), 0, 0, 0};
     default:
       return {};
   }

@@ -8,10 +8,12 @@
 #endif
 
 #include <bit>
+#include <bitset>
 #include <vector>
 
 #include "target/x86/decode.h"
 #include "util/bits.h"
+#include "util/check.h"
 #include "util/string.h"
 #include "util/suggest.h"
 
@@ -76,35 +78,59 @@ bool is_on_host(InsnFeature feature) {
   }
 }
 
-bool is_translated(const FeatureInfo& f) {
-  if (!is_on_host(f.instructions)) return false;
-  return f.translated == Translated::kYes || (f.translated == Translated::kRows && has_all_rows(f.instructions));
+using FeatureSet = std::bitset<std::size(kFeatures)>;
+
+FeatureSet find_translated() {
+  FeatureSet set;
+  for (const FeatureInfo& f : kFeatures) {
+    const bool translated =
+        f.translated == Translated::kYes || (f.translated == Translated::kRows && has_all_rows(f.instructions));
+    set[size_t(f.id)] = translated && is_on_host(f.instructions);
+  }
+  return set;
 }
 
-constexpr Cpuid kPentiumPro[] = {Cpuid::Fpu,  Cpuid::De,   Cpuid::Pse,  Cpuid::Tsc,   Cpuid::Msr,     Cpuid::Pae,
-                                 Cpuid::Mce,  Cpuid::Cx8,  Cpuid::Apic, Cpuid::Sep,   Cpuid::Mtrr,    Cpuid::Pge,
-                                 Cpuid::Mca,  Cpuid::Cmov, Cpuid::Pat,  Cpuid::Pse36, Cpuid::Clflush, Cpuid::Mmx,
-                                 Cpuid::Fxsr, Cpuid::Sse,  Cpuid::Sse2, Cpuid::Sse3};
-constexpr Cpuid kLong[] = {Cpuid::Cx16, Cpuid::Lm, Cpuid::Syscall, Cpuid::Nx, Cpuid::LahfLm};
-/// What every model under translation says.
+bool is_translated(const FeatureInfo& f) {
+  static const FeatureSet kSet = find_translated();  // looks at every row: once
+  return kSet[size_t(f.id)];
+}
+
+/// What every model has: the interrupt controller's faster interface, and the mark of a virtual machine.
 constexpr Cpuid kAlways[] = {Cpuid::Hypervisor, Cpuid::X2apic};
+/// Translated code does not speculate past what the guest may see. Said as hardware without those flaws says it, so that
+/// guests leave out their mitigations. Leaf 7 is needed to find it, so 32-bit models of QEMU's day are left as they are.
+constexpr Cpuid kWithoutFlaws[] = {
+    Cpuid::SpecCtrl, Cpuid::ArchCapability, Cpuid::RdclNo,       Cpuid::IbrsAll, Cpuid::SkipL1dfl,  Cpuid::SsbNo,
+    Cpuid::MdsNo,    Cpuid::PschangeMcNo,   Cpuid::TaaNo,        Cpuid::BhiNo,   Cpuid::SbdrSsdpNo, Cpuid::FbsdpNo,
+    Cpuid::PsdpNo,   Cpuid::PbrsbNo,        Cpuid::GdsNo,        Cpuid::RfdsNo,  Cpuid::ItsNo};
+constexpr Cpuid kAmdWithoutFlaws[] = {Cpuid::BtcNo, Cpuid::LfenceRdtsc, Cpuid::SrsoNo};
 
 struct Model {
-  const char* name;
-  const char* doc;
+  std::string_view name;
   const char* vendor;
   unsigned family, model, stepping;
   const char* brand;
-  bool is_max, is_long;
+  u32 level, extended_level;
+  CacheSet caches;
+  std::string_view base, features;
+
+  bool is_max() const { return name == "max"; }
 };
 
 constexpr Model kModels[] = {
-    {"max", "everything that is translated", "AuthenticAMD", 15, 107, 1, "QEMU TCG CPU version 2.5+", true, true},
-    {"qemu64", "the baseline x86-64 CPU", "AuthenticAMD", 15, 107, 1, "QEMU Virtual CPU version 2.5+", false, true},
-    {"kvm64", "the baseline x86-64 CPU as Intel's", "GenuineIntel", 15, 6, 1, "Common KVM processor", false, true},
-    {"qemu32", "a 32-bit CPU", "GenuineIntel", 6, 6, 3, "QEMU Virtual CPU version 2.5+", false, false},
-    {"kvm32", "a 32-bit CPU as Intel's", "GenuineIntel", 15, 6, 1, "Common 32-bit KVM processor", false, false},
+#define X86_MODEL(name, vendor, family, model, stepping, brand, level, extended_level, caches, base, features) \
+  {name, vendor, family, model, stepping, brand, level, extended_level, CacheSet::caches, base, features},
+#include "target/x86/model_rows.inc"
+#undef X86_MODEL
 };
+
+const Model* find_model(std::string_view name) {
+  for (const Model& model : kModels) {
+    if (name == model.name) return &model;
+  }
+  if (name.ends_with("-v1") && name != "max-v1") return find_model(name.substr(0, name.size() - 3));
+  return nullptr;
+}
 
 /// QEMU accepts '-', '_' and '.' for one another in feature names.
 std::string normalise(std::string_view name) {
@@ -150,7 +176,8 @@ Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u6
 struct Parsed {
   CpuModel model;
   CpuidFeatures wanted;
-  bool enforce = false;
+  bool check = true, enforce = false;
+  bool level_set = false, extended_level_set = false;
 };
 
 Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_view value) {
@@ -163,6 +190,7 @@ Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_
   };
   if (is(kSwitches)) {
     const bool on = EMU_TRY(parse_bool(value), fmt::format("-cpu {}", key));
+    if (key == "check") parsed.check = on;
     if (key == "enforce") parsed.enforce = on;
     if (key == "tcg-cpuid") m.show_hypervisor_leaf = on;
     return {};
@@ -182,8 +210,10 @@ Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_
     m.phys_bits = EMU_TRY(number(key, value, 32, 52));
   } else if (key == "level") {
     m.level = EMU_TRY(number(key, value, 1, 0x1f));
+    parsed.level_set = true;
   } else if (key == "xlevel") {
-    m.extended_level = EMU_TRY(number(key, value, 0x80000000, 0x8000001f));
+    m.extended_level = EMU_TRY(number(key, value, 0x80000000, 0x80000021));
+    parsed.extended_level_set = true;
   } else {
     const FeatureInfo* feature = find_feature(key);
     if (!feature) return unknown_property(key);
@@ -205,22 +235,51 @@ Result<void> apply_piece(Parsed& parsed, std::string_view piece) {
   return apply_property(parsed, std::string(piece.substr(0, equals)), piece.substr(equals + 1));
 }
 
+void add_rows_of(const Model& model, CpuidFeatures& set) {
+  if (!model.base.empty()) add_rows_of(*find_model(model.base), set);
+  for (std::string_view name : split(model.features, ' ')) {
+    if (name.empty()) continue;
+    const FeatureInfo* feature = find_feature(name);
+    EMU_CHECK(feature);
+    set.set(feature->id);
+  }
+}
+
 CpuidFeatures model_features(const Model& model) {
   CpuidFeatures set;
-  if (!model.is_max) {
-    for (Cpuid f : kPentiumPro) set.set(f);
-    for (Cpuid f : kAlways) set.set(f);
-  }
-  if (model.is_long && !model.is_max) {
-    for (Cpuid f : kLong) set.set(f);
-  }
-  if (model.is_max) {
+  if (model.is_max()) {
     for (const FeatureInfo& f : kFeatures) {
       // A fifth paging level makes every walk of a guest that uses it longer: only on request.
       if (f.id != Cpuid::La57 && is_translated(f)) set.set(f.id);
     }
+    return set;
+  }
+  add_rows_of(model, set);
+  for (Cpuid f : kAlways) set.set(f);
+  if (!set.has(Cpuid::Lm)) return set;
+  for (Cpuid f : kWithoutFlaws) set.set(f);
+  if (model.family == 23) {
+    for (Cpuid f : kAmdWithoutFlaws) set.set(f);
   }
   return set;
+}
+
+/// A feature whose leaf the model would not show raises the model's last leaf.
+void raise_levels(CpuModel& m) {
+  constexpr struct {
+    FeatureWord word;
+    u32 leaf;
+  } kLeaves[] = {{FeatureWord::Leaf6Eax, 6},          {FeatureWord::Leaf7Ebx, 7},
+                 {FeatureWord::Leaf7Ecx, 7},          {FeatureWord::Leaf7Edx, 7},
+                 {FeatureWord::LeafD1Eax, 0xd},       {FeatureWord::Ext1Ecx, 0x80000001},
+                 {FeatureWord::Ext1Edx, 0x80000001},  {FeatureWord::Ext8Ebx, 0x80000008},
+                 {FeatureWord::ExtAEdx, 0x8000000a},  {FeatureWord::Ext21Eax, 0x80000021}};
+  for (const auto& [word, leaf] : kLeaves) {
+    u32& level = leaf < 0x80000000 ? m.level : m.extended_level;
+    if (m.features.word(word) != 0) level = std::max(level, leaf);
+  }
+  if (m.features.has(Cpuid::Xsave)) m.level = std::max(m.level, 0xdu);
+  if (m.features.has(Cpuid::Topoext)) m.extended_level = std::max(m.extended_level, 0x8000001eu);
 }
 
 /// Takes away what is not translated and what lacks its foundation, and says so in one line.
@@ -234,7 +293,7 @@ Result<void> drop_missing(Parsed& parsed) {
   }
   if (!names.empty()) {
     if (parsed.enforce) return error("-cpu {},enforce: not translated, or not on this host: {}", parsed.model.name, names);
-    parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
+    if (parsed.check) parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
   }
   constexpr struct {
     Cpuid feature, needs;
@@ -244,11 +303,14 @@ Result<void> drop_missing(Parsed& parsed) {
                 {Cpuid::Vaes, Cpuid::Avx},        {Cpuid::Vpclmulqdq, Cpuid::Avx}, {Cpuid::Pcid, Cpuid::Lm},
                 {Cpuid::Invpcid, Cpuid::Lm},      {Cpuid::Fsgsbase, Cpuid::Lm},  {Cpuid::La57, Cpuid::Lm},
                 {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
-                {Cpuid::TscDeadline, Cpuid::Apic}};
+                {Cpuid::TscDeadline, Cpuid::Apic}, {Cpuid::Mmxext, Cpuid::Sse}};
   for (const auto& need : kNeeds) {
     if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
   }
-  if (!parsed.wanted.has(Cpuid::ArchCapability)) parsed.wanted.words[size_t(FeatureWord::ArchCapabilities)] = 0;
+  if (!parsed.wanted.has(Cpuid::ArchCapability)) {
+    parsed.wanted.words[size_t(FeatureWord::ArchCapabilities)] = 0;
+    parsed.wanted.words[size_t(FeatureWord::ArchCapabilitiesHigh)] = 0;
+  }
   return {};
 }
 
@@ -281,37 +343,43 @@ u32 CpuModel::signature() const {
 
 Result<CpuModel> parse_cpu_option(std::string_view option) {
   const std::vector<std::string_view> pieces = split(option, ',');
-  const Model* found = nullptr;
-  std::vector<std::string> names;
-  for (const Model& model : kModels) {
-    names.emplace_back(model.name);
-    if (pieces[0] == model.name) found = &model;
-  }
+  const Model* found = find_model(pieces[0]);
   if (!found) {
     if (const size_t suffix = pieces[0].find("-x86_64-cpu"); suffix != std::string_view::npos) {
       return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())));
     }
-    return error(Error(fmt::format("unknown CPU model '{}'", pieces[0])).with_hint(did_you_mean(pieces[0], names)));
+    return error(
+        Error(fmt::format("unknown CPU model '{}'", pieces[0])).with_hint(did_you_mean(pieces[0], model_names())));
   }
   Parsed parsed;
   CpuModel& m = parsed.model;
-  m.name = found->name;
+  m.name = pieces[0];
   m.vendor = found->vendor;
   m.brand = found->brand;
   m.family = found->family;
   m.model = found->model;
   m.stepping = found->stepping;
-  if (!found->is_long) m.phys_bits = 36;
+  m.level = found->level;
+  m.extended_level = found->extended_level;
+  m.caches = found->caches;
   parsed.wanted = model_features(*found);
+  if (!parsed.wanted.has(Cpuid::Lm)) m.phys_bits = parsed.wanted.has(Cpuid::Pse36) ? 36 : 32;
   for (size_t i = 1; i < pieces.size(); ++i) EMU_TRY(apply_piece(parsed, pieces[i]));
   EMU_TRY(drop_missing(parsed));
   m.features = parsed.wanted;
+  CpuModel raised = m;
+  raise_levels(raised);
+  if (!parsed.level_set) m.level = raised.level;
+  if (!parsed.extended_level_set) m.extended_level = raised.extended_level;
   return std::move(parsed.model);
 }
 
 std::vector<std::string> model_names() {
   std::vector<std::string> names;
-  for (const Model& model : kModels) names.emplace_back(model.name);
+  for (const Model& model : kModels) {
+    names.emplace_back(model.name);
+    if (!model.is_max()) names.push_back(fmt::format("{}-v1", model.name));
+  }
   return names;
 }
 
@@ -323,8 +391,12 @@ std::vector<std::pair<std::string, bool>> model_features(const CpuModel& model) 
 
 std::string cpu_help() {
   std::string out = "Available CPUs:\n";
-  for (const Model& model : kModels) out += fmt::format("  {:<10} {}\n", model.name, model.doc);
-  out += "\nRecognized features (those in brackets are not translated yet and are left out):\n ";
+  for (const Model& model : kModels) {
+    const char* text = model.is_max() ? "everything that is translated and this host can run" : model.brand;
+    out += fmt::format("  {:<16} {}\n", model.name, text);
+  }
+  out += "Each but max is also called NAME-v1.\n";
+  out += "\nRecognized features (those in brackets are not translated, or not on this host, and are left out):\n ";
   size_t column = 1;
   for (const FeatureInfo& f : kFeatures) {
     const std::string word = is_translated(f) ? fmt::format(" {}", f.name) : fmt::format(" [{}]", f.name);

@@ -24,8 +24,11 @@ enum class FeatureWord : u8 {
   Ext1Ecx,  ///< 0x80000001
   Ext1Edx,
   Ext8Ebx,  ///< 0x80000008
+  ExtAEdx,   ///< 0x8000000a
+  Ext21Eax,  ///< 0x80000021
   Leaf6Eax,
   ArchCapabilities,  ///< low half of IA32_ARCH_CAPABILITIES
+  ArchCapabilitiesHigh,
   Count
 };
 
@@ -55,6 +58,9 @@ struct Topology {
   u32 apic_id(unsigned index) const;
 };
 
+/// Which caches CPUID describes.
+enum class CacheSet : u8 { Legacy, Epyc, EpycRome };
+
 /// A resolved -cpu option.
 struct CpuModel {
   std::string name;
@@ -63,9 +69,11 @@ struct CpuModel {
   unsigned family = 6, model = 0, stepping = 0;
   unsigned phys_bits = 40;
   u32 level = 0xd, extended_level = 0x80000008;
+  CacheSet caches = CacheSet::Legacy;
   CpuidFeatures features;
   bool show_hypervisor_leaf = true;
-  /// Asked for by the model or the user, but not translated yet: "cpu qemu64: without sse3, cx16"; empty if nothing.
+  /// Asked for by the model or the user, but not to be had: "cpu Haswell: without hle, rtm"; empty if nothing, and
+  /// with check=off.
   std::string dropped;
   std::vector<std::string> dropped_features;  ///< the same by name
 
@@ -75,7 +83,7 @@ struct CpuModel {
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
 /// spelling; a value that is no number or switch.
 Result<CpuModel> parse_cpu_option(std::string_view option);
-/// The models there are, and what a resolved one is made of, by the names that -cpu takes.
+/// The models there are, each with its "-v1" spelling, and what a resolved one is made of, by the names that -cpu takes.
 std::vector<std::string> model_names();
 std::vector<std::pair<std::string, bool>> model_features(const CpuModel& model);
 /// `-cpu help`.

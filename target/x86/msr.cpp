@@ -165,7 +165,7 @@ u64* X86Cpu::stored_msr(u32 index, u64& writable) {
       return &msr_.debugctl;
     case kSpecCtrl:
       writable = 7;
-      return has(Cpuid::SpecCtrl) ? &msr_.spec_ctrl : nullptr;
+      return has(Cpuid::SpecCtrl) || has(Cpuid::AmdStibp) ? &msr_.spec_ctrl : nullptr;
     case kMtrrDefault:
       writable = 0xcff;
       return &msr_.mtrr_default;
@@ -219,7 +219,8 @@ bool X86Cpu::read_msr(u32 index, u64& value) {
       return true;
     case kArchCapabilities:
       if (!has(Cpuid::ArchCapability)) return raise_gp();
-      value = config_.model.features.word(FeatureWord::ArchCapabilities);
+      value = config_.model.features.word(FeatureWord::ArchCapabilities) |
+              u64(config_.model.features.word(FeatureWord::ArchCapabilitiesHigh)) << 32;
       return true;
     case kMcgCap:
       value = kMcgCapValue;
@@ -297,7 +298,7 @@ bool X86Cpu::write_msr(u32 index, u64 value) {
       msr_.tsc_adjust = value;
       return true;
     case kPredCmd:
-      return (has(Cpuid::SpecCtrl) && value <= 1) || raise_gp();
+      return ((has(Cpuid::SpecCtrl) || has(Cpuid::Ibpb)) && value <= 1) || raise_gp();
     case kBiosSignature:
       return true;  // software writes 0 before it asks
     case kFeatureControl:

@@ -104,9 +104,12 @@ class HostBackend {
 /// What the back end may be told to leave alone (documented switches; CI runs both ways).
 struct HostOptions {
   bool avx512 = true;  ///< use EVEX registers 16..31 as scratch when the host has AVX-512VL
+  /// Takes host features away, as if the processor had not got them: "-avx512", "-avx512:-avx2".
+  std::string host_features = {};
 };
 
-/// The back end for this host; implemented once per host library. Error if the host lacks the baseline.
+/// The back end for this host; implemented once per host library. Errors: the host lacks the baseline, or
+/// host_features names what is no feature of it.
 Result<std::unique_ptr<HostBackend>> make_host_backend(const HostOptions& options);
 
 }  // namespace emu::ir

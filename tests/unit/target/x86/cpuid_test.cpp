@@ -80,13 +80,26 @@ TEST(CpuidLeaves, OsxsaveFollowsCr4) {
 }
 
 TEST(CpuidLeaves, TopologyOfTwoCores) {
-  CpuBench b("max", 1);
+  CpuBench b("Haswell", 1);
   EXPECT_EQ(b.cpu.cpuid(1, 0).ebx >> 24, 1u);
   EXPECT_EQ(b.cpu.cpuid(1, 0).ebx >> 16 & 0xff, 2u);
   EXPECT_TRUE(b.cpu.cpuid(1, 0).edx & bit(28));
   EXPECT_EQ(b.cpu.cpuid(0xb, 1), (CpuidResult{1, 2, 0x201, 1}));
   EXPECT_EQ(b.cpu.cpuid(0x80000008, 0).ecx, 1u | 1u << 12);
   EXPECT_EQ(b.cpu.cpuid(4, 0).eax >> 26, 1u);
+}
+
+TEST(CpuidLeaves, AmdTopologyAndCaches) {
+  CpuBench b("EPYC", 1);
+  EXPECT_EQ(b.cpu.cpuid(4, 0), (CpuidResult{}));
+  EXPECT_EQ(b.cpu.cpuid(0x80000005, 0), (CpuidResult{0x01ff01ff, 0x01ff01ff, 0x20080140, 0x40040140}));
+  EXPECT_EQ(b.cpu.cpuid(0x80000006, 0), (CpuidResult{0, 0x42004200, 0x02006140, 0x00408140}));
+  EXPECT_EQ(b.cpu.cpuid(0x8000001d, 0), (CpuidResult{0x121, 0x01c0003f, 0x3f, 1}));
+  EXPECT_EQ(b.cpu.cpuid(0x8000001d, 1), (CpuidResult{0x122, 0x00c0003f, 0xff, 1}));
+  EXPECT_EQ(b.cpu.cpuid(0x8000001d, 2), (CpuidResult{0x143, 0x01c0003f, 0x3ff, 0}));
+  EXPECT_EQ(b.cpu.cpuid(0x8000001d, 3), (CpuidResult{0x4163, 0x03c0003f, 0x1fff, 6}));
+  EXPECT_EQ(b.cpu.cpuid(0x8000001d, 4), (CpuidResult{}));
+  EXPECT_EQ(b.cpu.cpuid(0x8000001e, 0), (CpuidResult{1, 1, 0, 0}));  // core 1 of node 0
 }
 
 TEST(CpuidLeaves, XsaveSize) {
@@ -163,6 +176,7 @@ TEST(Msrs, ArchCapabilitiesAndOthersAnswer) {
     CpuTestAccess::drop(b.cpu);
   }
   EXPECT_TRUE(b.read_msr(0x10a) & 1);
+  EXPECT_TRUE(b.read_msr(0x10a) >> 62 & 1);  // ITS_NO
 }
 
 TEST(Dump, LooksLikeInfoRegisters) {
