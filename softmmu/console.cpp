@@ -17,7 +17,8 @@ class Planner {
     EMU_TRY(add_monitors());
     if (!options_.debugcon.empty()) plan_.debugcon = EMU_TRY(use(options_.debugcon, "debugcon", "-debugcon"));
     if (!options_.debugger.empty()) {
-      plan_.debugger = EMU_TRY(use(EMU_TRY(parse_debugger_stream(options_.debugger), "-gdb"), "-gdb"));
+      chardev::SerialSpec spec = EMU_TRY(parse_debugger_stream(options_.debugger), "-gdb");
+      plan_.debugger = EMU_TRY(use(std::move(spec), "-gdb"));
     }
     if (options_.default_devices) add_defaults();
     EMU_TRY(check_terminal());
@@ -27,7 +28,8 @@ class Planner {
  private:
   /// Adds the stream that `text` describes, or finds the one it names; returns its id, empty for none.
   Result<std::string> use(const std::string& text, std::string default_id, const std::string& option) {
-    return use(EMU_TRY(chardev::parse_serial(text, std::move(default_id)), option), option);
+    chardev::SerialSpec spec = EMU_TRY(chardev::parse_serial(text, std::move(default_id)), option);
+    return use(std::move(spec), option);
   }
   Result<std::string> use(chardev::SerialSpec spec, const std::string& option) {
     std::string id = spec.reference;

@@ -83,6 +83,7 @@ class ToyTranslator final : public target::Translator {
     u32 at = 0;
     for (unsigned n = 0; n < request.max_insns; ++n, at += 4) {
       const u64 pc = request.pc + at;
+      if (n != 0 && pc == request.break_after) break;
       u8 i[4];
       if (at + 4 > first.size()) {
         if (n != 0) break;  // the straddling instruction gets a block of its own
