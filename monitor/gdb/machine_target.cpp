@@ -31,7 +31,7 @@ bool MachineTarget::read_memory(unsigned cpu, u64 address, AddressKind kind, std
 }
 
 bool MachineTarget::write_memory(unsigned cpu, u64 address, AddressKind kind, std::span<const u8> from) {
-  const hw::BoardCpu& board_cpu = control_.board().cpus()[cpu];
+  const hw::BoardCpu board_cpu = control_.board().cpus()[cpu];
   const mem::MemTxAttrs attrs{.requester = mem::MemTxAttrs::Requester::Host, .debug = true};
   // Looked up before anything is written.
   std::vector<std::pair<u64, std::size_t>> pieces;
