@@ -43,8 +43,8 @@ void Protocol::connected() {
   step_bits_ = kStepEnabled | kStepNoIrq | kStepNoTimer;
   cpu_ = 0;
   run_cpu_.reset();
-  stop_reply_.clear();
   if (target_.is_running()) target_.stop();
+  last_stop_ = {};  // nothing that the debugger has to be told of
   forget_points();
 }
 
@@ -128,30 +128,30 @@ std::string Protocol::thread_name(unsigned cpu) const {
   return multiprocess_ ? fmt::format("p01.{:02x}", cpu + 1) : fmt::format("{:02x}", cpu + 1);
 }
 
-std::string Protocol::signal_reply(int signal) const {
-  return fmt::format("T{:02x}thread:{};", signal, thread_name(cpu_));
+std::string Protocol::stop_reply() const {
+  return fmt::format("T{:02x}thread:{};{}", last_stop_.signal, thread_name(last_stop_.cpu), last_stop_.reason);
 }
 
 void Protocol::debug_stopped(unsigned cpu, const accel::DebugStop& stop) {
   if (cpu < target_.cpu_count()) cpu_ = cpu;
   run_cpu_ = cpu_;
-  stop_reply_ = signal_reply(kSigTrap);
+  last_stop_ = {kSigTrap, cpu_, ""};
   using Why = accel::DebugStop::Why;
   if (stop.why == Why::Watchpoint) {
     const char* name = stop.kind == accel::WatchKind::Write ? "watch" : stop.kind == accel::WatchKind::Read ? "rwatch" : "awatch";
-    stop_reply_ += fmt::format("{}:{:x};", name, stop.address);
+    last_stop_.reason = fmt::format("{}:{:x};", name, stop.address);
   } else if (stop.why == Why::Breakpoint && software_.contains(stop.address)) {
-    if (wants_swbreak_) stop_reply_ += "swbreak:;";
+    if (wants_swbreak_) last_stop_.reason = "swbreak:;";
   } else if (stop.why == Why::Breakpoint && wants_hwbreak_) {
-    stop_reply_ += "hwbreak:;";
+    last_stop_.reason = "hwbreak:;";
   }
-  if (waiting_) reply(stop_reply_);
+  if (waiting_) reply(stop_reply());
   waiting_ = false;
 }
 
 void Protocol::machine_stopped(std::string_view status) {
-  stop_reply_ = signal_reply(signal_for(status));
-  if (waiting_) reply(stop_reply_);
+  last_stop_ = {signal_for(status), cpu_, ""};
+  if (waiting_) reply(stop_reply());
   waiting_ = false;
 }
 
@@ -202,7 +202,7 @@ std::string Protocol::answer(std::string_view packet) {
   const std::string_view rest = packet.substr(1);
   switch (kind) {
     case '?':
-      return stop_reply_.empty() ? signal_reply(kSigTrap) : stop_reply_;
+      return stop_reply();
     case 'g':
       return read_registers();
     case 'G':
@@ -251,7 +251,7 @@ std::string Protocol::answer(std::string_view packet) {
 std::string Protocol::answer_v(std::string_view packet) {
   if (packet == "Cont?") return "vCont;c;C;s;S";
   if (take(packet, "Cont;")) return resume_each(packet);
-  if (take(packet, "Attach;")) return signal_reply(kSigTrap);
+  if (take(packet, "Attach;")) return stop_reply();
   if (packet == "Kill" || packet.starts_with("Kill;")) {
     target_.quit();
     return kOk;

@@ -72,7 +72,7 @@ class Protocol {
   bool has_bytes(std::size_t feature) const;
   std::optional<ThreadId> take_thread(std::string_view& text) const;
   std::string thread_name(unsigned cpu) const;
-  std::string signal_reply(int signal) const;
+  std::string stop_reply() const;
   unsigned register_count(unsigned cpu) const;
   unsigned register_bytes(unsigned cpu, unsigned number) const;
 
@@ -89,7 +89,11 @@ class Protocol {
   u64 step_bits_ = kStepEnabled | kStepNoIrq | kStepNoTimer;
   unsigned cpu_ = 0;          ///< of registers and memory
   std::optional<unsigned> run_cpu_;  ///< Hc: of plain `c` and `s`; empty: all, or any
-  std::string stop_reply_;    ///< what `?` says
+  struct {
+    int signal = 5;
+    unsigned cpu = 0;
+    std::string reason;
+  } last_stop_;  ///< what `?` says
   std::set<u64> software_, hardware_;
   std::vector<accel::Watchpoint> watchpoints_;
 };

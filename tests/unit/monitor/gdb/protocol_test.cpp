@@ -43,7 +43,7 @@ class FakeRegisters final : public target::DebugRegisters {
 
 class FakeTarget final : public Target {
  public:
-  explicit FakeTarget(unsigned cpus) : cpus(cpus) {}
+  explicit FakeTarget(unsigned count) : cpus(count) {}
   unsigned cpu_count() const override { return unsigned(cpus.size()); }
   target::DebugRegisters& registers(unsigned cpu) override { return cpus.at(cpu); }
   std::string cpu_state(unsigned cpu) const override { return cpu == 0 ? "running" : "halted "; }
