@@ -144,6 +144,8 @@ def test_interrupt_and_detach_of_a_running_guest():
             remote.send("vCont;c:p1.-1")
             assert remote.interrupt() == "T02thread:p01.01;"
         remote.send("vCont;c")
+        while not qmp.command("query-status")["running"]:
+            pass  # another connection
         qmp.command("stop")
         assert remote.read() == "T02thread:p01.01;", "somebody else stopped it"
         assert remote.ask("D;1") == "OK"
