@@ -282,7 +282,9 @@ TEST(ConsolePlan, DebuggerSocketsListenAndNobodyWaits) {
     const auto& socket = std::get<chardev::SocketOptions>(plan.chardevs.front().backend);
     EXPECT_TRUE(socket.server);
     EXPECT_FALSE(socket.wait);
-    if (words.front() == "-s") EXPECT_EQ(socket.port, "1234");
+    if (words.front() == "-s") {
+      EXPECT_EQ(socket.port, "1234");
+    }
   }
   EXPECT_EQ(planned({"-chardev", "null,id=n", "-gdb", "chardev:n"}).debugger, "n");
   EXPECT_EQ(planned({"-gdb", "none"}).debugger, "");
