@@ -131,7 +131,7 @@ Result<BootImage> load_bzimage(const BootRequest& request, std::vector<u8> kerne
   return image;
 }
 
-/// Firmware learns memory and tables by itself, and our option ROM (roms/kernel_boot.S) places the initrd.
+/// Firmware learns memory and tables by itself, and our option ROM (hw/machine/roms/kernel_boot.S) places the initrd.
 Result<FirmwareKernel> split_bzimage(const BootRequest& request, std::vector<u8> kernel, std::vector<u8> initrd) {
   const auto [setup_bytes, kernel_end] = EMU_TRY(check_header(request, kernel));
   constexpr u16 kHeapEndOffset = 0xe000 - 0x200;  // from the setup code's start, less 0x200, §"heap_end_ptr"

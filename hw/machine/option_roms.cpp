@@ -5,7 +5,7 @@
 
 #include "util/check.h"
 
-// Defined by roms/embed.S.in.
+// Defined by hw/machine/roms/embed.S.in.
 extern "C" const emu::u8 emu_rom_kernel_boot[], emu_rom_kernel_boot_end[];
 
 namespace emu::hw {

@@ -264,14 +264,21 @@ class Encoder {
   u64 rip_target_ = 0;
 };
 
+/// Whether a branch `code_before` bytes into the code goes back into it.
+bool branches_into_code(const Insn& insn, size_t code_before) {
+  for (const Operand o : insn.row->operands) {
+    const i64 target = i64(code_before + insn.length) + i64(insn.imm);
+    if ((o == Operand::Jb || o == Operand::Jz) && target > -16 && i64(insn.imm) < 100) return true;
+  }
+  return false;
+}
+
 /// Decodes what was written; false if it ran out of bytes or is not all of them.
 bool add_insn(Case& c, const std::vector<u8>& bytes) {
   Insn insn;
   if (decode(bytes, mode_of(c.bits), kAllFeatures, insn) != DecodeStatus::Ok || insn.length != bytes.size()) return false;
   if (cannot_compare(*insn.row, c.bits) || cannot_compare(insn, c.bits)) return false;
-  for (const Operand o : insn.row->operands) {  // not back into the code
-    if ((o == Operand::Jb || o == Operand::Jz) && i64(insn.imm) > -40 && i64(insn.imm) < 100) return false;
-  }
+  if (branches_into_code(insn, c.code.size())) return false;
   insn.offset = u16(c.code.size());
   c.code.insert(c.code.end(), bytes.begin(), bytes.end());
   c.insns.push_back(insn);
@@ -383,7 +390,7 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
     const bool is_mmx = std::any_of(std::begin(row.operands), std::end(row.operands),
                                     [](Operand o) { return o == Operand::P || o == Operand::Q || o == Operand::N; });
     const bool pops = row.feature == InsnFeature::kFpu && insn.is_memory && std::string_view(row.name).ends_with("TP");
-    if ((is_mmx && has_pops) || cannot_be_in_block(insn) || (row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
+    if ((is_mmx && has_pops) || branches_into_code(insn, c.code.size()) || cannot_be_in_block(insn) || (row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
       bases = bases_before;
       continue;
     }

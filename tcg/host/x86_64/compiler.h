@@ -45,6 +45,11 @@ struct FlagsState {
   Operand a, b;
 };
 
+/// Spill slots of instructions that need a certain register.
+constexpr unsigned kSaveRcx = kSpillSlots - 1, kSaveRax = kSpillSlots - 2, kSaveRdx = kSpillSlots - 3;
+
+inline bool is_narrow(Type t) { return t < Type::I32; }
+
 class Compiler {
  public:
   explicit Compiler(const RegisterMap& map) : map_(map), hot_(nullptr, nullptr, 0), cold_(nullptr, nullptr, 0) {}

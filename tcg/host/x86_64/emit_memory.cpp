@@ -8,7 +8,6 @@
 namespace emu::tcg::x86_64 {
 namespace {
 
-constexpr unsigned kSaveRax = kSpillSlots - 2;
 constexpr u32 kIndexMask = (kTlbEntries - 1) * sizeof(TlbEntry);
 constexpr unsigned kIndexRotate = kPageBits - 5;
 static_assert(sizeof(TlbEntry) == 32 && offsetof(View, l1) == 0);
