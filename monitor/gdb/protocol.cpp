@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kSigInt = 2, kSigQuit = 3, kSigTrap = 5, kSigAbrt = 6, kSigAlrm = 14;
 constexpr const char* kOk = "OK";
-// Error numbers as errno has them, in hexadecimal.
+// Error numbers of errno, in decimal digits, as other stubs write them; debuggers only show them.
 constexpr const char* kBadAddress = "E14";
 constexpr const char* kInvalid = "E22";
 constexpr std::size_t kMostBytes = (kPacketSize - 32) / 2;  ///< of memory in one packet
