@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "target/cpu.h"
 #include "util/result.h"
@@ -16,12 +17,46 @@ class AddressSpace;
 
 namespace emu::accel {
 
+// --- Debugging: what a debugger may ask for, whoever runs the vCPUs ---
+
+enum class WatchKind : u8 { Write, Read, Access };
+
+struct Watchpoint {
+  u64 address = 0;  ///< linear
+  u64 bytes = 1;
+  WatchKind kind = WatchKind::Write;
+  bool operator==(const Watchpoint&) const = default;
+};
+
+/// Where vCPUs shall stop, all of them. Linear addresses: of instructions, and of data.
+struct DebugPoints {
+  std::vector<u64> breakpoints;  ///< in any order
+  std::vector<Watchpoint> watchpoints;
+};
+
+/// Why a vCPU stopped for the debugger. A breakpoint's instruction was not executed; a watched access was made, and its
+/// instruction is complete.
+struct DebugStop {
+  enum class Why : u8 { Breakpoint, Watchpoint, Step } why = Why::Breakpoint;
+  u64 address = 0;  ///< Breakpoint: of the instruction; Watchpoint: as it was set
+  WatchKind kind = WatchKind::Write;
+};
+
+/// What a vCPU does when all are resumed.
+enum class DebugRun : u8 { Continue, Step, Hold };
+/// Whether interrupts are taken before the instruction that is stepped.
+enum class StepEvents : u8 { Taken, Deferred };
+
 /// What the accelerator tells the machine. Called on vCPU threads.
 class AccelClient {
  public:
   virtual ~AccelClient() = default;
   /// The vCPU ended in shutdown state (x86: triple fault). `why` says how, in words, with registers.
   virtual void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) = 0;
+  /// The vCPU stands where a debugger wanted it to, and goes no further before it is resumed: the others must be stopped.
+  virtual void stopped_for_debugger(target::Vcpu& cpu, const DebugStop& stop) {
+    static_cast<void>(cpu), static_cast<void>(stop);
+  }
   /// The machine's virtual clock in nanoseconds: what CpuServices::ticks() returns. No lock.
   virtual u64 guest_ns() = 0;
 };
@@ -55,6 +90,16 @@ class Accelerator {
 
   /// Runs `work` with every vCPU standing still (reset, debugger). Main thread.
   virtual void run_exclusive(const std::function<void()>& work) = 0;
+
+  /// Replaces all break- and watchpoints. With all vCPUs paused. Errors: no way to have them.
+  virtual Result<void> set_debug_points(DebugPoints points) {
+    if (points.breakpoints.empty() && points.watchpoints.empty()) return {};
+    return error("accelerator {} has no breakpoints", name());
+  }
+  /// Holds until it is said otherwise. With all vCPUs paused.
+  virtual void set_debug_run(unsigned vcpu, DebugRun run, StepEvents events) {
+    static_cast<void>(vcpu), static_cast<void>(run), static_cast<void>(events);
+  }
 
   /// The host thread that runs a vCPU, as ps shows it; 0 before it first ran.
   virtual i64 thread_id(unsigned vcpu) const {

@@ -138,6 +138,11 @@ class MachineControl {
   /// Makes a byte stream at /chardevs/ID; gives the path of a pty.
   virtual Result<std::string> add_chardev(const chardev::ChardevOptions& options) = 0;
 
+  /// A server for debuggers there: "tcp::1234", "chardev:ID", "none"; in place of the one there was.
+  virtual Result<void> set_debugger(const std::string& where) {
+    return error("no debugger can be attached: {}", where);
+  }
+
   /// Runs `work` while no vCPU does, machine lock not held; what they did before goes on afterwards.
   template <typename Work>
   void with_cpus_stopped(Work&& work) {

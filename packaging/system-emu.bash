@@ -24,7 +24,8 @@ _system_emu() {
       -object -overcommit -name -uuid -rtc -no-hpet -no-acpi -kernel -initrd -append -dtb -bios -L -boot
       -nographic -display -audiodev -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp -qmp-pretty
       -debugcon -echr -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown -action
-      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -d -D -dfilter -singlestep
+      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -gdb -s -d -D -dfilter
+      -singlestep
     " -- "$current"))
   fi
 }

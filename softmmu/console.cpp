@@ -16,6 +16,10 @@ class Planner {
     EMU_TRY(add_serials());
     EMU_TRY(add_monitors());
     if (!options_.debugcon.empty()) plan_.debugcon = EMU_TRY(use(options_.debugcon, "debugcon", "-debugcon"));
+    if (!options_.debugger.empty()) {
+      chardev::SerialSpec spec = EMU_TRY(parse_debugger_stream(options_.debugger), "-gdb");
+      plan_.debugger = EMU_TRY(use(std::move(spec), "-gdb"));
+    }
     if (options_.default_devices) add_defaults();
     EMU_TRY(check_terminal());
     return std::move(plan_);
@@ -25,6 +29,9 @@ class Planner {
   /// Adds the stream that `text` describes, or finds the one it names; returns its id, empty for none.
   Result<std::string> use(const std::string& text, std::string default_id, const std::string& option) {
     chardev::SerialSpec spec = EMU_TRY(chardev::parse_serial(text, std::move(default_id)), option);
+    return use(std::move(spec), option);
+  }
+  Result<std::string> use(chardev::SerialSpec spec, const std::string& option) {
     std::string id = spec.reference;
     switch (spec.kind) {
       case chardev::SerialSpec::Kind::None:
@@ -146,6 +153,18 @@ bool is_for_programs_alone(const ConsolePlan& plan, const chardev::ChardevOption
   return std::any_of(plan.monitors.begin(), plan.monitors.end(), [&](const ConsolePlan::Monitor& monitor) {
     return monitor.for_programs && monitor.chardev == stream.id;
   });
+}
+
+Result<chardev::SerialSpec> parse_debugger_stream(const std::string& text) {
+  chardev::SerialSpec spec = EMU_TRY(chardev::parse_serial(text, "gdb"));
+  if (spec.kind == chardev::SerialSpec::Kind::Inline) {
+    if (auto* socket = std::get_if<chardev::SocketOptions>(&spec.options.backend); socket != nullptr) {
+      socket->server = true;
+      socket->wait = false;
+      socket->no_delay = socket->path.empty();
+    }
+  }
+  return spec;
 }
 
 Result<ConsolePlan> plan_consoles(const StartOptions& options) { return Planner(options).plan(); }

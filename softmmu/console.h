@@ -23,6 +23,7 @@ struct ConsolePlan {
   };
   std::vector<Monitor> monitors;
   std::string debugcon;               ///< id, or empty
+  std::string debugger;               ///< id, or empty
   bool uses_terminal = false;         ///< some stream is our standard input and output
   bool shares_terminal = false;       ///< it is a mux: Ctrl-A works
   bool chose_terminal = false;        ///< nobody asked for it: there is no display
@@ -30,6 +31,9 @@ struct ConsolePlan {
 
 /// Whether a stream serves a monitor for programs and nobody else.
 bool is_for_programs_alone(const ConsolePlan& plan, const chardev::ChardevOptions& stream);
+
+/// What -gdb names. A socket of its own waits for debuggers, and the machine does not wait for them.
+Result<chardev::SerialSpec> parse_debugger_stream(const std::string& text);
 
 /// Errors: a stream that is not there, or an id used twice.
 Result<ConsolePlan> plan_consoles(const StartOptions& options);

@@ -55,6 +55,9 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_);
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
+  run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
+    if (debugger_ != nullptr) debugger_->debug_stopped(vcpu, stop);
+  });
 }
 
 Emulation::~Emulation() {
@@ -63,6 +66,7 @@ Emulation::~Emulation() {
   if (accelerator_ != nullptr) accelerator_->shut_down();
   flush_streams();
   stop_monitor_thread();
+  debugger_.reset();
   people_.clear();
   programs_.clear();
   monitors_.reset();
@@ -111,6 +115,7 @@ Result<void> Emulation::build() {
     for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
   }
   EMU_TRY(make_monitors());
+  if (!consoles_.debugger.empty()) EMU_TRY(make_debugger(consoles_.debugger), "-gdb");
   return {};
 }
 
@@ -376,6 +381,7 @@ int Emulation::run() {
   if (auto watched = watch_signals(); !watched) log::warn("{}", watched.error().text());
   if (!preconfig_) run_state_.launch(/*start=*/!options_.freeze);
   if (!run_state_.is_ending()) loop_.run();
+  if (debugger_ != nullptr) debugger_->exiting(run_state_.exit_status());
   return run_state_.exit_status();
 }
 

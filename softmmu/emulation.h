@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "monitor/control.h"
+#include "monitor/gdb/server.h"
 #include "monitor/hmp/session.h"
 #include "monitor/monitors.h"
 #include "monitor/qmp/session.h"
@@ -61,6 +62,7 @@ class Emulation final : public monitor::MachineControl {
   Result<monitor::CpuModelInfo> expand_cpu_model(const monitor::CpuModelInfo& model, bool full) const override;
   std::vector<monitor::OptionInfo> command_line_options() const override;
   Result<std::string> add_chardev(const chardev::ChardevOptions& options) override;
+  Result<void> set_debugger(const std::string& where) override;
 
  private:
   Result<accel::AccelOptions> choose_accelerator() const;
@@ -75,6 +77,7 @@ class Emulation final : public monitor::MachineControl {
   Result<void> plug_devices();
   Result<void> make_accelerator();
   Result<void> make_monitors();
+  Result<void> make_debugger(const std::string& chardev);
   Result<void> set_globals();
   hw::BoardConfig board_config();
   hw::ChardevObject* stream(const std::string& id) const;
@@ -95,6 +98,7 @@ class Emulation final : public monitor::MachineControl {
   std::unique_ptr<monitor::Monitors> monitors_;
   std::vector<std::unique_ptr<monitor::HmpSession>> people_;
   std::vector<std::unique_ptr<monitor::QmpSession>> programs_;
+  std::unique_ptr<monitor::gdb::Server> debugger_;
   std::thread monitor_thread_;
   std::vector<qom::Object*> cpu_objects_;
   u64 ram_bytes_ = 0;

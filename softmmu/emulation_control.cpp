@@ -8,6 +8,11 @@
 #include "softmmu/option_info.h"
 
 namespace emu::softmmu {
+namespace {
+
+constexpr const char* kDebuggerStream = "gdb";  ///< the one that parse_debugger_stream() describes
+
+}  // namespace
 
 Result<void> Emulation::wakeup() {
   if (run_state_.state() != State::Suspended) return error("Unable to wake up: guest is not in suspended state");
@@ -87,7 +92,37 @@ Result<std::string> Emulation::add_chardev(const chardev::ChardevOptions& option
   return pty == nullptr ? std::string() : pty->path();
 }
 
+Result<void> Emulation::make_debugger(const std::string& chardev) {
+  hw::ChardevObject* object = stream(chardev);
+  EMU_CHECK(object != nullptr);
+  debugger_ = EMU_TRY(monitor::gdb::Server::create(object->stream(), *monitors_, parts_.make_debug_registers));
+  return {};
+}
+
+Result<void> Emulation::set_debugger(const std::string& where) {
+  const chardev::SerialSpec spec = EMU_TRY(parse_debugger_stream(where));
+  using Kind = chardev::SerialSpec::Kind;
+  if (spec.kind == Kind::Reference && stream(spec.reference) == nullptr) {
+    return error("there is no chardev '{}'", spec.reference);
+  }
+  if (debugger_ != nullptr) {
+    if (debugger_->is_receiving()) return error("a debugger cannot end its own connection that way: detach instead");
+    debugger_->close();
+    debugger_.reset();
+    if (hw::ChardevObject* own = stream(kDebuggerStream); own != nullptr) {
+      monitors_->yanks().remove(kDebuggerStream);
+      machine_->tree().container("/chardevs").remove_child(*own);
+    }
+  }
+  if (spec.kind == Kind::None) return {};
+  if (spec.kind == Kind::Inline) EMU_TRY(make_stream(spec.options, loop_));
+  return make_debugger(spec.kind == Kind::Reference ? spec.reference : spec.options.id);
+}
+
 void Emulation::report(const RunEvent& event) {
+  if (event.kind == RunEvent::Kind::Stop && debugger_ != nullptr && run_state_.state() != State::Debug) {
+    debugger_->machine_stopped(status());
+  }
   if (monitors_ == nullptr) return;
   const auto cause = [&] {
     return monitor::from_json<monitor::CauseName>(std::string(event.reason), "").value_or(monitor::CauseName::None);

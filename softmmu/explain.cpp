@@ -146,6 +146,7 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     lines.end();
   }
   if (!plan.debugcon.empty()) lines.line("debugcon", "chardev:" + plan.debugcon);
+  if (!plan.debugger.empty()) lines.line("gdb", "chardev:" + plan.debugger);
   lines.line("display", "none");
   constexpr std::string_view kReboot[] = {"reset", "shutdown"}, kShutdown[] = {"poweroff", "pause"};
   constexpr std::string_view kPanic[] = {"pause", "shutdown", "exit-failure", "none"};

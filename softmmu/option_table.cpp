@@ -113,6 +113,9 @@ constexpr OptionRow kRows[] = {
      "Puts the time in front of messages."},
     {"sandbox", Opt::Sandbox, kYes, S::Running, "off", "Accepted with this value."},
 
+    {"gdb", Opt::Gdb, kYes, S::Debug, "STREAM",
+     "Waits for a debugger there: tcp:[HOST]:PORT, unix:PATH, chardev:ID, stdio, none. With -S it is there before the guest."},
+    {"s", Opt::GdbShort, kNo, S::Debug, "", "Short for -gdb tcp::1234."},
     {"d", Opt::Log, kYes, S::Debug, "ITEM[,ITEM...]", "Logs these items; '-d help' lists them."},
     {"D", Opt::LogFile, kYes, S::Debug, "FILE", "Where the log goes; otherwise to standard error."},
     {"dfilter", Opt::LogFilter, kYes, S::Debug, "RANGE[,RANGE...]",
@@ -169,8 +172,6 @@ constexpr MissingRow kMissing[] = {
     {"tpmdev", kYes, ""},
     {"compat", kYes, ""},
     {"fw_cfg", kYes, ""},
-    {"gdb", kYes, ""},
-    {"s", kNo, ""},
     {"seed", kYes, ""},
     {"xen-domid", kYes, ""},
     {"xen-attach", kNo, ""},

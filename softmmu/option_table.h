@@ -60,6 +60,8 @@ enum class Opt : u8 {
   Nic,
   Net,
   Freeze,
+  Gdb,
+  GdbShort,
   NoReboot,
   NoShutdown,
   Action,

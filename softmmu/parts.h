@@ -10,6 +10,7 @@
 
 #include "accel/accel.h"
 #include "hw/machine/board.h"
+#include "target/debug_registers.h"
 
 namespace emu::softmmu {
 
@@ -32,6 +33,8 @@ struct Parts {
   /// "max,-avx". Errors as for -cpu.
   std::function<Result<CpuDetails>(std::string_view)> cpu_details = {};
   std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::AccelOptions&, accel::AccelClient&)> make_tcg;
+  /// Of a CPU of this architecture, for debuggers.
+  std::function<std::unique_ptr<target::DebugRegisters>(target::Vcpu&)> make_debug_registers = {};
 };
 
 /// The parts of the real program. Defined in softmmu/main.

@@ -30,6 +30,10 @@ constexpr Transition kTransitions[] = {
     {S::InternalError, S::Paused},  // reset
     {S::InternalError, S::Shutdown}, {S::Watchdog, S::Running},
     {S::Watchdog, S::Paused},        {S::Watchdog, S::Shutdown},
+    {S::Running, S::Debug},  // breakpoint
+    {S::Debug, S::Running},          {S::Debug, S::Paused},
+    {S::Debug, S::Shutdown},         {S::Debug, S::Suspended},
+    {S::Debug, S::GuestPanicked},
 };
 
 std::string_view cause_name(hw::ShutdownCause cause) {
@@ -70,7 +74,7 @@ bool is_by_guest(hw::ShutdownCause cause) {
 
 std::string_view state_name(State state) {
   constexpr std::string_view kNames[] = {"prelaunch", "running",        "paused",         "shutdown",
-                                         "suspended", "guest-panicked", "internal-error", "watchdog"};
+                                         "suspended", "guest-panicked", "internal-error", "watchdog", "debug"};
   return kNames[std::size_t(state)];
 }
 
@@ -267,6 +271,22 @@ void RunState::handle(const WakeupRequest& request) {
   }
   enter(State::Running);
   emit({RunEvent::Kind::Wakeup});
+}
+
+/// Several vCPUs may report, each has wanted a stop of its own. The first one's is told; breakpoints of the others are met
+/// again when they go on.
+void RunState::stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) {
+  stop_vcpus_soon();
+  loop_.post([this, alive = std::weak_ptr<bool>(alive_), index = cpu.index(), stop] {
+    if (alive.lock()) debug_stopped(index, stop);
+  });
+}
+
+void RunState::debug_stopped(unsigned vcpu, const accel::DebugStop& stop) {
+  if (stops_wanted_.load() != 0) stops_wanted_.fetch_sub(1);
+  if (ending_ || !is_running()) return;
+  stop_as(State::Debug);
+  if (debug_stop_) debug_stop_(vcpu, stop);
 }
 
 void RunState::vcpu_shut_down(target::Vcpu& cpu, const std::string& why) {

@@ -24,7 +24,7 @@
 namespace emu::softmmu {
 
 /// As QMP's query-status names them.
-enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog };
+enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug };
 std::string_view state_name(State state);
 /// Whether the table of legal transitions has this one.
 bool is_legal_transition(State from, State to);
@@ -74,6 +74,8 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   int exit_status() const { return exit_status_; }
   bool is_ending() const { return ending_; }
   void add_listener(std::function<void(const RunEvent&)> listener) { listeners_.push_back(std::move(listener)); }
+  /// Told on the main loop, with everything stopped, that a vCPU stands where the debugger wanted it to.
+  void on_debug_stop(std::function<void(unsigned vcpu, const accel::DebugStop&)> told) { debug_stop_ = std::move(told); }
   /// Looks at all requests now, as the loop would.
   void process();
 
@@ -91,6 +93,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
 
   // accel::AccelClient: vCPU threads.
   void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) override;
+  void stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) override;
   u64 guest_ns() override { return u64(machine_->clock().now().count()); }
 
  private:
@@ -113,6 +116,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   using Request = std::variant<ShutdownRequest, ResetRequest, ExitRequest, PanicRequest, SuspendRequest, WakeupRequest>;
 
   void enqueue(Request request);
+  void debug_stopped(unsigned vcpu, const accel::DebugStop& stop);
   /// A request for which vCPUs were asked to stop.
   void looked_at(Request request);
   void handle(const ShutdownRequest& request);
@@ -141,6 +145,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   std::atomic<unsigned> stops_wanted_{0};  ///< stop_vcpus_soon() calls whose request was not looked at yet
   std::atomic<unsigned> cpu_shutdowns_{0};
   std::vector<std::function<void(const RunEvent&)>> listeners_;
+  std::function<void(unsigned, const accel::DebugStop&)> debug_stop_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it
 };
 

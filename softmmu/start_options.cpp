@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "softmmu/console.h"
 #include "softmmu/json_options.h"
 #include "softmmu/option_table.h"
 #include "util/string.h"
@@ -463,6 +464,13 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
 Result<void> Reader::read_running_part(const GivenOption& given) {
   const std::string& value = given.value;
   switch (given.row->opt) {
+    case Opt::Gdb:
+      EMU_TRY(parse_debugger_stream(value));
+      out_.debugger = value;
+      return {};
+    case Opt::GdbShort:
+      out_.debugger = "tcp::1234";
+      return {};
     case Opt::Freeze:
       out_.freeze = true;
       return {};

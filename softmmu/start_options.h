@@ -117,6 +117,7 @@ struct StartOptions {
   std::vector<ObjectRequest> objects;
   std::vector<FdRequest> fds;
   std::string debugcon;
+  std::string debugger;  ///< -gdb as typed
   std::optional<u8> escape_char;
   bool default_devices = true;
 

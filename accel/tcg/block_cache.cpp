@@ -252,6 +252,25 @@ void BlockCache::invalidate(mem::RamPage page, u32 offset, u32 length) {
   for (CodeBlock* b : hit) kill_locked(*b);
 }
 
+void BlockCache::invalidate_at(u64 address) {
+  const std::lock_guard lock(mutex_);
+  const u64 page = address & ~(mem::kPageSize - 1);
+  std::vector<CodeBlock*> hit;
+  // Blocks that reach the page from the one before, too.
+  for (const u64 virtual_page : {page - mem::kPageSize, page}) {
+    for (auto at = page_ids_.lower_bound({virtual_page, 0}); at != page_ids_.end(); ++at) {
+      if (at->first.virtual_page != virtual_page) break;
+      PageCode* code = find_page_locked(mem::RamPage(at->first.ram_page));
+      if (code == nullptr) continue;
+      for (CodeBlock* b : code->blocks()) {
+        const bool begins_here = (b->key.pc & ~(mem::kPageSize - 1)) == virtual_page;
+        if (begins_here && b->key.pc <= address && address - b->key.pc <= b->guest_bytes) hit.push_back(b);
+      }
+    }
+  }
+  for (CodeBlock* b : hit) kill_locked(*b);
+}
+
 void BlockCache::invalidate_all() {
   const std::lock_guard lock(mutex_);
   for (size_t i = 0; i < kBuckets; ++i) {

@@ -73,6 +73,8 @@ class BlockCache {
   StoreVerdict judge_store(mem::RamPage page, u32 offset, u32 length, const CodeBlock* running);
   /// After bytes changed: drops all blocks made from them. Any thread.
   void invalidate(mem::RamPage page, u32 offset, u32 length);
+  /// Drops all blocks that a breakpoint at this address cuts, or that one cut there. Any thread.
+  void invalidate_at(u64 address);
   /// Drops all blocks of all pages (debugger, log switches).
   void invalidate_all();
 

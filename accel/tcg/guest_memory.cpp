@@ -25,6 +25,14 @@ u64 low_bytes(const u8* data, unsigned bytes) {
   return v;
 }
 
+struct ProbeScope {
+  explicit ProbeScope(bool& is_probing) : flag(is_probing) { flag = true; }
+  ~ProbeScope() { flag = false; }
+  ProbeScope(const ProbeScope&) = delete;
+  ProbeScope& operator=(const ProbeScope&) = delete;
+  bool& flag;
+};
+
 u64 swap_bytes(u64 value, unsigned bytes) { return __builtin_bswap64(value) >> (64 - 8 * bytes); }
 
 }  // namespace
@@ -49,6 +57,13 @@ bool GuestMemory::resolve(u64 va, unsigned bytes, Access access, u8 view, Target
     return true;
   }
   p_.statistics.l1_misses.add();
+  if (p_.debug.watches_page(va) && !is_probing_) [[unlikely]] {
+    const Watchpoint* hit = p_.debug.hit(va, bytes, access);
+    if (hit != nullptr && !p_.running.watch_hit(*hit)) {
+      // Unless the access faults: then that is what happens.
+      return static_cast<void>(p_.tlb.translate(va, access, view)), false;
+    }
+  }
   const L2Entry* entry = p_.tlb.translate(va, access, view);
   if (entry == nullptr) return false;
   if (access == Access::Store) return resolve_store(va, bytes, view, *entry, target);
@@ -105,7 +120,7 @@ void GuestMemory::finish_store(const Target& target, u64 va, unsigned bytes) {
 GuestMemory::Refill GuestMemory::refill(u64 va, unsigned bytes, Access access, u8 view) {
   Target target;
   if (!resolve(va, bytes, access, view_number(view), target)) return Refill::Fault;
-  return target.host != nullptr && !target.tracked ? Refill::Ready : Refill::Perform;
+  return target.host != nullptr && !target.tracked && !p_.debug.watches_page(va) ? Refill::Ready : Refill::Perform;
 }
 
 // --- Devices ---
@@ -227,6 +242,7 @@ AccessStatus GuestMemory::store_bytes(u64 va, std::span<const u8> data, u8 view)
 
 AccessStatus GuestMemory::probe(u64 va, unsigned bytes, Access access, u8 view) {
   const u8 number = view_number(view);
+  const ProbeScope probing(is_probing_);
   for (u64 at = va, left = std::max(bytes, 1u); left != 0;) {
     const unsigned n = unsigned(std::min<u64>(left, rest_of_page(at)));
     if (access == Access::Fetch) {
@@ -381,6 +397,7 @@ bool GuestMemory::probe(u64 address, const ir::MemInfo& mem) {
   const unsigned bytes = 1u << mem.log2_bytes;
   const unsigned first = std::min(bytes, rest_of_page(address));
   const u8 view = view_number(mem.view);
+  const ProbeScope probing(is_probing_);
   Target target;
   return resolve(address, first, Access::Store, view, target) &&
          (first == bytes || resolve(address + first, bytes - first, Access::Store, view, target));

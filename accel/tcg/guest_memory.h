@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "accel/tcg/block_cache.h"
+#include "accel/tcg/debug_points.h"
 #include "accel/tcg/soft_tlb.h"
 #include "target/cpu.h"
 #include "tcg/interp/interpreter.h"
@@ -20,6 +21,8 @@ class RunningBlock {
   virtual const CodeBlock* running_block() = 0;
   /// The access that is now refused, without a fault, is to be repeated with its instruction alone in a block.
   virtual void restart_alone() = 0;
+  /// A watched access is about to be made. False: it is refused, and repeated with its instruction alone.
+  virtual bool watch_hit(const Watchpoint& watchpoint) = 0;
 };
 
 /// Shared by the vCPUs of a machine: read-modify-writes that no host instruction does (across two pages) exclude each
@@ -38,6 +41,7 @@ class GuestMemory final : public target::GuestAccess, public ir::InterpreterMemo
     BlockCache& blocks;
     RunningBlock& running;
     SplitLocks& split_locks;
+    const DebugTable& debug;
     VcpuStatistics& statistics;
   };
   explicit GuestMemory(const Parts& parts) : p_(parts), env_(parts.cpu.env()) {}
@@ -105,6 +109,7 @@ class GuestMemory final : public target::GuestAccess, public ir::InterpreterMemo
   tcg::EnvHeader& env_;
   std::array<PhysicalPage, 256> physical_{};
   u64 physical_generation_ = ~u64(0);
+  bool is_probing_ = false;  ///< what is resolved is not accessed yet
 };
 
 }  // namespace emu::accel

@@ -22,6 +22,7 @@ std::optional<mem::RamPage> RuntimeVcpu::fetch_page(u64 va) {
 }
 
 RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc) {
+  if (shared_.debug.breaks_at(pc)) [[unlikely]] return {Lookup::What::Breakpoint};
   const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view());
   if (fetched == nullptr) return {Lookup::What::Fault};
   if (!fetched->has(kL2Ram)) return {Lookup::What::Alone};
@@ -74,6 +75,9 @@ void RuntimeVcpu::run_one() {
       return;
     case Lookup::What::NoRoom:
       wait_for_code_memory();
+      return;
+    case Lookup::What::Breakpoint:
+      note_debug_stop({.why = DebugStop::Why::Breakpoint, .address = env_.pc});
       return;
   }
 }
@@ -129,6 +133,7 @@ void RuntimeVcpu::handle_exit(ExitReason reason) {
       if (!cpu_.has_pending_fault()) break;
       log::write_if(log::Mask::Int, "vcpu {}: fault at pc {:#x}\n", cpu_.index(), env_.pc);
       cpu_.deliver_pending();
+      step_alone_ = false;  // that was to be the instruction that faulted
       break;
     case ExitReason::Trap:
       log::write_if(log::Mask::Int, "vcpu {}: trap {:#x} at pc {:#x}\n", cpu_.index(), env_.exit_arg, env_.pc);

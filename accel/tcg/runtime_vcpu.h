@@ -33,6 +33,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   i64 thread_id() const { return thread_id_.load(std::memory_order_relaxed); }
   void join();
   std::string dump_tlb() { return tlb_.dump(); }  ///< paused
+  void set_debug_run(accel::DebugRun run, accel::StepEvents events);  ///< paused
 
   // CpuServices, own thread
   void leave_block() override;
@@ -61,6 +62,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
       Fault,     ///< fetching faulted; the fault is pending
       Alone,     ///< not in RAM: the one instruction there is interpreted
       NoRoom,    ///< code memory is used up: the run loop waits for some
+      Breakpoint,  ///< a debugger wants the CPU to stop there
     } what = What::Fault;
     accel::CodeBlock* block = nullptr;
     bool global = false;  ///< the mapping survives a switch of address space
@@ -82,6 +84,9 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void take_events();
   bool halt_if_idle();    ///< true: it slept; look again
   void wait_for_code_memory();
+  void step();
+  void note_debug_stop(const accel::DebugStop& stop);
+  void report_debug_stop();
 
   // run_loop.cpp
   void run_one();
@@ -105,6 +110,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   // slow_path.cpp
   const accel::CodeBlock* running_block() override;
   void restart_alone() override { step_alone_ = true; }
+  bool watch_hit(const accel::Watchpoint& watchpoint) override;
   Site& site_at(u64 return_site);
   const u8* exit_code(ExitReason reason);
   const u8* go_on_after(ExitReason reason);
@@ -127,6 +133,11 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   std::atomic<i64> thread_id_{0};
   std::atomic<bool> halted_{false};
   bool shutdown_reported_ = false;
+
+  std::atomic<bool> held_{false};
+  accel::DebugRun run_as_ = accel::DebugRun::Continue;
+  bool defer_events_ = false;
+  std::optional<accel::DebugStop> debug_stop_;
 
   bool mode_is_stale_ = true;
   bool step_alone_ = false;   ///< the instruction at env.pc is executed by itself

@@ -10,6 +10,7 @@
 #include "accel/accel.h"
 #include "accel/tcg/block_cache.h"
 #include "accel/tcg/code_cache.h"
+#include "accel/tcg/debug_points.h"
 #include "accel/tcg/guest_memory.h"
 #include "accel/tcg/quiescence.h"
 #include "tcg/ir/backend.h"
@@ -23,8 +24,9 @@ class RunControl {
   bool should_end() const { return end_.load(std::memory_order_seq_cst); }
   void set_stop(bool stop);
   void set_end();
-  /// vCPU thread: sleeps while it should stop; false when it should end.
-  bool wait_to_run();
+  /// vCPU thread: sleeps while it should stop or is held (which changes only while it should stop); false when it
+  /// should end.
+  bool wait_to_run(const std::atomic<bool>& held);
   /// Main thread: sleeps until no vCPU runs.
   void wait_until_still();
   bool is_still() const;
@@ -45,6 +47,7 @@ struct TcgShared {
   Quiescence quiescence;
   RunControl run;
   SplitLocks split_locks;
+  DebugTable debug;
   std::unique_ptr<ir::HostBackend> backend;  ///< null: interpret
   std::unique_ptr<CodeCache> code;
   tcg::ThunkTable thunks;

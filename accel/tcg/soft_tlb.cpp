@@ -29,8 +29,8 @@ u32 flag_for(Access access) {
 
 }  // namespace
 
-SoftTlb::SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, VcpuStatistics& statistics)
-    : cpu_(cpu), env_(cpu.env()), memory_(memory), statistics_(statistics) {
+SoftTlb::SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, const DebugTable& debug, VcpuStatistics& statistics)
+    : cpu_(cpu), env_(cpu.env()), memory_(memory), debug_(debug), statistics_(statistics) {
   EMU_CHECK(cpu.view_count() <= tcg::kMaxViews);
   for (u8 v = 0; v < cpu.view_count(); ++v) is_kernel_[v] = cpu.view_is_kernel(v);
   current_ = &contexts_.use(current_id_).tables;
@@ -65,7 +65,9 @@ const L2Entry* SoftTlb::walk(u64 va, Access access, u8 view) {
   if (ram != nullptr) flags |= ram->readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
 
   TableSet& tables = tables_of(view);
-  L2Entry& entry = tables.l2().place(page, view, flags);
+  const bool watched = debug_.watches_page(page);
+  if (watched) [[unlikely]] watched_ = {page | (view + 1u), 0, 0, flags, 0};
+  L2Entry& entry = watched ? watched_ : tables.l2().place(page, view, flags);
   if (ram != nullptr) {
     const u64 offset = physical - ram->first;
     entry.addend = reinterpret_cast<u64>(ram->host + offset) - page;
@@ -101,6 +103,7 @@ const SoftTlb::RamStretch* SoftTlb::ram_stretch(u64 physical) {
 
 void SoftTlb::install(u64 va, u8 view, const L2Entry& entry, bool write) {
   const u64 page = align_down(va, kPageSize);
+  if (debug_.watches_page(page)) [[unlikely]] return;
   ViewTable& table = tables_of(view).view(view);
   table.install(page, entry.addend, entry.has(kL2Readable), write, entry.has(kL2Global));
   if (write) own_write(*table.view(), tcg::tlb_index(page), page + entry.addend);

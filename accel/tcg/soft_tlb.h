@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "accel/tcg/contexts.h"
+#include "accel/tcg/debug_points.h"
 #include "accel/tcg/statistics.h"
 #include "softmmu/memory/address_space.h"
 #include "target/cpu.h"
@@ -29,7 +30,8 @@ struct TlbRequest {
 
 class SoftTlb {
  public:
-  SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, VcpuStatistics& statistics);
+  /// `debug`: pages that are watched get into no table.
+  SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, const DebugTable& debug, VcpuStatistics& statistics);
 
   /// The translation of va's page for `access`, through tables or a walk. Null: the fault is pending in the Vcpu.
   /// Valid until the next call of any kind.
@@ -82,6 +84,7 @@ class SoftTlb {
   target::Vcpu& cpu_;
   tcg::EnvHeader& env_;
   mem::AddressSpace& memory_;
+  const DebugTable& debug_;
   VcpuStatistics& statistics_;
   std::array<bool, tcg::kMaxViews> is_kernel_{};
   std::vector<tcg::WriteOwner> write_owners_{tcg::kWriteOwners};  // never moves: views point at it
@@ -90,6 +93,7 @@ class SoftTlb {
   u64 current_id_ = 0;
   RamStretch ram_stretch_;
   TableSet* current_ = nullptr;
+  L2Entry watched_{};  ///< the translation of a watched page, until the next
 
   std::mutex queue_mutex_;  // leaf lock
   std::vector<TlbRequest> queue_;

@@ -2,6 +2,7 @@
 #include "accel/tcg/tcg_accelerator.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "util/check.h"
 
@@ -101,6 +102,26 @@ void TcgAccelerator::run_exclusive(const std::function<void()>& work) {
   pause_all();
   work();
   if (was_running) resume_all();
+}
+
+// --- Debugger ---
+
+Result<void> TcgAccelerator::set_debug_points(DebugPoints points) {
+  EMU_CHECK(shared_.run.is_still());
+  const std::vector<u64> before = shared_.debug.points().breakpoints;
+  shared_.debug.set(std::move(points));
+  const std::vector<u64>& now = shared_.debug.points().breakpoints;
+  std::vector<u64> changed;
+  std::set_symmetric_difference(before.begin(), before.end(), now.begin(), now.end(), std::back_inserter(changed));
+  if (shared_.blocks) {
+    for (const u64 address : changed) shared_.blocks->invalidate_at(address);
+  }
+  return {};  // translations of watched pages go when vCPUs resume: they drop all of them
+}
+
+void TcgAccelerator::set_debug_run(unsigned vcpu, DebugRun run, StepEvents events) {
+  EMU_CHECK(shared_.run.is_still());
+  if (vcpu < vcpus_.size()) vcpus_[vcpu]->set_debug_run(run, events);
 }
 
 // --- What memory tells ---

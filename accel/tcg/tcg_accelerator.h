@@ -31,6 +31,8 @@ class TcgAccelerator final : public Accelerator,
   bool is_paused() const override { return shared_.run.is_still(); }
   void shut_down() override;
   void run_exclusive(const std::function<void()>& work) override;
+  Result<void> set_debug_points(DebugPoints points) override;
+  void set_debug_run(unsigned vcpu, DebugRun run, StepEvents events) override;
   i64 thread_id(unsigned index) const override { return vcpus_[index]->thread_id(); }
   std::string statistics() const override;
   std::string dump_tlb(unsigned vcpu) const override;

@@ -150,8 +150,16 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   for (;;) {
     PageBytes bytes(*this, key.pc, key.page);
     TranslateResult result;
-    const target::TranslateRequest request{.pc = key.pc, .mode = key.mode, .max_insns = max_insns, .cpu = &cpu_};
-    if (!build_ir(request, bytes, result)) {
+    target::TranslateRequest request{.pc = key.pc, .mode = key.mode, .max_insns = max_insns, .cpu = &cpu_};
+    const u64 page_end = align_down(key.pc, kPageSize) + kPageSize;
+    request.break_after = shared_.debug.next_break(key.pc, page_end).value_or(0);
+    bool built = build_ir(request, bytes, result);
+    // A breakpoint within an instruction ends nothing: the next one may.
+    while (built && request.break_after != 0 && key.pc + scratch_ir_.guest_bytes > request.break_after) {
+      request.break_after = shared_.debug.next_break(request.break_after, key.pc + scratch_ir_.guest_bytes).value_or(0);
+      if (request.break_after != 0) built = build_ir(request, bytes, result);
+    }
+    if (!built) {
       if (cpu_.has_pending_fault()) return {Lookup::What::Fault};
       continue;
     }

@@ -25,9 +25,9 @@ void RunControl::set_end() {
   changed_.notify_all();
 }
 
-bool RunControl::wait_to_run() {
+bool RunControl::wait_to_run(const std::atomic<bool>& held) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return !stop_ || end_; });
+  changed_.wait(lock, [&] { return (!stop_ && !held) || end_; });
   if (end_) return false;
   ++running_;
   return true;
@@ -56,8 +56,8 @@ namespace emu::tcg {
 using namespace accel;
 
 RuntimeVcpu::RuntimeVcpu(TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports)
-    : shared_(shared), cpu_(cpu), env_(cpu.env()), address_space_(memory), tlb_(cpu, memory, statistics_),
-      memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, statistics_}),
+    : shared_(shared), cpu_(cpu), env_(cpu.env()), address_space_(memory), tlb_(cpu, memory, shared.debug, statistics_),
+      memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, shared.debug, statistics_}),
       memory_participant_(memory.memory().grace()) {
   env_.runtime = this;
   shared_.quiescence.add(participant_);
@@ -110,19 +110,25 @@ void RuntimeVcpu::offline() {
 void RuntimeVcpu::thread_main() {
   thread_id_.store(::gettid(), std::memory_order_relaxed);
   env_.fp_control_host = host_fp_control();
-  while (shared_.run.wait_to_run()) {
+  while (shared_.run.wait_to_run(held_)) {
     // While we stood still the CPU may have been reset, and its whole state with it.
     env_.runtime = this;
     env_.leave = kLeaveNot;
     step_alone_ = false;
+    debug_stop_.reset();
     shutdown_reported_ = false;
     quiescent();
     tlb_.flush_all();
     mode_is_stale_ = true;
     while (serve_requests()) {
-      take_events();
-      if (halt_if_idle()) continue;
-      run_one();
+      if (run_as_ == DebugRun::Step) {
+        step();
+      } else {
+        take_events();
+        if (halt_if_idle()) continue;
+        run_one();
+      }
+      if (debug_stop_) [[unlikely]] report_debug_stop();
       quiescent();
     }
     offline();
@@ -167,6 +173,55 @@ bool RuntimeVcpu::halt_if_idle() {
   halted_.store(false, std::memory_order_seq_cst);
   quiescent();
   return true;
+}
+
+// --- Debugger ---
+
+/// One instruction by itself; or an event, where those come first. A CPU that sleeps is woken by one, whatever was said.
+void RuntimeVcpu::step() {
+  if (!defer_events_ || cpu_.halt_state() != target::Halt::Running) {
+    const u64 before = env_.pc;
+    const target::Halt state = cpu_.halt_state();
+    take_events();
+    if (env_.pc != before || cpu_.halt_state() != state) {
+      note_debug_stop({.why = DebugStop::Why::Step});
+      return;
+    }
+    if (halt_if_idle()) return;
+  }
+  if (mode_is_stale_) load_mode();
+  env_.leave = kLeaveNot;
+  step_alone_ = false;
+  interpret_alone(env_.pc);
+  note_debug_stop({.why = DebugStop::Why::Step});
+}
+
+/// The first counts: a watchpoint that was hit goes before the end of the step that hit it.
+void RuntimeVcpu::note_debug_stop(const DebugStop& stop) {
+  if (!debug_stop_) debug_stop_ = stop;
+}
+
+void RuntimeVcpu::report_debug_stop() {
+  const DebugStop stop = *debug_stop_;
+  debug_stop_.reset();
+  shared_.client.stopped_for_debugger(cpu_, stop);
+}
+
+/// A watched access is about to be made. In the middle of a block it is refused, so that its instruction is done by itself
+/// and the CPU can stop right behind it.
+bool RuntimeVcpu::watch_hit(const Watchpoint& watchpoint) {
+  if (in_code_ || interpreted_ != nullptr) {
+    step_alone_ = true;
+    return false;
+  }
+  note_debug_stop({.why = DebugStop::Why::Watchpoint, .address = watchpoint.address, .kind = watchpoint.kind});
+  return true;
+}
+
+void RuntimeVcpu::set_debug_run(DebugRun run, StepEvents events) {
+  run_as_ = run;
+  held_ = run == DebugRun::Hold;
+  defer_events_ = events == StepEvents::Deferred;
 }
 
 /// All code memory is in use: the oldest segment goes, as soon as the others have left it.

@@ -70,10 +70,17 @@ Result<std::string> human_monitor_command(CommandContext& context, const HumanMo
   return text;
 }
 
-enum class RunStateName : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog };
+Result<Reply> gdbserver(CommandContext& context, const Arguments& arguments) {
+  const std::string where = arguments.has("device") ? arguments.text("device") : "tcp::1234";
+  EMU_TRY(context.control.set_debugger(where));
+  return Reply{where == "none" ? "Disabled gdbserver\n" : fmt::format("Waiting for gdb connection on device '{}'\n", where)};
+}
+
+enum class RunStateName : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug };
 constexpr EnumNames enum_names(RunStateName) {
   return {"RunState",
-          {"prelaunch", "running", "paused", "shutdown", "suspended", "guest-panicked", "internal-error", "watchdog"}};
+          {"prelaunch", "running", "paused", "shutdown", "suspended", "guest-panicked", "internal-error", "watchdog",
+           "debug"}};
 }
 
 struct StatusInfo {
@@ -168,6 +175,11 @@ void register_control_commands(CommandRegistry& registry) {
   registry.add({.name = "system_wakeup", .help = "wakeup guest from suspend", .run = plain<system_wakeup>});
   registry.add({.name = "nmi", .help = "inject an NMI", .run = plain<inject_nmi>});
   registry.add({.name = "exit_preconfig", .help = "exit the preconfig state", .run = plain<exit_preconfig>});
+  registry.add({.name = "gdbserver",
+                .arguments = {{"device", ArgKind::String, Need::Optional}},
+                .syntax = "[device]",
+                .help = "wait for a debugger there (tcp::1234 by default), or for none with 'none'",
+                .run = gdbserver});
   registry.add({.name = "log",
                 .arguments = {{"items", ArgKind::String}},
                 .syntax = "item1[,...]",

@@ -24,6 +24,7 @@
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
 #include "softmmu/startup.h"
+#include "target/x86/debug_registers.h"
 #include "target/x86/models.h"
 
 namespace emu::softmmu {
@@ -72,7 +73,8 @@ Parts make_x86_64_parts() {
           .cpu_help = x86::cpu_help,
           .cpu_models = x86::model_names,
           .cpu_details = cpu_details,
-          .make_tcg = accel::make_tcg_accelerator};
+          .make_tcg = accel::make_tcg_accelerator,
+          .make_debug_registers = x86::make_debug_registers};
 }
 
 }  // namespace emu::softmmu

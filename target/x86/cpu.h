@@ -158,6 +158,7 @@ class X86Cpu final : public target::Vcpu {
 
  private:
   friend struct CpuTestAccess;
+  friend struct DebugRegisterAccess;
   struct Pending {
     bool valid = false;
     u8 vector = 0;

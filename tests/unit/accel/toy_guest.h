@@ -83,6 +83,7 @@ class ToyTranslator final : public target::Translator {
     u32 at = 0;
     for (unsigned n = 0; n < request.max_insns; ++n, at += 4) {
       const u64 pc = request.pc + at;
+      if (n != 0 && pc == request.break_after) break;
       u8 i[4];
       if (at + 4 > first.size()) {
         if (n != 0) break;  // the straddling instruction gets a block of its own
@@ -383,6 +384,17 @@ class ToyMachine : accel::AccelClient {
     accel_->pause_all();
     return ok;
   }
+  /// Goes on until a vCPU stops for the debugger; gives the first.
+  std::optional<std::pair<unsigned, accel::DebugStop>> run_to_stop() {
+    debug_stops_.clear();
+    start();
+    std::unique_lock lock(mutex_);
+    const bool ok = changed_.wait_for(lock, std::chrono::seconds(10), [this] { return !debug_stops_.empty(); });
+    lock.unlock();
+    accel_->pause_all();
+    if (!ok) return std::nullopt;
+    return debug_stops_.front();
+  }
   bool run(u64 pc) {
     for (auto& c : cpus_) c->restart(pc);
     start();
@@ -401,6 +413,12 @@ class ToyMachine : accel::AccelClient {
     changed_.notify_all();
   }
   u64 guest_ns() override { return 0; }
+  void stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) override {
+    accel_->request_pause_all();
+    const std::lock_guard lock(mutex_);
+    debug_stops_.emplace_back(cpu.index(), stop);
+    changed_.notify_all();
+  }
 
   mem::Memory memory_;
   mem::RegionRef root_;
@@ -411,6 +429,7 @@ class ToyMachine : accel::AccelClient {
   std::mutex mutex_;
   std::condition_variable changed_;
   size_t stopped_ = 0;
+  std::vector<std::pair<unsigned, accel::DebugStop>> debug_stops_;
 };
 
 /// The engines that every test runs with.

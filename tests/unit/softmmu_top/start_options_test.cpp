@@ -275,6 +275,23 @@ TEST(ConsolePlan, DaemonHasNoTerminal) {
   EXPECT_TRUE(planned({"-daemonize", "-nographic"}).chardevs.empty());
 }
 
+TEST(ConsolePlan, DebuggerSocketsListenAndNobodyWaits) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"-s"}, {"-gdb", "tcp::1234"}, {"-gdb", "unix:/a"}}) {
+    const ConsolePlan plan = planned(words);
+    EXPECT_EQ(plan.debugger, "gdb");
+    const auto& socket = std::get<chardev::SocketOptions>(plan.chardevs.front().backend);
+    EXPECT_TRUE(socket.server);
+    EXPECT_FALSE(socket.wait);
+    if (words.front() == "-s") {
+      EXPECT_EQ(socket.port, "1234");
+    }
+  }
+  EXPECT_EQ(planned({"-chardev", "null,id=n", "-gdb", "chardev:n"}).debugger, "n");
+  EXPECT_EQ(planned({"-gdb", "none"}).debugger, "");
+  EXPECT_FALSE(parse({"-gdb", "nonsense:1"}).has_value());
+  EXPECT_FALSE(plan_consoles(parsed({"-gdb", "chardev:absent"})).has_value());
+}
+
 TEST(BootOption, ReadsOrderMenuAndWaits) {
   const hw::BootOrder boot =
       parsed({"-boot", "order=dc,once=n", "-boot", "menu=on,splash-time=500,reboot-timeout=-1,strict=on"}).boot;

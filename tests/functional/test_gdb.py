@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debuggers: Debian's gdb-multiarch on a bare-metal guest with symbols and on a Linux kernel, and single packets."""
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+
+import pytest
+
+import emu
+from gdb_remote import Remote
+from qmp import Client
+
+GUEST = pathlib.Path(emu.BINARY).parent / "tests/guests/baremetal/smp-debug-pvh.elf"
+LINUX = emu.SOURCE / "build/guest"
+PASSED = 67  # of the bare-metal guests, as isa-debug-exit reports it
+
+
+class Debuggee:
+    """The program, stopped, with a socket for debuggers."""
+
+    def __init__(self, *arguments, start=False):
+        self.folder = tempfile.TemporaryDirectory()
+        self.gdb = os.path.join(self.folder.name, "gdb")
+        self.qmp = os.path.join(self.folder.name, "qmp")
+        self.arguments = [*arguments, "-display", "none", "-no-reboot", "-monitor", "none", "-gdb", f"unix:{self.gdb}",
+                          "-qmp", f"unix:{self.qmp},server=on,wait=off", *([] if start else ["-S"])]
+
+    def __enter__(self):
+        self.process = subprocess.Popen([emu.BINARY, *self.arguments], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.folder.cleanup()
+
+    def remote(self):
+        return Remote(self.gdb)
+
+    def script(self, *lines, symbols=GUEST, timeout=120):
+        """Runs gdb's commands once connected, and gives what it said."""
+        gdb = shutil.which("gdb-multiarch")
+        if gdb is None:
+            pytest.skip("gdb-multiarch is not installed")
+        path = os.path.join(self.folder.name, "script")
+        Remote(self.gdb).close()  # it listens
+        with open(path, "w") as file:
+            file.write("\n".join(["set confirm off", "set pagination off", "set width 0", "set height 0",
+                                  f"target remote {self.gdb}", *lines, ""]))
+        done = subprocess.run([gdb, "-nx", "-batch", "-x", path, *([str(symbols)] if symbols else [])],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
+                              stdin=subprocess.DEVNULL)
+        assert "Error in sourced command file" not in done.stdout, done.stdout
+        return done.stdout
+
+
+def smp_guest():
+    if not GUEST.exists():
+        pytest.skip(f"{GUEST.name} was not built")
+    return Debuggee("-smp", "2", "-kernel", str(GUEST), "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "none")
+
+
+def test_breakpoints_backtraces_and_threads():
+    with smp_guest() as guest:
+        text = guest.script("hbreak start_other", "continue", "bt", "info threads", "break on_wake", "continue", "bt",
+                            "info threads", "thread 1", "p $_thread", "thread 2", "p $_thread", "tbreak other_main",
+                            "delete", "detach")
+        assert re.search(r"Breakpoint 1, start_other .*#0 +start_other .*#1 .* in main ", text, re.S), text
+        assert "CPU#1 [waits for startup]" in text
+        assert re.search(r"Thread 2 hit Breakpoint 2, on_wake .*#0 +on_wake .*#1 .* in trap ", text, re.S), text
+        assert "$1 = 1" in text and "$2 = 2" in text
+        assert "detached" in text
+        assert guest.process.wait(60) == PASSED
+
+
+def test_breakpoint_in_hot_code_stops_and_leaves_no_trace():
+    with smp_guest() as guest:
+        text = guest.script("break contend", "continue", "p $_hit_bpnum", "finish", "delete", "detach", timeout=180)
+        assert "contend ()" in text
+        assert guest.process.wait(60) == PASSED
+
+
+def test_watchpoints_show_old_and_new_values():
+    with smp_guest() as guest:
+        text = guest.script("watch wakes", "continue", "continue", "delete", "rwatch go", "continue", "p $_thread", "delete",
+                            "awatch protected_counter", "continue", "delete", "detach")
+        values = re.findall(r"Old value = (\d+)\nNew value = (\d+)", text)
+        assert values[:2] == [("0", "1"), ("1", "2")], text
+        assert "Hardware read watchpoint 2: go" in text
+        assert "Hardware access (read/write) watchpoint 3: protected_counter" in text
+        assert guest.process.wait(60) == PASSED
+
+
+def test_registers_and_memory_are_read_and_written():
+    with smp_guest() as guest:
+        text = guest.script("break wake_other", "continue", "set $r15=0x123456789abcdef0", "p/x $r15",
+                            "set $xmm3.v2_int64[1]=77", "p $xmm3.v2_int64[1]", "set $st0=1.5", "p $st0",
+                            "set var ping=0x1234", "p/x ping", "set var ping=0", "info registers cs cr0 efer fs_base mxcsr",
+                            "maint packet qqemu.PhyMemMode", "maint packet Qqemu.PhyMemMode:1", "x/2bx wake_other",
+                            "maint packet Qqemu.PhyMemMode:0", "x/2bx wake_other", "set $xmm3.v2_int64[1]=0", "delete", "detach")
+        assert "$1 = 0x123456789abcdef0" in text
+        assert "$2 = 77" in text and "$3 = 1.5" in text and "$4 = 0x1234" in text
+        assert re.search(r"cr0 .*\[ .*PG.* PE |cr0 .*\[ PE .*PG", text), text
+        assert re.search(r"efer .*LME LMA", text), text
+        assert 'received: "0"' in text and text.count('received: "OK"') == 2
+        bytes_seen = re.findall(r"<wake_other>:\s+(0x\w+\s+0x\w+)", text)
+        assert len(bytes_seen) == 2 and bytes_seen[0] == bytes_seen[1], "identity-mapped"
+        assert guest.process.wait(60) == PASSED
+
+
+def test_steps_pass_over_interrupts_and_can_enter_them():
+    with smp_guest() as guest:
+        # The other CPU's wake-up is pending for this one the whole time.
+        text = guest.script("break other_main", "continue", "break wake_other", "continue", "thread 2", "delete",
+                            *["stepi"] * 30, "p $_thread", "bt 1", "maint packet qqemu.sstepbits", "maint packet qqemu.sstep",
+                            "maint packet Qqemu.sstep=1", "maint packet qqemu.sstep", "detach")
+        assert "on_wake" not in text.split("qqemu.sstepbits")[0]
+        assert 'received: "ENABLE=1,NOIRQ=2,NOTIMER=4"' in text
+        assert 'received: "0x7"' in text and 'received: "0x1"' in text
+        assert guest.process.wait(60) == PASSED
+
+
+def test_monitor_commands_answer():
+    with smp_guest() as guest:
+        text = guest.script("monitor info status", "monitor nonsense", "detach")
+        assert "VM status: paused" in text
+        assert "nonsense" in text
+
+
+def test_interrupt_and_detach_of_a_running_guest():
+    with Debuggee("-m", "64", start=True) as guest, guest_socket(guest) as remote:
+        assert remote.ask("qSupported:multiprocess+").count("PacketSize=")
+        assert remote.ask("?") == "T05thread:p01.01;"
+        qmp = Client.connect(guest.qmp)
+        assert qmp.command("query-status")["status"] == "paused", "a debugger's arrival stops the machine"
+        for _ in range(20):
+            remote.send("vCont;c:p1.-1")
+            assert remote.interrupt() == "T02thread:p01.01;"
+        remote.send("vCont;c")
+        while not qmp.command("query-status")["running"]:
+            pass  # another connection
+        qmp.command("stop")
+        assert remote.read() == "T02thread:p01.01;", "somebody else stopped it"
+        assert remote.ask("D;1") == "OK"
+        assert qmp.command("query-status")["running"]
+
+
+def test_steps_hit_breakpoints_of_the_reset_code():
+    with Debuggee("-m", "64", "-bios", "/usr/share/seabios/bios-256k.bin") as guest, guest_socket(guest) as remote:
+        if not os.path.exists("/usr/share/seabios/bios-256k.bin"):
+            pytest.skip("seabios is not installed")
+        assert remote.ask("Z0,fffffff0,1") == "OK"
+        remote.send("c")
+        assert remote.read().startswith("T05")
+        qmp = Client.connect(guest.qmp)
+        assert qmp.command("query-status")["status"] == "debug"
+        assert remote.ask("z0,fffffff0,1") == "OK"
+        seen = set()
+        for _ in range(50):
+            remote.send("s")
+            assert remote.read().startswith("T05")
+            seen.add(remote.ask("p10"))
+        assert len(seen) > 10
+
+
+def test_kill_ends_the_program():
+    with Debuggee("-m", "64") as guest, guest_socket(guest) as remote:
+        assert remote.ask("vKill;1") == "OK"
+        assert guest.process.wait(30) == 0
+
+
+def test_lost_debugger_leaves_no_breakpoints():
+    with smp_guest() as guest:
+        remote = guest.remote()
+        assert remote.ask("Z0,100000,1") == "OK"
+        remote.send("c")
+        assert remote.read().startswith("T05")
+        remote.close()
+        Client.connect(guest.qmp).command("cont")
+        assert guest.process.wait(60) == PASSED
+
+
+def test_noise_does_no_harm():
+    noise = random.Random(5)
+    with Debuggee("-m", "64") as guest:
+        remote = guest.remote()
+        for _ in range(2000):
+            kind = noise.choice("?gGpPmMXZzHTvqQsc") + noise.choice(["", "Cont;s", "0,1000,1", "qemu.", "Xfer:features:read:", "Rcmd,"])
+            remote.send(kind + "".join(chr(noise.randrange(32, 127)) for _ in range(noise.randrange(30))).replace("#", "").replace("$", ""))
+            remote.raw(bytes(noise.randrange(256) for _ in range(noise.randrange(4))))
+        remote.raw(b"$" + b"m" * 200000 + b"#00")
+        remote.close()
+        again = guest.remote()
+        assert again.ask("qC").startswith("QC")
+        again.close()
+        assert guest.process.poll() is None
+
+
+def test_gdbserver_command_starts_and_ends_a_server():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "socket")
+        text = emu.monitor([f"gdbserver unix:{path}", "info chardev", "gdbserver none", "gdbserver nonsense:x"], "-m", "64")
+        assert "Waiting for gdb connection" in text and "Disabled gdbserver" in text
+
+
+def test_linux_kernel_is_interrupted_stepped_and_goes_on():
+    if not (LINUX / "vmlinuz").exists():
+        pytest.skip("build/guest was not made")
+    with Debuggee("-smp", "2", "-m", "512", "-kernel", str(LINUX / "vmlinuz"), "-initrd", str(LINUX / "initrd.cpio"),
+                  "-append", "console=ttyS0 nokaslr panic=-1", "-serial", "stdio") as guest:
+        text = guest.script("hbreak *0x1000000", "continue", "x/2i $pc", "info registers rip cr3", "delete",
+                            *["stepi"] * 20, "p/x $pc", "hbreak *$pc", "delete", "info threads", "detach", symbols=None)
+        assert "Breakpoint 1, 0x0000000001000000" in text, text
+        assert "CPU#1 [waits for startup]" in text
+        output = ""
+        while "Linux version" not in output:
+            line = guest.process.stdout.readline()
+            assert line, output
+            output += line
+
+
+class guest_socket:
+    """A connection that is closed with the block."""
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def __enter__(self):
+        self.remote = self.guest.remote()
+        return self.remote
+
+    def __exit__(self, *_):
+        self.remote.close()

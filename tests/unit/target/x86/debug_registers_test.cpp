@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target/x86/debug_registers.h"
+
+#include <gtest/gtest.h>
+
+#include "unit/target/x86/cpu_bench.h"
+
+namespace emu::x86 {
+namespace {
+
+class DebugRegisters : public testing::Test {
+ protected:
+  void use(const char* model) {
+    bench_ = std::make_unique<CpuBench>(model);
+    registers_ = make_debug_registers(bench_->cpu);
+  }
+  /// Number and size by name; number 999: none.
+  std::pair<unsigned, unsigned> find(std::string_view name) const {
+    unsigned number = 0;
+    for (const auto& feature : registers_->features()) {
+      for (const auto& r : feature.registers) {
+        if (r.name == name) return {number, r.bytes()};
+        number++;
+      }
+    }
+    return {999, 0};
+  }
+  u64 get(std::string_view name) const {
+    const auto [number, bytes] = find(name);
+    EXPECT_NE(number, 999u) << name;
+    std::vector<u8> value(bytes);
+    registers_->read(number, value);
+    u64 word = 0;
+    std::memcpy(&word, value.data(), std::min<std::size_t>(8, bytes));
+    return word;
+  }
+  bool set(std::string_view name, u64 word) {
+    const auto [number, bytes] = find(name);
+    EXPECT_NE(number, 999u) << name;
+    std::vector<u8> value(bytes);
+    std::memcpy(value.data(), &word, std::min<std::size_t>(8, bytes));
+    return registers_->write(number, value);
+  }
+  X86State& s() { return bench_->cpu.state(); }
+
+  std::unique_ptr<CpuBench> bench_;
+  std::unique_ptr<target::DebugRegisters> registers_;
+};
+
+TEST_F(DebugRegisters, NumbersAreGdbsOfX86_64) {
+  use("max");
+  EXPECT_EQ(registers_->architecture(), "i386:x86-64");
+  const std::pair<const char*, unsigned> kKnown[] = {{"rax", 0},  {"rbx", 1},  {"rcx", 2},   {"rdx", 3},   {"rsi", 4},
+                                                     {"rdi", 5},  {"rbp", 6},  {"rsp", 7},   {"r8", 8},    {"rip", 16},
+                                                     {"eflags", 17}, {"cs", 18}, {"ss", 19}, {"ds", 20},  {"gs", 23},
+                                                     {"st0", 24}, {"fctrl", 32}, {"fop", 39}, {"xmm0", 40}, {"mxcsr", 56}};
+  for (const auto& [name, number] : kKnown) EXPECT_EQ(find(name).first, number) << name;
+  EXPECT_EQ(find("st0").second, 10u);
+  EXPECT_EQ(find("eflags").second, 4u);
+}
+
+TEST_F(DebugRegisters, ACpuWithoutLongModeHasTheLayoutOfI386) {
+  use("qemu32");
+  EXPECT_EQ(registers_->architecture(), "i386");
+  EXPECT_EQ(find("eip").first, 8u);
+  EXPECT_EQ(find("st0").first, 16u);
+  EXPECT_EQ(find("xmm7").first, 39u);
+  EXPECT_EQ(find("xmm8").first, 999u);
+}
+
+TEST_F(DebugRegisters, AvxIsThereWhenTheCpuHasIt) {
+  use("max");
+  EXPECT_NE(find("ymm15h").first, 999u);
+  use("qemu64");
+  EXPECT_EQ(find("ymm0h").first, 999u);
+}
+
+TEST_F(DebugRegisters, AllAreReadAndTakeTheirOwnValueBack) {
+  use("max");
+  bench_->enter_long();
+  unsigned number = 0;
+  for (const auto& feature : registers_->features()) {
+    for (const auto& r : feature.registers) {
+      std::vector<u8> value(r.bytes()), again(r.bytes());
+      registers_->read(number, value);
+      EXPECT_TRUE(registers_->write(number, value)) << r.name;
+      registers_->read(number, again);
+      EXPECT_EQ(value, again) << r.name;
+      number++;
+    }
+  }
+  EXPECT_FALSE(bench_->cpu.has_pending_fault());
+}
+
+TEST_F(DebugRegisters, ValuesArriveInTheState) {
+  use("max");
+  bench_->enter_long();
+  EXPECT_TRUE(set("r15", 0x123456789abcdef0));
+  EXPECT_EQ(s().gpr(R15), 0x123456789abcdef0u);
+  EXPECT_TRUE(set("eflags", kCF | kZF | kDF | kIF | 2));
+  EXPECT_EQ(read_rflags(s()), u64(kCF | kZF | kDF | kIF | 2));
+  EXPECT_EQ(s().df, -1);
+  EXPECT_TRUE(set("rip", 0x4242));
+  EXPECT_EQ(s().hdr.pc, 0x4242u);
+  EXPECT_TRUE(set("fs_base", 0x7000));
+  EXPECT_EQ(s().segment_base(FS), 0x7000u);
+  EXPECT_FALSE(set("fs_base", u64(1) << 60)) << "not canonical";
+  EXPECT_TRUE(set("mxcsr", 0x1f82));
+  EXPECT_EQ(get("mxcsr"), 0x1f82u);
+  EXPECT_TRUE(set("fctrl", 0x27f));
+  EXPECT_EQ(get("fctrl"), 0x27fu);
+  EXPECT_TRUE(set("cr4", s().cr4 | kCr4DE));
+  EXPECT_TRUE(s().cr4 & kCr4DE);
+}
+
+TEST_F(DebugRegisters, WhatTheCpuRefusesIsRefusedWithoutAFault) {
+  use("max");
+  bench_->enter_long();
+  EXPECT_FALSE(set("cr0", kCr0PG));
+  EXPECT_FALSE(set("cr4", ~u64(0)));
+  EXPECT_FALSE(set("efer", ~u64(0)));
+  EXPECT_FALSE(set("cs", 0x1234));
+  EXPECT_FALSE(set("tr", 0x1234));
+  EXPECT_FALSE(bench_->cpu.has_pending_fault());
+}
+
+TEST_F(DebugRegisters, RealModeSelectorsMoveTheirBases) {
+  use("max");
+  EXPECT_TRUE(set("ds", 0x1234));
+  EXPECT_EQ(get("ds_base"), 0x12340u);
+  EXPECT_TRUE(set("rip", 0x10));
+  EXPECT_TRUE(set("cs", 0x2000));
+  EXPECT_EQ(get("rip"), 0x10u);
+  EXPECT_EQ(s().hdr.pc, 0x20010u);
+}
+
+}  // namespace
+}  // namespace emu::x86
