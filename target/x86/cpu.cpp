@@ -289,12 +289,13 @@ void X86Cpu::handle_system(u64 reason) {
 }
 
 void X86Cpu::handle_trap(u64 code) {
+  if (code == kTrapX87Unmasks) {
+    s_->static_mode |= 1u << Mode::kX87Traps;
+    return;
+  }
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
   const u8 vector = u8(code);
   if (vector == kDB && (s_->rflags_system & kTF)) s_->dr[6] |= bit64(14);  // BS: single step
-  if (vector == kMF && !(s_->cr0 & kCr0NE)) {
-    log::unimplemented("x87 error with CR0.NE clear: reported as #MF, not through FERR#");
-  }
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
 }
 

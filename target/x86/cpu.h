@@ -314,6 +314,9 @@ class X86Cpu final : public target::Vcpu {
   // fpu_state.cpp
   u32 guest_mxcsr() const;
   void set_mxcsr(u32 value);
+  void fp_masks_changed();
+  u16 x87_pending() const;
+  bool check_x87();
   bool check_fpu_image_address(u64 linear, u64 alignment);
   u16 fpu_status() const;
   void store_fx_x87(u8* image, bool wide) const;

@@ -9,7 +9,6 @@
 
 #include "target/x86/cpu.h"
 #include "target/x86/fpu_image.h"
-#include "util/log.h"
 
 namespace emu::x86 {
 
@@ -18,7 +17,7 @@ using target::AccessStatus;
 
 namespace {
 
-constexpr u32 kMxcsrMask = 0xffff;
+constexpr u32 kMxcsrMask = 0xffff, kMxcsrUnderflowMask = 0x800, kMxcsrFlush = 0x8000;
 constexpr u16 kExceptionFlags = 0x3f;
 constexpr u16 kErrorSummary = 0x80, kBusy = 0x8000;
 
@@ -95,15 +94,15 @@ u32 X86Cpu::guest_mxcsr() const { return s_->mxcsr | (s_->hdr.fp_control & kExce
 
 void X86Cpu::set_mxcsr(u32 value) {
   s_->mxcsr = value;
-  s_->hdr.fp_control = value | 0x1f80;  // the host runs with every exception masked
+  // The host runs with every exception masked. Unmasked underflow leaves nothing to flush (SDM vol. 1, 10.2.3.3).
+  const u32 kept = value & kMxcsrUnderflowMask ? value : value & ~kMxcsrFlush;
+  s_->hdr.fp_control = kept | 0x1f80;
 }
 
 u64 X86Cpu::helper_load_mxcsr(const u64* args) {
   if (u32(args[0]) & ~kMxcsrMask) return raise_gp();
-  if (~args[0] & 0x1f80) {
-    log::unimplemented("x86: unmasked SIMD floating-point exceptions (MXCSR {:#x}) do not raise #XM", u32(args[0]));
-  }
   set_mxcsr(u32(args[0]));
+  fp_masks_changed();
   return 0;
 }
 
@@ -179,6 +178,7 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
     fpu_pointers_.dp = u32(fpu_pointers_.dp);
   }
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(s_->vec[i].bytes, image + 160 + i * 16, 16);
+  fp_masks_changed();
   return 0;
 }
 
@@ -227,6 +227,7 @@ u64 X86Cpu::helper_fstenv(const u64* args) {
   if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size), current_view()) ==
       AccessStatus::Ok) {
     FpuImage(s_->hdr).set_control(u16(s_->hdr.fpu_control | kExceptionFlags));
+    fp_masks_changed();
   }
   return 0;
 }
@@ -236,6 +237,7 @@ u64 X86Cpu::helper_fldenv(const u64* args) {
   u8 image[28];
   if (memory_->load_bytes(wrap_linear(args[0]), std::span(image, size), current_view()) == AccessStatus::Ok) {
     load_env_image(image, bytes);
+    fp_masks_changed();
   }
   return 0;
 }
@@ -247,8 +249,10 @@ u64 X86Cpu::helper_fsave(const u64* args) {
   FpuImage fpu(s_->hdr);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(image + size + i * 10, fpu.st(i), 10);
   if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
-      AccessStatus::Ok)
+      AccessStatus::Ok) {
     fpu.init();
+    fp_masks_changed();
+  }
   return 0;
 }
 
@@ -260,6 +264,7 @@ u64 X86Cpu::helper_frstor(const u64* args) {
   load_env_image(image, bytes);
   FpuImage fpu(s_->hdr);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(fpu.st(i), image + size + i * 10, 10);
+  fp_masks_changed();
   return 0;
 }
 
@@ -356,6 +361,7 @@ u64 X86Cpu::helper_fbstp(const u64* args) {
   if (!rounded.valid) {
     status = u16(status | 1 | (empty ? 0x40 : 0));
     if (!(s_->hdr.fpu_control & 1)) {
+      if (memory_->probe(wrap_linear(args[0]), 10, Access::Store, current_view()) != AccessStatus::Ok) return 0;
       fpu.set_status(status);
       return 0;
     }

@@ -17,8 +17,8 @@ constexpr u32 put(Mode::Bit b, bool on) { return u32(on) << b; }
 inline u32 make_control_mode(const X86State& s, unsigned cpl) {
   using mode_detail::put;
   return cpl << Mode::kCplShift | put(Mode::kPE, s.cr0 & kCr0PE) | put(Mode::kCr0EM, s.cr0 & kCr0EM) |
-         put(Mode::kCr0TS, s.cr0 & kCr0TS) | put(Mode::kCr0MP, s.cr0 & kCr0MP) | put(Mode::kNe, s.cr0 & kCr0NE) |
-         put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR) | put(Mode::kOsXmmExcept, s.cr4 & kCr4OSXMMEXCPT) |
+         put(Mode::kCr0TS, s.cr0 & kCr0TS) | put(Mode::kCr0MP, s.cr0 & kCr0MP) | put(Mode::kX87Traps, ~s.hdr.fpu_control & 0x3f) |
+         put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR) | put(Mode::kSimdTraps, ~s.mxcsr & 0x1f80) |
          put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE) | put(Mode::kAvx, (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & 4)) |
          put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0) |
          put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0) |

@@ -128,8 +128,8 @@ struct Mode {
     kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
     kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
     kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kSmm = 25,
-    kVme = 26, kPvi = 27, kNe = 28, kIcount = 29, kInhibit = 30 /* one-instruction block after STI/MOV SS */,
-    kOsXmmExcept = 31,
+    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */, kIcount = 29,
+    kInhibit = 30 /* one-instruction block after STI/MOV SS */, kSimdTraps = 31 /* MXCSR unmasks an exception */,
   };
   bool has(Bit b) const { return key >> b & 1; }
   unsigned cpl() const { return key >> kCplShift & 3; }
@@ -143,6 +143,8 @@ enum ViewIndex : u8 { kViewUser = 0, kViewKernel = 1 /* SMAP enforced or off */,
 enum Vector : u8 { kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOFv = 4, kBR = 5, kUD = 6, kNM = 7, kDFv = 8, kTS = 10, kNP = 11, kSS = 12, kGP = 13, kPFv = 14, kMF = 16, kACv = 17, kMC = 18, kXM = 19 };
 /// No exception: the interrupt shadow of STI covers the instruction at pc, and something waits to be looked at after it.
 inline constexpr u32 kTrapShadow = 0x200;
+/// No exception: FLDCW at pc is about to unmask one, which needs the block of a Mode::kX87Traps.
+inline constexpr u32 kTrapX87Unmasks = 0x201;
 constexpr u32 trap_code(Vector v) { return v; }
 constexpr u32 trap_code(Vector v, u16 error_code) { return u32(v) | 0x100 | u32(error_code) << 16; }
 

@@ -27,7 +27,8 @@ bool count_is_nonzero(const Insn& insn) {
 
 /// Fills Insn::live: what a later instruction, a fault or an exit may see.
 void find_live_flags(std::span<Insn> insns, Mode mode) {
-  const bool fpu_traps = mode.has(Mode::kCr0EM) || mode.has(Mode::kCr0TS) || !mode.has(Mode::kOsFxsr);
+  const bool fpu_traps = mode.has(Mode::kCr0EM) || mode.has(Mode::kCr0TS) || !mode.has(Mode::kOsFxsr) ||
+                         mode.has(Mode::kSimdTraps) || mode.has(Mode::kX87Traps);
   FlagMask live = kArithmetic;
   for (size_t i = insns.size(); i-- > 0;) {
     Insn& insn = insns[i];

@@ -40,7 +40,7 @@ Emitter::Value Emitter::ymm_rm(const Insn& insn, unsigned log2, bool is_aligned)
 }
 
 Emitter::Value Emitter::wide_op(const Insn& insn, VecOp op, Value a, Value b, u8 imm) {
-  return b_.vec_wide(op, !is_256(insn), a, b, imm);
+  return with_simd_traps(ir::is_float(op), [&] { return b_.vec_wide(op, !is_256(insn), a, b, imm); });
 }
 
 // ---- One operation --------------------------------------------------------------------------------------------------
@@ -72,14 +72,16 @@ void Emitter::avx_fused(const Insn& insn) {
   const Value rm = ymm_rm(insn, avx_memory_log2(insn), false);
   const Value old = ymm(insn.reg), vvvv = ymm(insn.vvvv);
   const bool low = !is_256(insn);
-  switch (insn.opcode >> 4) {
-    case 0x9:  // 132
-      return set_ymm(insn.reg, b_.vec3(vec_op(insn), low, old, rm, vvvv, 0));
-    case 0xa:  // 213
-      return set_ymm(insn.reg, b_.vec3(vec_op(insn), low, vvvv, old, rm, 1));
-    default:  // 231
-      return set_ymm(insn.reg, b_.vec3(vec_op(insn), low, vvvv, rm, old, 2));
-  }
+  set_ymm(insn.reg, with_simd_traps(true, [&] {
+    switch (insn.opcode >> 4) {
+      case 0x9:  // 132
+        return b_.vec3(vec_op(insn), low, old, rm, vvvv, 0);
+      case 0xa:  // 213
+        return b_.vec3(vec_op(insn), low, vvvv, old, rm, 1);
+      default:  // 231
+        return b_.vec3(vec_op(insn), low, vvvv, rm, old, 2);
+    }
+  }));
 }
 
 void Emitter::avx_blendv(const Insn& insn) {

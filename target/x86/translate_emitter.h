@@ -408,10 +408,23 @@ class Emitter {
   Value vec_rm(const Insn& insn, unsigned log2, bool is_aligned);                      ///< xmm register or memory
   void vec_store(const Place& p, Value v) { b_.store(p.value, v, p.mem); }
   Value apply_vec(const Insn& insn, Value a, Value b);
+  /// `compute` emits floating-point operations, whose unmasked exceptions are raised behind them.
+  template <typename Compute>
+  Value with_simd_traps(bool may_trap, Compute compute) {
+    may_trap = may_trap && mode_.has(Mode::kSimdTraps);
+    if (may_trap) call(H_simd_begin, {});
+    const Value v = compute();
+    if (may_trap) call(H_simd_end, {});
+    return v;
+  }
   Value mmx(unsigned reg);  ///< I64; the unit is in MMX state from here on
   void set_mmx(unsigned reg, Value i64);
   Value mmx_rm(const Insn& insn, unsigned log2);
   Value x87_status_word();
+  bool x87_traps() const { return mode_.has(Mode::kX87Traps); }
+  Value x87_checked(ir::X87Op op, unsigned reg, bool pops = false, Value a = {}, Value b = {});
+  void x87_checked_flags(const Insn& insn, bool pops);
+  void x87_checked_store(const Insn& insn, ir::X87Op op, unsigned log2, bool pops);
   Place x87_place(const Insn& insn, ir::Type type, AccessKind kind);
 
   // Strings

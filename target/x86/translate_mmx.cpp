@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // MMX: the SSE operations on the low half of a vector; registers are read and written by helpers, since they overlay
 // the x87 unit's. SDM Vol. 1 chapter 9. Slow, and rare in today's guests.
-//
-// Deviation: a pending unmasked x87 exception does not raise #MF here.
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
@@ -12,6 +10,7 @@ using ir::VecOp;
 bool Emitter::can_mmx() {
   if (mode_.has(Mode::kCr0EM)) return raise(kUD), false;
   if (mode_.has(Mode::kCr0TS)) return raise(kNM), false;
+  if (x87_traps()) call(H_x87_pending, {});
   return true;
 }
 
@@ -111,18 +110,22 @@ void Emitter::mmx_empty(const Insn&) {
 
 void Emitter::mmx_to_xmm(const Insn& insn) {
   if (!can_sse()) return;
+  if (x87_traps()) call(H_x87_pending, {});
   set_xmm(insn.reg, b_.vec_from_int(mmx(insn.rm)));
 }
 
 void Emitter::mmx_from_xmm(const Insn& insn) {
   if (!can_sse()) return;
+  if (x87_traps()) call(H_x87_pending, {});
   set_mmx(insn.reg, b_.vec_to_int(Type::I64, xmm(insn.rm), 0));
 }
 
 /// CVTPI2PS keeps the upper half; CVTPI2PD writes all and, from memory, leaves the x87 unit alone.
 void Emitter::mmx_to_float(const Insn& insn) {
   if (!can_sse()) return;
-  const Value v = b_.vec1(vec_op(insn), mmx_rm(insn, 3));
+  if (x87_traps() && !insn.is_memory) call(H_x87_pending, {});
+  const Value source = mmx_rm(insn, 3);
+  const Value v = with_simd_traps(true, [&] { return b_.vec1(vec_op(insn), source); });
   const bool is_f64 = vec_op(insn) == VecOp::VCvtI32F64;
   set_xmm(insn.reg, is_f64 ? v : b_.vec(VecOp::VMergeLow64, xmm(insn.reg), v));
 }
@@ -130,10 +133,13 @@ void Emitter::mmx_to_float(const Insn& insn) {
 /// CVTPS2PI and the like. The lanes beyond the source's must not set flags.
 void Emitter::mmx_from_float(const Insn& insn) {
   if (!can_sse()) return;
+  if (x87_traps()) call(H_x87_pending, {});
   const unsigned log2 = vec_memory_log2(insn);
   Value v = vec_rm(insn, log2, log2 == 4);
   if (log2 == 3 && !insn.is_memory) v = b_.vec1(VecOp::VZeroHigh64, v);
-  set_mmx(insn.reg, b_.vec_to_int(Type::I64, b_.vec1(vec_op(insn), v), 0));
+  if (mode_.has(Mode::kSimdTraps)) mmx(insn.reg);  // the unit is in MMX state even if #XM follows
+  const Value converted = with_simd_traps(true, [&] { return b_.vec1(vec_op(insn), v); });
+  set_mmx(insn.reg, b_.vec_to_int(Type::I64, converted, 0));
 }
 
 }  // namespace emu::x86

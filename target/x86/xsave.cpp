@@ -221,6 +221,7 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
       std::memset(vector, 0, 16);
     if (wanted & kAvx) std::memcpy(vector + 16, halves + i * 16, 16);
   }
+  fp_masks_changed();
   return 0;
 }
 

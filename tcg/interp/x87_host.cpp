@@ -58,6 +58,7 @@ void execute(Run& run) {
       ".byte %c[first], %c[second]\n\t"
       "lahf\n\t"
       "fxsave64 %[guest]\n\t"
+      "fnclex\n\t"
       "fxrstor64 %[host]"
       : "+a"(rax), [guest] "+m"(run.guest)
       : [host] "m"(run.host), [carry] "r"(run.carry_in), [first] "i"(kFirst), [second] "i"(kSecond)
@@ -95,12 +96,13 @@ void undo_pop(Image& image, u8 tags_before) {
   for (unsigned i = 0; i < 8; ++i) std::memcpy(image.st((i + 1) & 7), old + 16 * i, 16);
 }
 
-/// Stores that exist only with a pop.
+/// Stores that exist only with a pop, which an unmasked exception keeps them from.
 template <u8 kFirst, u8 kSecond>
 void execute_without_pop(Run& run) {
   const u8 tags = run.guest.tags();
+  const unsigned top = run.guest.top();
   execute<kFirst, kSecond>(run);
-  undo_pop(run.guest, tags);
+  if (run.guest.top() != top) undo_pop(run.guest, tags);
 }
 
 /// Arithmetic in its seven forms: kGroup is the number of the operation in the D8 row; kReverse that of the DC and DE
@@ -419,16 +421,15 @@ u64 result_of(const Run& run, X87Op op) {
 
 bool host_has_x87() { return true; }
 
-u64 run_x87(X87Op op, unsigned reg, u64 a, u64 b, tcg::EnvHeader& env) {
-  EMU_CHECK(env.fpu_live == 0);
+static u64 run_x87_masking(X87Op op, unsigned reg, u64 a, u64 b, tcg::EnvHeader& env, u16 masks) {
   reg &= 7;
   Run run;
   asm volatile("fxsave64 %0" : "=m"(run.host));
   run.guest = run.host;
   std::memcpy(run.guest.bytes, env.fpu_image, 24);  // up to MXCSR, which stays the host's
   std::memcpy(run.guest.bytes + kStackAt, env.fpu_image + kStackAt, kStackBytes);
-  run.guest.set_word(0, u16(env.fpu_control | kExceptionMasks));
-  run.guest.set_word(2, run.guest.status() & 0x7f7f);  // no summary bit: nothing is unmasked in the host
+  run.guest.set_word(0, u16(env.fpu_control | masks));
+  run.guest.set_word(2, run.guest.status() & 0x7f7f);  // no summary bit: nothing unmasked is pending
   std::memcpy(run.operand, &a, 8);
   std::memcpy(run.operand + 8, &b, 8);
 
@@ -438,10 +439,21 @@ u64 run_x87(X87Op op, unsigned reg, u64 a, u64 b, tcg::EnvHeader& env) {
                               run_compare(run, op, reg) || run_control(run, op, reg, env.fpu_control);
   EMU_CHECK(done);
 
+  run.guest.set_word(0, u16(env.fpu_control | kExceptionMasks));
+  run.guest.set_word(2, run.guest.status() & 0x7f7f);
   // Instruction and data pointers stay the guest's; they mean host addresses here.
   std::memcpy(env.fpu_image, run.guest.bytes, 5);
   std::memcpy(env.fpu_image + kStackAt, run.guest.bytes + kStackAt, kStackBytes);
   return result_of(run, op);
+}
+
+u64 run_x87(X87Op op, unsigned reg, u64 a, u64 b, tcg::EnvHeader& env) {
+  EMU_CHECK(env.fpu_live == 0);
+  return run_x87_masking(op, reg, a, b, env, kExceptionMasks);
+}
+
+u64 run_x87_unmasked(X87Op op, unsigned reg, u64 a, u64 b, tcg::EnvHeader& env) {
+  return run_x87_masking(op, reg, a, b, env, 0);
 }
 
 }  // namespace emu::ir

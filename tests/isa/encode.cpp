@@ -362,6 +362,8 @@ std::vector<Form> all_forms() {
 
 Case make_case(const Form& form, Random& random) {
   Case c{.bits = form.bits, .align_check = random.one_in(12)};
+  c.simd_traps = random.one_in(3);
+  c.x87_traps = random.one_in(3);
   u16 bases = 0;
   Encoder encoder(form.bits, random, false, bases);
   if (!add_insn(c, encoder.encode(form, kCodeAt))) c.code.clear();
@@ -370,6 +372,8 @@ Case make_case(const Form& form, Random& random) {
 
 Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Random& random) {
   Case c{.bits = bits, .align_check = random.one_in(16)};
+  c.simd_traps = random.one_in(6);
+  c.x87_traps = random.one_in(6);
   u16 bases = 1u << RSP;
   FlagMask undefined = 0;
   bool has_pops = false;

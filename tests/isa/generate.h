@@ -39,6 +39,7 @@ void add_masks(const x86::Insn& insn, const State& before, Bits bits, Masks& mas
 struct Case {
   Bits bits = Bits::k64;
   bool align_check = false;
+  bool simd_traps = false, x87_traps = false;  ///< MXCSR, the x87 control word unmask exceptions
   std::vector<u8> code;
   std::vector<x86::Insn> insns;  ///< with `offset` set
 };

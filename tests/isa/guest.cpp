@@ -33,6 +33,7 @@ using tcg::ExitReason;
 namespace {
 
 constexpr size_t kThunkBytes = 16 * 1024, kHotBytes = 128 * 1024, kRoomBytes = 512 * 1024;
+constexpr u32 kMxcsrUnderflowMask = 0x800, kMxcsrFlush = 0x8000;
 constexpr u32 kMxcsrMasks = 0x1f80, kMxcsrSticky = 0x3f;
 
 class Bytes final : public target::GuestCode {
@@ -123,6 +124,8 @@ void GuestRunner::set_mode(Bits bits, bool align_check) {
   s.seg[TR] = {};  // no port may be used
   s.rflags_system = 2 | kIF | (align_check ? u64(kAC) : 0);
   s.inhibit_interrupts = 0;
+  s.mxcsr = simd_traps_ ? 0 : kMxcsrMasks;
+  s.hdr.fpu_control = x87_traps_ ? 0x40 : 0x37f;
   CpuTestAccess::update_mode(*cpu_);
   mode_ = Mode{cpu_->mode_key()};
 }
@@ -145,8 +148,10 @@ void GuestRunner::load(const State& from) {
     std::memcpy(s.vec[i].bytes + 16, from.vectors.ymm_high(i), 16);
   }
   s.mxcsr = from.vectors.get<u32>(Vectors::kMxcsr);
-  s.hdr.fp_control = s.mxcsr | kMxcsrMasks;
+  const bool flushes = s.mxcsr & kMxcsrUnderflowMask;
+  s.hdr.fp_control = (flushes ? s.mxcsr : s.mxcsr & ~kMxcsrFlush) | kMxcsrMasks;
   s.hdr.fp_control_host = kMxcsrMasks;
+  CpuTestAccess::update_mode(*cpu_);
   s.hdr.pc = kCodeAt;
   s.hdr.leave = tcg::kLeaveNot;
 }
@@ -235,6 +240,7 @@ Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
             .address = CpuTestAccess::address(*cpu_),
             .pc = pc};
   }
+  if (reason == ExitReason::Trap && arg == kTrapX87Unmasks) return {.pc = pc, .changes_mode = true};
   if (reason == ExitReason::Trap) {
     return {.faulted = true, .vector = u8(arg), .error = arg & 0x100 ? u32(arg >> 16 & 0xffff) : 0, .pc = pc};
   }

@@ -30,6 +30,11 @@ class GuestRunner {
   static Result<std::unique_ptr<GuestRunner>> create(u8* window, const u8* code, bool avx512);
   ~GuestRunner();
 
+  /// Which exceptions the states to come unmask: before set_code(), since it is in the mode.
+  void set_traps(bool simd, bool x87) {
+    simd_traps_ = simd;
+    x87_traps_ = x87;
+  }
   /// Translates `code` as one block at kCodeAt, of `insns` instructions. `flags` are those it begins with: AC is in the
   /// mode. False: too complex for one block of host code.
   bool set_code(std::span<const u8> code, unsigned insns, Bits bits, u64 flags, const ir::PassOptions& passes);
@@ -81,6 +86,7 @@ class GuestRunner {
   ir::Block before_, after_;
   x86::Mode mode_;
   Bits bits_ = Bits::k64;
+  bool simd_traps_ = false, x87_traps_ = false;
   std::vector<u8> source_;
   u64 last_va_ = 0, last_site_ = 0;
 };

@@ -82,6 +82,7 @@ class Comparison {
     }
     if (c.code.empty()) return;
     const ir::PassOptions passes{.dead_code = !random.one_in(8), .dead_flags = !random.one_in(8)};
+    guest_.set_traps(c.simd_traps, c.x87_traps);
     if (!guest_.set_code(c.code, unsigned(c.insns.size()), c.bits, c.align_check ? u64(x86::kAC) : 0, passes)) {
       ++too_complex_;
       return;
@@ -168,7 +169,7 @@ class Comparison {
       Outcome guest = guest_.run(guest_state, engine, tlb);
       take_memory(guest_memory_);
       hide_kernel(guest);
-      if (is_same_by_exception(c, native, guest)) continue;
+      if (guest.changes_mode || is_same_by_exception(c, native, guest)) continue;
       const std::string what =
           differences(native, native_state, native_memory_, guest, guest_state, guest_memory_, masks, c.bits);
       if (what.empty()) continue;

@@ -66,6 +66,7 @@ struct Outcome {
   u32 error = 0;
   u64 address = 0;  ///< #PF: CR2
   u64 pc = 0;       ///< where it goes on, or the faulting instruction
+  bool changes_mode = false;  ///< ours: needs other code than was made
 };
 
 /// The contents of the window's pages.

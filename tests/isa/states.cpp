@@ -49,21 +49,29 @@ void put_extended(u8* at, Random& r) {
   std::memcpy(at + 8, &exponent, 2);
 }
 
-void make_x87(Vectors& v, Random& r) {
-  v.put<u16>(Vectors::kControlWord, u16(0x3f | r.pick<u16>({3, 3, 0, 2}) << 8 | r.below(4) << 10 | 0x40));
+/// Mask bits of which at least one is clear.
+u32 some_masks(Random& r) {
+  return r.one_in(2) ? u32(r.below(63)) : 0x3fu & ~(1u << r.below(6));
+}
+
+void make_x87(Vectors& v, bool traps, Random& r) {
+  v.put<u16>(Vectors::kControlWord, u16((traps ? some_masks(r) : 0x3fu) | r.pick<u16>({3, 3, 0, 2}) << 8 | r.below(4) << 10 | 0x40));
   v.put<u16>(Vectors::kStatus, u16(r.one_in(2) ? 0 : r.next() & 0x477f) | u16(r.below(8) << 11));
   v.put<u8>(Vectors::kTags, u8(r.one_in(3) ? r.next() : r.pick<u8>({0, 0xff, 0xff, 0x7f})));
   for (unsigned i = 0; i < 8; ++i) put_extended(v.st(i), r);
 }
 
-void make_vectors(Vectors& v, Random& r) {
+void make_vectors(Vectors& v, bool traps, Random& r) {
   for (unsigned i = 0; i < 16; ++i) {
     const bool floating = r.one_in(2);
     const auto word = [&] { return floating ? r.floating() : r.integer(); };
     put_bytes(v.xmm(i), word(), word());
     put_bytes(v.ymm_high(i), r.next(), r.next());
   }
-  u32 mxcsr = 0x1f80 | u32(r.below(4) << 13) | u32(r.one_in(2) ? 0 : r.below(64));
+  // Overflow and underflow stay masked: unmasked ones are a known deviation (helper_simd_end).
+  u32 masks = 0x3f;
+  while (traps && masks == 0x3f) masks = some_masks(r) | 0x18;
+  u32 mxcsr = masks << 7 | u32(r.below(4) << 13) | u32(r.one_in(2) ? 0 : r.below(64));
   if (r.one_in(4)) mxcsr |= 0x8000;  // flush to zero
   if (r.one_in(4)) mxcsr |= 0x40;    // denormals are zeros
   v.put<u32>(Vectors::kMxcsr, mxcsr);
@@ -148,8 +156,8 @@ State make_state(const Case& c, const Memory& memory, Random& r) {
             (r.one_in(2) ? u64(kID) : 0);
   s.fs_base = kWindow + r.below(0x2000);
   s.gs_base = r.one_in(2) ? kWindow - r.below(0x2000) : r.below(0x10000);
-  make_x87(s.vectors, r);
-  make_vectors(s.vectors, r);
+  make_x87(s.vectors, c.x87_traps, r);
+  make_vectors(s.vectors, c.simd_traps, r);
   for (size_t i = c.insns.size(); i-- > 0;) {
     const Insn& insn = c.insns[i];
     const u64 target = operand_target(r, c);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "unit/target/x86/cpu_bench.h"
 #include "unit/target/x86/native_harness.h"
 
 #include <gtest/gtest.h>
@@ -412,11 +413,16 @@ Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 m
   load_fpu(r.fpu);
   for (unsigned i = 0; i < 16; ++i) std::memcpy(s.vec[i].bytes + 16, r.upper[i], 16);
 
+  if (~s.hdr.fpu_control & 0x3f) mode |= 1u << Mode::kX87Traps;
+
   Bytes bytes(code);
   ir::Builder builder(block_, translator_.layout(), translator_.helpers());
   const auto translated = translator_.translate({.pc = pc, .mode = mode}, bytes, builder);
   if (translated.status != target::TranslateResult::Status::Ok) return Outcome::Elsewhere;
   const auto result = ir::interpret(block_, translator_.layout(), translator_.helpers(), s.hdr, *memory_);
+  if (result.reason == tcg::ExitReason::Trap && result.arg == kTrapX87Unmasks) {
+    return run(code, pc, r, mode | 1u << Mode::kX87Traps);
+  }
   next_pc_ = result.pc;
   arg_ = result.arg;
 
@@ -429,6 +435,10 @@ Outcome TranslatedRun::run(std::span<const u8> code, u64 pc, Registers& r, u32 m
     case tcg::ExitReason::Trap:
       return result.arg == kDE ? Outcome::DivideError : Outcome::Trap;
     case tcg::ExitReason::Fault:
+      if (cpu_.has_pending_fault() && CpuTestAccess::pending(cpu_).first == kMF) {
+        arg_ = kMF;
+        return Outcome::Trap;
+      }
       return cpu_.has_pending_fault() ? Outcome::DivideError : Outcome::Fault;
     default:
       return result.pc == pc + code.size() ? Outcome::Done : Outcome::Elsewhere;

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Unmasked floating-point exceptions: #XM, and x87 instructions where the control word unmasks one. SDM vol. 1, 8.5 to
+// 8.7 and 11.5.
+#include <cstring>
+
+#include "target/x86/cpu.h"
+#include "target/x86/fpu_image.h"
+#include "target/x86/mode_key.h"
+#include "tcg/interp/x87.h"
+#include "util/log.h"
+
+namespace emu::x86 {
+
+using ir::X87Op;
+using target::Access;
+using target::AccessStatus;
+
+namespace {
+
+constexpr u16 kExceptionFlags = 0x3f;
+constexpr u16 kPrecision = 0x20;  ///< the one whose result is delivered all the same
+
+X87Op op_of(u64 packed) { return X87Op(packed & 0xffff); }
+bool pops(u64 packed) { return packed >> 24 & 1; }
+bool waits(X87Op op) { return op != X87Op::Init && op != X87Op::ClearExceptions; }
+
+}  // namespace
+
+/// After a change of MXCSR or the x87 control word: which exceptions are unmasked decides how code is translated.
+void X86Cpu::fp_masks_changed() {
+  if (make_static_mode(*s_) == s_->static_mode) return;
+  update_mode();
+  if (s_->hdr.leave == tcg::kLeaveNot) s_->hdr.leave = tcg::kLeaveAfterInsn;
+}
+
+u64 X86Cpu::helper_simd_begin(const u64*) {
+  s_->mxcsr |= s_->hdr.fp_control & kExceptionFlags;
+  s_->hdr.fp_control &= ~u32(kExceptionFlags);
+  return 0;
+}
+
+/// SDM vol. 1, 11.5.2 and 11.5.3. Deviations, since the host has computed the masked response: an unmasked underflow that
+/// is exact is not seen, an unmasked overflow or underflow sets PE always, and the products and sums of DPPS and DPPD
+/// count as one step.
+u64 X86Cpu::helper_simd_end(const u64*) {
+  constexpr u32 kBeforeComputation = 7;  // IE, DE, ZE: nothing is computed if one is unmasked
+  u32 flags = s_->hdr.fp_control & kExceptionFlags;
+  const u32 unmasked = flags & ~(s_->mxcsr >> 7);
+  if (unmasked == 0) return 0;
+  if (unmasked & kBeforeComputation) flags &= kBeforeComputation;
+  s_->mxcsr |= flags;
+  s_->hdr.fp_control &= ~u32(kExceptionFlags);
+  return raise(s_->cr4 & kCr4OSXMMEXCPT ? kXM : kUD);
+}
+
+// --- x87 ------------------------------------------------------------------------------------------------------------
+
+/// Flags of unmasked exceptions.
+u16 X86Cpu::x87_pending() const {
+  return FpuImage(s_->hdr).status() & ~s_->hdr.fpu_control & kExceptionFlags;
+}
+
+/// What a waiting instruction does first. False: #MF.
+bool X86Cpu::check_x87() {
+  if (x87_pending() == 0) return true;
+  if (!(s_->cr0 & kCr0NE)) {
+    log::unimplemented("x87 error with CR0.NE clear: reported as #MF, not through FERR#");
+  }
+  return raise(kMF);
+}
+
+u64 X86Cpu::helper_x87_pending(const u64*) {
+  check_x87();
+  return 0;
+}
+
+u64 X86Cpu::helper_x87_op(const u64* args) {
+  const X87Op op = op_of(args[0]);
+  if (waits(op) && !check_x87()) return 0;
+  const u64 result = ir::run_x87_unmasked(op, unsigned(args[0] >> 16 & 7), args[1], args[2], s_->hdr);
+  if (op == X87Op::LoadControl || op == X87Op::Init) fp_masks_changed();
+  if (x87_pending() & ~kPrecision) return bit64(63);
+  if (pops(args[0])) ir::run_x87_unmasked(X87Op::Pop, 0, 0, 0, s_->hdr);
+  return result;
+}
+
+u64 X86Cpu::helper_x87_store(const u64* args) {
+  const unsigned log2 = unsigned(args[0] >> 16 & 7), bytes = log2 == 4 ? 10 : 1u << log2;
+  const u64 address = wrap_linear(args[1]);
+  if (!check_x87() || memory_->probe(address, bytes, Access::Store, current_view()) != AccessStatus::Ok) return 0;
+  u8 data[16];
+  const u64 result = ir::run_x87_unmasked(op_of(args[0]), 0, 0, 0, s_->hdr);
+  if (log2 == 4) {
+    std::memcpy(data, FpuImage(s_->hdr).st(0), 10);
+  } else {
+    std::memcpy(data, &result, 8);
+  }
+  if (x87_pending() & ~kPrecision) return 0;
+  if (memory_->store_bytes(address, std::span<const u8>(data, bytes), current_view()) != AccessStatus::Ok) return 0;
+  if (pops(args[0])) ir::run_x87_unmasked(X87Op::Pop, 0, 0, 0, s_->hdr);
+  return 0;
+}
+
+}  // namespace emu::x86
