@@ -164,7 +164,7 @@ u64* X86Cpu::stored_msr(u32 index, u64& writable) {
     case kDebugCtl:
       return &msr_.debugctl;
     case kSpecCtrl:
-      writable = 7;
+      writable = 7 | (has(Cpuid::BhiNo) ? bit64(10) : 0);  // BHI_DIS_S
       return has(Cpuid::SpecCtrl) || has(Cpuid::AmdStibp) ? &msr_.spec_ctrl : nullptr;
     case kMtrrDefault:
       writable = 0xcff;
