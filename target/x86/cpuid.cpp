@@ -52,6 +52,7 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
   const auto word = [&m](FeatureWord w) { return m.features.word(w); };
   const u32 logical = t.cores * t.threads;
   const bool is_amd = m.vendor == "AuthenticAMD";
+  const auto has_bhi_control = [&] { return !is_amd && has(Cpuid::BhiNo) && has(Cpuid::SpecCtrl); };
   const auto& caches = kCaches[size_t(m.caches)];
   if (leaf == 0x40000000 && m.show_hypervisor_leaf && has(Cpuid::Hypervisor)) {
     const std::string signature = "TCGTCGTCGTCG";
@@ -83,8 +84,10 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
     case 6:
       return {word(FeatureWord::Leaf6Eax), 0, 0, 0};
     case 7:
+      // BHI_CTRL: Linux 6.1 goes by it, not by BHI_NO, when it leaves out the loop that clears the branch history.
+      if (subleaf == 2) return {0, 0, 0, has_bhi_control() ? u32(bit(4)) : 0u};
       if (subleaf != 0) return {};
-      return {0, word(FeatureWord::Leaf7Ebx), word(FeatureWord::Leaf7Ecx), word(FeatureWord::Leaf7Edx)};
+      return {has_bhi_control() ? 2u : 0u, word(FeatureWord::Leaf7Ebx), word(FeatureWord::Leaf7Ecx), word(FeatureWord::Leaf7Edx)};
     case 0xb:
       if (subleaf == 0) return {t.thread_bits(), t.threads, 0x100, config_.apic_id};
       if (subleaf == 1) return {t.package_shift(), logical, 0x201, config_.apic_id};

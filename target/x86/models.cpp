@@ -127,8 +127,8 @@ constexpr Model kModels[] = {
 const Model* find_model(std::string_view name) {
   for (const Model& model : kModels) {
     if (name == model.name) return &model;
+    if (!model.is_max() && name.starts_with(model.name) && name.substr(model.name.size()) == "-v1") return &model;
   }
-  if (name.ends_with("-v1") && name != "max-v1") return find_model(name.substr(0, name.size() - 3));
   return nullptr;
 }
 

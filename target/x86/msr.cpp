@@ -93,6 +93,7 @@ constexpr Range kAbsent[] = {
     {0x11e, 0x11e},
     {0x122, 0x123},
     {0x140, 0x140},
+    {0x150, 0x150},  // overclocking mailbox
     {0x1a1, 0x1af},
     {0x1c4, 0x1c9},
     {0x1f2, 0x1f3},
@@ -164,7 +165,7 @@ u64* X86Cpu::stored_msr(u32 index, u64& writable) {
     case kDebugCtl:
       return &msr_.debugctl;
     case kSpecCtrl:
-      writable = 7;
+      writable = 7 | (has(Cpuid::BhiNo) ? bit64(10) : 0);  // BHI_DIS_S
       return has(Cpuid::SpecCtrl) || has(Cpuid::AmdStibp) ? &msr_.spec_ctrl : nullptr;
     case kMtrrDefault:
       writable = 0xcff;

@@ -111,7 +111,7 @@ TEST(CpuidLeaves, HelperFillsRegisters) {
   CpuBench b;
   b.s().gpr(RAX) = 0xffff'ffff'8000'0000;
   b.call(H_cpuid);
-  EXPECT_EQ(b.s().gpr(RAX), 0x80000008u);
+  EXPECT_EQ(b.s().gpr(RAX), 0x80000021u);
 }
 
 // --- MSRs -----------------------------------------------------------------------------------------------------------

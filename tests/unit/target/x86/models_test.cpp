@@ -45,7 +45,7 @@ class EveryModel : public testing::TestWithParam<std::string> {
 
 TEST_P(EveryModel, AdvertisesNothingThatADecoderRowLacks) {
   for (const Feature& f : kFeatures) {
-    if (model.features.has(f.id)) EXPECT_FALSE(has_missing_row(f.instructions)) << f.name;
+    EXPECT_FALSE(model.features.has(f.id) && has_missing_row(f.instructions)) << f.name;
   }
 }
 
@@ -88,7 +88,7 @@ TEST_P(EveryModel, ListsWhatItDroppedInOneLine) {
 }
 
 TEST_P(EveryModel, WithLongModeIsFreeOfFlaws) {
-  if (!model.features.has(Cpuid::Lm)) GTEST_SKIP() << "its last leaf does not reach to where that is said";
+  if (!model.features.has(Cpuid::Lm)) return;  // the last leaf does not reach to where that is said
   for (Cpuid f : {Cpuid::ArchCapability, Cpuid::RdclNo, Cpuid::IbrsAll, Cpuid::MdsNo, Cpuid::TaaNo, Cpuid::SsbNo,
                   Cpuid::PschangeMcNo, Cpuid::GdsNo, Cpuid::BhiNo, Cpuid::ItsNo}) {
     EXPECT_TRUE(model.features.has(f)) << int(f);
