@@ -142,8 +142,7 @@ bool X86Cpu::require_cpl0() { return s_->cpl() == 0 || raise_gp(); }
 
 /// Alignment checking of what helpers do for user code: elements of strings, stacks.
 bool X86Cpu::check_alignment(u64 linear, unsigned bytes, u8 view) {
-  if ((linear & (bytes - 1)) == 0 || view != kViewUser || s_->cpl() != 3) return true;
-  if (!(s_->rflags_system & kAC) || !(s_->cr0 & kCr0AM)) return true;
+  if ((linear & (bytes - 1)) == 0 || view != kViewUser || !checks_alignment()) return true;
   raise_alignment_fault(linear, target::Access::Load);
   s_->hdr.leave = tcg::kLeaveAtInsn;
   return false;
@@ -305,8 +304,7 @@ void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
     return;
   }
   // Where alignment checking is off, only SSE operands are checked.
-  const bool checks = (s_->cr0 & kCr0AM) && (s_->rflags_system & kAC) && s_->cpl() == 3;
-  pending_ = {.valid = true, .vector = checks ? kACv : kGP, .has_error = true, .error = 0};
+  pending_ = {.valid = true, .vector = checks_alignment() ? kACv : kGP, .has_error = true, .error = 0};
 }
 
 /// A non-canonical address is #SS(0) where RSP or RBP is the base. Deviation: helpers that get a linear address raise

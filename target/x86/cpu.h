@@ -205,6 +205,8 @@ class X86Cpu final : public target::Vcpu {
   bool require_cpl0();
 
   // Linear memory, after segmentation.
+  /// Misaligned operands raise #AC: AC is set, CR0.AM allows it, and the privilege is a user's. (Kernels set AC for SMAP.)
+  bool checks_alignment() const { return (s_->rflags_system & kAC) && (s_->cr0 & kCr0AM) && s_->cpl() == 3; }
   bool check_alignment(u64 linear, unsigned bytes, u8 view);
   bool read(u64 linear, unsigned bytes, u8 view, u64& value);
   bool write(u64 linear, unsigned bytes, u8 view, u64 value);

@@ -94,7 +94,7 @@ u64 X86Cpu::helper_rep_movs(const u64* args) {
     u64 from = 0, to = 0, value = 0;
     if (!op.source(op.bytes, from) || !op.destination(op.bytes, true, to)) return 0;
     u64 done = 0;
-    if (op.step > 0 && !(s_->rflags_system & kAC)) {
+    if (op.step > 0 && !checks_alignment()) {
       u64 run = count > 4096 ? 4096 : count * op.bytes;
       run =
           std::min({run, page_left(from), page_left(to), op.run_limit(RSI, run, false), op.run_limit(RDI, run, true)});
@@ -122,7 +122,7 @@ u64 X86Cpu::helper_rep_stos(const u64* args) {
   StringOp op(*this, args[0]);
   const u8 view = current_view();
   const u64 value = s_->gpr(RAX) & low_mask(op.bytes * 8);
-  const bool fills = op.step > 0 && !(s_->rflags_system & kAC) && is_repeated_byte(value, op.bytes);
+  const bool fills = op.step > 0 && !checks_alignment() && is_repeated_byte(value, op.bytes);
   unsigned budget = kElementsPerCheck;
   for (u64 count = op.count(); count != 0; count = op.count()) {
     u64 to = 0;
