@@ -67,6 +67,9 @@ struct AccelOptions {
   bool count = false;                   ///< -accel tcg,count=on: executed instructions, helper calls, indirect jumps
   bool interpreter = false;             ///< run every block in the reference interpreter (oracle)
   bool split_wx = false;                ///< -accel tcg,split-wx=on
+  bool perf_map = false;                ///< -perfmap
+  bool jit_dump = false;                ///< -jitdump
+  std::string without = {};             ///< -accel tcg,without=links:refill: techniques switched off, to measure them
   std::string host_features = {};       ///< -accel tcg,host-features=-avx512: what translated code may not use
 };
 

@@ -145,6 +145,9 @@ Result<accel::AccelOptions> Emulation::choose_accelerator() const {
       chosen.interpreter = request.interpreter;
       chosen.split_wx = request.split_wx;
       chosen.host_features = request.host_features;
+      chosen.without = request.without;
+      chosen.perf_map = options_.perf_map;
+      chosen.jit_dump = options_.jit_dump;
       return chosen;
     }
     static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm", "qtest"};

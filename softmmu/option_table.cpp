@@ -25,9 +25,11 @@ constexpr OptionRow kRows[] = {
      "'-machine NAME,help' properties. All machines take accel=, kernel=, initrd=, append= and memory-backend=."},
     {"M", Opt::Machine, kYes, S::Standard, "NAME[,...]", "Short for -machine."},
     {"accel", Opt::Accel, kYes, S::Standard,
-     "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on][,host-features=-NAME[:-NAME...]]",
+     "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on][,host-features=-NAME[:-NAME...]]"
+     "[,without=TECHNIQUE[:TECHNIQUE...]]",
      "Chooses how guest code runs: tcg translates it. Given again, the first that works is taken. host-features=-avx512 "
-     "makes translated code for a host without AVX-512."},
+     "makes translated code for a host without AVX-512. without= switches techniques of the translator off, to measure "
+     "them: links, jump-cache, check-sharing, dead-flags, dead-code, refill, direct-entry, kept-contexts."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm (not supported yet: refused)."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
      "Chooses the CPU model and switches features; '-cpu help' lists both."},
@@ -121,6 +123,9 @@ constexpr OptionRow kRows[] = {
     {"dfilter", Opt::LogFilter, kYes, S::Debug, "RANGE[,RANGE...]",
      "Logs code of these guest addresses only: START+SIZE, START-SIZE or START..END."},
     {"singlestep", Opt::SingleStep, kNo, S::Debug, "", "Short for -accel tcg,one-insn-per-tb=on."},
+    {"perfmap", Opt::PerfMap, kNo, S::Debug, "", "Writes /tmp/perf-PID.map, by which Linux perf names translated code."},
+    {"jitdump", Opt::JitDump, kNo, S::Debug, "",
+     "Writes jit-PID.dump, from which 'perf inject --jit' makes symbols and code of what 'perf record -k mono' has seen."},
 };
 
 constexpr std::string_view kDisks =

@@ -76,6 +76,8 @@ enum class Opt : u8 {
   LogFile,
   LogFilter,
   SingleStep,
+  PerfMap,
+  JitDump,
 };
 
 enum class TakesArgument : u8 { No, Yes };

@@ -107,6 +107,7 @@ Result<void> Reader::accel(Options options) {
   request.count = EMU_TRY(options.take_bool_or("count", false));
   request.interpreter = EMU_TRY(options.take_bool_or("interpreter", false));
   request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
+  request.without = options.take("without").value_or("");
   request.host_features = options.take("host-features").value_or("");
   request.single_thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})).value_or(0) == 1;
   if (request.name == "kvm") {  // known properties of an accelerator that we have not: refused by its name, later
@@ -358,6 +359,12 @@ Result<void> Reader::read_machine_part(const GivenOption& given) {
       return {};
     case Opt::SingleStep:
       out_.one_insn_per_block = true;
+      return {};
+    case Opt::PerfMap:
+      out_.perf_map = true;
+      return {};
+    case Opt::JitDump:
+      out_.jit_dump = true;
       return {};
     case Opt::Smp:
       return merge(smp_, value, "cpus");

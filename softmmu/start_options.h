@@ -44,7 +44,7 @@ struct AccelRequest {
   std::string name;
   std::optional<u64> code_cache_bytes;
   bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false, single_thread = false;
-  std::string host_features = {};
+  std::string host_features = {}, without = {};
 };
 
 struct DeviceRequest {
@@ -93,7 +93,7 @@ struct StartOptions {
   Options machine_properties;  ///< what is left for the machine, in order
   std::string memory_backend;
   std::vector<AccelRequest> accels;  ///< in order of preference; empty: tcg
-  bool one_insn_per_block = false;
+  bool one_insn_per_block = false, perf_map = false, jit_dump = false;
   std::string cpu;
   hw::CpuTopology cpus;
   std::optional<u64> ram_bytes;

@@ -51,7 +51,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
 
 void RuntimeVcpu::run_one() {
   if (mode_is_stale_) load_mode();
-  env_.no_direct_entry = log::enabled(log::Mask::Int | log::Mask::Exec | log::Mask::Cpu);
+  env_.no_direct_entry =
+      !shared_.techniques.direct_entry || log::enabled(log::Mask::Int | log::Mask::Exec | log::Mask::Cpu);
   env_.leave = kLeaveNot;
   if (step_alone_) {
     step_alone_ = false;

@@ -12,7 +12,9 @@
 #include "accel/tcg/code_cache.h"
 #include "accel/tcg/debug_points.h"
 #include "accel/tcg/guest_memory.h"
+#include "accel/tcg/perf_files.h"
 #include "accel/tcg/quiescence.h"
+#include "accel/tcg/techniques.h"
 #include "tcg/ir/backend.h"
 
 namespace emu::accel {
@@ -44,6 +46,8 @@ class RunControl {
 struct TcgShared {
   AccelClient& client;
   AccelOptions options;
+  Techniques techniques;
+  PerfFiles perf;
   Quiescence quiescence;
   RunControl run;
   SplitLocks split_locks;

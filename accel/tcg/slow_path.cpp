@@ -241,13 +241,14 @@ const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
   if (found.what != Lookup::What::Block) return exit_code(ExitReason::Lookup);
   CodeBlock& block = *found.block;
   if (block.state.load(std::memory_order_acquire) == CodeBlock::State::Published && !log::enabled(log::Mask::NoChain)) {
-    tlb_.jump_cache().fill(pc, block.entry(), found.global);
+    if (shared_.techniques.jump_cache) tlb_.jump_cache().fill(pc, block.entry(), found.global);
     // Where the page was not known executable, a guard that failed for this reason brought us here, or the link is new
     // and its next use will make it: either way there is nothing to look up under the cache's lock.
     const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
     if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view(), block.page_id, found.global);
     const u8* site = reinterpret_cast<const u8*>(link_site);
-    if (was_executable && link_site != 0 && shared_.blocks->link(site, block, env_.mode, &participant_)) {
+    if (was_executable && link_site != 0 && shared_.techniques.links &&
+        shared_.blocks->link(site, block, env_.mode, &participant_)) {
       statistics_.links_made.add();
     }
   }

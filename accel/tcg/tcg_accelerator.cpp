@@ -11,6 +11,9 @@ namespace emu::accel {
 Result<std::unique_ptr<TcgAccelerator>> TcgAccelerator::create(const AccelOptions& options, AccelClient& client,
                                                                std::unique_ptr<ir::HostBackend> backend) {
   std::unique_ptr<TcgAccelerator> accel(new TcgAccelerator(options, client));
+  accel->shared_.techniques = EMU_TRY(parse_techniques(options.without));
+  if (options.perf_map) EMU_TRY(accel->shared_.perf.open_map());
+  if (options.jit_dump) EMU_TRY(accel->shared_.perf.open_dump());
   if (backend) {
     accel->shared_.backend = std::move(backend);
     accel->shared_.code = EMU_TRY(CodeCache::create(options.code_cache_bytes, options.split_wx));
@@ -44,6 +47,7 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
                                         .mode_miss = &tcg::RuntimeVcpu::mode_miss};
   size_t used = 0;
   shared_.thunks = EMU_TRY(shared_.backend->emit_thunks(shared_.code->thunk_room(), layout, callbacks, used));
+  if (!shared_.techniques.refill) shared_.thunks.leave_refills_to_cpp();
   shared_.blocks->use_code(*shared_.backend, *shared_.code);
   return {};
 }

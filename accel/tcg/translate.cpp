@@ -179,7 +179,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     if (!shared_.backend) {
       block->ir = std::make_unique<ir::Block>(scratch_ir_);
     } else {
-      ir::optimize(scratch_ir_, translator.layout(), translator.helpers(), {});
+      ir::optimize(scratch_ir_, translator.layout(), translator.helpers(),
+                   {.dead_code = shared_.techniques.dead_code, .dead_flags = shared_.techniques.dead_flags});
       if (log::enabled_at(log::Mask::OpOpt, key.pc)) {
         log::write("op_opt: {:#x}\n{}\n", key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));
       }
@@ -200,6 +201,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
                                     &cold_chunk_);
     }();
     if (inserted == nullptr) continue;  // the guest changed the code meanwhile
+    if (shared_.perf.is_open()) shared_.perf.add(key.pc, key.mode, {inserted->hot, inserted->hot_size});
     statistics_.translations.add();
     statistics_.translated_insns.add(inserted->guest_insns);
     statistics_.translated_bytes.add(inserted->guest_bytes);
@@ -228,6 +230,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .hot = hot,
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
+                                     .share_checks = shared_.techniques.check_sharing,
                                      .count = shared_.options.count};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
@@ -239,7 +242,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
       cold_used = compiled_.cold_size;
       const u8* stub = cold.exec + cold_used;
       const size_t stub_bytes = shared_.backend->emit_pc_stub(code.span(stub, cold.size - cold_used), block.key.pc,
-                                                              shared_.thunks.indirect_miss);
+                                                              shared_.thunks.lookup);
       fits = stub_bytes != 0;
       block.stale_stub = stub;
       cold_used += stub_bytes;

@@ -92,7 +92,7 @@ void RuntimeVcpu::leave_block() {
 }
 
 void RuntimeVcpu::switch_context(u64 id, bool keep) {
-  tlb_.switch_context(id, keep);
+  tlb_.switch_context(id, keep && shared_.techniques.kept_contexts);
   mode_is_stale_ = true;
 }
 

@@ -82,7 +82,7 @@ struct alignas(64) EnvHeader {
   u64 hot[kHotRegisters] = {};        ///< guest registers that are not pinned, by the target's choice; offset 16
   u64 cc_a = 0;                       ///< lazy flags, see CcOp
   u64 cc_b = 0;
-  u32 cc_op = 0;                      ///< a CcOp
+  u8 cc_op = 0;                       ///< a CcOp
   u32 leave = 0;                      ///< a LeaveCode
   u64 hot_aux[3] = {};                ///< e.g. segment bases; offset 104
 

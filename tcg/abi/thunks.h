@@ -62,17 +62,35 @@ struct ThunkTable {
   const u8* load_aligned[5] = {};     ///< the check also refuses what is not naturally aligned
   const u8* store_aligned[5] = {};
   const u8* access_slow = nullptr;    ///< straight to slow_access: other views, odd alignments
+  /// Called by an access whose shared check failed, with the address in the address register: checks it alone. Passed:
+  /// the entry's addend is in the scratch register that the back end's first index stands for, and code goes on two bytes
+  /// behind the call. Where load or store had to fill the first level for it: right behind the call. Then [store][size].
+  const u8* window[2][2][5] = {};
   const u8* helper = nullptr;         ///< full spill; function address in the scratch register the back end documents
   const u8* leaf_helper = nullptr;    ///< caller-saved registers only
-  const u8* indirect_miss = nullptr;
+  const u8* lookup = nullptr;         ///< called, with the pc (8 bytes) behind the call
+  const u8* indirect_miss = nullptr;  ///< jumped to with the pc in the address register
+  /// Called, with data behind the call: the target pc (8 bytes), and the distance of the link site from here (4 bytes).
   const u8* link_miss = nullptr;
-  const u8* exit_request = nullptr;   ///< env.pc set by the stub
+  const u8* exit_request = nullptr;   ///< called, with the pc (8 bytes) behind the call
   const u8* trap = nullptr;
   const u8* system = nullptr;         ///< env.pc and env.exit_arg set by the stub
   const u8* checked = nullptr;        ///< env.pc set by the stub
   const u8* fpu_load = nullptr;       ///< env.pc set by the stub
   const u8* switch_mode = nullptr;    ///< called: the mode key is in the address register; returns in that mode
   const u8* transfer = nullptr;       ///< called with a TransferHelper in the function register; see ir/helper.h
+
+  /// Without the assembly stage, to measure what it earns.
+  void leave_refills_to_cpp() {
+    for (auto* table : {&load, &store, &load_aligned, &store_aligned}) {
+      for (const u8*& thunk : *table) thunk = access_slow;
+    }
+    for (auto& reg : window) {
+      for (auto& direction : reg) {
+        for (const u8*& thunk : direction) thunk = nullptr;  // blocks check in line
+      }
+    }
+  }
 };
 
 }  // namespace emu::tcg

@@ -45,6 +45,7 @@ struct CompileRequest {
   CodeSpan hot;    ///< block body; 16-byte aligned
   CodeSpan cold;   ///< stubs, anywhere within +-2 GiB of hot
   bool allow_same_page_links = true;  ///< false for page-straddling blocks
+  bool share_checks = true;           ///< accesses off one base have one TLB check
   bool count = false;                 ///< keep EnvHeader::executed_insns and its companions
 };
 
@@ -90,7 +91,7 @@ class HostBackend {
   /// returns the bytes that were there. restore_entry() puts them back.
   virtual u64 redirect_entry(CodeSpan entry, const u8* stub) = 0;
   virtual void restore_entry(CodeSpan entry, u64 bytes) = 0;
-  /// Emits a stub that sets env.pc and goes to `thunk` (stale, checked); returns bytes used, 0 if no room.
+  /// Emits a stub that calls `thunk` (ThunkTable::lookup) for `pc`; returns bytes used, 0 if no room.
   virtual size_t emit_pc_stub(CodeSpan room, u64 pc, const u8* thunk) = 0;
   /// Emits the comparison stub of a CHECKED block: compares `size` source bytes at host address `source` with `copy`
   /// (placed in the stub); equal: continues at `body`; different: sets env.pc and goes to `thunk`. 0 if no room.

@@ -56,7 +56,10 @@ bool add_displacement(MemInfo& mem, i64 add) {
 
 Builder::Builder(Block& block, const StateLayout& layout, const HelperTable& helpers)
     : block_(block), layout_(layout), helpers_(helpers), known_(layout.fields.size()) {
-  for (const StateField& field : layout.fields) is_volatile_.push_back(is_volatile_field(field));
+  for (const StateField& field : layout.fields) {
+    is_volatile_.push_back(is_volatile_field(field));
+    if (field.pin != Pin::None && !is_vector(field.type)) pinned_.push_back(FieldId(is_volatile_.size() - 1));
+  }
 }
 
 void Builder::begin(u64 pc) {
@@ -181,8 +184,9 @@ u32 Builder::add_mem(const MemInfo& mem) {
   return u32(block_.mems.size() - 1);
 }
 
-/// Moves a constant part of the address into the displacement. A sum that was made from a guest register is taken
-/// apart only while the register still has that value, so that no old value is kept alive for it.
+/// Moves a constant part of the address into the displacement. A sum that a guest register holds now stays as it is, and
+/// one that was made from a guest register is taken apart only while the register still has that value: no old value is
+/// to be kept alive for it.
 Ref Builder::fold_address(Value address, MemInfo& mem) const {
   if (const auto c = constant_of(address)) {
     return add_displacement(mem, emu::i64(*c)) ? Ref{} : address.ref;
@@ -191,6 +195,9 @@ Ref Builder::fold_address(Value address, MemInfo& mem) const {
   if (sum.opcode != Opcode::Add && sum.opcode != Opcode::Sub) return address.ref;
   const auto c = constant_of(operand(sum.b, Type::I64));
   if (!c || !sum.a.is_value() || *c == bit64(63)) return address.ref;
+  for (const FieldId field : pinned_) {
+    if (known_[field] == address.ref) return address.ref;
+  }
   const emu::i64 add = sum.opcode == Opcode::Add ? emu::i64(*c) : -emu::i64(*c);
   const Op base = block_.ops[sum.a.id()];
   if (base.opcode == Opcode::Get && known_[base.c.bits()] != sum.a) return address.ref;

@@ -138,6 +138,7 @@ class Builder {
   const HelperTable& helpers_;
   std::vector<Ref> known_;        ///< per field: the value it now holds, if known
   std::vector<u8> is_volatile_;   ///< per field
+  std::vector<FieldId> pinned_;   ///< integers that have a host register
   std::array<u32, 64> recent_{};  ///< by hash: a pure op that may be the same as the next one
   Value flags_;
   bool ended_ = false;

@@ -85,7 +85,6 @@ struct Block {
   u32 guest_insns = 0;
   bool wide_vectors = false;     ///< pinned vectors are 256 bits wide here; else they keep 128 of them
   bool uses_fpu = false;         ///< holds X87 ops: the x87 unit must be live at entry
-  bool ends_with_check = false;  ///< the next block must see exit_req (interrupts were just enabled)
   bool folded = false;           ///< Builder made every op and no exit is known to be taken: another fold finds nothing
   std::vector<Op> ops;
   std::vector<PoolConstant> pool;

@@ -121,8 +121,6 @@ class Parser {
         block_.wide_vectors = true;
       } else if (key == "fpu") {
         block_.uses_fpu = true;
-      } else if (key == "check") {
-        block_.ends_with_check = true;
       } else if (!line.take('=')) {
         return error("'=' expected after '{}'", key);
       } else if (key == "bytes") {

@@ -20,8 +20,8 @@ class Printer {
       : block_(block), layout_(layout), helpers_(helpers) {}
 
   std::string run() {
-    put("block {:#x} bytes={} insns={}{}{}{}\n", block_.pc, block_.guest_bytes, block_.guest_insns,
-        block_.wide_vectors ? " wide" : "", block_.uses_fpu ? " fpu" : "", block_.ends_with_check ? " check" : "");
+    put("block {:#x} bytes={} insns={}{}{}\n", block_.pc, block_.guest_bytes, block_.guest_insns,
+        block_.wide_vectors ? " wide" : "", block_.uses_fpu ? " fpu" : "");
     for (u32 i = 1; i < block_.ops.size(); ++i) {
       if (block_.ops[i].opcode != Opcode::Nop) line(i, block_.ops[i]);
     }

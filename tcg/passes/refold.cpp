@@ -18,7 +18,6 @@ class Refolder {
     for (u32 i = 1; i < from_.ops.size() && !builder_.is_ended(); ++i) values_[i] = build(from_.ops[i]);
     Block& to = builder_.block();
     to.guest_bytes = from_.guest_bytes;
-    to.ends_with_check = from_.ends_with_check;
     to.wide_vectors = from_.wide_vectors;
   }
 

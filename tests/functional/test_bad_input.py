@@ -26,6 +26,7 @@ QUIET = ["-display", "none"]
     (["-cpu", "qemu46"], "did you mean 'qemu64'?"),
     (["-cpu", "qemu64,+ssse4"], "ssse4"),
     (["-accel", "tgc"], "did you mean 'tcg'?"),
+    (["-accel", "tcg,without=lnks"], "did you mean 'links'?"),
     (["-accel", "kvm"], "not supported yet"),
     (["-enable-kvm"], "-accel kvm is not supported yet"),
     (["-device", "isa-seral"], "did you mean 'isa-serial'?"),
@@ -70,3 +71,21 @@ def test_foreign_and_truncated_kernels(tmp_path):
     header[0x211] = 1
     kernel.write_bytes(header)
     assert str(kernel) in refused(*QUIET, "-kernel", str(kernel))
+
+
+def test_an_initrd_larger_than_memory(tmp_path):
+    kernel = bytearray(1024 + 4096)
+    kernel[0x1f1] = 1  # 512-byte sectors of the setup part behind the first
+    struct.pack_into("<IHI", kernel, 0x1f4, 4096 // 16, 0, 0)
+    kernel[0x1fe:0x200] = b"\x55\xaa"
+    kernel[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", kernel, 0x206, 0x20f)
+    kernel[0x211] = 1  # loaded at 1 MiB
+    struct.pack_into("<II", kernel, 0x22c, 0x7fffffff, 0x200000)  # where an initrd may lie, alignment
+    struct.pack_into("<QI", kernel, 0x258, 0x1000000, 0x100000)   # preferred address, memory to start in
+    (tmp_path / "kernel").write_bytes(kernel)
+    with open(tmp_path / "initrd", "wb") as initrd:
+        initrd.truncate(64 << 20)
+    line = ["-m", "32", "-kernel", str(tmp_path / "kernel"), "-initrd", str(tmp_path / "initrd")]
+    message = refused(*QUIET, *line)
+    assert str(tmp_path / "initrd") in message and "does not fit" in message, message

@@ -79,7 +79,6 @@ class Compiler {
       TrapIf,
       LinkMiss,
       ExitRequest,
-      IndirectMiss,
       FpuLoad,
       LeafCarry
     } kind = Access;
@@ -240,7 +239,12 @@ class Compiler {
   Mem tlb_word(const Access& access, i32 offset) const;
 
   // emit_window.cpp
-  /// Accesses off one base that share a check: [base + low, base + high). While active, `reg` is the host address of
+  struct Root {
+    u32 id = 0;
+    i32 offset = 0;
+  };
+  Root root_of(ir::Ref r) const;
+  /// Accesses off one root that share a check: [base + low, base + high). While active, `reg` is the host address of
   /// base + low, or 0 where the check failed.
   struct Window {
     u32 base = 0;
@@ -253,6 +257,7 @@ class Compiler {
   void find_windows();
   bool emit_in_window(u32 id, const Op& op);
   void emit_window_stub(const Stub& stub);
+  Label emit_lone_check(Reg index, const ir::MemInfo& mem, bool write);
   void emit_window_check(Access& access, u32 bytes);
   void drop_window(Reg r);
   void drop_windows();
@@ -295,6 +300,7 @@ class Compiler {
   void forget_state();
   void emit_direct(u64 pc);
   void emit_link_miss(u64 pc, size_t from, bool in_cold);
+  void call_with_pc(const u8* thunk, u64 pc);
   void emit_access_stub(const Stub& stub);
   bool is_pc_relative_target(u64 pc) const;
   void emit_link(Assembler& a, u64 pc, i64 mode = -1);

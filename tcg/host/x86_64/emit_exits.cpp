@@ -92,7 +92,7 @@ void Compiler::emit_side_exit(const Op& op) {
   stub.pc = pc;
   stub.flags = flags_.is_value() ? flags_state(flags_) : FlagsState{};
   stub.code = insn_index_;
-  if (pc == block_->pc && stub.flags.at_home && !block_->ends_with_check && !request_->count) {
+  if (pc == block_->pc && stub.flags.at_home && !request_->count) {
     hot_.jcc(cc, hot_.exec_base() + entry_);
     return;
   }
@@ -113,8 +113,8 @@ void Compiler::emit_trap_if(const Op& op) {
 
 void Compiler::emit_trap(Assembler& a, u32 code, u32 recovery) {
   // Flags may be in scratch registers, which the thunk saves: the code must not pass through one of them.
-  a.mov_imm(Width::d, slot(kExitArg), i32(code));
-  a.mov_imm(Width::d, slot(kExitArg + 4), 0);
+  a.mov_imm(i32(code) < 0 ? Width::d : Width::q, slot(kExitArg), i32(code));
+  if (i32(code) < 0) a.mov_imm(Width::d, slot(kExitArg + 4), 0);
   a.call(request_->thunks->trap);
   ir::RecoveryPoint& p = recovery_[recovery];
   p.key = offset_in(a, a.position());
@@ -123,11 +123,7 @@ void Compiler::emit_trap(Assembler& a, u32 code, u32 recovery) {
 
 /// The end of the hot part, or of a side exit in the cold part, with everything at home.
 void Compiler::emit_direct(u64 pc) {
-  if (block_->ends_with_check) {  // by way of C++, which looks at exit_req
-    store_pc(hot_, pc);
-    store_exit_arg(hot_, 0, r11);
-    hot_.jmp(request_->thunks->link_miss);
-  } else if (pc == block_->pc) {
+  if (pc == block_->pc) {
     hot_.jmp(hot_.exec_base() + entry_);
   } else {
     emit_link(hot_, pc);
@@ -138,13 +134,7 @@ void Compiler::emit_direct(u64 pc) {
 void Compiler::emit_mode(u64 pc, u32 mode) {
   hot_.mov_imm32(kAddress, mode);
   hot_.call(request_->thunks->switch_mode);
-  if (block_->ends_with_check) {
-    store_pc(hot_, pc);
-    store_exit_arg(hot_, 0, r11);
-    hot_.jmp(request_->thunks->link_miss);
-  } else {
-    emit_link(hot_, pc, i64(mode));
-  }
+  emit_link(hot_, pc, i64(mode));
 }
 
 void Compiler::emit_link(Assembler& a, u64 pc, i64 mode) {
@@ -164,13 +154,21 @@ void Compiler::emit_link(Assembler& a, u64 pc, i64 mode) {
   stubs_.push_back(stub);
 }
 
+/// A call whose return address tells the thunk where its data are: the target, and how far away the site is.
 void Compiler::emit_link_miss(u64 pc, size_t from, bool in_cold) {
   Assembler& a = in_cold ? cold_ : hot_;
   a.patch_rel32(from, cold_.here());
-  store_pc(cold_, pc);
-  cold_.lea(Width::q, r11, rip_to(a.exec_base() + from - 5));
-  cold_.mov(Width::q, slot(kExitArg), r11);
-  cold_.jmp(request_->thunks->link_miss);
+  const u8* site = a.exec_base() + from - 5;
+  call_with_pc(request_->thunks->link_miss, pc);
+  const i32 distance = i32(site - (cold_.here() - 8));
+  cold_.bytes(reinterpret_cast<const u8*>(&distance), 4);
+}
+
+/// In the cold part: a call with `pc`, which moves with the block, behind it. The thunk does not return there.
+void Compiler::call_with_pc(const u8* thunk, u64 pc) {
+  cold_.call(thunk);
+  cold_.bytes(reinterpret_cast<const u8*>(&pc), 8);
+  relocate(cold_, cold_.position() - 8, ir::Relocation::Form::Abs64);
 }
 
 /// The jump cache, inline: see jump_cache_index().
@@ -188,10 +186,7 @@ void Compiler::emit_indirect(const Op& op) {
   hot_.alu_imm32(Alu::And, Width::d, r9, i32((kJumpCacheEntries - 1) << 4));
   hot_.alu(Alu::Add, Width::q, r9, slot(i32(offsetof(EnvHeader, jc))));
   hot_.alu(Alu::Cmp, Width::q, ptr(r9), r11);
-  Stub stub;
-  stub.kind = Stub::IndirectMiss;
-  stub.from = hot_.jcc_forward(Cc::NotEqual);
-  stubs_.push_back(stub);
+  hot_.jcc(Cc::NotEqual, request_->thunks->indirect_miss);
   hot_.jmp(ptr(r9, 8));
 }
 
@@ -308,11 +303,7 @@ void Compiler::emit_cold() {
         }
         store_flags(cold_, stub.flags, t);
         count_insns(cold_, stub.code);
-        if (block_->ends_with_check) {
-          store_pc(cold_, stub.pc);
-          store_exit_arg(cold_, 0, r11);
-          cold_.jmp(request_->thunks->link_miss);
-        } else if (stub.pc == block_->pc) {
+        if (stub.pc == block_->pc) {
           cold_.jmp(hot_.exec_base() + entry_);
         } else {
           emit_link(cold_, stub.pc);
@@ -326,16 +317,11 @@ void Compiler::emit_cold() {
         emit_link_miss(stub.pc, stub.from, false);
         break;
       case Stub::ExitRequest:
-        store_pc(cold_, block_->pc);
-        cold_.jmp(request_->thunks->exit_request);
+        call_with_pc(request_->thunks->exit_request, block_->pc);
         break;
       case Stub::FpuLoad:
         store_pc(cold_, block_->pc);
         cold_.jmp(request_->thunks->fpu_load);
-        break;
-      case Stub::IndirectMiss:
-        cold_.mov(Width::q, slot(kPc), kAddress);
-        cold_.jmp(request_->thunks->indirect_miss);
         break;
     }
   }

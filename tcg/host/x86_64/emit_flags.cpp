@@ -230,7 +230,7 @@ void Compiler::store_flags(Assembler& a, const FlagsState& s, Reg t) {
     put(kCcA, s.a);
   }
   if (cc_kind(s.cc_op) != CcKind::Logic && cc_kind(s.cc_op) != CcKind::Packed) put(kCcB, s.b);
-  a.mov_imm(Width::d, slot(kCcOp), i32(s.cc_op));
+  a.mov_imm(Width::b, slot(kCcOp), i32(s.cc_op));
 }
 
 void Compiler::store_flags_home(Ref flags, bool nested) {
@@ -385,7 +385,7 @@ void Compiler::emit_carry_of(u32 id, Ref flags) {
     evict(kFunction, now_ - 1);
     gpr_head_[kFunction] = 0;
     const CcKind kind = op.opcode == Opcode::FlInc ? CcKind::Inc : CcKind::Dec;
-    hot_.alu_imm(Alu::Cmp, Width::d, slot(kCcOp), i32(cc_op(kind, ir::log2_bytes(op.type))));
+    hot_.alu_imm(Alu::Cmp, Width::b, slot(kCcOp), i32(cc_op(kind, ir::log2_bytes(op.type))));
     Stub stub;
     stub.kind = Stub::LeafCarry;
     const Reg d = temp();

@@ -90,8 +90,8 @@ void emit_set_pc(Assembler& a, u64 pc) {
 
 size_t X64Backend::emit_pc_stub(ir::CodeSpan room, u64 pc, const u8* thunk) {
   Assembler a(room.write, room.exec, room.size);
-  emit_set_pc(a, pc);
-  a.jmp(thunk);
+  a.call(thunk);
+  a.bytes(reinterpret_cast<const u8*>(&pc), sizeof pc);
   return a.overflowed() ? 0 : a.position();
 }
 

@@ -227,6 +227,27 @@ const u8* RefillEmitter::entry(unsigned log2_bytes, bool aligned) {
   return start;
 }
 
+/// The check as accesses have it in line, for those that usually share one.
+const u8* emit_window_thunk(Assembler& a, Reg index, bool store, unsigned log2_bytes, const u8* refill) {
+  const Mem tag = ptr(r15, index, 0, store ? offsetof(TlbEntry, wr) : offsetof(TlbEntry, rd));
+  const Label miss = a.new_label();
+  a.align(16);
+  const u8* start = a.here();
+  a.rorx(Width::q, index, r11, kPageBits - 5);
+  a.alu_imm32(Alu::And, Width::d, index, i32((kTlbEntries - 1) * sizeof(TlbEntry)));
+  a.alu(Alu::Xor, Width::q, r11, tag);
+  a.alu_imm(Alu::Cmp, Width::q, r11, i32(kPageSize) - (1 << log2_bytes));
+  a.jcc(Cc::Above, miss);
+  a.alu(Alu::Xor, Width::q, r11, tag);
+  a.mov(Width::q, index, ptr(r15, index, 0, offsetof(TlbEntry, addend)));
+  a.alu_imm(Alu::Add, Width::q, ptr(rsp), 2);
+  a.ret();
+  a.bind(miss);
+  a.alu(Alu::Xor, Width::q, r11, tag);
+  a.jmp(refill);
+  return start;
+}
+
 }  // namespace
 
 void emit_refill_thunks(Assembler& a, const RegisterMap& map, ThunkTable& table) {
@@ -236,6 +257,9 @@ void emit_refill_thunks(Assembler& a, const RegisterMap& map, ThunkTable& table)
     for (unsigned i = 0; i < 5; ++i) {
       (store ? table.store : table.load)[i] = emit.entry(i, false);
       (store ? table.store_aligned : table.load_aligned)[i] = emit.entry(i, true);
+      for (const Reg index : {r9, r10}) {
+        table.window[index - r9][store][i] = emit_window_thunk(a, index, store, i, (store ? table.store : table.load)[i]);
+      }
     }
   }
 }

@@ -7,7 +7,8 @@
 
 namespace emu::tcg::x86_64 {
 
-/// Emits ThunkTable::load, store, load_aligned and store_aligned. access_slow is there already.
+/// Emits ThunkTable::load, store, load_aligned, store_aligned and window (first index: r9, r10). access_slow is there
+/// already.
 void emit_refill_thunks(Assembler& a, const RegisterMap& map, ThunkTable& table);
 
 }  // namespace emu::tcg::x86_64

@@ -19,7 +19,7 @@ constexpr i64 off_leave = offsetof(EnvHeader, leave), off_pc = offsetof(EnvHeade
               off_site = offsetof(EnvHeader, return_site), off_slow = offsetof(EnvHeader, slow_address),
               off_mxcsr = offsetof(EnvHeader, fp_control), off_mxcsr_host = offsetof(EnvHeader, fp_control_host),
               off_fpu_live = offsetof(EnvHeader, fpu_live), off_fpu_image = offsetof(EnvHeader, fpu_image),
-              off_wide = offsetof(EnvHeader, wide_vectors), off_reason = offsetof(EnvHeader, exit_reason);
+              off_arg = offsetof(EnvHeader, exit_arg), off_wide = offsetof(EnvHeader, wide_vectors), off_reason = offsetof(EnvHeader, exit_reason);
 
 constexpr Reg kCalleeSaved[] = {rbx, rbp, r12, r13, r14, r15};
 
@@ -36,7 +36,11 @@ class ThunkEmitter {
   const u8* leaf_helper();
   /// Jumped to, with env.pc (and exit_arg) set.
   const u8* callback_from_jump(const u8* (*callback)(EnvHeader&));
+  /// Jumped to, with the pc in r11.
+  const u8* with_pc(const u8* next);
   const u8* link_miss(const u8* (*callback)(EnvHeader&));
+  /// Called, with the pc behind the call.
+  const u8* called_with_pc(const u8* next);
   const u8* leave_with(ExitReason reason, const u8* exit);
 
  private:
@@ -238,11 +242,32 @@ const u8* ThunkEmitter::callback_from_jump(const u8* (*callback)(EnvHeader&)) {
   return start;
 }
 
+const u8* ThunkEmitter::with_pc(const u8* next) {
+  const u8* start = begin();
+  a_.mov(Width::q, ptr(rsp, off_pc), r11);
+  a_.jmp(next);
+  return start;
+}
+
+const u8* ThunkEmitter::called_with_pc(const u8* next) {
+  const u8* start = begin();
+  a_.pop(r11);
+  a_.mov(Width::q, r11, ptr(r11));
+  a_.mov(Width::q, ptr(rsp, off_pc), r11);
+  a_.jmp(next);
+  return start;
+}
+
 /// A link that is not made yet, or must not be: for the latter kind the jump cache knows the way.
 const u8* ThunkEmitter::link_miss(const u8* (*callback)(EnvHeader&)) {
   const u8* in_cpp = callback_from_jump(callback);
   const u8* start = begin();
-  a_.mov(Width::q, r11, ptr(rsp, off_pc));
+  a_.pop(r10);
+  a_.mov(Width::q, r11, ptr(r10));
+  a_.mov(Width::q, ptr(rsp, off_pc), r11);
+  a_.movsx(Width::d, Width::q, r9, ptr(r10, 8));
+  a_.alu(Alu::Add, Width::q, r10, r9);
+  a_.mov(Width::q, ptr(rsp, off_arg), r10);
   a_.rorx(Width::q, r9, r11, kPageBits);
   a_.alu(Alu::Xor, Width::q, r9, r11);
   a_.alu_imm(Alu::And, Width::d, r9, kJumpCacheEntries - 1);
@@ -279,10 +304,12 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   emit_refill_thunks(a, registers_, table);
   table.helper = emit.helper(callbacks.helper_left);
   table.leaf_helper = emit.leaf_helper();
-  table.indirect_miss = emit.callback_from_jump(callbacks.indirect_miss);
+  const u8* lookup = emit.callback_from_jump(callbacks.indirect_miss);
+  table.lookup = emit.called_with_pc(lookup);
+  table.indirect_miss = emit.with_pc(lookup);
   table.link_miss = emit.link_miss(callbacks.link_miss);
   table.trap = emit.call_out(callbacks.trap);
-  table.exit_request = emit.leave_with(ExitReason::ExitRequest, table.exit);
+  table.exit_request = emit.called_with_pc(emit.leave_with(ExitReason::ExitRequest, table.exit));
   const u8* handled = callbacks.exit == nullptr ? table.exit : emit.callback_from_jump(callbacks.exit);
   table.system = emit.leave_with(ExitReason::System, handled);
   table.checked = emit.leave_with(ExitReason::Checked, table.exit);

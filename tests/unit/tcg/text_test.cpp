@@ -59,7 +59,7 @@ TEST_F(TextTest, every_opcode_survives_print_and_parse) {
 }
 
 TEST_F(TextTest, memory_attributes_survive) {
-  const std::string text = R"(block 0x1000 bytes=4 insns=1 check
+  const std::string text = R"(block 0x1000 bytes=4 insns=1 fpu
  insn #0x0
    v2 = get.i64 r0
    v3 = ld.i64 [v2 - 0x8] 4 sext view=1 align=4 align_fault atomic big_endian stack write_intent order=acquire
@@ -73,7 +73,7 @@ TEST_F(TextTest, memory_attributes_survive) {
   ASSERT_TRUE(parsed) << parsed.error().message();
   EXPECT_EQ(ir::print(block, layout_, helpers_), text);
   EXPECT_EQ(block.mems[0].disp, -8);
-  EXPECT_TRUE(block.ends_with_check);
+  EXPECT_TRUE(block.uses_fpu);
 }
 
 TEST_F(TextTest, parser_names_what_it_does_not_know) {

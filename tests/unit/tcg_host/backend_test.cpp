@@ -76,8 +76,8 @@ TEST_P(Backend, LinksWithinAPageJumpStraightToTheTarget) {
   EXPECT_EQ(bench_.compiled.links[0].target_pc, 0x1100u);
   EXPECT_EQ(run().pc, 0x1100u);
   EXPECT_EQ(bench_.state().hdr.exit_arg, reinterpret_cast<u64>(site(0).exec));
-  const u8* stub = bench_.backend->link(site(0), ir::LinkKind::SamePage, 0x1100, 0, bench_.thunks.exit_request);
-  EXPECT_EQ(run().reason, ExitReason::ExitRequest);
+  const u8* stub = bench_.backend->link(site(0), ir::LinkKind::SamePage, 0x1100, 0, bench_.thunks.checked);
+  EXPECT_EQ(run().reason, ExitReason::Checked);
   bench_.backend->unlink(site(0), stub);
   EXPECT_EQ(run().reason, ExitReason::Lookup);
 }
@@ -86,10 +86,10 @@ TEST_P(Backend, LinksAcrossPagesAreGuardedByTheExecTlb) {
   compile("   exit_direct pc(0x7100)\n");
   ASSERT_EQ(bench_.compiled.links.size(), 1u);
   EXPECT_EQ(bench_.compiled.links[0].kind, ir::LinkKind::CrossPage);
-  bench_.backend->link(site(0), ir::LinkKind::CrossPage, 0x7100, 55, bench_.thunks.exit_request);
+  bench_.backend->link(site(0), ir::LinkKind::CrossPage, 0x7100, 55, bench_.thunks.checked);
   EXPECT_EQ(run().reason, ExitReason::Lookup);
   bench_.view().exec[tcg::exec_tlb_index(0x7100)] = 55;
-  EXPECT_EQ(run().reason, ExitReason::ExitRequest);
+  EXPECT_EQ(run().reason, ExitReason::Checked);
 }
 
 TEST_P(Backend, IndirectExitsFindTheirTargetInTheJumpCache) {
@@ -101,8 +101,8 @@ TEST_P(Backend, IndirectExitsFindTheirTargetInTheJumpCache) {
     EXPECT_EQ(result.pc, pc);
     auto& entry = bench_.jump_cache()[tcg::jump_cache_index(pc)];
     const auto old = entry;
-    entry = {pc, bench_.thunks.exit_request};
-    EXPECT_EQ(run().reason, ExitReason::ExitRequest);
+    entry = {pc, bench_.thunks.checked};
+    EXPECT_EQ(run().reason, ExitReason::Checked);
     entry = old;
   }
 }
@@ -120,8 +120,8 @@ TEST_P(Backend, ExitRequestIsSeenAtTheEntryAndNotAtTheBody) {
 TEST_P(Backend, EntryCanBeRedirectedAndRestored) {
   compile("   exit_direct pc(0x1100)\n");
   u8* entry = bench_.hot() + bench_.compiled.entry;
-  const u64 old = bench_.backend->redirect_entry({entry, entry, 8}, bench_.thunks.exit_request);
-  EXPECT_EQ(run().reason, ExitReason::ExitRequest);
+  const u64 old = bench_.backend->redirect_entry({entry, entry, 8}, bench_.thunks.checked);
+  EXPECT_EQ(run().reason, ExitReason::Checked);
   bench_.backend->restore_entry({entry, entry, 8}, old);
   EXPECT_EQ(run().reason, ExitReason::Lookup);
 }

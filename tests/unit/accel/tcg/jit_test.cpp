@@ -9,9 +9,9 @@ namespace {
 
 constexpr u64 kCode = 0x1000;
 
-/// 25,000 blocks of two instructions, run through twice by every CPU.
+/// 30,000 blocks of two instructions, run through twice by every CPU.
 void fill_with_blocks(ToyMachine& m) {
-  constexpr u32 kBlocks = 25000;
+  constexpr u32 kBlocks = 30000;
   std::vector<u32> code;
   for (u32 i = 0; i < kBlocks; ++i) {
     code.push_back(insn(kAddi, 2, 2, 1));
@@ -29,7 +29,7 @@ TEST(Jit, CodeMemoryIsReusedWhenItRunsOut) {
   ToyMachine m(Engine::Jit, 1, {.code_cache_bytes = 2 << 20});
   fill_with_blocks(m);
   ASSERT_TRUE(m.run(kCode));
-  EXPECT_EQ(m.reg(2), 50000u);
+  EXPECT_EQ(m.reg(2), 60000u);
   EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u) << m.accel().statistics();
 }
 
@@ -37,8 +37,8 @@ TEST(Jit, CodeMemoryIsReusedUnderTwoCpus) {
   ToyMachine m(Engine::Jit, 2, {.code_cache_bytes = 2 << 20});
   fill_with_blocks(m);
   ASSERT_TRUE(m.run(kCode));
-  EXPECT_EQ(m.reg(2, 0), 50000u);
-  EXPECT_EQ(m.reg(2, 1), 50000u);
+  EXPECT_EQ(m.reg(2, 0), 60000u);
+  EXPECT_EQ(m.reg(2, 1), 60000u);
   EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u);
 }
 

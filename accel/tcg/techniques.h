@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// What makes translated code fast and can be switched off, to measure what each part earns.
+#pragma once
+
+#include <string_view>
+
+#include "util/result.h"
+
+namespace emu::accel {
+
+struct Techniques {
+  bool links = true;          ///< a block jumps to its successor
+  bool jump_cache = true;     ///< indirect jumps find their targets without C++
+  bool check_sharing = true;  ///< accesses off one base share a TLB check
+  bool dead_flags = true;     ///< flags that nothing sees are not computed
+  bool dead_code = true;      ///< nor values
+  bool refill = true;         ///< first-level TLB misses are served from the second level in assembly
+  bool direct_entry = true;   ///< events, SYSCALL and returns go on without the run loop
+  bool kept_contexts = true;  ///< address-space switches with a PCID keep what the TLB knows
+};
+
+/// All but those that `without` names, "links:refill". Unknown names are errors.
+Result<Techniques> parse_techniques(std::string_view without);
+
+}  // namespace emu::accel
