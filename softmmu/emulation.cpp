@@ -114,6 +114,8 @@ Result<void> Emulation::build() {
     mem::MachineLockScope guard(machine_->memory().lock());  // it listens to address spaces
     for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
   }
+  // Before a monitor greets: who has seen the greeting may end us by a signal, and expects an orderly end.
+  EMU_TRY(watch_signals());
   EMU_TRY(make_monitors());
   if (!consoles_.debugger.empty()) EMU_TRY(make_debugger(consoles_.debugger), "-gdb");
   return {};
@@ -378,7 +380,6 @@ Result<void> Emulation::watch_signals() {
 }
 
 int Emulation::run() {
-  if (auto watched = watch_signals(); !watched) log::warn("{}", watched.error().text());
   if (!preconfig_) run_state_.launch(/*start=*/!options_.freeze);
   if (!run_state_.is_ending()) loop_.run();
   if (debugger_ != nullptr) debugger_->exiting(run_state_.exit_status());

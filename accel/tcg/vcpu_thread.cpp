@@ -71,6 +71,8 @@ void RuntimeVcpu::start() {
   thread_ = start_thread(fmt::format("vcpu {}", cpu_.index()), [this] { thread_main(); });
 }
 
+void RuntimeVcpu::wait_until_started() const { thread_id_.wait(0); }
+
 void RuntimeVcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
@@ -108,7 +110,8 @@ void RuntimeVcpu::offline() {
 }
 
 void RuntimeVcpu::thread_main() {
-  thread_id_.store(::gettid(), std::memory_order_relaxed);
+  thread_id_.store(::gettid());
+  thread_id_.notify_all();
   env_.fp_control_host = host_fp_control();
   while (shared_.run.wait_to_run(held_)) {
     // While we stood still the CPU may have been reset, and its whole state with it.
