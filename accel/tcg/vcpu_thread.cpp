@@ -9,6 +9,7 @@
 #include "util/log.h"
 #include "util/sys/futex.h"
 #include "util/thread.h"
+#include "util/trace.h"
 
 namespace emu::accel {
 
@@ -154,6 +155,7 @@ void RuntimeVcpu::take_events() {
     if (!cpu_.take_event()) return;
     mode_is_stale_ = true;
     step_alone_ = false;
+    EMU_TRACE("vcpu_event", "vcpu {} pc {:#x}", cpu_.index(), env_.pc);
     log::write_if(log::Mask::Int, "vcpu {}: event taken, pc {:#x}\n", cpu_.index(), env_.pc);
   }
 }
@@ -168,6 +170,7 @@ bool RuntimeVcpu::halt_if_idle() {
         cpu_, why.empty() ? fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()) : why);
   }
   statistics_.halts.add();
+  EMU_TRACE("vcpu_halt", "vcpu {} pc {:#x}", cpu_.index(), env_.pc);
   offline();
   halted_.store(true, std::memory_order_seq_cst);
   while (env_.exit_req.load(std::memory_order_seq_cst) == 0 && !shared_.run.should_stop() && !cpu_.wakeup_pending()) {
@@ -175,6 +178,7 @@ bool RuntimeVcpu::halt_if_idle() {
   }
   halted_.store(false, std::memory_order_seq_cst);
   quiescent();
+  EMU_TRACE("vcpu_wake", "vcpu {}", cpu_.index());
   return true;
 }
 
