@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "monitor/symbols.h"
 
-#include <cerrno>
+#include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
+#include "util/file.h"
 #include "util/string.h"
 
 namespace emu::monitor {
@@ -43,15 +42,8 @@ class Bytes {
 }  // namespace
 
 Result<void> Symbols::add_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return error("'{}': {}", path, std::strerror(errno));
-  std::vector<u8> data;
-  char block[65536];
-  while (file.read(block, sizeof block) || file.gcount() > 0) {
-    data.insert(data.end(), block, block + file.gcount());
-    if (data.size() > kMostBytes) return error("'{}' is too large for a file of symbols", path);
-  }
-  EMU_TRY(add(data), "'" + path + "'");
+  const std::string data = EMU_TRY(read_file(path, kMostBytes));
+  EMU_TRY(add({reinterpret_cast<const u8*>(data.data()), data.size()}), "'" + path + "'");
   return {};
 }
 

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <span>
 
+#include "util/file.h"
 #include "util/log.h"
 #include "util/string.h"
 #include "util/suggest.h"
@@ -121,14 +121,11 @@ void apply(std::string_view pattern) {
 }
 
 Result<void> apply_file(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return error("-trace events={}: {}", path, std::strerror(errno));
-  std::string line;
-  while (std::getline(file, line)) {
+  const std::string text = EMU_TRY(read_file(path, 1 << 20), "-trace events");
+  for (const std::string_view line : split(text, '\n')) {
     const std::string_view pattern = trim(line);
     if (!pattern.empty() && pattern[0] != '#') apply(pattern);
   }
-  if (file.bad()) return error("-trace events={}: cannot be read", path);
   return {};
 }
 
