@@ -33,7 +33,7 @@ class Schema:
         if kind == "alternate":
             return self.example(entity["members"][0]["type"], folder, depth + 1)
         made = {m["name"]: self.example(m["type"], folder, depth + 1) for m in entity["members"] if "default" not in m}
-        for key in ("filename", "file"):
+        for key in ("filename", "file", "out"):
             if key in made:
                 made[key] = os.path.join(folder, "file")
         if "protocol" in made:
