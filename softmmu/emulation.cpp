@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 
 #include "chardev/backends.h"
@@ -18,6 +19,7 @@
 #include "util/string.h"
 #include "util/suggest.h"
 #include "util/sys/fatal_signals.h"
+#include "util/sys/terminal.h"
 #include "util/thread.h"
 
 namespace emu::softmmu {
@@ -106,6 +108,7 @@ void Emulation::flush_streams() {
 }
 
 Result<void> Emulation::build() {
+  if (options_.timeout_s && !options_.dry_run) start_deadline();
   monitors_ = std::make_unique<monitor::Monitors>(*this, loop_);
   EMU_TRY(set_globals());
   EMU_TRY(make_objects());
@@ -405,7 +408,18 @@ Result<void> Emulation::watch_signals() {
   return {};
 }
 
+void Emulation::start_deadline() {
+  deadline_ = std::make_unique<Deadline>(
+      std::chrono::seconds(*options_.timeout_s), [this] { loop_.post([this] { time_out(); }); },
+      [seconds = *options_.timeout_s] {
+        log::error("the time of --timeout {} is over, and the program waits for something else: it is ended", seconds);
+        sys::restore_terminal();
+        std::_Exit(kExitTimeout);
+      });
+}
+
 void Emulation::time_out() {
+  if (run_state_.is_ending() || accelerator_ == nullptr) return;  // it is being taken down
   log::error("the time of --timeout {} is over, and the machine is {}", *options_.timeout_s, status());
   with_cpus_stopped([this] {
     for (const hw::BoardCpu& cpu : board_->cpus()) {
@@ -420,9 +434,6 @@ void Emulation::time_out() {
 }
 
 int Emulation::run() {
-  if (options_.timeout_s) {
-    monitors_->after(std::chrono::seconds(*options_.timeout_s), [this] { time_out(); });
-  }
   if (!preconfig_) run_state_.launch(/*start=*/!options_.freeze);
   if (!run_state_.is_ending()) loop_.run();
   if (debugger_ != nullptr) debugger_->exiting(run_state_.exit_status());

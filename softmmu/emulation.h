@@ -13,6 +13,7 @@
 #include "monitor/monitors.h"
 #include "monitor/qmp/session.h"
 #include "softmmu/console.h"
+#include "softmmu/deadline.h"
 #include "softmmu/parts.h"
 #include "softmmu/qtest/qtest.h"
 #include "softmmu/run_state.h"
@@ -84,6 +85,7 @@ class Emulation final : public monitor::MachineControl {
   Result<void> make_monitors();
   Result<void> make_debugger(const std::string& chardev);
   Result<void> make_qtest();
+  void start_deadline();
   void time_out();
   Result<void> set_globals();
   hw::BoardConfig board_config();
@@ -113,6 +115,7 @@ class Emulation final : public monitor::MachineControl {
   bool preconfig_ = false;
   std::vector<std::string> notes_;
   FdWatch signal_watch_;
+  std::unique_ptr<Deadline> deadline_;  ///< to the very end: also taking things down may take too long
 };
 
 }  // namespace emu::softmmu

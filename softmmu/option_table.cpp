@@ -113,7 +113,7 @@ constexpr OptionRow kRows[] = {
     {"msg", Opt::Message, kYes, S::Running, "[timestamp=on|off][,guest-name=off]",
      "Puts the time in front of messages."},
     {"sandbox", Opt::Sandbox, kYes, S::Running,
-     "on|off[,obsolete=allow|deny][,elevateprivileges=allow|deny|children][,spawn=allow|deny][,resourcecontrol=allow|deny]",
+     "[enable=]on|off[,obsolete=allow|deny][,elevateprivileges=allow|deny|children][,spawn=allow|deny][,resourcecontrol=allow|deny]",
      "on gives system calls up for good that no machine needs (seccomp); a call that is denied ends the program by SIGSYS. "
      "Denied besides: obsolete ones, unless allowed; setuid and its like, fork and exec, priorities and affinities, if "
      "denied."},

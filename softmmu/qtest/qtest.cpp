@@ -72,7 +72,9 @@ Result<std::unique_ptr<Qtest>> Qtest::create(Chardev& stream, hw::Machine& machi
 
 Qtest::~Qtest() {
   stream_.detach(*this);
-  if (intercepted_ != nullptr) intercepted_->end_irq_interception();
+  // It may have been unplugged meanwhile.
+  auto* device = dynamic_cast<hw::Device*>(machine_.tree().find(intercepted_path_));
+  if (device != nullptr && device == intercepted_) device->end_irq_interception();
 }
 
 void Qtest::event(ChardevEvent event) {
@@ -298,6 +300,7 @@ Result<std::string> Qtest::intercept(Words words) {
   }
   levels_.clear();
   intercepted_ = device;
+  intercepted_path_ = device->path();
   if (words[0] == "irq_intercept_in") {
     device->intercept_irq_ins(*interceptor_);
   } else {

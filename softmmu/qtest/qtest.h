@@ -78,7 +78,8 @@ class Qtest final : public ChardevFrontend {
   std::string line_;
   bool too_long_ = false;
   chardev::ByteQueue output_;
-  hw::Device* intercepted_ = nullptr;
+  hw::Device* intercepted_ = nullptr;  ///< to compare with; it may be gone
+  std::string intercepted_path_;
   std::unique_ptr<Interceptor> interceptor_;
   std::vector<bool> levels_;
   const std::shared_ptr<const int> alive_ = std::make_shared<const int>(0);

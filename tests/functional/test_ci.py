@@ -158,6 +158,13 @@ def test_timeout_counts_while_the_machine_is_stopped():
     assert result.returncode == 124 and "prelaunch" in result.stderr
 
 
+def test_timeout_ends_a_program_that_waits_for_somebody(tmp_path):
+    result = emu.run("-display", "none", "-machine", "none", "-chardev", f"socket,id=c,path={tmp_path}/s,server=on", "-timeout",
+                     "1")
+    assert result.returncode == 124
+    assert "waits for something else" in result.stderr
+
+
 def test_seed_makes_the_guests_random_numbers_the_same(guest):
     code = bytes([0xb9, 16, 0,              # mov cx, 16
                   0x0f, 0xc7, 0xf0,         # rdrand ax
