@@ -100,7 +100,10 @@ Result<void> Symbols::add_map(std::span<const u8> data) {
     add_symbol(*address, 0, std::string(words[2]));
     found++;
   }
-  if (found == 0) return error(Error("is neither ELF nor a list of symbols").with_hint("System.map has lines like 'ffffffff81000000 T _text'"));
+  if (found == 0) {
+    return error(Error("is neither ELF nor a list of symbols")
+                     .with_hint("System.map has lines like 'ffffffff81000000 T _text'"));
+  }
   return {};
 }
 

@@ -26,7 +26,8 @@ constexpr OptionRow kRows[] = {
     {"M", Opt::Machine, kYes, S::Standard, "NAME[,...]", "Short for -machine."},
     {"accel", Opt::Accel, kYes, S::Standard,
      "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on][,host-features=-NAME[:-NAME...]]",
-     "Chooses how guest code runs: tcg translates it; qtest runs none, for tests of devices. Given again, the first that works is taken. host-features=-avx512 "
+     "Chooses how guest code runs: tcg translates it; qtest runs none, for tests of devices. "
+     "Given again, the first that works is taken. host-features=-avx512 "
      "makes translated code for a host without AVX-512."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm (not supported yet: refused)."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",

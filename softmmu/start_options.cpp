@@ -6,6 +6,7 @@
 #include "softmmu/console.h"
 #include "softmmu/json_options.h"
 #include "softmmu/option_table.h"
+#include "softmmu/trace_options.h"
 #include "util/string.h"
 #include "util/suggest.h"
 
@@ -42,8 +43,7 @@ class Reader {
   Result<void> no_network(const GivenOption& given);
   Result<void> name(Options options);
   Result<void> rtc(Options options);
-  Result<void> log_items(const std::string& text);
-  Result<void> trace(const std::string& text);
+  Result<void> take_asked(Asked asked);
   Result<void> actions(Options options);
   Result<void> message(Options options);
   Result<void> overcommit(Options options);
@@ -312,39 +312,9 @@ Result<void> Reader::rtc(Options options) {
   return options.finish();
 }
 
-/// "trace:PATTERN" among the items switches trace events on.
-Result<void> Reader::log_items(const std::string& text) {
-  if (is_help(text)) {
-    ask(HelpTopic::Log);
-    return {};
-  }
-  for (const std::string_view item : split(text, ',')) {
-    constexpr std::string_view kTrace = "trace:";
-    if (item == "trace:help") {
-      ask(HelpTopic::Trace);
-    } else if (item.starts_with(kTrace)) {
-      out_.trace_patterns.emplace_back(item.substr(kTrace.size()));
-    } else {
-      out_.log_mask = out_.log_mask | EMU_TRY(log::parse_mask(item));
-    }
-  }
+Result<void> Reader::take_asked(Asked asked) {
+  if (asked != Asked::Nothing) ask(asked == Asked::LogHelp ? HelpTopic::Log : HelpTopic::Trace);
   return {};
-}
-
-Result<void> Reader::trace(const std::string& text) {
-  if (is_help(text)) {
-    ask(HelpTopic::Trace);
-    return {};
-  }
-  Options options = EMU_TRY(Options::parse(text, {.implied_key = "enable"}));
-  if (auto pattern = options.take("enable")) {
-    if (is_help(*pattern)) ask(HelpTopic::Trace);
-    out_.trace_patterns.push_back(std::move(*pattern));
-  }
-  if (auto file = options.take("events")) out_.trace_files.push_back(std::move(*file));
-  if (auto file = options.take("file")) out_.log_file = std::move(*file);
-  out_.trace_sink = options.take("to").value_or(out_.trace_sink);
-  return options.finish();
 }
 
 Result<void> Reader::actions(Options options) { return apply_actions(options, out_.actions); }
@@ -575,9 +545,9 @@ Result<void> Reader::read_running_part(const GivenOption& given) {
       out_.symbol_files.push_back(value);
       return {};
     case Opt::Trace:
-      return trace(value);
+      return take_asked(EMU_TRY(read_trace(value, out_)));
     case Opt::Log:
-      return log_items(value);
+      return take_asked(EMU_TRY(read_log_items(value, out_)));
     case Opt::LogFile:
       out_.log_file = value;
       return {};

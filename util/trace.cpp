@@ -61,10 +61,12 @@ Result<void> set_sink(std::string_view name) {
     g_sink = Sink::Usdt;
     return {};
 #else
-    return error(Error("-trace to=usdt: this program was built without sys/sdt.h").with_hint("install systemtap-sdt-dev"));
+    return error(Error("-trace to=usdt: this program was built without sys/sdt.h")
+                     .with_hint("install systemtap-sdt-dev and build again"));
 #endif
   }
-  return error(Error(fmt::format("-trace to={}: there is nothing of that name", name)).with_hint("there are log, ftrace and usdt"));
+  return error(Error(fmt::format("-trace to={}: there is nothing of that name", name))
+                   .with_hint("there are log, ftrace and usdt"));
 }
 
 std::vector<std::string> names() {

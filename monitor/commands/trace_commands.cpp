@@ -76,7 +76,9 @@ Result<void> set_state(CommandContext&, const TraceSetArguments& arguments) {
 Result<Reply> trace_event(CommandContext&, const Arguments& arguments) {
   const std::string how = arguments.text("option");
   if (how != "on" && how != "off") return error("write 'on' or 'off' behind the event's name");
-  for (const std::string& name : EMU_TRY(chosen(arguments.text("name"), std::nullopt))) trace::enable(name, how == "on");
+  for (const std::string& name : EMU_TRY(chosen(arguments.text("name"), std::nullopt))) {
+    trace::enable(name, how == "on");
+  }
   return Reply{};
 }
 
