@@ -78,6 +78,13 @@ enum class Opt : u8 {
   SingleStep,
   PerfMap,
   JitDump,
+  Qtest,
+  QtestLog,
+  Audio,
+  Trace,
+  Timeout,
+  Seed,
+  Symbols,
 };
 
 enum class TakesArgument : u8 { No, Yes };
