@@ -190,6 +190,8 @@ class X86Cpu final : public target::Vcpu {
   void take_startup();
   bool interrupts_enabled() const;
   void update_mode();
+  void enter_avx512();
+  u64 evex_linear(u64 linear) const;
   /// An event may have become deliverable: have the run loop look.
   void recheck_events();
   u64 transfer();  ///< the end of a helper that moved control: pc and state are set

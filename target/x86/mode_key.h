@@ -20,6 +20,7 @@ inline u32 make_control_mode(const X86State& s, unsigned cpl) {
          put(Mode::kCr0TS, s.cr0 & kCr0TS) | put(Mode::kCr0MP, s.cr0 & kCr0MP) | put(Mode::kX87Traps, ~s.hdr.fpu_control & 0x3f) |
          put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR) | put(Mode::kSimdTraps, ~s.mxcsr & 0x1f80) |
          put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE) | put(Mode::kAvx, (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & 4)) |
+         put(Mode::kAvx512, s.avx512_live && (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & kXcr0Avx512) == kXcr0Avx512) |
          put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0) |
          put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0) |
          put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE) | put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);
