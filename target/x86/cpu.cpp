@@ -58,6 +58,8 @@ void X86Cpu::reset() {
   reset_registers();
   X86State& s = *s_;
   for (VectorSlot& v : s.vec) v = {};
+  for (u64& mask : s.opmask) mask = 0;
+  s.avx512_live = 0;
   init_fpu();
   s.hdr.fpu_control = 0x40;  // power-up only; INIT and FNINIT differ
   set_mxcsr(0x1f80);

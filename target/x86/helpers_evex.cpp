@@ -126,7 +126,8 @@ u64 X86Cpu::helper_evex_gather(const u64* args) {
     } else {
       if (memory_->load_bytes(linear, std::span(element, size), view) != AccessStatus::Ok) return 0;
       std::memcpy(vector + i * size, element, size);
-      std::memset(vector + lanes * size, 0, 64 - lanes * size);  // also if a later one faults
+      const size_t length = size_t(1) << g.length_log2;
+      std::memset(vector + length, 0, 64 - length);  // also if a later one faults
     }
     mask &= ~bit64(i);
   }

@@ -179,6 +179,8 @@ bool is_image(std::string_view name) {
 
 bool cannot_be_in_block(const Insn& insn) {
   const std::string_view name = insn.row->name;
+  // Behind POP the host at hand (AMD EPYC) broadcast RSP's old value.
+  if (insn.row->is_evex && insn.row->names_general() && !insn.is_memory && insn.rm == RSP) return true;
   return (insn.row->is_evex && insn.is_memory && (insn.mask != 0 || insn.row->is(kCompacts))) || is_image(name) || name.starts_with("SHA") || name == "FLDCW" || name == "FNINIT" || name.starts_with("FCOMI") || name.starts_with("FUCOMI") || name == "VLDMXCSR" || name == "LDMXCSR" || name == "POPF" || name == "RDTSC" || name == "RDRAND" || name == "RDSEED" ||
          name == "POPA" || name == "PUSHA" || name == "ENTER" || (name.starts_with("MASKMOV") || name == "VMASKMOVDQU") || name.starts_with("CMPS") ||
          (name.starts_with("SH") && insn.row->operands[2] == Operand::CL);
