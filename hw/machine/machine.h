@@ -70,9 +70,6 @@ class Machine final : public MachineServices {
   void wake_up(WakeupReason reason);
 
  private:
-  /// Runs one clock's timers on the main loop with the machine lock held.
-  class LockedTimers;
-
   void poll_grace();
 
   EventLoop& loop_;
@@ -87,7 +84,7 @@ class Machine final : public MachineServices {
   Bus* system_bus_ = nullptr;
   std::vector<std::string> data_dirs_;
   std::vector<PowerListener*> listeners_;
-  std::vector<std::unique_ptr<LockedTimers>> timers_;
+  std::vector<TimerAttachment> timers_;  ///< each clock's, run with the machine lock held
   std::atomic<bool> grace_poll_posted_{false};
   Timer grace_timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it; main loop only
