@@ -372,6 +372,13 @@ bool has_features(const Row& row, const Insn& insn, InsnFeatures features) {
   return features & feature_bit(needed);
 }
 
+/// Whether the tables know the opcode: what else is wrong with it makes it undefined, not missing.
+bool has_evex_row(Map map, u8 opcode) {
+  for (const u16 index : rows_of(map, opcode))
+    if (all_rows()[index].is_evex) return true;
+  return false;
+}
+
 void set_evex_length(const Row& row, Insn& insn, bool is_register) {
   const bool rounds = is_register && insn.evex_b && (row.is(kEmbeddedRounding) || row.is(kSuppress));
   insn.length_log2 = u8(row.lengths == 0 ? 4 : rounds ? 6 : 4 + insn.evex_ll);
@@ -462,7 +469,7 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     const u8 modrm = has_modrm ? at.peek() : 0;
     row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
     if (opening.is_bad_vex) row = nullptr;
-    if (!row) row = opening.is_evex && !opening.is_bad_vex ? &kMissingEvexRow : &kUndefinedRow;
+    if (!row) row = opening.is_evex && !opening.is_bad_vex && !has_evex_row(opening.map, insn.opcode) ? &kMissingEvexRow : &kUndefinedRow;
     insn.row = row;
     if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);
     const SizeRule rule = row->size_rule != SizeRule::Auto    ? row->size_rule

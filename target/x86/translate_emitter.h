@@ -175,6 +175,7 @@ class Emitter {
   void clac_stac(const Insn&);
   void xgetbv(const Insn&);
   void xsetbv(const Insn&);
+  void pkru(const Insn&);
   void monitor(const Insn&);
   void mwait(const Insn&);
   void cpuid(const Insn&);

@@ -18,7 +18,7 @@ namespace {
 constexpr u32 kMxcsrMask = 0xffff, kMxcsrInitial = 0x1f80;
 constexpr u64 kXstateBv = 512, kXcompBv = 520, kLegacyEnd = 512, kHeaderEnd = 576;
 constexpr u64 kCompact = bit64(63);
-constexpr u64 kX87 = 1, kSse = 2, kAvx = 4, kOpmask = 0x20, kZmmHigh = 0x40, kHigh16 = 0x80;
+constexpr u64 kX87 = 1, kSse = 2, kAvx = 4, kOpmask = 0x20, kZmmHigh = 0x40, kHigh16 = 0x80, kPkru = 0x200;
 constexpr u64 kAvx512 = kOpmask | kZmmHigh | kHigh16;
 
 /// Components beyond the legacy region.
@@ -31,7 +31,8 @@ struct Component {
 constexpr Component kComponents[] = {{2, 256, 576, Cpuid::Avx},
                                      {5, 64, 1088, Cpuid::Avx512f},
                                      {6, 512, 1152, Cpuid::Avx512f},
-                                     {7, 1024, 1664, Cpuid::Avx512f}};
+                                     {7, 1024, 1664, Cpuid::Avx512f},
+                                     {9, 8, 2688, Cpuid::Pku}};
 constexpr u32 kLargest = 1024;
 
 enum Kind : u64 { kXsave = 0, kXsaveopt = 1, kXsavec = 2, kXsaves = 3 };
@@ -61,6 +62,8 @@ Pieces pieces_of(X86State& s, unsigned component, bool code64) {
       return {reinterpret_cast<u8*>(s.opmask), 8, 8, 8};
     case 6:
       return {s.vec[0].bytes + 32, low, 32, 64};
+    case 9:
+      return {reinterpret_cast<u8*>(&s.pkru), 1, 4, 8};
     default:
       return {s.vec[16].bytes, code64 ? 16u : 0u, 64, 64};
   }
@@ -137,7 +140,7 @@ u64 X86Cpu::xinuse() const {
     if (!is_zero(s_->vec[i].bytes, 16)) used |= kSse;
   }
   for (const Component& c : kComponents) {
-    if (c.number != 2 && !(s_->xcr0 & kAvx512)) continue;
+    if (!(s_->xcr0 >> c.number & 1) && c.number != 2) continue;
     const Pieces p = pieces_of(*s_, c.number, true);
     for (u32 i = 0; i < p.count; ++i)
       if (!is_zero(p.first + i * p.stride, p.bytes)) used |= bit64(c.number);
@@ -186,10 +189,10 @@ u64 X86Cpu::helper_xsave(const u64* args) {
     if (!(saved >> c.number & 1)) continue;
     const Pieces p = pieces_of(*s_, c.number, is_code64());
     if (p.count == 0) continue;
-    u8 bytes_of[kLargest];
+    u8 bytes_of[kLargest] = {};
     for (u32 i = 0; i < p.count; ++i) std::memcpy(bytes_of + i * p.bytes, p.first + i * p.stride, p.bytes);
     const u64 to = wrap_linear(address + offset_of(c, layout));
-    if (memory_->store_bytes(to, std::span<const u8>(bytes_of, p.count * p.bytes), view) != AccessStatus::Ok) return 0;
+    if (memory_->store_bytes(to, std::span<const u8>(bytes_of, std::max(p.count * p.bytes, 8u)), view) != AccessStatus::Ok) return 0;
   }
   const u64 now = wanted & used;
   if (!write(address + kXstateBv, 8, view, compact ? now : (present & ~wanted) | now)) return 0;
@@ -262,6 +265,10 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
   for (size_t n = 0; n < std::size(kComponents); ++n) {
     const unsigned number = kComponents[n].number;
     const Pieces p = pieces_of(*s_, number, is_code64());
+    if (number == 9 && (wanted & kPkru)) {
+      set_pkru(image_get<u32>(loaded[n], 0));
+      continue;
+    }
     for (u32 i = 0; i < p.count && (wanted >> number & 1); ++i) std::memcpy(p.first + i * p.stride, loaded[n] + i * p.bytes, p.bytes);
   }
   // What has no upper halves runs as if there were none, until it uses them.

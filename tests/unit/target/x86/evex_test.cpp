@@ -26,7 +26,7 @@ Insn decoded(std::initializer_list<int> list, InsnFeatures features = kAllFeatur
 bool is_undefined(const Insn& insn) { return insn.row == &kUndefinedRow; }
 
 TEST(EvexDecode, FieldsOfThePrefix) {
-  const Insn insn = decoded({0x62, 0x21, 0x05, 0xc3, 0xfe, 0xe1});  // vpaddd zmm28{k3}{z}, zmm15, zmm17
+  const Insn insn = decoded({0x62, 0x21, 0x05, 0xcb, 0xfe, 0xe1});  // vpaddd zmm28{k3}{z}, zmm15, zmm17
   ASSERT_STREQ(insn.row->name, "VPADDD");
   EXPECT_EQ(insn.reg, 28);
   EXPECT_EQ(insn.vvvv, 15);
