@@ -258,6 +258,7 @@ struct Insn {
 
   bool has(InsnPrefix p) const { return prefixes & p; }
   bool rex_w() const { return rex & 8; }
+  bool uses_zmm() const { return row->is_evex && length_log2 == 6; }
 };
 
 enum class DecodeStatus : u8 {

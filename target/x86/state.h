@@ -138,8 +138,8 @@ struct Mode {
     kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
     kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
     kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
-    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kAvx512 = 25 /* X86State::avx512_live, and XCR0 and CR4 admit it */,
-    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */, kIcount = 29,
+    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kZmm = 25 /* kAvx512, and X86State::avx512_live */,
+    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */, kAvx512 = 29 /* CR4.OSXSAVE and XCR0 admit it */,
     kInhibit = 30 /* one-instruction block after STI/MOV SS */, kSimdTraps = 31 /* MXCSR unmasks an exception */,
   };
   bool has(Bit b) const { return key >> b & 1; }
@@ -156,7 +156,7 @@ enum Vector : u8 { kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOFv = 4, kBR = 5, kUD =
 inline constexpr u32 kTrapShadow = 0x200;
 /// No exception: FLDCW at pc is about to unmask one, which needs the block of a Mode::kX87Traps.
 inline constexpr u32 kTrapX87Unmasks = 0x201;
-/// No exception, if AVX-512 is enabled: an instruction of it at pc needs the block of a Mode::kAvx512.
+/// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
 inline constexpr u32 kTrapAvx512 = 0x202;
 constexpr u32 trap_code(Vector v) { return v; }
 constexpr u32 trap_code(Vector v, u16 error_code) { return u32(v) | 0x100 | u32(error_code) << 16; }

@@ -171,7 +171,7 @@ void Emitter::avx_zero(const Insn& insn) {
   if (!can_avx()) return;
   if (insn.row->arg == 0 && code64()) {
     b_.zero_upper();
-    for (unsigned i = 0; i < 16 && mode_.has(Mode::kAvx512); ++i) b_.set(field_at(F_ZMM_HIGH0, i), vector_zero());
+    for (unsigned i = 0; i < 16 && mode_.has(Mode::kZmm); ++i) b_.set(field_at(F_ZMM_HIGH0, i), vector_zero());
     return;
   }
   const unsigned count = code64() ? 16 : 8;

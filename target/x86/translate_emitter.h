@@ -405,7 +405,7 @@ class Emitter {
   // SIMD and x87. The first five: false if a fault ends the block.
   bool can_sse();
   bool can_avx();
-  bool can_avx512();
+  bool can_avx512(const Insn& insn);
   bool can_simd(const Insn& insn);  ///< whichever the row is
   bool can_mmx();
   bool can_x87();
@@ -417,7 +417,7 @@ class Emitter {
   Value ymm(unsigned reg) { return b_.get(field_at(F_XMM0, reg)); }
   void set_ymm(unsigned reg, Value v) {
     b_.set(field_at(F_XMM0, reg), v);
-    if (mode_.has(Mode::kAvx512)) b_.set(field_at(F_ZMM_HIGH0, reg), vector_zero());
+    if (mode_.has(Mode::kZmm)) b_.set(field_at(F_ZMM_HIGH0, reg), vector_zero());
   }
   // AVX-512
   struct EvexPlace {

@@ -26,10 +26,11 @@ bool is_rm(Operand o) {
 
 }  // namespace
 
-/// Where the state may have live bits 511:256. Elsewhere such an instruction asks for the mode that has, or is #UD.
-bool Emitter::can_avx512() {
-  if (!mode_.has(Mode::kAvx512)) return raise(kTrapAvx512), false;
+/// What works on 512 bits runs where the state may have some above bit 255; elsewhere it asks for the mode that has.
+bool Emitter::can_avx512(const Insn& insn) {
+  if (!mode_.has(Mode::kAvx512)) return raise(kUD), false;
   if (mode_.has(Mode::kCr0TS)) return raise(kNM), false;
+  if (insn.uses_zmm() && !mode_.has(Mode::kZmm)) return raise(kTrapAvx512), false;
   return true;
 }
 
@@ -185,7 +186,7 @@ void Emitter::run_host_vector(const Insn& insn, const tcg::HostVector& v) {
 }
 
 void Emitter::evex_op(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   const Row& row = *insn.row;
   const tcg::HostVector v = host_vector(insn);
   constexpr unsigned kSlot = tcg::HostVector::kMemorySlot;
@@ -219,7 +220,7 @@ void Emitter::evex_op(const Insn& insn) {
 
 /// Whole vectors. Without a mask nothing is left but the moves.
 void Emitter::evex_mov(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   const bool loads = insn.row->operands[0] == Operand::V;
   if (insn.mask != 0) {
     if (!insn.is_memory || !insn.row->is(kAligned)) return evex_op(insn);
@@ -241,7 +242,7 @@ void Emitter::evex_mov(const Insn& insn) {
 
 /// VUCOMIS, VCOMIS.
 void Emitter::evex_compare_flags(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   if (insn.is_memory) {
     const auto [low, high] = evex_load(evex_place(insn, AccessKind::Read));
     b_.set(F_EVEX_MEM_LOW, low);
@@ -258,7 +259,7 @@ void Emitter::evex_gather(const Insn& insn) {
   const bool scatters = insn.row->operands[0] == Operand::M;
   const bool is_valid = insn.sib_index != kNoReg && insn.address != 1 && (scatters || insn.reg != insn.sib_index);
   if (!is_valid) return raise(kUD);
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   Insn scalar = insn;
   scalar.index = kNoReg;
   const Value base = effective_value(effective(scalar));
@@ -280,7 +281,7 @@ Emitter::Value Emitter::opmask(unsigned k, unsigned log2) {
 }
 
 void Emitter::opmask_logic(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   const unsigned log2 = insn.row->arg & 15, kind = insn.row->arg >> 4;
   const Value b = opmask(insn.rm & 7, log2), a = kind == 6 ? b : opmask(insn.vvvv & 7, log2);
   const Value all = b_.i64(low_mask(8u << log2));
@@ -308,37 +309,37 @@ void Emitter::opmask_logic(const Insn& insn) {
 }
 
 void Emitter::opmask_mov(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   b_.set(field_at(F_K0, insn.reg), opmask(insn.rm & 7, insn.row->arg));
 }
 
 void Emitter::opmask_load(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   const Place p = memory_place(insn, insn.row->arg, AccessKind::Read);
   b_.set(field_at(F_K0, insn.reg), to_i64(load(p)));
 }
 
 void Emitter::opmask_store(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   const unsigned log2 = insn.row->arg;
   const Place p = memory_place(insn, log2, AccessKind::Write);
   store(p, fit(type_of(log2), b_.get(field_at(F_K0, insn.reg))));
 }
 
 void Emitter::opmask_from_gpr(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   b_.set(field_at(F_K0, insn.reg), to_i64(get_gpr(insn.rm, insn.row->arg)));
 }
 
 void Emitter::opmask_to_gpr(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   const Value v = opmask(insn.rm & 7, insn.row->arg);
   insn.row->arg == 3 ? set_gpr(insn.reg, 3, v) : set_gpr(insn.reg, 2, b_.trunc(Type::I32, v));
 }
 
 /// KORTEST (0), KTEST (1).
 void Emitter::opmask_test(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   if (!wants_flags(insn)) return;
   const unsigned log2 = insn.row->arg & 15;
   const Value a = opmask(insn.reg, log2), b = opmask(insn.rm & 7, log2);
@@ -352,7 +353,7 @@ void Emitter::opmask_test(const Insn& insn) {
 
 /// KSHIFTL (0), KSHIFTR (1).
 void Emitter::opmask_shift(const Insn& insn) {
-  if (!can_avx512()) return;
+  if (!can_avx512(insn)) return;
   const unsigned log2 = insn.row->arg & 15, bits = 8u << log2, count = unsigned(insn.imm & 0xff);
   const Value v = opmask(insn.rm & 7, log2);
   const auto result = [&] {

@@ -385,7 +385,7 @@ bool has_memory(const Row& row) {
 
 /// Whether what AVX-512 adds is in use: it must be if the instructions use it.
 void choose_avx512(Case& c, Random& random) {
-  const auto uses = [](const Insn& insn) { return insn.row->is_avx512(); };
+  const auto uses = [](const Insn& insn) { return insn.uses_zmm(); };
   c.avx512 = host_has_avx512() && (std::any_of(c.insns.begin(), c.insns.end(), uses) || random.one_in(2));
 }
 
