@@ -210,6 +210,7 @@ struct Row {
   constexpr Row nomask() const { return rule(kNoMask | kNoZeroing); }
   constexpr Row noz() const { return rule(kNoZeroing); }
   constexpr Row nf() const { return rule(kAllElements); }
+  constexpr Row vsib() const { return rule(kNoZeroing | kNeedsMask | kVsib); }
   constexpr Row acc() const { return rule(kReadsDest); }
   constexpr Row missing() const { return with(kMissing); }
 };
@@ -252,7 +253,7 @@ struct Insn {
   u8 length_log2 = 4;   ///< of the vector's bytes: 4, 5, 6
   u8 evex_ll = 0;       ///< L'L as it stands
   bool evex_b = false, zeroing = false;
-  bool is_evex_undefined_here = false;  ///< #UD by Intel's manual, but not on AMD's processors
+  bool differs_by_maker = false;  ///< #UD by Intel's manual, but not on AMD's processors
   u8 mask = 0;          ///< aaa
   bool evex_reg_high = false, evex_vvvv_high = false;  ///< R' and V', inverted
 

@@ -422,7 +422,7 @@ bool names(const Row& row, Operand wanted) {
 /// The rest of SDM vol. 2, 2.7.11: what EVEX fields may hold.
 bool is_valid_evex(const Row& row, Insn& insn) {
   const bool has_b = row.is(kEmbeddedRounding) || row.is(kSuppress);
-  insn.is_evex_undefined_here = (insn.mask == 0 && insn.zeroing) || (insn.evex_b && !insn.is_memory && !has_b);
+  insn.differs_by_maker = (insn.mask == 0 && insn.zeroing) || (insn.evex_b && !insn.is_memory && !has_b);
   if (insn.evex_vvvv_high && !names_vvvv(row)) return false;
   if (insn.mask == 0 ? row.is(kNeedsMask) || insn.zeroing : row.is(kNoMask)) return false;
   const bool to_memory = insn.is_memory && (row.operands[0] == Operand::W || row.operands[0] == Operand::M);
@@ -437,7 +437,7 @@ bool is_valid_evex(const Row& row, Insn& insn) {
 
 bool is_valid_opmask(const Row& row, Insn& insn) {
   if (!names(row, Operand::KG) || insn.reg < 8) return true;  // the top bit of vvvv means nothing
-  insn.is_evex_undefined_here = true;
+  insn.differs_by_maker = true;
   return false;
 }
 
@@ -469,7 +469,8 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     const u8 modrm = has_modrm ? at.peek() : 0;
     row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
     if (opening.is_bad_vex) row = nullptr;
-    if (!row) row = opening.is_evex && !opening.is_bad_vex && !has_evex_row(opening.map, insn.opcode) ? &kMissingEvexRow : &kUndefinedRow;
+    const bool is_missing = opening.is_evex && !opening.is_bad_vex && !has_evex_row(opening.map, insn.opcode);
+    if (!row) row = is_missing ? &kMissingEvexRow : &kUndefinedRow;
     insn.row = row;
     if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);
     const SizeRule rule = row->size_rule != SizeRule::Auto    ? row->size_rule

@@ -112,7 +112,8 @@ u64 X86Cpu::helper_evex_gather(const u64* args) {
     if (g.address_log2 == 2) offset = u32(offset);
     if (!is_code64()) {
       const SegmentRange& range = s_->seg_range[g.segment];
-      const u32 low = g.scatters ? range.write_low : range.read_low, high = g.scatters ? range.write_high : range.read_high;
+      const u32 low = g.scatters ? range.write_low : range.read_low;
+      const u32 high = g.scatters ? range.write_high : range.read_high;
       if (offset < low || offset + size - 1 > high) {
         raise(g.segment == SS ? Vector::kSS : Vector::kGP, 0);
         return 0;

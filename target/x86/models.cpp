@@ -60,8 +60,8 @@ bool is_on_host(InsnFeature feature) {
 #if defined(__x86_64__)
   __cpuid_count(7, 1, eax71, ebx, ecx, edx);
   __cpuid_count(7, 0, eax, ebx7, ecx7, edx);
-  avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   __cpuid(1, eax, ebx, ecx, edx);
 #endif
   switch (feature) {

@@ -57,7 +57,7 @@ struct X86State {
   tcg::EnvHeader hdr;               ///< hot[i] = r8 + i; hot_aux[0] = FS base, hot_aux[1] = GS base
   u64 gpr_low[8] = {};              ///< RAX..RDI
   VectorSlot vec[32];
-  VectorSlot vec_tmp[2];            ///< memory operands of vector helpers; behind `vec`: tcg::HostVector's scratch slots
+  VectorSlot vec_tmp[2];            ///< memory operands of vector helpers; tcg::HostVector's scratch slots
   u64 opmask[8] = {};               ///< k0..k7
 
   u64 seg_base[8] = {};             ///< by Seg; FS and GS live in hdr.hot_aux (use segment_base())
@@ -138,8 +138,10 @@ struct Mode {
     kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
     kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
     kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
-    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kZmm = 25 /* kAvx512, and X86State::avx512_live */,
-    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */, kAvx512 = 29 /* CR4.OSXSAVE and XCR0 admit it */,
+    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */,
+    kZmm = 25 /* kAvx512, and X86State::avx512_live */,
+    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */,
+    kAvx512 = 29 /* CR4.OSXSAVE and XCR0 admit it */,
     kInhibit = 30 /* one-instruction block after STI/MOV SS */, kSimdTraps = 31 /* MXCSR unmasks an exception */,
   };
   bool has(Bit b) const { return key >> b & 1; }

@@ -97,8 +97,9 @@ void Emitter::evex_store(const EvexPlace& p, Value low, Value high) {
 
 u64 Emitter::evex_access(const Insn& insn, unsigned slot) {
   const unsigned vector = 1u << insn.length_log2, element = insn.row->element;
-  const bool repeats = insn.evex_b || (insn.row->tuple == Tuple::Scalar && insn.row->lengths != 0) ||
-                       (insn.row->tuple >= Tuple::T2 && insn.row->tuple <= Tuple::T8 && insn.row->operands[0] == Operand::V);
+  const Tuple tuple = insn.row->tuple;
+  const bool is_group = tuple >= Tuple::T2 && tuple <= Tuple::T8 && insn.row->operands[0] == Operand::V;
+  const bool repeats = insn.evex_b || (tuple == Tuple::Scalar && insn.row->lengths != 0) || is_group;
   EvexAccess a{.slot = u8(slot), .mask = insn.mask, .element_log2 = u8(element), .bytes = u8(evex_memory_bytes(insn))};
   a.compact = insn.row->is(kCompacts);
   if (a.compact) {
@@ -113,7 +114,8 @@ u64 Emitter::evex_access(const Insn& insn, unsigned slot) {
 void Emitter::evex_masked(const Insn& insn, bool stores, bool probes, unsigned slot) {
   EvexAccess a = EvexAccess::unpack(evex_access(insn, slot));
   a.probes = probes;
-  const Value address = linear_value(linear(effective(insn), evex_memory_bytes(insn), stores ? AccessKind::Write : AccessKind::Read));
+  const AccessKind kind = stores ? AccessKind::Write : AccessKind::Read;
+  const Value address = linear_value(linear(effective(insn), evex_memory_bytes(insn), kind));
   call(stores ? H_evex_store : H_evex_load, {address, b_.i64(a.pack())});
 }
 

@@ -192,7 +192,8 @@ u64 X86Cpu::helper_xsave(const u64* args) {
     u8 bytes_of[kLargest] = {};
     for (u32 i = 0; i < p.count; ++i) std::memcpy(bytes_of + i * p.bytes, p.first + i * p.stride, p.bytes);
     const u64 to = wrap_linear(address + offset_of(c, layout));
-    if (memory_->store_bytes(to, std::span<const u8>(bytes_of, std::max(p.count * p.bytes, 8u)), view) != AccessStatus::Ok) return 0;
+    const std::span<const u8> image(bytes_of, std::max(p.count * p.bytes, 8u));  // PKRU's upper half is zero
+    if (memory_->store_bytes(to, image, view) != AccessStatus::Ok) return 0;
   }
   const u64 now = wanted & used;
   if (!write(address + kXstateBv, 8, view, compact ? now : (present & ~wanted) | now)) return 0;
@@ -269,7 +270,8 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
       set_pkru(image_get<u32>(loaded[n], 0));
       continue;
     }
-    for (u32 i = 0; i < p.count && (wanted >> number & 1); ++i) std::memcpy(p.first + i * p.stride, loaded[n] + i * p.bytes, p.bytes);
+    if (!(wanted >> number & 1)) continue;
+    for (u32 i = 0; i < p.count; ++i) std::memcpy(p.first + i * p.stride, loaded[n] + i * p.bytes, p.bytes);
   }
   // What has no upper halves runs as if there were none, until it uses them.
   if ((wanted & kZmmHigh) && is_code64()) s_->avx512_live = (present & kZmmHigh) != 0;

@@ -201,7 +201,10 @@ class Encoder {
     const bool may_b = is_register ? row_->is(kEmbeddedRounding) || row_->is(kSuppress)
                                    : row_->tuple == Tuple::Full || row_->tuple == Tuple::Half;
     const bool b = may_b ? r_.one_in(3) : r_.one_in(32);
-    if (is_register && b && may_b && (row_->lengths == 0 || (row_->lengths & 4))) length = row_->is(kEmbeddedRounding) ? unsigned(r_.below(4)) : r_.one_in(8) ? unsigned(r_.below(3)) : 2;
+    if (is_register && b && may_b && (row_->lengths == 0 || (row_->lengths & 4))) {
+      const bool any = row_->is(kEmbeddedRounding) || r_.one_in(8);
+      length = any ? unsigned(r_.below(row_->is(kEmbeddedRounding) ? 4 : 3)) : 2;
+    }
     put(0x62);
     rex_at_ = bytes_.size();
     is_vex_ = true;

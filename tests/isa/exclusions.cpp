@@ -166,7 +166,7 @@ bool cannot_compare(const Insn& insn, Bits bits) {
   if (name == "BSWAP" && insn.size == 1) return true;  // undefined
   // AMD's ignore z without a mask, b with registers where it is neither rounding nor SAE, and the top bit of a mask
   // register's number: #UD by Intel's manual.
-  if (insn.row == &kUndefinedRow && insn.is_evex_undefined_here) return true;
+  if (insn.row == &kUndefinedRow && insn.differs_by_maker) return true;
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && row.operands[2] == Operand::Ib && (insn.imm & 0x10))
     return true;  // a count above the width: undefined
   return false;
