@@ -9,12 +9,12 @@ namespace emu::x86 {
 /// A memory operand of which a mask selects elements; the other side is a slot of X86State::vec.
 struct EvexAccess {
   u8 slot = 0;
-  u8 mask = 0;          ///< of k0..k7; not k0
+  u8 mask = 0;  ///< of k0..k7; not k0
   u8 element_log2 = 0;
-  u8 bytes = 0;         ///< in memory, if all elements are selected
-  u8 repeated = 0;      ///< not 0: of so many elements of the vector, to which those in memory are repeated
-  bool compact = false; ///< memory holds the selected elements one after the other
-  bool probes = false;  ///< of a store: only its faults
+  u8 bytes = 0;          ///< in memory, if all elements are selected
+  u8 repeated = 0;       ///< not 0: of so many elements of the vector, to which those in memory are repeated
+  bool compact = false;  ///< memory holds the selected elements one after the other
+  bool probes = false;   ///< of a store: only its faults
 
   u64 pack() const {
     return u64(slot) | u64(mask) << 8 | u64(element_log2) << 16 | u64(bytes) << 24 | u64(repeated) << 32 |

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 in C++: one instruction on the state (the interpreter's way, and where MXCSR unmasks exceptions), and memory of
-// which masks select elements. An element that is not selected is not accessed and cannot fault.
+// AVX-512 in C++: one instruction on the state (the interpreter's way, and where MXCSR unmasks exceptions), and memory
+// of which masks select elements. An element that is not selected is not accessed and cannot fault.
 #include <bit>
 #include <cstring>
 
@@ -123,7 +123,8 @@ u64 X86Cpu::helper_evex_gather(const u64* args) {
     const u64 linear = evex_linear(offset + (has_base ? s_->segment_base(g.segment) : 0));
     u8 element[8];
     if (g.scatters) {
-      if (memory_->store_bytes(linear, std::span<const u8>(vector + i * size, size), view) != AccessStatus::Ok) return 0;
+      if (memory_->store_bytes(linear, std::span<const u8>(vector + i * size, size), view) != AccessStatus::Ok)
+        return 0;
     } else {
       if (memory_->load_bytes(linear, std::span(element, size), view) != AccessStatus::Ok) return 0;
       std::memcpy(vector + i * size, element, size);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512. An EVEX instruction runs on the host as it is, on the guest's registers (tcg::HostVector); what is done here is
-// its memory: loads and stores through the TLB to and from a scratch slot, element by element in C++ where masks choose.
-// Instructions on mask registers are integer operations. Exception classes: SDM vol. 2, 2.7 and 2.8.
+// AVX-512. An EVEX instruction runs on the host as it is, on the guest's registers (tcg::HostVector); what is done here
+// is its memory: loads and stores through the TLB to and from a scratch slot, element by element in C++ where masks
+// choose. Instructions on mask registers are integer operations. Exception classes: SDM vol. 2, 2.7 and 2.8.
 #include <algorithm>
 #include <bit>
 
@@ -38,9 +38,7 @@ bool Emitter::can_avx512(const Insn& insn) {
 
 Emitter::Value Emitter::vector_zero() { return b_.vec_widen(b_.vec_from_int(b_.i64(0))); }
 
-Emitter::Value Emitter::zmm_low(unsigned reg) {
-  return reg < 16 ? ymm(reg) : b_.get(field_at(F_ZMM16_LOW, reg - 16));
-}
+Emitter::Value Emitter::zmm_low(unsigned reg) { return reg < 16 ? ymm(reg) : b_.get(field_at(F_ZMM16_LOW, reg - 16)); }
 
 void Emitter::set_zmm(unsigned reg, Value low, Value high) {
   b_.set(reg < 16 ? field_at(F_XMM0, reg) : field_at(F_ZMM16_LOW, reg - 16), low);

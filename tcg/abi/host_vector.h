@@ -34,13 +34,13 @@ struct HostVector {
   u8 map = 0, pp = 0, opcode = 0, imm = 0;
   bool has_imm = false;
   bool w = false, b = false, z = false;
-  u8 ll = 0;    ///< what stands in L'L: the length or a rounding mode
-  u8 mask = 0;  ///< aaa
+  u8 ll = 0;      ///< what stands in L'L: the length or a rounding mode
+  u8 mask = 0;    ///< aaa
   u8 length = 0;  ///< 0, 1, 2: 16, 32, 64 bytes
   Operand reg, vvvv, rm;
   Dest dest = Dest::None;
-  bool reads_dest = false;    ///< besides what merging masks read
-  bool makes_flags = false;   ///< CF, PF, ZF and what else it sets, to slot kGeneralSlot as in RFLAGS
+  bool reads_dest = false;   ///< besides what merging masks read
+  bool makes_flags = false;  ///< CF, PF, ZF and what else it sets, to slot kGeneralSlot as in RFLAGS
 
   u64 pack() const;
   static HostVector unpack(u64 packed);

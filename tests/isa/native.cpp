@@ -3,11 +3,11 @@
 
 #include <cpuid.h>
 
-#include <algorithm>
-#include <csignal>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
+#include <algorithm>
+#include <csignal>
 
 #include <cstddef>
 
@@ -23,7 +23,7 @@ struct Control {
   u64 fs_in, gs_in, fs_out, gs_out;
   u64 host_sp, host_fs;
   u64 leave_faulted;  ///< where the signal handler returns to
-  u32 image_bytes;  ///< of the signal frame's image
+  u32 image_bytes;    ///< of the signal frame's image
   u32 host_mxcsr;
   u32 far_offset;
   u16 far_selector;

@@ -131,9 +131,12 @@ std::string describe(const State& s, Bits bits) {
     out += fmt::format("ymm{}={}.{}\n", i, hex(s.vectors.ymm_high(i), 16), hex(s.vectors.xmm(i), 16));
   }
   if (!host_has_avx512()) return out;
-  for (unsigned i = 0; i < 8; ++i) out += fmt::format("k{}={}{}", i, hex(s.vectors.opmask(i), 8), i % 4 == 3 ? "\n" : " ");
-  for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 8u); ++i) out += fmt::format("zmm{} high={}\n", i, hex(s.vectors.zmm_high(i), 32));
-  for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 0u); ++i) out += fmt::format("zmm{}={}\n", i + 16, hex(s.vectors.zmm16(i), 64));
+  for (unsigned i = 0; i < 8; ++i)
+    out += fmt::format("k{}={}{}", i, hex(s.vectors.opmask(i), 8), i % 4 == 3 ? "\n" : " ");
+  for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 8u); ++i)
+    out += fmt::format("zmm{} high={}\n", i, hex(s.vectors.zmm_high(i), 32));
+  for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 0u); ++i)
+    out += fmt::format("zmm{}={}\n", i + 16, hex(s.vectors.zmm16(i), 64));
   return out;
 }
 

@@ -65,12 +65,15 @@ void make_x87(Vectors& v, bool traps, Random& r) {
 void make_avx512(Vectors& v, bool in_use, Random& r) {
   if (!host_has_avx512()) return;
   for (unsigned i = 0; i < 8; ++i) {
-    const u64 mask = r.one_in(3) ? r.integer() : r.pick<u64>({0, ~u64(0), 1, r.next(), r.next() & r.next(), r.next() | r.next()});
+    const u64 mask =
+        r.one_in(3) ? r.integer() : r.pick<u64>({0, ~u64(0), 1, r.next(), r.next() & r.next(), r.next() | r.next()});
     std::memcpy(v.opmask(i), &mask, 8);
   }
   for (unsigned i = 0; i < 16; ++i) {
-    for (unsigned at = 0; at < 32; at += 16) put_bytes(v.zmm_high(i) + at, in_use ? r.floating() : 0, in_use ? r.integer() : 0);
-    for (unsigned at = 0; at < 64; at += 16) put_bytes(v.zmm16(i) + at, r.one_in(2) ? r.floating() : r.integer(), r.next());
+    for (unsigned at = 0; at < 32; at += 16)
+      put_bytes(v.zmm_high(i) + at, in_use ? r.floating() : 0, in_use ? r.integer() : 0);
+    for (unsigned at = 0; at < 64; at += 16)
+      put_bytes(v.zmm16(i) + at, r.one_in(2) ? r.floating() : r.integer(), r.next());
   }
 }
 
@@ -162,7 +165,10 @@ void make_indexes(Vectors& v, const Insn& insn, Random& r) {
   for (unsigned i = 0; i < 64 / size; ++i) {
     const u64 far = r.one_in(16) ? r.next() : r.one_in(4) ? (r.below(0x3000) - 0x1000) >> insn.scale : r.below(256);
     const unsigned at = i * size, reg = insn.sib_index;
-    u8* to = reg >= 16 ? v.zmm16(reg - 16) + at : at < 16 ? v.xmm(reg) + at : at < 32 ? v.ymm_high(reg) + at - 16 : v.zmm_high(reg) + at - 32;
+    u8* to = reg >= 16 ? v.zmm16(reg - 16) + at
+             : at < 16 ? v.xmm(reg) + at
+             : at < 32 ? v.ymm_high(reg) + at - 16
+                       : v.zmm_high(reg) + at - 32;
     std::memcpy(to, &far, size);
   }
 }

@@ -4,8 +4,8 @@
 
 namespace emu::tcg::x86_64 {
 
-/// A call of a helper that has an inline form here, with a constant argument. The guest's registers are where they always
-/// are; nothing but the flags moves.
+/// A call of a helper that has an inline form here, with a constant argument. The guest's registers are where they
+/// always are; nothing but the flags moves.
 bool Compiler::emit_host_vector(const ir::HelperDesc& helper, const Op& op) {
   if (helper.vectors == nullptr || !map_.has_avx512) return false;
   const std::span<const Ref> args = block_->call_args(op);

@@ -38,11 +38,11 @@ TEST(EvexDecode, FieldsOfThePrefix) {
 }
 
 TEST(EvexDecode, ShortDisplacementsCountInOperands) {
-  EXPECT_EQ(decoded({0x62, 0xf1, 0x75, 0x48, 0xfe, 0x40, 0x02}).disp, 128);   // vpaddd zmm0, zmm1, [rax+2*64]
-  EXPECT_EQ(decoded({0x62, 0xf1, 0x75, 0x58, 0xfe, 0x40, 0x02}).disp, 8);     // ..., dword [rax+2*4]{1to16}
-  EXPECT_EQ(decoded({0x62, 0xf1, 0x75, 0x08, 0xfe, 0x40, 0xff}).disp, -16);   // xmm
-  EXPECT_EQ(decoded({0x62, 0xf1, 0x76, 0x08, 0x58, 0x40, 0x03}).disp, 12);    // vaddss
-  EXPECT_EQ(decoded({0x62, 0xf2, 0x7d, 0x48, 0x21, 0x40, 0x01}).disp, 16);    // vpmovsxbd zmm0, [rax+16]
+  EXPECT_EQ(decoded({0x62, 0xf1, 0x75, 0x48, 0xfe, 0x40, 0x02}).disp, 128);  // vpaddd zmm0, zmm1, [rax+2*64]
+  EXPECT_EQ(decoded({0x62, 0xf1, 0x75, 0x58, 0xfe, 0x40, 0x02}).disp, 8);    // ..., dword [rax+2*4]{1to16}
+  EXPECT_EQ(decoded({0x62, 0xf1, 0x75, 0x08, 0xfe, 0x40, 0xff}).disp, -16);  // xmm
+  EXPECT_EQ(decoded({0x62, 0xf1, 0x76, 0x08, 0x58, 0x40, 0x03}).disp, 12);   // vaddss
+  EXPECT_EQ(decoded({0x62, 0xf2, 0x7d, 0x48, 0x21, 0x40, 0x01}).disp, 16);   // vpmovsxbd zmm0, [rax+16]
 }
 
 TEST(EvexDecode, ReservedFieldsAreUndefined) {
@@ -81,9 +81,21 @@ TEST(EvexDecode, FeaturesMakeRows) {
 
 TEST(HostVector, SurvivesItsWord) {
   using Kind = tcg::HostVector::Kind;
-  const tcg::HostVector v{.map = 3, .pp = 2, .opcode = 0xa5, .imm = 0x5a, .has_imm = true, .w = true, .z = true, .ll = 3,
-                          .mask = 5, .length = 2, .reg = {Kind::Mask, 7}, .vvvv = {Kind::Vector, 31},
-                          .rm = {Kind::Memory, 33}, .dest = tcg::HostVector::Dest::Reg, .makes_flags = true};
+  const tcg::HostVector v{.map = 3,
+                          .pp = 2,
+                          .opcode = 0xa5,
+                          .imm = 0x5a,
+                          .has_imm = true,
+                          .w = true,
+                          .z = true,
+                          .ll = 3,
+                          .mask = 5,
+                          .length = 2,
+                          .reg = {Kind::Mask, 7},
+                          .vvvv = {Kind::Vector, 31},
+                          .rm = {Kind::Memory, 33},
+                          .dest = tcg::HostVector::Dest::Reg,
+                          .makes_flags = true};
   const u64 word = v.pack();
   EXPECT_EQ(tcg::HostVector::unpack(word).pack(), word);
   const tcg::HostVector same = tcg::HostVector::unpack(word);
@@ -157,8 +169,15 @@ TEST(EvexMemory, GatherKeepsWhatIsDone) {
   const u64 indexes[8] = {0, 1, kUnmapped >> 3, 0, 0, 0, 0, 0};
   std::memcpy(s.vec[30].bytes, indexes, 64);
   s.opmask[4] = 0xf;
-  const EvexGather g{.reg = 20, .index = 30, .mask = 4, .scale = 3, .index_log2 = 3, .element_log2 = 3, .length_log2 = 6,
-                     .segment = DS, .address_log2 = 3};
+  const EvexGather g{.reg = 20,
+                     .index = 30,
+                     .mask = 4,
+                     .scale = 3,
+                     .index_log2 = 3,
+                     .element_log2 = 3,
+                     .length_log2 = 6,
+                     .segment = DS,
+                     .address_log2 = 3};
   b.call(H_evex_gather, kArea, g.pack());
   EXPECT_EQ(b.pending_vector(), kPFv);
   EXPECT_EQ(s.opmask[4], 0xcu);
