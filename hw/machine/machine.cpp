@@ -12,8 +12,8 @@ constexpr auto kGracePollInterval = std::chrono::milliseconds(5);
 
 }  // namespace
 
-Machine::Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events)
-    : loop_(loop), events_(events), tree_(registry) {
+Machine::Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events, Clock::Drive drive)
+    : loop_(loop), events_(events), virtual_clock_(Clock::Kind::Virtual, drive), tree_(registry) {
   system_memory_ = std::make_unique<mem::AddressSpace>(
       memory_, "memory", mem::Region::container(memory_, "system", mem::kWholeAddressSpace));
   io_ports_ = std::make_unique<mem::AddressSpace>(memory_, "I/O", mem::Region::container(memory_, "io", 0x10000));

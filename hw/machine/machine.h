@@ -34,7 +34,9 @@ class MachineEvents {
 
 class Machine final : public MachineServices {
  public:
-  Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events);
+  /// `drive`: of the virtual clock, which qtest moves by hand.
+  Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events,
+          Clock::Drive drive = Clock::Drive::Automatic);
   ~Machine() override;
 
   qom::ObjectTree& tree() override { return tree_; }
@@ -75,7 +77,7 @@ class Machine final : public MachineServices {
   EventLoop& loop_;
   MachineEvents& events_;
   mem::Memory memory_;
-  Clock virtual_clock_{Clock::Kind::Virtual};
+  Clock virtual_clock_;
   Clock host_clock_{Clock::Kind::Host};
   Clock realtime_clock_{Clock::Kind::Realtime};
   qom::ObjectTree tree_;
