@@ -273,6 +273,12 @@ hw::BoardConfig Emulation::board_config() {
   hw::BoardConfig config;
   config.cpus = options_.cpus;
   config.cpu_model = options_.cpu;
+  // The guest's AVX-512 is the host's: taken from one, it is gone from the other.
+  for (const AccelRequest& request : options_.accels) {
+    for (std::string_view item : split(request.host_features, ':')) {
+      if (item == "-avx512" && !config.cpu_model.empty()) config.cpu_model += ",-avx512f";
+    }
+  }
   config.kernel = options_.kernel;
   config.initrd = options_.initrd;
   config.append = options_.append;

@@ -67,7 +67,7 @@ u64 X86Cpu::cr4_valid_bits() const {
                   {Cpuid::Pge, kCr4PGE},           {Cpuid::Fxsr, kCr4OSFXSR},   {Cpuid::Sse, kCr4OSXMMEXCPT},
                   {Cpuid::Umip, kCr4UMIP},         {Cpuid::La57, kCr4LA57},     {Cpuid::Fsgsbase, kCr4FSGSBASE},
                   {Cpuid::Pcid, kCr4PCIDE},        {Cpuid::Xsave, kCr4OSXSAVE}, {Cpuid::Smep, kCr4SMEP},
-                  {Cpuid::Smap, kCr4SMAP}};
+                  {Cpuid::Smap, kCr4SMAP},         {Cpuid::Pku, kCr4PKE}};
   u64 valid = kCr4PCE;
   for (const auto& guarded : kGuarded) {
     if (has(guarded.feature)) valid |= guarded.bits;
@@ -86,7 +86,7 @@ bool X86Cpu::write_cr4(u64 value) {
   if ((changed & kReloadsPdptes) && (value & kCr4PAE) && (s.cr0 & kCr0PG) && !is_long_mode() && !load_pdptes(s.cr3))
     return false;
   s.cr4 = value;
-  constexpr u64 kFlushing = kCr4PSE | kCr4PAE | kCr4PGE | kCr4PCIDE | kCr4SMEP | kCr4SMAP | kCr4LA57;
+  constexpr u64 kFlushing = kCr4PSE | kCr4PAE | kCr4PGE | kCr4PCIDE | kCr4SMEP | kCr4SMAP | kCr4LA57 | kCr4PKE;
   if (changed & kCr4PCIDE) services_->switch_context(context_id(), false);
   if (changed & kFlushing) services_->flush_all();
   update_mode();

@@ -58,6 +58,8 @@ void X86Cpu::reset() {
   reset_registers();
   X86State& s = *s_;
   for (VectorSlot& v : s.vec) v = {};
+  for (u64& mask : s.opmask) mask = 0;
+  s.avx512_live = 0;
   init_fpu();
   s.hdr.fpu_control = 0x40;  // power-up only; INIT and FNINIT differ
   set_mxcsr(0x1f80);
@@ -292,10 +294,17 @@ void X86Cpu::handle_trap(u64 code) {
     s_->static_mode |= 1u << Mode::kX87Traps;
     return;
   }
+  if (code == kTrapAvx512) return enter_avx512();
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
   const u8 vector = u8(code);
   if (vector == kDB && (s_->rflags_system & kTF)) s_->dr[6] |= bit64(14);  // BS: single step
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
+}
+
+/// An instruction on zmm registers where the mode says that there is nothing above bit 255.
+void X86Cpu::enter_avx512() {
+  s_->avx512_live = 1;
+  update_mode();
 }
 
 void X86Cpu::raise_alignment_fault(u64 va, target::Access) {

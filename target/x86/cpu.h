@@ -77,6 +77,7 @@ struct PageMapping {
   u64 physical = 0;
   u64 page_size = 4096;
   bool user = true, write = true, no_execute = false, global = false, dirty = false;
+  u8 key = 0;  ///< protection key
   u64 last_table = 0;  ///< the table that the 4 KiB entry came from, and what those above it allow
   bool upper_user = true, upper_write = true, upper_no_execute = false;
   Step steps[5];  ///< the first `depth`; the rest is not even zero
@@ -190,6 +191,9 @@ class X86Cpu final : public target::Vcpu {
   void take_startup();
   bool interrupts_enabled() const;
   void update_mode();
+  void enter_avx512();
+  void set_pkru(u32 value);
+  u64 evex_linear(u64 linear) const;
   /// An event may have become deliverable: have the run loop look.
   void recheck_events();
   u64 transfer();  ///< the end of a helper that moved control: pc and state are set
@@ -367,6 +371,7 @@ class X86Cpu final : public target::Vcpu {
     bool user = false, write = false, no_execute = false;
   };
   std::array<WalkCacheEntry, 64> walk_cache_{};
+  u16 keys_in_tlb_ = 0;  ///< protection keys of pages whose translations may be cached
   std::array<u64, 4> pdptes_{};  ///< PAE paging: as loaded with CR3
   struct FpuPointers {
     u64 ip = 0, dp = 0;

@@ -86,8 +86,11 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
     case 7:
       // BHI_CTRL: Linux 6.1 goes by it, not by BHI_NO, when it leaves out the loop that clears the branch history.
       if (subleaf == 2) return {0, 0, 0, has_bhi_control() ? u32(bit(4)) : 0u};
+      if (subleaf == 1) return {word(FeatureWord::Leaf7s1Eax), 0, 0, 0};
       if (subleaf != 0) return {};
-      return {has_bhi_control() ? 2u : 0u, word(FeatureWord::Leaf7Ebx), word(FeatureWord::Leaf7Ecx), word(FeatureWord::Leaf7Edx)};
+      return {has_bhi_control() ? 2u : word(FeatureWord::Leaf7s1Eax) != 0 ? 1u : 0u, word(FeatureWord::Leaf7Ebx),
+              word(FeatureWord::Leaf7Ecx) | (s_->cr4 & kCr4PKE ? u32(bit(4)) : 0u) /* OSPKE */,
+              word(FeatureWord::Leaf7Edx)};
     case 0xb:
       if (subleaf == 0) return {t.thread_bits(), t.threads, 0x100, config_.apic_id};
       if (subleaf == 1) return {t.package_shift(), logical, 0x201, config_.apic_id};

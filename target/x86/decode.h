@@ -32,6 +32,7 @@ enum class Operand : u8 {
   V, W, U, P, Q, N,                    // xmm reg, xmm rm, xmm rm (register), mmx reg, mmx rm, mmx rm (register)
   L, H,                                // VEX: register in imm8[7:4], register in vvvv
   St,                                  // x87 register in ModRM.rm
+  KG, KH, KR,                          // opmask register in ModRM.reg, vvvv, ModRM.rm
 };
 
 /// How the operand size follows from prefixes and mode.
@@ -72,9 +73,11 @@ enum class InsnFeature : u8 {
   kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kSse4a, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
   kAdx, kAesni, kPclmul, kSha, kAvx, kAvx2, kFma, kF16c, kCx16, kRdtscp, kRdpid, kRdrand, kRdseed, kFsgsbase, kInvpcid,
   kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kPku,
-  kPrefetchw, kGfni, kVaes, kVpclmul, kLahf64, kNx, kUmip, kMovdiri, kMovdir64b, kSerialize, kCount,
+  kPrefetchw, kGfni, kVaes, kVpclmul, kMovdiri, kMovdir64b, kSerialize, kAvx512f, kAvx512cd, kAvx512bw, kAvx512dq,
+  kAvx512vl, kAvx512ifma, kAvx512vbmi, kAvx512vbmi2, kAvx512vnni, kAvx512bitalg, kAvx512vpopcnt, kAvx512bf16, kCount,
 };
 using InsnFeatures = u64;
+static_assert(u8(InsnFeature::kCount) <= 64);
 constexpr InsnFeatures feature_bit(InsnFeature f) { return u64(1) << u8(f); }
 /// Every encoding the tables know.
 constexpr InsnFeatures kAllFeatures = ~u64(0);
@@ -91,13 +94,46 @@ enum class Mod : u8 { Any, Memory, Register };
 /// Opcode maps: one byte, 0F, 0F 38, 0F 3A. VEX uses the same numbers.
 enum Map : u8 { kMapOne, kMap0F, kMap38, kMap3A, kMapCount };
 
+/// How long an EVEX memory operand is, and what its 8-bit displacement counts in: SDM vol. 2, 2.7.5. The element is the
+/// row's: of the operand in memory.
+enum class Tuple : u8 {
+  None,
+  Full,        ///< a vector, or one element to broadcast
+  Half,        ///< half of one, or one element to broadcast
+  FullMem, HalfMem, QuarterMem, EighthMem,
+  Scalar,      ///< one element
+  T2, T4, T8,  ///< so many
+  Mem128,
+  MovDdup,     ///< eight bytes, or a vector longer than 128 bits
+};
+
+enum EvexRule : u16 {
+  kEmbeddedRounding = 1 << 0,  ///< EVEX.b with registers is a rounding mode, and length 512
+  kSuppress = 1 << 1,          ///< EVEX.b with registers suppresses exceptions
+  kNoMask = 1 << 2,            ///< aaa must be 0
+  kNoZeroing = 1 << 3,         ///< z must be 0
+  kNeedsMask = 1 << 4,         ///< aaa must not be 0
+  kAllElements = 1 << 5,       ///< masked-out elements of memory are read all the same
+  kFloatOp = 1 << 6,           ///< raises floating-point exceptions
+  kReadsDest = 1 << 7,
+  kCompacts = 1 << 8,          ///< memory holds only the elements that the mask selects
+  kVsib = 1 << 9,
+  kAligned = 1 << 10,          ///< memory must be aligned
+};
+
 struct Row {
   const char* name = "";
   u8 map = 0, opcode = 0, count = 1;  ///< covers [opcode, opcode + count)
   u8 reg_field = kAnyField, rm_field = kAnyField;
   Mod mod = Mod::Any;
   Prefix prefix = Prefix::Any;
-  bool is_vex = false;
+  bool is_vex = false;    ///< or EVEX
+  bool is_evex = false;
+  bool is_opmask = false; ///< VEX, but an instruction of AVX-512
+  Tuple tuple = Tuple::None;
+  u8 element = 0;         ///< log2 of bytes, see Tuple
+  u8 lengths = 7;         ///< EVEX: bits for 128, 256 and 512; 0 if the length does not matter
+  u16 evex = 0;           ///< EvexRule bits
   VexLength length = VexLength::Any;
   VexWidth vex_width = VexWidth::Any;
   Operand operands[4] = {};
@@ -112,7 +148,15 @@ struct Row {
   Emit emitter = nullptr;
 
   bool has(Rule r) const { return rules & r; }
+  /// Whether ModRM.rm names a general register, if it names one.
+  bool names_general() const {
+    for (const Operand o : operands)
+      if (o >= Operand::Eb && o <= Operand::Ey) return true;
+    return false;
+  }
   bool is_missing() const { return rules & kMissing; }
+  bool is(EvexRule r) const { return evex & r; }
+  bool is_avx512() const { return is_evex || is_opmask; }
 
   // The words that tables are written with.
   constexpr Row reads(FlagMask m) const { Row r = *this; r.read = m; return r; }
@@ -141,8 +185,33 @@ struct Row {
   constexpr Row lig() const { Row r = *this; r.length = VexLength::Ignored; return r; }
   constexpr Row w0() const { Row r = *this; r.vex_width = VexWidth::W0; return r; }
   constexpr Row w1() const { Row r = *this; r.vex_width = VexWidth::W1; return r; }
+  constexpr Row wig() const { return *this; }
   constexpr Row wide(InsnFeature f) const { Row r = *this; r.feature_256 = f; return r; }
   constexpr Row emit(Emit e, u16 a = 0) const { Row r = *this; r.emitter = e; r.arg = a; return r; }
+  constexpr Row opmask() const { Row r = *this; r.is_vex = r.is_opmask = true; return r; }
+  constexpr Row evex_row() const { Row r = *this; r.is_vex = r.is_evex = true; return r; }
+  constexpr Row memory(Tuple t, unsigned log2) const { Row r = *this; r.tuple = t; r.element = u8(log2); return r; }
+  constexpr Row rule(unsigned e) const { Row r = *this; r.evex = u16(r.evex | e); return r; }
+  constexpr Row full(unsigned log2) const { return memory(Tuple::Full, log2); }
+  constexpr Row half(unsigned log2) const { return memory(Tuple::Half, log2); }
+  constexpr Row fullmem(unsigned log2) const { return memory(Tuple::FullMem, log2); }
+  constexpr Row halfmem(unsigned log2) const { return memory(Tuple::HalfMem, log2); }
+  constexpr Row quartermem(unsigned log2) const { return memory(Tuple::QuarterMem, log2); }
+  constexpr Row eighthmem(unsigned log2) const { return memory(Tuple::EighthMem, log2); }
+  constexpr Row one_element(unsigned log2) const { return memory(Tuple::Scalar, log2); }
+  constexpr Row scalar(unsigned log2) const { return memory(Tuple::Scalar, log2).any_length(); }
+  constexpr Row any_length() const { Row r = *this; r.lengths = 0; return r; }
+  constexpr Row l128() const { Row r = *this; r.lengths = 1; return r; }
+  constexpr Row l256up() const { Row r = *this; r.lengths = 6; return r; }
+  constexpr Row l512() const { Row r = *this; r.lengths = 4; return r; }
+  constexpr Row fp() const { return rule(kFloatOp); }
+  constexpr Row er() const { return rule(kEmbeddedRounding | kFloatOp); }
+  constexpr Row sae() const { return rule(kSuppress | kFloatOp); }
+  constexpr Row nomask() const { return rule(kNoMask | kNoZeroing); }
+  constexpr Row noz() const { return rule(kNoZeroing); }
+  constexpr Row nf() const { return rule(kAllElements); }
+  constexpr Row vsib() const { return rule(kNoZeroing | kNeedsMask | kVsib); }
+  constexpr Row acc() const { return rule(kReadsDest); }
   constexpr Row missing() const { return with(kMissing); }
 };
 
@@ -180,8 +249,17 @@ struct Insn {
 
   bool is_memory = false;  ///< ModRM names memory
 
+  // EVEX
+  u8 length_log2 = 4;   ///< of the vector's bytes: 4, 5, 6
+  u8 evex_ll = 0;       ///< L'L as it stands
+  bool evex_b = false, zeroing = false;
+  bool differs_by_maker = false;  ///< #UD by Intel's manual, but not on AMD's processors
+  u8 mask = 0;          ///< aaa
+  bool evex_reg_high = false, evex_vvvv_high = false;  ///< R' and V', inverted
+
   bool has(InsnPrefix p) const { return prefixes & p; }
   bool rex_w() const { return rex & 8; }
+  bool uses_zmm() const { return row->is_evex && length_log2 == 6; }
 };
 
 enum class DecodeStatus : u8 {
@@ -194,6 +272,8 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
 
 /// Whether an exit, fault or helper call in the middle of the instruction may show the flags to the guest.
 bool observes_flags(const Insn& insn);
+/// Bytes of an EVEX instruction's memory operand.
+unsigned evex_memory_bytes(const Insn& insn);
 /// Whether a VEX instruction works on 256 bits.
 inline bool is_256(const Insn& insn) { return insn.vector_256 && insn.row->length != VexLength::Ignored; }
 /// log2 of an operand's bytes.

@@ -98,6 +98,33 @@ void scan_prefixes(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
   }
 }
 
+/// The three bytes behind 62: SDM vol. 2, 2.7.1.
+void scan_evex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
+  const u8 p0 = at.next(), p1 = at.next(), p2 = at.next();
+  const bool code64 = mode.has(Mode::kCode64);
+  insn.rex = u8(0x40 | (~p0 >> 5 & 7) | (p1 & 0x80 ? 8 : 0));
+  insn.vex_w = insn.rex & 8;
+  insn.evex_reg_high = !(p0 & 0x10);
+  insn.evex_vvvv_high = !(p2 & 8);
+  const unsigned map = p0 & 7;
+  if ((p0 & 8) || !(p1 & 4) || map == 0 || map > 3)
+    opening.is_bad_vex = true;
+  else
+    opening.map = Map(map);
+  if (!code64) {  // there they mean nothing
+    insn.rex = 0x40;
+    insn.evex_reg_high = insn.evex_vvvv_high = false;
+  }
+  insn.vvvv = u8(~p1 >> 3 & 15);
+  insn.zeroing = p2 & 0x80;
+  insn.evex_ll = p2 >> 5 & 3;
+  insn.evex_b = p2 & 0x10;
+  insn.mask = p2 & 7;
+  constexpr u8 kRep[] = {0, 0, 0xf3, 0xf2};
+  opening.rep = kRep[p1 & 3];
+  if ((p1 & 3) == 1) insn.prefixes |= kHas66;
+}
+
 /// C4/C5 (and 62) after the prefixes, where they are not LES, LDS and BOUND.
 bool scan_vex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
   const u8 first = at.peek();
@@ -111,7 +138,7 @@ bool scan_vex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
   opening.is_bad_vex = opening.rep || (insn.prefixes & (kHas66 | kHasLock)) || insn.rex;
   at.next();
   if (first == 0x62) {
-    at.little_endian(3);
+    scan_evex(at, mode, insn, opening);
     return true;
   }
   const u8 p1 = at.next();
@@ -147,6 +174,9 @@ void scan_opcode(Cursor& at, Insn& insn, Opening& opening) {
   insn.opcode = at.next();
 }
 
+/// What an 8-bit displacement counts in.
+i64 displacement_unit(const Insn& insn) { return insn.row->is_evex ? evex_memory_bytes(insn) : 1; }
+
 void set_memory_segment(Insn& insn, Seg by_default) {
   if (!insn.has(kHasSegment)) insn.segment = by_default;
 }
@@ -163,7 +193,7 @@ void scan_modrm16(Cursor& at, Insn& insn) {
   insn.base = kBase[rm];
   insn.index = kIndex[rm];
   set_memory_segment(insn, insn.base == RBP ? SS : DS);
-  if (mod == 1) insn.disp = i32(at.sign_extended(1));
+  if (mod == 1) insn.disp = i32(at.sign_extended(1) * displacement_unit(insn));
   if (mod == 2) insn.disp = i32(at.sign_extended(2));
 }
 
@@ -191,7 +221,7 @@ void scan_modrm32(Cursor& at, Insn& insn, bool code64) {
   }
   if (insn.base == RSP || insn.base == RBP) segment = SS;
   set_memory_segment(insn, segment);
-  if (mod == 1) insn.disp = i32(at.sign_extended(1));
+  if (mod == 1) insn.disp = i32(at.sign_extended(1) * displacement_unit(insn));
   if (has_disp32) insn.disp = i32(at.sign_extended(4));
 }
 
@@ -199,6 +229,10 @@ void scan_modrm(Cursor& at, bool ignore_mod, bool code64, Insn& insn) {
   insn.modrm = at.next();
   insn.reg = u8((insn.modrm >> 3 & 7) | (insn.rex & 4) << 1);
   insn.rm = u8((insn.modrm & 7) | (insn.rex & 1) << 3);
+  if (insn.row->is_evex) {
+    insn.reg = u8(insn.reg | insn.evex_reg_high << 4);
+    if (insn.modrm >= 0xc0 && code64 && !insn.row->names_general()) insn.rm = u8(insn.rm | (insn.rex & 2) << 3);
+  }
   if (insn.modrm >= 0xc0 || ignore_mod) return;
   insn.is_memory = true;
   if (insn.address == 1)
@@ -316,24 +350,56 @@ bool vex_matches(const Row& row, const Insn& insn) {
   return row.vex_width == VexWidth::Any || (row.vex_width == VexWidth::W1) == insn.vex_w;
 }
 
+/// Of an EVEX row: whether L'L and W are its own. Where L'L is a rounding mode, the length is 512.
+bool evex_matches(const Row& row, const Insn& insn, bool is_register) {
+  if (row.vex_width != VexWidth::Any && (row.vex_width == VexWidth::W1) != insn.vex_w) return false;
+  const bool rounds = is_register && insn.evex_b && (row.is(kEmbeddedRounding) || row.is(kSuppress));
+  if (row.lengths == 0) return rounds || insn.evex_ll != 3;
+  const unsigned length = rounds ? 2 : insn.evex_ll;
+  return row.lengths >> length & 1;
+}
+
 bool has_features(const Row& row, const Insn& insn, InsnFeatures features) {
+  if (row.is_evex) {
+    const bool is_short = insn.length_log2 != 6 && row.lengths != 0 && row.lengths != 1;
+    const InsnFeatures all = feature_bit(row.feature) | feature_bit(InsnFeature::kAvx512f) |
+                             (is_short ? feature_bit(InsnFeature::kAvx512vl) : 0);
+    return (features & all) == all;
+  }
   InsnFeature needed = row.feature;
   if (insn.vector_256 && row.feature_256 != InsnFeature::kBase) needed = row.feature_256;
   if (row.is_vex && row.has(kFpuUse) && !(features & feature_bit(InsnFeature::kAvx))) return false;
   return features & feature_bit(needed);
 }
 
-const Row* find_row(const Opening& opening, const Insn& insn, Mode mode, u8 modrm, InsnFeatures features) {
+/// Whether the tables know the opcode: what else is wrong with it makes it undefined, not missing.
+bool has_evex_row(Map map, u8 opcode) {
+  for (const u16 index : rows_of(map, opcode))
+    if (all_rows()[index].is_evex) return true;
+  return false;
+}
+
+void set_evex_length(const Row& row, Insn& insn, bool is_register) {
+  const bool rounds = is_register && insn.evex_b && (row.is(kEmbeddedRounding) || row.is(kSuppress));
+  insn.length_log2 = u8(row.lengths == 0 ? 4 : rounds ? 6 : 4 + insn.evex_ll);
+}
+
+const Row* find_row(const Opening& opening, Insn& insn, Mode mode, u8 modrm, InsnFeatures features) {
   for (const u16 index : rows_of(opening.map, insn.opcode)) {
     const Row& row = all_rows()[index];
-    if (row.is_vex != opening.is_vex) continue;
+    if (row.is_vex != opening.is_vex || row.is_evex != opening.is_evex) continue;
     if (row.reg_field != kAnyField && row.reg_field != (modrm >> 3 & 7)) continue;
     if (row.rm_field != kAnyField && row.rm_field != (modrm & 7)) continue;
     if (row.mod == Mod::Memory && modrm >= 0xc0) continue;
     if (row.mod == Mod::Register && modrm < 0xc0) continue;
     if (row.has(mode.has(Mode::kCode64) ? kNo64 : kOnly64)) continue;  // MOVSXD and ARPL share an opcode
     if (!prefix_matches(row.prefix, opening.rep, insn.has(kHas66))) continue;
-    if (row.is_vex && !vex_matches(row, insn)) continue;
+    if (row.is_evex) {
+      if (!evex_matches(row, insn, modrm >= 0xc0)) continue;
+      set_evex_length(row, insn, modrm >= 0xc0);
+    } else if (row.is_vex && !vex_matches(row, insn)) {
+      continue;
+    }
     if (!has_features(row, insn, features)) continue;  // e.g. TZCNT without BMI1 is BSF: a later row
     return &row;
   }
@@ -343,12 +409,42 @@ const Row* find_row(const Opening& opening, const Insn& insn, Mode mode, u8 modr
 /// VEX.vvvv must be 1111b where it names nothing.
 bool names_vvvv(const Row& row) {
   for (const Operand operand : row.operands)
-    if (operand == Operand::H) return true;
+    if (operand == Operand::H || operand == Operand::KH) return true;
+  return row.is(kVsib);
+}
+
+bool names(const Row& row, Operand wanted) {
+  for (const Operand operand : row.operands)
+    if (operand == wanted) return true;
   return false;
 }
 
-bool is_valid(const Row& row, const Insn& insn, Mode mode) {
-  if (row.is_vex && insn.vvvv != 0 && !names_vvvv(row)) return false;
+/// The rest of SDM vol. 2, 2.7.11: what EVEX fields may hold.
+bool is_valid_evex(const Row& row, Insn& insn) {
+  const bool has_b = row.is(kEmbeddedRounding) || row.is(kSuppress);
+  insn.differs_by_maker = (insn.mask == 0 && insn.zeroing) || (insn.evex_b && !insn.is_memory && !has_b);
+  if (insn.evex_vvvv_high && !names_vvvv(row)) return false;
+  if (insn.mask == 0 ? row.is(kNeedsMask) || insn.zeroing : row.is(kNoMask)) return false;
+  const bool to_memory = insn.is_memory && (row.operands[0] == Operand::W || row.operands[0] == Operand::M);
+  if (insn.zeroing && (row.is(kNoZeroing) || to_memory)) return false;
+  if (insn.evex_b) {
+    const bool broadcasts = row.tuple == Tuple::Full || row.tuple == Tuple::Half;
+    if (insn.is_memory ? !broadcasts : !row.is(kEmbeddedRounding) && !row.is(kSuppress)) return false;
+  }
+  if (names(row, Operand::KG) && (insn.reg & 0x18)) return false;
+  return !(names(row, Operand::Gy) || names(row, Operand::Gd)) || !insn.evex_reg_high;
+}
+
+bool is_valid_opmask(const Row& row, Insn& insn) {
+  if (!names(row, Operand::KG) || insn.reg < 8) return true;  // the top bit of vvvv means nothing
+  insn.differs_by_maker = true;
+  return false;
+}
+
+bool is_valid(const Row& row, Insn& insn, Mode mode) {
+  if (row.is_vex && insn.vvvv != 0 && (!names_vvvv(row) || row.is(kVsib))) return false;
+  if (row.is_evex && !is_valid_evex(row, insn)) return false;
+  if (row.is_opmask && !is_valid_opmask(row, insn)) return false;
   if (row.has(kProtected) && !mode.is_protected()) return false;
   if (insn.has(kHasLock) && !(row.has(kLockable) && insn.is_memory)) return false;
   return true;
@@ -372,11 +468,9 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     const bool has_modrm = (opcode_has_modrm(opening.map, insn.opcode) || opening.is_vex) && !is_vzero;
     const u8 modrm = has_modrm ? at.peek() : 0;
     row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
-    if (opening.is_evex)
-      row = &kMissingEvexRow;
-    else if (opening.is_bad_vex)
-      row = &kUndefinedRow;
-    if (!row) row = &kUndefinedRow;
+    if (opening.is_bad_vex) row = nullptr;
+    const bool is_missing = opening.is_evex && !opening.is_bad_vex && !has_evex_row(opening.map, insn.opcode);
+    if (!row) row = is_missing ? &kMissingEvexRow : &kUndefinedRow;
     insn.row = row;
     if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);
     const SizeRule rule = row->size_rule != SizeRule::Auto    ? row->size_rule
@@ -385,6 +479,10 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     insn.size = operand_size(rule, mode, insn);
     if (!at.is_bad()) scan_immediates(at, insn);
     if (!is_valid(*row, insn, mode)) insn.row = &kUndefinedRow;
+    if (row->is_evex) {
+      insn.vvvv = u8(insn.vvvv | insn.evex_vvvv_high << 4);
+      if (row->is(kVsib) && insn.sib_index != kNoReg) insn.sib_index = u8(insn.sib_index | insn.evex_vvvv_high << 4);
+    }
     if (!code64) insn.vvvv &= 7;  // there are eight registers there, and the top bit means nothing
   }
   if (at.is_truncated()) return DecodeStatus::Truncated;
@@ -394,6 +492,37 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     insn.length = kMaxLength;
   }
   return DecodeStatus::Ok;
+}
+
+unsigned evex_memory_bytes(const Insn& insn) {
+  const Row& row = *insn.row;
+  const unsigned vector = 1u << insn.length_log2, element = 1u << row.element;
+  switch (row.tuple) {
+    case Tuple::Full:
+      return insn.evex_b ? element : vector;
+    case Tuple::Half:
+      return insn.evex_b ? element : vector / 2;
+    case Tuple::FullMem:
+      return vector;
+    case Tuple::HalfMem:
+      return vector / 2;
+    case Tuple::QuarterMem:
+      return vector / 4;
+    case Tuple::EighthMem:
+      return vector / 8;
+    case Tuple::T2:
+      return 2 * element;
+    case Tuple::T4:
+      return 4 * element;
+    case Tuple::T8:
+      return 8 * element;
+    case Tuple::Mem128:
+      return 16;
+    case Tuple::MovDdup:
+      return vector == 16 ? 8 : vector;
+    default:
+      return element;
+  }
 }
 
 unsigned operand_log2(Operand operand, const Insn& insn) {

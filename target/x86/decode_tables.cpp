@@ -65,13 +65,15 @@ constexpr Row kRows[] = {
 #include "target/x86/decode_tables_x87.inc"
 #include "target/x86/decode_tables_vex.inc"
 #include "target/x86/decode_tables_vex38_3a.inc"
+#include "target/x86/decode_tables_opmask.inc"
+#include "target/x86/decode_tables_evex.inc"
 };
 constexpr size_t kRowCount = std::size(kRows);
 
 constexpr bool needs_modrm(const Row& row) {
   if (row.rules & kModrm || row.mod != Mod::Any) return true;
   for (const Operand o : row.operands) {
-    if ((o >= Eb && o <= Gy) || (o >= M && o <= Ma) || (o >= Sw && o <= Ry) || (o >= V && o <= St)) return true;
+    if ((o >= Eb && o <= Gy) || (o >= M && o <= Ma) || (o >= Sw && o <= Ry) || (o >= V && o <= KR)) return true;
   }
   return false;
 }

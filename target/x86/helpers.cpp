@@ -23,6 +23,8 @@ ir::HelperTable make_helper_table() {
   table.helpers[H_sysret].transfer = &kSysret;
   table.helpers[H_iret].transfer = &kIret;
   table.helpers[H_software_int].transfer = &kSoftwareInt;
+  static constexpr tcg::HostVectorHomes kHomes{offsetof(X86State, vec), offsetof(X86State, opmask)};
+  table.helpers[H_evex].vectors = &kHomes;
   return table;
 }
 

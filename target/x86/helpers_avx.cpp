@@ -34,6 +34,7 @@ u64 X86Cpu::helper_load_masked(const u64* args) {
       return 0;
   }
   std::memcpy(s_->vec[access.reg].bytes, result, 32);
+  std::memset(s_->vec[access.reg].bytes + 32, 0, 32);
   return 0;
 }
 
@@ -82,14 +83,14 @@ u64 X86Cpu::helper_gather(const u64* args) {
       }
     }
     const bool has_base = !is_code64() || segment == FS || segment == GS;
-    const u64 linear = wrap_linear(offset + (has_base ? s_->segment_base(segment) : 0));
+    const u64 linear = evex_linear(offset + (has_base ? s_->segment_base(segment) : 0));
     u8 lane[8];
     if (memory_->load_bytes(linear, std::span(lane, size), current_view()) != AccessStatus::Ok) return 0;
     std::memcpy(result + i * size, lane, size);
     std::memset(mask + i * size, 0, size);
   }
-  std::memset(result + lanes * size, 0, 32 - lanes * size);
-  std::memset(mask, 0, 32);
+  std::memset(result + lanes * size, 0, 64 - lanes * size);
+  std::memset(mask, 0, 64);
   return 0;
 }
 

@@ -19,7 +19,7 @@ enum Pte : u64 {
   kGlobal = bit64(8),
   kNoExecute = bit64(63),
 };
-enum PfError : u32 { kPfPresent = 1, kPfWrite = 2, kPfUser = 4, kPfReserved = 8, kPfFetch = 16 };
+enum PfError : u32 { kPfPresent = 1, kPfWrite = 2, kPfUser = 4, kPfReserved = 8, kPfFetch = 16, kPfKey = 32 };
 
 constexpr u64 kAddressMask = 0x000ffffffffff000;
 
@@ -97,6 +97,7 @@ WalkStatus X86Cpu::walk_levels(u64 va, u64 table, unsigned level, PageMapping& m
       map.page_size = bit64(shift);
       map.physical = align_down(table, map.page_size) | (va & low_mask(shift) & ~low_mask(12));
       map.dirty = entry & kDirty;
+      map.key = u8(bits(entry, 62, 59));
       map.global = (entry & kGlobal) && (s_->cr4 & kCr4PGE);
       return WalkStatus::Mapped;
     }
@@ -163,6 +164,14 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
       fill.readable = allowed && !(view == kViewKernel && map.user && (s_->cr4 & kCr4SMAP));
       fill.writable = fill.readable && (map.write || (!is_user && !(s_->cr0 & kCr0WP)));
       fill.executable = allowed && !map.no_execute && !(!is_user && map.user && (s_->cr4 & kCr4SMEP));
+      if (map.user && (s_->cr4 & kCr4PKE) && is_long_mode()) {
+        const u32 rights = s_->pkru >> 2 * map.key;  // bit 0: no access, bit 1: no writing
+        const bool may_write = !(rights & 3) || (!(rights & 1) && !is_user && !(s_->cr0 & kCr0WP));
+        if (store ? !may_write : !fetch && (rights & 1)) error |= kPfKey;
+        fill.readable = fill.readable && !(rights & 1);
+        fill.writable = fill.writable && may_write;
+        keys_in_tlb_ |= u16(bit(map.key));
+      }
       ok = store ? fill.writable : fetch ? fill.executable : fill.readable;
       error |= kPfPresent;
     }
@@ -188,6 +197,35 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
     fill.protection_key = 0;
     return true;
   }
+}
+
+/// Protection keys' rights: SDM vol. 3, 5.6.2. Translations that are cached know the rights that they were made with; they
+/// go if those of a key that they may have change.
+void X86Cpu::set_pkru(u32 value) {
+  const u32 changed = s_->pkru ^ value;
+  s_->pkru = value;
+  if (!(s_->cr4 & kCr4PKE)) return;
+  bool in_tlb = false;
+  for (unsigned key = 0; key < 16; ++key) in_tlb |= (changed >> 2 * key & 3) && (keys_in_tlb_ >> key & 1);
+  if (!in_tlb) return;
+  keys_in_tlb_ = 0;
+  services_->flush_all();
+  if (s_->hdr.leave == tcg::kLeaveNot) s_->hdr.leave = tcg::kLeaveAfterInsn;
+}
+
+u64 X86Cpu::helper_rdpkru(const u64*) {
+  if (!(s_->cr4 & kCr4PKE)) return raise(kUD);
+  if (u32(s_->gpr(RCX)) != 0) return raise_gp();
+  s_->gpr(RAX) = s_->pkru;
+  s_->gpr(RDX) = 0;
+  return 0;
+}
+
+u64 X86Cpu::helper_wrpkru(const u64*) {
+  if (!(s_->cr4 & kCr4PKE)) return raise(kUD);
+  if (u32(s_->gpr(RCX)) != 0 || u32(s_->gpr(RDX)) != 0) return raise_gp();
+  set_pkru(u32(s_->gpr(RAX)));
+  return 0;
 }
 
 std::optional<u64> X86Cpu::debug_translate(u64 va) {

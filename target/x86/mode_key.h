@@ -9,6 +9,8 @@ namespace emu::x86 {
 inline bool is_long_mode(const X86State& s) { return s.efer & kEferLMA; }
 inline bool is_code64(const X86State& s) { return is_long_mode(s) && (s.seg[CS].attributes & bit(21)); }
 
+inline bool has_avx512(const X86State& s) { return (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & kXcr0Avx512) == kXcr0Avx512; }
+
 namespace mode_detail {
 constexpr u32 put(Mode::Bit b, bool on) { return u32(on) << b; }
 }  // namespace mode_detail
@@ -20,6 +22,7 @@ inline u32 make_control_mode(const X86State& s, unsigned cpl) {
          put(Mode::kCr0TS, s.cr0 & kCr0TS) | put(Mode::kCr0MP, s.cr0 & kCr0MP) | put(Mode::kX87Traps, ~s.hdr.fpu_control & 0x3f) |
          put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR) | put(Mode::kSimdTraps, ~s.mxcsr & 0x1f80) |
          put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE) | put(Mode::kAvx, (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & 4)) |
+         put(Mode::kAvx512, has_avx512(s)) | put(Mode::kZmm, s.avx512_live && has_avx512(s)) |
          put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0) |
          put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0) |
          put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE) | put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);

@@ -55,9 +55,13 @@ bool has_all_rows(InsnFeature feature) {
 /// Instructions that are the host's own, one to one: a guest has them where the host does. The rest of what is
 /// translated so belongs to the baseline of the host's back end.
 bool is_on_host(InsnFeature feature) {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, ebx7 = 0, ecx7 = 0;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, ebx7 = 0, ecx7 = 0, eax71 = 0;
+  bool avx512 = false;
 #if defined(__x86_64__)
+  __cpuid_count(7, 1, eax71, ebx, ecx, edx);
   __cpuid_count(7, 0, eax, ebx7, ecx7, edx);
+  avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   __cpuid(1, eax, ebx, ecx, edx);
 #endif
   switch (feature) {
@@ -73,6 +77,26 @@ bool is_on_host(InsnFeature feature) {
       return ecx7 >> 9 & 1;
     case InsnFeature::kVpclmul:
       return ecx7 >> 10 & 1;
+    case InsnFeature::kAvx512f:
+    case InsnFeature::kAvx512cd:
+    case InsnFeature::kAvx512bw:
+    case InsnFeature::kAvx512dq:
+    case InsnFeature::kAvx512vl:
+      return avx512;
+    case InsnFeature::kAvx512ifma:
+      return avx512 && (ebx7 >> 21 & 1);
+    case InsnFeature::kAvx512vbmi:
+      return avx512 && (ecx7 >> 1 & 1);
+    case InsnFeature::kAvx512vbmi2:
+      return avx512 && (ecx7 >> 6 & 1);
+    case InsnFeature::kAvx512vnni:
+      return avx512 && (ecx7 >> 11 & 1);
+    case InsnFeature::kAvx512bitalg:
+      return avx512 && (ecx7 >> 12 & 1);
+    case InsnFeature::kAvx512vpopcnt:
+      return avx512 && (ecx7 >> 14 & 1);
+    case InsnFeature::kAvx512bf16:
+      return avx512 && (eax71 >> 5 & 1);
     default:
       return true;
   }
@@ -271,7 +295,7 @@ void raise_levels(CpuModel& m) {
     u32 leaf;
   } kLeaves[] = {{FeatureWord::Leaf6Eax, 6},          {FeatureWord::Leaf7Ebx, 7},
                  {FeatureWord::Leaf7Ecx, 7},          {FeatureWord::Leaf7Edx, 7},
-                 {FeatureWord::LeafD1Eax, 0xd},       {FeatureWord::Ext1Ecx, 0x80000001},
+                 {FeatureWord::Leaf7s1Eax, 7},         {FeatureWord::LeafD1Eax, 0xd},       {FeatureWord::Ext1Ecx, 0x80000001},
                  {FeatureWord::Ext1Edx, 0x80000001},  {FeatureWord::Ext8Ebx, 0x80000008},
                  {FeatureWord::ExtAEdx, 0x8000000a},  {FeatureWord::Ext21Eax, 0x80000021}};
   for (const auto& [word, leaf] : kLeaves) {
@@ -302,8 +326,16 @@ Result<void> drop_missing(Parsed& parsed) {
                 {Cpuid::Avx2, Cpuid::Avx},        {Cpuid::Fma, Cpuid::Avx},      {Cpuid::F16c, Cpuid::Avx},
                 {Cpuid::Vaes, Cpuid::Avx},        {Cpuid::Vpclmulqdq, Cpuid::Avx}, {Cpuid::Pcid, Cpuid::Lm},
                 {Cpuid::Invpcid, Cpuid::Lm},      {Cpuid::Fsgsbase, Cpuid::Lm},  {Cpuid::La57, Cpuid::Lm},
-                {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
-                {Cpuid::TscDeadline, Cpuid::Apic}, {Cpuid::Mmxext, Cpuid::Sse}};
+                {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pku, Cpuid::Lm},
+                      {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
+                {Cpuid::TscDeadline, Cpuid::Apic}, {Cpuid::Mmxext, Cpuid::Sse},
+                {Cpuid::Avx512f, Cpuid::Avx2},       {Cpuid::Avx512f, Cpuid::Fma},
+                {Cpuid::Avx512dq, Cpuid::Avx512f},   {Cpuid::Avx512cd, Cpuid::Avx512f},
+                {Cpuid::Avx512bw, Cpuid::Avx512f},   {Cpuid::Avx512vl, Cpuid::Avx512f},
+                {Cpuid::Avx512ifma, Cpuid::Avx512f}, {Cpuid::Avx512vbmi, Cpuid::Avx512bw},
+                {Cpuid::Avx512vbmi2, Cpuid::Avx512bw}, {Cpuid::Avx512vnni, Cpuid::Avx512f},
+                {Cpuid::Avx512bitalg, Cpuid::Avx512bw}, {Cpuid::Avx512vpopcnt, Cpuid::Avx512f},
+                {Cpuid::Avx512bf16, Cpuid::Avx512bw}};
   for (const auto& need : kNeeds) {
     if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
   }

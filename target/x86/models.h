@@ -20,6 +20,7 @@ enum class FeatureWord : u8 {
   Leaf7Ebx,
   Leaf7Ecx,
   Leaf7Edx,
+  Leaf7s1Eax,  ///< subleaf 1
   LeafD1Eax,
   Ext1Ecx,  ///< 0x80000001
   Ext1Edx,

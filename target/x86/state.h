@@ -57,7 +57,8 @@ struct X86State {
   tcg::EnvHeader hdr;               ///< hot[i] = r8 + i; hot_aux[0] = FS base, hot_aux[1] = GS base
   u64 gpr_low[8] = {};              ///< RAX..RDI
   VectorSlot vec[32];
-  VectorSlot vec_tmp[2];            ///< memory operands of vector helpers
+  VectorSlot vec_tmp[2];            ///< memory operands of vector helpers; tcg::HostVector's scratch slots
+  u64 opmask[8] = {};               ///< k0..k7
 
   u64 seg_base[8] = {};             ///< by Seg; FS and GS live in hdr.hot_aux (use segment_base())
   SegmentRange seg_range[6];
@@ -81,6 +82,7 @@ struct X86State {
   std::atomic<u32> signals{0};      ///< X86Cpu::Signal bits, set by any thread: what wants attention, deliverable or not
   u32 static_mode = 0;              ///< what of the mode key segments and control registers decide
   u32 nmi_blocked = 0;              ///< 1: until the next IRET
+  u32 avx512_live = 0;              ///< 0: bits 511:256 of zmm0..15 are zero, and nobody needs to keep them so
 
   u64& gpr(unsigned i) { return i < 8 ? gpr_low[i] : hdr.hot[i - 8]; }
   u64 gpr(unsigned i) const { return i < 8 ? gpr_low[i] : hdr.hot[i - 8]; }
@@ -89,6 +91,9 @@ struct X86State {
   unsigned cpl() const { return (seg[SS].attributes >> 13) & 3; }
 };
 static_assert(offsetof(X86State, hdr) == 0);
+static_assert(offsetof(X86State, vec_tmp) == offsetof(X86State, vec) + sizeof(X86State::vec));
+
+constexpr u64 kXcr0Avx512 = 0xe6;  ///< SSE, AVX, opmask, ZMM_Hi256, Hi16_ZMM
 
 /// IR state fields, in the order of the StateLayout made by make_state_layout().
 enum Field : ir::FieldId {
@@ -115,6 +120,12 @@ enum Field : ir::FieldId {
   F_TSC_AUX,           // I64
   F_KERNEL_GS_BASE,    // I64
   F_SIGNALS,           // I32
+  F_K0,                // ..F_K0 + 7, I64
+  F_ZMM_HIGH0 = F_K0 + 8,         // V256: bits 511:256 of zmm0..zmm31
+  F_ZMM16_LOW = F_ZMM_HIGH0 + 32, // V256: bits 255:0 of zmm16..zmm31
+  F_EVEX_MEM_LOW = F_ZMM16_LOW + 16,  // V256: HostVector::kMemorySlot
+  F_EVEX_MEM_HIGH,
+  F_EVEX_GENERAL,      // I64: HostVector::kGeneralSlot
   F_COUNT,
 };
 ir::StateLayout make_state_layout();
@@ -127,8 +138,10 @@ struct Mode {
     kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
     kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
     kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
-    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kSmm = 25,
-    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */, kIcount = 29,
+    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */,
+    kZmm = 25 /* kAvx512, and X86State::avx512_live */,
+    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */,
+    kAvx512 = 29 /* CR4.OSXSAVE and XCR0 admit it */,
     kInhibit = 30 /* one-instruction block after STI/MOV SS */, kSimdTraps = 31 /* MXCSR unmasks an exception */,
   };
   bool has(Bit b) const { return key >> b & 1; }
@@ -145,6 +158,8 @@ enum Vector : u8 { kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOFv = 4, kBR = 5, kUD =
 inline constexpr u32 kTrapShadow = 0x200;
 /// No exception: FLDCW at pc is about to unmask one, which needs the block of a Mode::kX87Traps.
 inline constexpr u32 kTrapX87Unmasks = 0x201;
+/// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
+inline constexpr u32 kTrapAvx512 = 0x202;
 constexpr u32 trap_code(Vector v) { return v; }
 constexpr u32 trap_code(Vector v, u16 error_code) { return u32(v) | 0x100 | u32(error_code) << 16; }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "target/x86/state.h"
+#include "tcg/abi/host_vector.h"
 
 namespace emu::x86 {
 namespace {
@@ -87,6 +88,13 @@ ir::StateLayout make_state_layout() {
   put(F_CS_LIMIT, "cs_limit", offsetof(X86State, seg) + sizeof(Segment) * CS + offsetof(Segment, limit), Type::I32);
   put(F_KERNEL_GS_BASE, "kernel_gs_base", offsetof(X86State, kernel_gs_base), Type::I64);
   put(F_SIGNALS, "signals", offsetof(X86State, signals), Type::I32);
+  for (unsigned i = 0; i < 8; ++i) put(F_K0 + i, fmt::format("k{}", i), offsetof(X86State, opmask) + 8 * i, Type::I64);
+  const auto slot = [](unsigned i) { return offsetof(X86State, vec) + sizeof(VectorSlot) * i; };
+  for (unsigned i = 0; i < 32; ++i) put(F_ZMM_HIGH0 + i, fmt::format("zmm{}_high", i), slot(i) + 32, Type::V256);
+  for (unsigned i = 16; i < 32; ++i) put(F_ZMM16_LOW + i - 16, fmt::format("zmm{}_low", i), slot(i), Type::V256);
+  put(F_EVEX_MEM_LOW, "evex_mem_low", slot(tcg::HostVector::kMemorySlot), Type::V256);
+  put(F_EVEX_MEM_HIGH, "evex_mem_high", slot(tcg::HostVector::kMemorySlot) + 32, Type::V256);
+  put(F_EVEX_GENERAL, "evex_general", slot(tcg::HostVector::kGeneralSlot), Type::I64);
   put(F_TSC_AUX, "tsc_aux", offsetof(X86State, tsc_aux), Type::I64);
   return layout;
 }

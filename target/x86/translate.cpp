@@ -36,7 +36,8 @@ void find_live_flags(std::span<Insn> insns, Mode mode) {
     insn.live = live;
     if (!row.has(kMaybeZero) || count_is_nonzero(insn)) live = FlagMask(live & ~row.written);
     live |= row.read;
-    const bool avx_traps = row.is_vex && !mode.has(Mode::kAvx);
+    const bool avx_traps = (row.is_vex && !mode.has(Mode::kAvx)) || (row.is_avx512() && !mode.has(Mode::kAvx512)) ||
+                           (insn.uses_zmm() && !mode.has(Mode::kZmm));
     if (observes_flags(insn) || ((fpu_traps || avx_traps) && row.has(kFpuUse))) live = kArithmetic;
   }
 }

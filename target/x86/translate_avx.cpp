@@ -169,7 +169,11 @@ void Emitter::avx_narrow(const Insn& insn) {
 /// VZEROUPPER (0), VZEROALL (1).
 void Emitter::avx_zero(const Insn& insn) {
   if (!can_avx()) return;
-  if (insn.row->arg == 0 && code64()) return b_.zero_upper();
+  if (insn.row->arg == 0 && code64()) {
+    b_.zero_upper();
+    for (unsigned i = 0; i < 16 && mode_.has(Mode::kZmm); ++i) b_.set(field_at(F_ZMM_HIGH0, i), vector_zero());
+    return;
+  }
   const unsigned count = code64() ? 16 : 8;
   for (unsigned i = 0; i < count; ++i) {
     if (insn.row->arg == 0)

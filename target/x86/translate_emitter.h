@@ -8,6 +8,7 @@
 
 #include "target/x86/decode.h"
 #include "target/x86/helpers.h"
+#include "tcg/abi/host_vector.h"
 #include "tcg/ir/builder.h"
 
 namespace emu::x86 {
@@ -174,6 +175,7 @@ class Emitter {
   void clac_stac(const Insn&);
   void xgetbv(const Insn&);
   void xsetbv(const Insn&);
+  void pkru(const Insn&);
   void monitor(const Insn&);
   void mwait(const Insn&);
   void cpuid(const Insn&);
@@ -237,6 +239,20 @@ class Emitter {
   void avx_load_masked(const Insn&);
   void avx_store_masked(const Insn&);
   void avx_gather(const Insn&);
+
+  // translate_evex.cpp
+  void evex_op(const Insn&);
+  void evex_mov(const Insn&);
+  void evex_compare_flags(const Insn&);
+  void evex_gather(const Insn&);
+  void opmask_logic(const Insn&);
+  void opmask_mov(const Insn&);
+  void opmask_load(const Insn&);
+  void opmask_store(const Insn&);
+  void opmask_from_gpr(const Insn&);
+  void opmask_to_gpr(const Insn&);
+  void opmask_test(const Insn&);
+  void opmask_shift(const Insn&);
 
   // translate_mmx.cpp
   void mmx_align(const Insn&);
@@ -389,6 +405,7 @@ class Emitter {
   // SIMD and x87. The first five: false if a fault ends the block.
   bool can_sse();
   bool can_avx();
+  bool can_avx512(const Insn& insn);
   bool can_simd(const Insn& insn);  ///< whichever the row is
   bool can_mmx();
   bool can_x87();
@@ -398,7 +415,28 @@ class Emitter {
   Value xmm(unsigned reg) { return b_.get_low(field_at(F_XMM0, reg)); }
   void set_xmm(unsigned reg, Value v) { b_.set(field_at(F_XMM0, reg), v); }  ///< keeps what is above
   Value ymm(unsigned reg) { return b_.get(field_at(F_XMM0, reg)); }
-  void set_ymm(unsigned reg, Value v) { b_.set(field_at(F_XMM0, reg), v); }
+  void set_ymm(unsigned reg, Value v) {
+    b_.set(field_at(F_XMM0, reg), v);
+    if (mode_.has(Mode::kZmm)) b_.set(field_at(F_ZMM_HIGH0, reg), vector_zero());
+  }
+  // AVX-512
+  struct EvexPlace {
+    Value address;
+    ir::MemInfo mem;  ///< of its first 32 bytes at most
+    unsigned log2 = 0;
+  };
+  Value vector_zero();
+  Value zmm_low(unsigned reg);
+  void set_zmm(unsigned reg, Value low, Value high);
+  static bool evex_is_masked(const Insn& insn);
+  EvexPlace evex_place(const Insn& insn, AccessKind kind);
+  std::pair<Value, Value> evex_load(const EvexPlace& p);
+  void evex_store(const EvexPlace& p, Value low, Value high);
+  static u64 evex_access(const Insn& insn, unsigned slot);
+  void evex_masked(const Insn& insn, bool stores, bool probes, unsigned slot);
+  static tcg::HostVector host_vector(const Insn& insn);
+  void run_host_vector(const Insn& insn, const tcg::HostVector& v);
+  Value opmask(unsigned k, unsigned log2);
   void set_vector(const Insn& insn, unsigned reg, Value v128);
   /// The register that two-operand SSE takes from ModRM.reg and VEX from its third field.
   static unsigned first_source(const Insn& insn) { return insn.row->is_vex ? insn.vvvv : insn.reg; }

@@ -284,6 +284,9 @@ void Emitter::xgetbv(const Insn&) {
   call(H_xgetbv, {});
 }
 
+/// RDPKRU (0), WRPKRU (1).
+void Emitter::pkru(const Insn& insn) { call(insn.row->arg == 0 ? H_rdpkru : H_wrpkru, {}); }
+
 void Emitter::xsetbv(const Insn& insn) {
   if (!mode_.has(Mode::kOsXsave)) return raise(kUD);
   call(H_xsetbv, {});

@@ -18,7 +18,8 @@ namespace {
 constexpr u32 kMxcsrMask = 0xffff, kMxcsrInitial = 0x1f80;
 constexpr u64 kXstateBv = 512, kXcompBv = 520, kLegacyEnd = 512, kHeaderEnd = 576;
 constexpr u64 kCompact = bit64(63);
-constexpr u64 kX87 = 1, kSse = 2, kAvx = 4;
+constexpr u64 kX87 = 1, kSse = 2, kAvx = 4, kOpmask = 0x20, kZmmHigh = 0x40, kHigh16 = 0x80, kPkru = 0x200;
+constexpr u64 kAvx512 = kOpmask | kZmmHigh | kHigh16;
 
 /// Components beyond the legacy region.
 struct Component {
@@ -27,7 +28,12 @@ struct Component {
   u32 offset;     ///< in the standard format
   Cpuid feature;  ///< what brings it
 };
-constexpr Component kComponents[] = {{2, 256, 576, Cpuid::Avx}};
+constexpr Component kComponents[] = {{2, 256, 576, Cpuid::Avx},
+                                     {5, 64, 1088, Cpuid::Avx512f},
+                                     {6, 512, 1152, Cpuid::Avx512f},
+                                     {7, 1024, 1664, Cpuid::Avx512f},
+                                     {9, 8, 2688, Cpuid::Pku}};
+constexpr u32 kLargest = 1024;
 
 enum Kind : u64 { kXsave = 0, kXsaveopt = 1, kXsavec = 2, kXsaves = 3 };
 
@@ -40,6 +46,27 @@ u64 offset_of(const Component& component, u64 layout) {
     if (layout >> c.number & 1) offset += c.size;
   }
   return offset;
+}
+
+/// A component's registers: so many pieces of so many bytes, `stride` apart.
+struct Pieces {
+  u8* first;
+  u32 count, bytes, stride;
+};
+Pieces pieces_of(X86State& s, unsigned component, bool code64) {
+  const u32 low = code64 ? 16 : 8;
+  switch (component) {
+    case 2:
+      return {s.vec[0].bytes + 16, low, 16, 64};
+    case 5:
+      return {reinterpret_cast<u8*>(s.opmask), 8, 8, 8};
+    case 6:
+      return {s.vec[0].bytes + 32, low, 32, 64};
+    case 9:
+      return {reinterpret_cast<u8*>(&s.pkru), 1, 4, 8};
+    default:
+      return {s.vec[16].bytes, code64 ? 16u : 0u, 64, 64};
+  }
 }
 
 bool is_zero(const u8* bytes, size_t n) {
@@ -94,6 +121,7 @@ u64 X86Cpu::helper_xsetbv(const u64*) {
   if (!require_cpl0()) return 0;
   if (u32(s_->gpr(RCX)) != 0 || !(value & kX87) || (value & ~xcr0_valid_bits())) return raise_gp();
   if ((value & kAvx) && !(value & kSse)) return raise_gp();
+  if ((value & kAvx512) && (value & (kAvx512 | kAvx)) != (kAvx512 | kAvx)) return raise_gp();
   s_->xcr0 = value;
   update_mode();
   return 0;
@@ -110,7 +138,12 @@ u64 X86Cpu::xinuse() const {
   if (u16(s_->hdr.fpu_control) != 0x37f || fpu.status() != 0 || fpu.tags() != 0 || pointers || registers) used |= kX87;
   for (unsigned i = 0; i < 16; ++i) {
     if (!is_zero(s_->vec[i].bytes, 16)) used |= kSse;
-    if (!is_zero(s_->vec[i].bytes + 16, 16)) used |= kAvx;
+  }
+  for (const Component& c : kComponents) {
+    if (!(s_->xcr0 >> c.number & 1) && c.number != 2) continue;
+    const Pieces p = pieces_of(*s_, c.number, true);
+    for (u32 i = 0; i < p.count; ++i)
+      if (!is_zero(p.first + i * p.stride, p.bytes)) used |= bit64(c.number);
   }
   return used;
 }
@@ -152,12 +185,15 @@ u64 X86Cpu::helper_xsave(const u64* args) {
   if (memory_->probe(wrap_linear(address), bytes, target::Access::Store, view) != AccessStatus::Ok) return 0;
   const bool mxcsr = compact ? (saved & kSse) != 0 : (wanted & (kSse | kAvx)) != 0;
   if (!store_xsave_legacy(address, saved, mxcsr, args[1] != 0, view)) return 0;
-  if (saved & kAvx) {
-    const unsigned vectors = is_code64() ? 16 : 8;
-    u8 halves[256];
-    for (unsigned i = 0; i < vectors; ++i) std::memcpy(halves + i * 16, s_->vec[i].bytes + 16, 16);
-    const u64 to = wrap_linear(address + offset_of(kComponents[0], layout));
-    if (memory_->store_bytes(to, std::span<const u8>(halves, vectors * 16), view) != AccessStatus::Ok) return 0;
+  for (const Component& c : kComponents) {
+    if (!(saved >> c.number & 1)) continue;
+    const Pieces p = pieces_of(*s_, c.number, is_code64());
+    if (p.count == 0) continue;
+    u8 bytes_of[kLargest] = {};
+    for (u32 i = 0; i < p.count; ++i) std::memcpy(bytes_of + i * p.bytes, p.first + i * p.stride, p.bytes);
+    const u64 to = wrap_linear(address + offset_of(c, layout));
+    const std::span<const u8> image(bytes_of, std::max(p.count * p.bytes, 8u));  // PKRU's upper half is zero
+    if (memory_->store_bytes(to, image, view) != AccessStatus::Ok) return 0;
   }
   const u64 now = wanted & used;
   if (!write(address + kXstateBv, 8, view, compact ? now : (present & ~wanted) | now)) return 0;
@@ -191,10 +227,17 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
   if (!is_valid_xsave_header(image, supervisor)) return raise_gp();
   const u64 present = image_get<u64>(image, kXstateBv), layout = image_get<u64>(image, kXcompBv);
   const bool compact = layout & kCompact;
-  u8 halves[256] = {};
-  if (wanted & present & kAvx) {
-    const u64 from = wrap_linear(address + offset_of(kComponents[0], layout));
-    if (memory_->load_bytes(from, std::span(halves, vectors * 16), view) != AccessStatus::Ok) return 0;
+  u8 loaded[std::size(kComponents)][kLargest];  // all of them before anything changes
+  for (size_t n = 0; n < std::size(kComponents); ++n) {
+    const Component& c = kComponents[n];
+    const Pieces p = pieces_of(*s_, c.number, is_code64());
+    if (!(wanted >> c.number & 1) || p.count == 0) continue;
+    if (!(present >> c.number & 1)) {
+      std::memset(loaded[n], 0, p.count * p.bytes);
+      continue;
+    }
+    const u64 from = wrap_linear(address + offset_of(c, layout));
+    if (memory_->load_bytes(from, std::span(loaded[n], p.count * p.bytes), view) != AccessStatus::Ok) return 0;
   }
   const u32 mxcsr = image_get<u32>(image, 24);
   const bool loads_mxcsr = compact ? (wanted & present & kSse) != 0 : (wanted & (kSse | kAvx)) != 0;
@@ -219,8 +262,19 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
       std::memcpy(vector, image + 160 + i * 16, 16);
     else if (wanted & kSse)
       std::memset(vector, 0, 16);
-    if (wanted & kAvx) std::memcpy(vector + 16, halves + i * 16, 16);
   }
+  for (size_t n = 0; n < std::size(kComponents); ++n) {
+    const unsigned number = kComponents[n].number;
+    const Pieces p = pieces_of(*s_, number, is_code64());
+    if (number == 9 && (wanted & kPkru)) {
+      set_pkru(image_get<u32>(loaded[n], 0));
+      continue;
+    }
+    if (!(wanted >> number & 1)) continue;
+    for (u32 i = 0; i < p.count; ++i) std::memcpy(p.first + i * p.stride, loaded[n] + i * p.bytes, p.bytes);
+  }
+  // What has no upper halves runs as if there were none, until it uses them.
+  if ((wanted & kZmmHigh) && is_code64()) s_->avx512_live = (present & kZmmHigh) != 0;
   fp_masks_changed();
   return 0;
 }

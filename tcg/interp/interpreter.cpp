@@ -130,7 +130,8 @@ class Interpreter {
         return {};
       case Opcode::ZeroUpper:
         for (const StateField& field : layout_.fields) {
-          if (field.type == Type::V256) std::memset(reinterpret_cast<u8*>(&env_) + field.offset + 16, 0, 16);
+          if (field.type == Type::V256 && field.pin == Pin::Vector)
+            std::memset(reinterpret_cast<u8*>(&env_) + field.offset + 16, 0, 16);
         }
         return {};
       case Opcode::GetFlags:

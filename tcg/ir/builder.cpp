@@ -151,7 +151,7 @@ void Builder::zero_upper() {
   if (ended_) return;
   emit(Opcode::ZeroUpper, Type::Void);
   for (size_t i = 0; i < known_.size(); ++i) {  // low halves stay known
-    if (layout_.fields[i].type == Type::V256 && known_[i].is_value() &&
+    if (layout_.fields[i].type == Type::V256 && layout_.fields[i].pin == Pin::Vector && known_[i].is_value() &&
         result_type(block_.ops[known_[i].id()]) == Type::V256) {
       known_[i] = {};
     }

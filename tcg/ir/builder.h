@@ -45,7 +45,7 @@ class Builder {
   Value get(FieldId field);
   Value get_low(FieldId field);  ///< V128: the low half of a V256 field; set() takes such a value, too
   void set(FieldId field, Value v);
-  void zero_upper();             ///< of all V256 fields
+  void zero_upper();             ///< of all V256 fields that ask for a vector register
   Value get_flags();
   void set_flags(Value flags);
 

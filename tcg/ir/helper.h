@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tcg/abi/host_vector.h"
 #include "tcg/abi/thunks.h"
 
 namespace emu::ir {
@@ -26,6 +27,9 @@ struct HelperDesc {
   tcg::HelperFn function = nullptr;
   u32 effects = 0;
   unsigned arguments = 0;  ///< at most kHelperArgs
+  /// A helper whose only argument is a packed tcg::HostVector, which it runs on the state at these places: x86-64 hosts
+  /// with AVX-512 have the instruction inline where the argument is a constant.
+  const tcg::HostVectorHomes* vectors = nullptr;
   const tcg::TransferHelper* transfer = nullptr;  ///< of a helper with a direct form; its `full` is `function`
 };
 

@@ -131,6 +131,7 @@ class Encoder {
 
   void opcode() {
     if (row_->count > 1) delta_ = unsigned(r_.below(row_->count));
+    if (row_->is_evex) return evex();
     if (row_->is_vex) return vex();
     if (is_64()) {
       rex_ = u8(form_->size == 3 ? 8 : 0);
@@ -147,10 +148,14 @@ class Encoder {
 
   void vex() {
     bool uses_vvvv = false;
-    for (const Operand o : row_->operands) uses_vvvv |= o == Operand::H;
-    const u8 vvvv = uses_vvvv || r_.one_in(16) ? u8(r_.below(16)) : u8(0);
+    for (const Operand o : row_->operands) uses_vvvv |= o == Operand::H || o == Operand::KH;
+    u8 vvvv = uses_vvvv || r_.one_in(16) ? u8(r_.below(16)) : u8(0);
     const u8 pp = row_->prefix == Prefix::P66 ? 1 : row_->prefix == Prefix::PF3 ? 2 : row_->prefix == Prefix::PF2 ? 3 : 0;
     if (is_64()) rex_ = u8(r_.below(8));
+    if (row_->is_opmask && !r_.one_in(16)) {
+      vvvv &= 7;
+      if (has(Operand::KG)) rex_ &= 0xfb;
+    }
     bool w = form_->size == 3 || (row_->size_rule != SizeRule::Y && r_.one_in(4));
     // Not the other one: AMD's processors take VPERMQ and its like with W = 0, too, where the manuals say #UD.
     if (row_->vex_width != VexWidth::Any) w = row_->vex_width == VexWidth::W1;
@@ -161,6 +166,51 @@ class Encoder {
     is_vex_ = true;
     put(u8((~rex_ & 7) << 5 | row_->map));
     put(u8((w ? 0x80 : 0) | (~vvvv & 15) << 3 | (l ? 4 : 0) | pp));
+    put(u8(row_->opcode + delta_));
+  }
+
+  bool has(Operand wanted) const {
+    for (const Operand o : row_->operands)
+      if (o == wanted) return true;
+    return false;
+  }
+
+  void evex() {
+    const bool rarely = r_.one_in(24), uses_vvvv = has(Operand::H);
+    const bool is_register = row_->mod == Mod::Register || (row_->mod == Mod::Any && !form_->is_memory);
+    unsigned vvvv = uses_vvvv || rarely ? unsigned(r_.below(32)) : 0;
+    if (row_->is(kVsib)) vvvv = r_.one_in(2) ? 16 : 0;
+    bool reg_high = r_.one_in(2);
+    if (is_64()) rex_ = u8(r_.below(8));
+    if (!is_64() && !r_.one_in(24)) vvvv &= 15;
+    if ((has(Operand::KG) && !r_.one_in(24)) || (!is_64() && !r_.one_in(24))) reg_high = false;
+    if (has(Operand::KG) && !r_.one_in(24)) rex_ &= 0xfb;
+    if ((has(Operand::Gd) || has(Operand::Gy)) && !r_.one_in(24)) reg_high = false;
+    const u8 pp = row_->prefix == Prefix::P66 ? 1 : row_->prefix == Prefix::PF3 ? 2 : row_->prefix == Prefix::PF2 ? 3 : 0;
+    bool w = form_->size == 3 || (row_->size_rule != SizeRule::Y && r_.one_in(4));
+    if (row_->vex_width != VexWidth::Any) w = row_->vex_width == VexWidth::W1;
+    unsigned length = unsigned(r_.below(3));
+    while (row_->lengths != 0 && !(row_->lengths >> length & 1)) length = unsigned(r_.below(3));
+    if (r_.one_in(32)) length = unsigned(r_.below(4));
+    unsigned mask = r_.one_in(3) ? 0 : unsigned(r_.below(8));
+    if (row_->is(kNoMask) && !r_.one_in(24)) mask = 0;
+    while (row_->is(kNeedsMask) && mask == 0 && !r_.one_in(24)) mask = unsigned(r_.below(8));
+    bool zeroing = r_.one_in(2) && mask != 0;
+    if ((row_->is(kNoZeroing) || (!is_register && row_->operands[0] != Operand::V)) && !r_.one_in(24)) zeroing = false;
+    if (rarely && r_.one_in(2)) zeroing = !zeroing;
+    const bool may_b = is_register ? row_->is(kEmbeddedRounding) || row_->is(kSuppress)
+                                   : row_->tuple == Tuple::Full || row_->tuple == Tuple::Half;
+    const bool b = may_b ? r_.one_in(3) : r_.one_in(32);
+    if (is_register && b && may_b && (row_->lengths == 0 || (row_->lengths & 4))) {
+      const bool any = row_->is(kEmbeddedRounding) || r_.one_in(8);
+      length = any ? unsigned(r_.below(row_->is(kEmbeddedRounding) ? 4 : 3)) : 2;
+    }
+    put(0x62);
+    rex_at_ = bytes_.size();
+    is_vex_ = true;
+    put(u8((~rex_ & 7) << 5 | !reg_high << 4 | row_->map));
+    put(u8(w << 7 | (~vvvv & 15) << 3 | 4 | pp));
+    put(u8(zeroing << 7 | length << 5 | b << 4 | !(vvvv & 16) << 3 | mask));
     put(u8(row_->opcode + delta_));
   }
 
@@ -336,6 +386,12 @@ bool has_memory(const Row& row) {
   return row.mod == Mod::Memory;
 }
 
+/// Whether what AVX-512 adds is in use: it must be if the instructions use it.
+void choose_avx512(Case& c, Random& random) {
+  const auto uses = [](const Insn& insn) { return insn.uses_zmm(); };
+  c.avx512 = host_has_avx512() && (std::any_of(c.insns.begin(), c.insns.end(), uses) || random.one_in(2));
+}
+
 }  // namespace
 
 std::vector<Form> all_forms() {
@@ -367,6 +423,7 @@ Case make_case(const Form& form, Random& random) {
   u16 bases = 0;
   Encoder encoder(form.bits, random, false, bases);
   if (!add_insn(c, encoder.encode(form, kCodeAt))) c.code.clear();
+  choose_avx512(c, random);
   return c;
 }
 
@@ -409,6 +466,7 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
     c.insns.push_back(insn);
     if (ends) break;
   }
+  choose_avx512(c, random);
   return c;
 }
 

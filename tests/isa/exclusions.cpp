@@ -112,6 +112,8 @@ bool host_has(InsnFeature feature) {
           return {7, 0, 2};
         case Leaf7Edx:
           return {7, 0, 3};
+        case Leaf7s1Eax:
+          return {7, 1, 0};
         case LeafD1Eax:
           return {0xd, 1, 0};
         case Ext1Ecx:
@@ -133,8 +135,8 @@ bool host_has(InsnFeature feature) {
 
 const char* cannot_compare(const Row& row, Bits) {
   if (row.is_missing()) return "not translated yet";
-  if (std::string_view(row.name).find("GATHER") != std::string_view::npos) return "vector addresses are not made yet";
-  if (!host_has(row.feature)) return "this host does not have it";
+  if (!row.is_evex && std::string_view(row.name).find("GATHER") != std::string_view::npos) return "vector addresses are not made yet";
+  if (!host_has(row.feature) || (row.is_avx512() && !host_has_avx512())) return "this host does not have it";
   for (const Exclusion& e : kExclusions)
     if (e.name == row.name) return e.why;
   if (std::string_view(row.name) == "MOV" && row.opcode == 0x8e && row.map == kMapOne) {
@@ -162,6 +164,9 @@ bool cannot_compare(const Insn& insn, Bits bits) {
     if (insn.opcode == 0x2b && (insn.has(kHasRep) || insn.has(kHasRepne))) return true;
   }
   if (name == "BSWAP" && insn.size == 1) return true;  // undefined
+  // AMD's ignore z without a mask, b with registers where it is neither rounding nor SAE, and the top bit of a mask
+  // register's number: #UD by Intel's manual.
+  if (insn.row == &kUndefinedRow && insn.differs_by_maker) return true;
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && row.operands[2] == Operand::Ib && (insn.imm & 0x10))
     return true;  // a count above the width: undefined
   return false;
@@ -174,13 +179,18 @@ bool is_image(std::string_view name) {
 
 bool cannot_be_in_block(const Insn& insn) {
   const std::string_view name = insn.row->name;
-  return is_image(name) || name.starts_with("SHA") || name == "FLDCW" || name == "FNINIT" || name.starts_with("FCOMI") || name.starts_with("FUCOMI") || name == "VLDMXCSR" || name == "LDMXCSR" || name == "POPF" || name == "RDTSC" || name == "RDRAND" || name == "RDSEED" ||
+  // Behind POP the host at hand (AMD EPYC) broadcast RSP's old value.
+  if (insn.row->is_evex && insn.row->names_general() && !insn.is_memory && insn.rm == RSP) return true;
+  return (insn.row->is_evex && insn.is_memory && (insn.mask != 0 || insn.row->is(kCompacts))) || is_image(name) || name.starts_with("SHA") || name == "FLDCW" || name == "FNINIT" || name.starts_with("FCOMI") || name.starts_with("FUCOMI") || name == "VLDMXCSR" || name == "LDMXCSR" || name == "POPF" || name == "RDTSC" || name == "RDRAND" || name == "RDSEED" ||
          name == "POPA" || name == "PUSHA" || name == "ENTER" || (name.starts_with("MASKMOV") || name == "VMASKMOVDQU") || name.starts_with("CMPS") ||
          (name.starts_with("SH") && insn.row->operands[2] == Operand::CL);
 }
 
 bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   const std::string_view name = insn.row->name;
+  // Which alignment is checked of elements that a mask selects.
+  const bool by_elements = insn.mask != 0 || insn.row->is(kCompacts);
+  if (insn.row->is_evex && insn.is_memory && by_elements && (s.flags & kAC)) return true;
   // A count above the width.
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL) {
     return (s.gpr[RCX] & 31) > 16;
@@ -232,7 +242,8 @@ bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& our
       if (ours.pc != kCodeAt + insn.offset) continue;
       const std::string_view name = insn.row->name;
       // Elements that a mask leaves out may lie beyond a segment's limit.
-      if (c.bits == Bits::k32 && name.find("MASKMOV") != std::string_view::npos) return true;
+      const bool is_masked = insn.row->is_evex && insn.mask != 0;
+      if (c.bits == Bits::k32 && (is_masked || name.find("MASKMOV") != std::string_view::npos)) return true;
       // AMD's MXCSR has one bit more.
       if (name == "LDMXCSR" || name == "VLDMXCSR" || name == "FXRSTOR") return true;
     }
@@ -271,6 +282,8 @@ void add_masks(const Insn& insn, const State& before, Bits bits, Masks& masks) {
   // An unmasked exception: Intel's processors leave the flags alone, and so do we; AMD's set them.
   const bool is_unmasked = ~before.vectors.get<u16>(Vectors::kControlWord) & 3;
   if (is_unmasked && (name.starts_with("FCOMI") || name.starts_with("FUCOMI"))) masks.flags &= ~u64(kArithmetic);
+  // Where a masked operand begins to fault within its page.
+  if (insn.row->is_evex && insn.is_memory && insn.mask != 0) masks.address = ~u64(0xfff);
   if (name == "RDRAND" || name == "RDSEED") masks.gprs &= u16(~(1u << insn.rm));
   if (name == "RDTSC") masks.gprs &= u16(~(1u << RAX | 1u << RDX));
   // Last instruction, data pointer and opcode: processors differ in when they record them, and ours would be the

@@ -40,6 +40,7 @@ struct Case {
   Bits bits = Bits::k64;
   bool align_check = false;
   bool simd_traps = false, x87_traps = false;  ///< MXCSR, the x87 control word unmask exceptions
+  bool avx512 = false;  ///< bits 511:256 of vectors, and the mask registers, are in use
   std::vector<u8> code;
   std::vector<x86::Insn> insns;  ///< with `offset` set
 };

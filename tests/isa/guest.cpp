@@ -111,7 +111,8 @@ void GuestRunner::set_mode(Bits bits, bool align_check) {
   s.cr4 = kCr4PAE | kCr4OSFXSR | kCr4OSXMMEXCPT | kCr4OSXSAVE | kCr4FSGSBASE | kCr4UMIP;
   s.cr3 = GuestMemory::kTables;
   s.efer = kEferLME | kEferLMA | kEferSCE | kEferNXE;
-  s.xcr0 = 7;
+  s.xcr0 = component_mask();
+  s.avx512_live = avx512_;
   for (unsigned i = 0; i < 6; ++i) {
     const bool is_code = i == CS, is_null = bits == Bits::k64 && (i == FS || i == GS);
     const u32 size = is_code && bits == Bits::k64 ? u32(bit(21)) : u32(bit(22));
@@ -146,7 +147,10 @@ void GuestRunner::load(const State& from) {
   for (unsigned i = 0; i < 16; ++i) {
     std::memcpy(s.vec[i].bytes, from.vectors.xmm(i), 16);
     std::memcpy(s.vec[i].bytes + 16, from.vectors.ymm_high(i), 16);
+    if (host_has_avx512()) std::memcpy(s.vec[i].bytes + 32, from.vectors.zmm_high(i), 32);
+    if (host_has_avx512()) std::memcpy(s.vec[16 + i].bytes, from.vectors.zmm16(i), 64);
   }
+  for (unsigned i = 0; i < 8 && host_has_avx512(); ++i) std::memcpy(&s.opmask[i], from.vectors.opmask(i), 8);
   s.mxcsr = from.vectors.get<u32>(Vectors::kMxcsr);
   const bool flushes = s.mxcsr & kMxcsrUnderflowMask;
   s.hdr.fp_control = (flushes ? s.mxcsr : s.mxcsr & ~kMxcsrFlush) | kMxcsrMasks;
@@ -171,7 +175,10 @@ void GuestRunner::store(State& to) {
   for (unsigned i = 0; i < 16; ++i) {
     std::memcpy(to.vectors.xmm(i), s.vec[i].bytes, 16);
     std::memcpy(to.vectors.ymm_high(i), s.vec[i].bytes + 16, 16);
+    if (host_has_avx512()) std::memcpy(to.vectors.zmm_high(i), s.vec[i].bytes + 32, 32);
+    if (host_has_avx512()) std::memcpy(to.vectors.zmm16(i), s.vec[16 + i].bytes, 64);
   }
+  for (unsigned i = 0; i < 8 && host_has_avx512(); ++i) std::memcpy(to.vectors.opmask(i), &s.opmask[i], 8);
   to.vectors.put<u32>(Vectors::kMxcsr, s.mxcsr | (s.hdr.fp_control & kMxcsrSticky));
 }
 
@@ -240,7 +247,8 @@ Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
             .address = CpuTestAccess::address(*cpu_),
             .pc = pc};
   }
-  if (reason == ExitReason::Trap && arg == kTrapX87Unmasks) return {.pc = pc, .changes_mode = true};
+  if (reason == ExitReason::Trap && (arg == kTrapX87Unmasks || arg == kTrapAvx512))
+    return {.pc = pc, .changes_mode = true};
   if (reason == ExitReason::Trap) {
     return {.faulted = true, .vector = u8(arg), .error = arg & 0x100 ? u32(arg >> 16 & 0xffff) : 0, .pc = pc};
   }

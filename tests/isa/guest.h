@@ -31,7 +31,8 @@ class GuestRunner {
   ~GuestRunner();
 
   /// Which exceptions the states to come unmask: before set_code(), since it is in the mode.
-  void set_traps(bool simd, bool x87) {
+  void set_traps(bool simd, bool x87, bool avx512) {
+    avx512_ = avx512;
     simd_traps_ = simd;
     x87_traps_ = x87;
   }
@@ -86,7 +87,7 @@ class GuestRunner {
   ir::Block before_, after_;
   x86::Mode mode_;
   Bits bits_ = Bits::k64;
-  bool simd_traps_ = false, x87_traps_ = false;
+  bool simd_traps_ = false, x87_traps_ = false, avx512_ = false;
   std::vector<u8> source_;
   u64 last_va_ = 0, last_site_ = 0;
 };

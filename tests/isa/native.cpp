@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "isa/native.h"
 
-#include <csignal>
+#include <cpuid.h>
+
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
+#include <algorithm>
+#include <csignal>
 
 #include <cstddef>
 
@@ -20,6 +23,7 @@ struct Control {
   u64 fs_in, gs_in, fs_out, gs_out;
   u64 host_sp, host_fs;
   u64 leave_faulted;  ///< where the signal handler returns to
+  u32 image_bytes;    ///< of the signal frame's image
   u32 host_mxcsr;
   u32 far_offset;
   u16 far_selector;
@@ -33,7 +37,6 @@ Control& control() { return *reinterpret_cast<Control*>(kControl); }
 
 // Linux' user segments: flat data, 32-bit code, 64-bit code.
 constexpr int kData = 0x2b, kCode32 = 0x23, kCode64 = 0x33;
-constexpr u64 kComponentMask = 7;
 
 /// No TLS and no stack protector: FS still holds the guest's base when this begins.
 __attribute__((no_stack_protector)) void on_signal(int number, siginfo_t*, void* context) {
@@ -56,7 +59,7 @@ __attribute__((no_stack_protector)) void on_signal(int number, siginfo_t*, void*
   c.error = u64(regs[REG_ERR]);
   c.address = u64(regs[REG_CR2]);
   c.pc = u64(regs[REG_RIP]);
-  __builtin_memcpy(c.vectors_out.image, uc.uc_mcontext.fpregs, sizeof(c.vectors_out.image));
+  __builtin_memcpy(c.vectors_out.image, uc.uc_mcontext.fpregs, c.image_bytes);
   c.faulted = 1;
   regs[REG_RIP] = greg_t(c.leave_faulted);
   regs[REG_CSGSFS] = greg_t(u64(kCode64) | u64(kData) << 48);
@@ -168,7 +171,7 @@ void NativeRunner::assemble() {
     a.save(0, AT(host_fs));
     a.bytes({0xb8, kData, 0, 0, 0, 0x8e, 0xd8, 0x8e, 0xc0});        // ds, es
     a.bytes({0xb8, fs_selector, 0, 0, 0, 0x8e, 0xe0, 0x8e, 0xe8});  // fs, gs
-    a.bytes({0xb8, kComponentMask, 0, 0, 0, 0x31, 0xd2});           // edx:eax
+    a.bytes({0xb8, int(component_mask()), 0, 0, 0, 0x31, 0xd2});    // edx:eax
     a.absolute({0x48, 0x0f, 0xae}, 5, AT(vectors_in));              // xrstor64
     a.load(0, AT(fs_in));
     a.bytes({0xf3, 0x48, 0x0f, 0xae, 0xd0});  // wrfsbase rax
@@ -212,7 +215,7 @@ void NativeRunner::assemble() {
   a.save(0, AT(fs_out));
   a.bytes({0xf3, 0x48, 0x0f, 0xae, 0xc8});  // rdgsbase rax
   a.save(0, AT(gs_out));
-  a.bytes({0xb8, kComponentMask, 0, 0, 0, 0x31, 0xd2});
+  a.bytes({0xb8, int(component_mask()), 0, 0, 0, 0x31, 0xd2});
   a.absolute({0x48, 0x0f, 0xae}, 4, AT(vectors_out));  // xsave64
   control().leave_faulted = a.pc();
   a.load(4, AT(host_sp));
@@ -225,6 +228,9 @@ void NativeRunner::assemble() {
   a.bytes({0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3});
 
   Control& c = control();
+  u32 bytes = 0, unused = 0;
+  __cpuid_count(0xd, 0, unused, bytes, unused, unused);
+  c.image_bytes = std::min(bytes, u32(Vectors::kBytes));
   c.host_mxcsr = 0x1f80;
   c.far_offset = u32(in_32);
   c.far_selector = kCode32;
@@ -247,7 +253,7 @@ Outcome NativeRunner::run(State& state) {
   c.fs_in = state.fs_base;
   c.gs_in = state.gs_base;
   c.vectors_in = state.vectors;
-  c.vectors_in.put<u64>(Vectors::kComponents, kComponentMask);
+  c.vectors_in.put<u64>(Vectors::kComponents, component_mask());
   c.faulted = 0;
   c.running = 1;
   asm volatile("" ::: "memory");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "isa/state.h"
 
+#include <cpuid.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -40,6 +41,15 @@ void compare_vectors(std::string& out, const Vectors& a, const Vectors& b, Bits 
   }
 }
 
+void compare_avx512(std::string& out, const Vectors& a, const Vectors& b, Bits bits) {
+  const bool is_64 = bits == Bits::k64;
+  for (unsigned i = 0; i < 8; ++i) compare_bytes(out, fmt::format("k{}", i), a.opmask(i), b.opmask(i), 8);
+  for (unsigned i = 0; i < (is_64 ? 16u : 8u); ++i)
+    compare_bytes(out, fmt::format("zmm{} high", i), a.zmm_high(i), b.zmm_high(i), 32);
+  for (unsigned i = 0; i < (is_64 ? 16u : 0u); ++i)
+    compare_bytes(out, fmt::format("zmm{}", i + 16), a.zmm16(i), b.zmm16(i), 64);
+}
+
 void compare_memory(std::string& out, const Memory& a, const Memory& b, const Masks& masks) {
   if (std::memcmp(a.bytes, b.bytes, sizeof(a.bytes)) == 0) return;
   unsigned shown = 0;
@@ -53,7 +63,32 @@ void compare_memory(std::string& out, const Memory& a, const Memory& b, const Ma
   }
 }
 
+struct Components {
+  size_t offset[8] = {};
+  u64 mask = 7;
+};
+const Components& components() {
+  static const Components kComponents = [] {
+    Components c;
+    u32 a = 0, b = 0, cx = 0, d = 0;
+    __cpuid_count(0xd, 0, a, b, cx, d);
+    if ((a & 0xe0) != 0xe0 || !__builtin_cpu_supports("avx512f")) return c;
+    for (unsigned i = 5; i < 8; ++i) {
+      u32 size = 0, at = 0;
+      __cpuid_count(0xd, i, size, at, cx, d);
+      if (at + size > Vectors::kBytes) return Components{};
+      c.offset[i] = at;
+    }
+    c.mask = 0xe7;
+    return c;
+  }();
+  return kComponents;
+}
+
 }  // namespace
+
+size_t component_offset(unsigned number) { return components().offset[number]; }
+u64 component_mask() { return components().mask; }
 
 std::string differences(const Outcome& a, const State& sa, const Memory& ma, const Outcome& b, const State& sb,
                         const Memory& mb, const Masks& masks, Bits bits) {
@@ -73,6 +108,7 @@ std::string differences(const Outcome& a, const State& sa, const Memory& ma, con
   if (sa.fs_base != sb.fs_base) out += fmt::format("  fs base: {:x} / {:x}\n", sa.fs_base, sb.fs_base);
   if (sa.gs_base != sb.gs_base) out += fmt::format("  gs base: {:x} / {:x}\n", sa.gs_base, sb.gs_base);
   if (masks.vectors) compare_vectors(out, sa.vectors, sb.vectors, bits, masks);
+  if (masks.vectors && host_has_avx512()) compare_avx512(out, sa.vectors, sb.vectors, bits);
   compare_memory(out, ma, mb, masks);
   return out;
 }
@@ -94,6 +130,13 @@ std::string describe(const State& s, Bits bits) {
   for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 8u); ++i) {
     out += fmt::format("ymm{}={}.{}\n", i, hex(s.vectors.ymm_high(i), 16), hex(s.vectors.xmm(i), 16));
   }
+  if (!host_has_avx512()) return out;
+  for (unsigned i = 0; i < 8; ++i)
+    out += fmt::format("k{}={}{}", i, hex(s.vectors.opmask(i), 8), i % 4 == 3 ? "\n" : " ");
+  for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 8u); ++i)
+    out += fmt::format("zmm{} high={}\n", i, hex(s.vectors.zmm_high(i), 32));
+  for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 0u); ++i)
+    out += fmt::format("zmm{}={}\n", i + 16, hex(s.vectors.zmm16(i), 64));
   return out;
 }
 

@@ -29,10 +29,16 @@ constexpr PageKind page_kind(u64 address) {
   return address - kWindow < kWindowBytes ? kKinds[(address - kWindow) >> 12] : PageKind::None;
 }
 
-/// x87, MXCSR, XMM and the upper halves of YMM as XSAVE lays them out (standard form, components 0 to 2).
+/// Where XSAVE puts a component on this host (standard form); 0 if it has none such.
+size_t component_offset(unsigned number);
+/// Components of State that this host has: 0 to 2, and 5 to 7 with AVX-512.
+u64 component_mask();
+inline bool host_has_avx512() { return component_mask() & 0x80; }
+
+/// x87, MXCSR, XMM, the upper parts of YMM and ZMM and the mask registers as XSAVE lays them out.
 struct alignas(64) Vectors {
   static constexpr size_t kControlWord = 0, kStatus = 2, kTags = 4, kPointers = 6, kMxcsr = 24, kMxcsrMask = 28,
-                          kStack = 32, kXmm = 160, kComponents = 512, kYmmHigh = 576, kBytes = 832;
+                          kStack = 32, kXmm = 160, kComponents = 512, kYmmHigh = 576, kBytes = 2816;
   template <typename T>
   T get(size_t at) const {
     T v;
@@ -49,6 +55,13 @@ struct alignas(64) Vectors {
   const u8* xmm(unsigned i) const { return image + kXmm + 16 * i; }
   u8* ymm_high(unsigned i) { return image + kYmmHigh + 16 * i; }
   const u8* ymm_high(unsigned i) const { return image + kYmmHigh + 16 * i; }
+  // Only where the host has AVX-512.
+  u8* opmask(unsigned i) { return image + component_offset(5) + 8 * i; }
+  const u8* opmask(unsigned i) const { return image + component_offset(5) + 8 * i; }
+  u8* zmm_high(unsigned i) { return image + component_offset(6) + 32 * i; }
+  const u8* zmm_high(unsigned i) const { return image + component_offset(6) + 32 * i; }
+  u8* zmm16(unsigned i) { return image + component_offset(7) + 64 * i; }
+  const u8* zmm16(unsigned i) const { return image + component_offset(7) + 64 * i; }
   u8 image[kBytes] = {};
 };
 

@@ -61,6 +61,22 @@ void make_x87(Vectors& v, bool traps, Random& r) {
   for (unsigned i = 0; i < 8; ++i) put_extended(v.st(i), r);
 }
 
+/// Mask registers, and what ZMM adds.
+void make_avx512(Vectors& v, bool in_use, Random& r) {
+  if (!host_has_avx512()) return;
+  for (unsigned i = 0; i < 8; ++i) {
+    const u64 mask =
+        r.one_in(3) ? r.integer() : r.pick<u64>({0, ~u64(0), 1, r.next(), r.next() & r.next(), r.next() | r.next()});
+    std::memcpy(v.opmask(i), &mask, 8);
+  }
+  for (unsigned i = 0; i < 16; ++i) {
+    for (unsigned at = 0; at < 32; at += 16)
+      put_bytes(v.zmm_high(i) + at, in_use ? r.floating() : 0, in_use ? r.integer() : 0);
+    for (unsigned at = 0; at < 64; at += 16)
+      put_bytes(v.zmm16(i) + at, r.one_in(2) ? r.floating() : r.integer(), r.next());
+  }
+}
+
 void make_vectors(Vectors& v, bool traps, Random& r) {
   for (unsigned i = 0; i < 16; ++i) {
     const bool floating = r.one_in(2);
@@ -142,6 +158,21 @@ void help(State& s, const Insn& insn, const Memory& memory, u64 target, Random& 
   }
 }
 
+/// Indexes of gathers and scatters: near the base, on this and other pages; sometimes anywhere.
+void make_indexes(Vectors& v, const Insn& insn, Random& r) {
+  if (insn.sib_index == kNoReg) return;
+  const unsigned log2 = insn.row->arg, size = 1u << log2;
+  for (unsigned i = 0; i < 64 / size; ++i) {
+    const u64 far = r.one_in(16) ? r.next() : r.one_in(4) ? (r.below(0x3000) - 0x1000) >> insn.scale : r.below(256);
+    const unsigned at = i * size, reg = insn.sib_index;
+    u8* to = reg >= 16 ? v.zmm16(reg - 16) + at
+             : at < 16 ? v.xmm(reg) + at
+             : at < 32 ? v.ymm_high(reg) + at - 16
+                       : v.zmm_high(reg) + at - 32;
+    std::memcpy(to, &far, size);
+  }
+}
+
 }  // namespace
 
 State make_state(const Case& c, const Memory& memory, Random& r) {
@@ -158,11 +189,15 @@ State make_state(const Case& c, const Memory& memory, Random& r) {
   s.gs_base = r.one_in(2) ? kWindow - r.below(0x2000) : r.below(0x10000);
   make_x87(s.vectors, c.x87_traps, r);
   make_vectors(s.vectors, c.simd_traps, r);
+  make_avx512(s.vectors, c.avx512, r);
   for (size_t i = c.insns.size(); i-- > 0;) {
     const Insn& insn = c.insns[i];
     const u64 target = operand_target(r, c);
     help(s, insn, memory, target, r);
-    if (insn.is_memory) aim(s, insn, target, r);
+    Insn operand = insn;
+    if (insn.row->is(kVsib)) operand.index = kNoReg;
+    if (insn.row->is(kVsib) && host_has_avx512()) make_indexes(s.vectors, insn, r);
+    if (insn.is_memory) aim(s, operand, target, r);
   }
   if (c.bits == Bits::k32) {
     for (u64& reg : s.gpr) reg = u32(reg);

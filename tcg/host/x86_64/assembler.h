@@ -5,6 +5,7 @@
 // overflowed() turns true and the rest goes nowhere.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "tcg/abi/flags.h"
@@ -233,6 +234,12 @@ class Assembler {
   void vector(const VectorForm& form, unsigned reg, unsigned vvvv, Xmm rm);
   void vector(const VectorForm& form, unsigned reg, unsigned vvvv, const Mem& rm, unsigned imm_bytes = 0);
   void vector_gpr(const VectorForm& form, unsigned reg, unsigned vvvv, Reg rm);
+  void bytes(std::span<const u8> code) {
+    for (size_t done = 0; done < code.size(); ++done) {
+      if (done % 8 == 0) begin();
+      put8(code[done]);
+    }
+  }
   void immediate(u8 value) { put8(value); }  ///< the last byte of the instruction before
   /// Moves that clear what is above the bytes moved. Registers 0..31.
   void vmovaps(bool is_256, Xmm dst, Xmm src);

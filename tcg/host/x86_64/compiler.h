@@ -294,6 +294,7 @@ class Compiler {
   // emit_exits.cpp
   bool emit_exit(u32 index, const Op& op);
   void emit_call(u32 id, const Op& op);
+  bool emit_host_vector(const ir::HelperDesc& helper, const Op& op);
   void emit_side_exit(const Op& op);
   void emit_trap_if(const Op& op);
   void emit_trap(Assembler& a, u32 code, u32 recovery);

@@ -217,6 +217,7 @@ void Compiler::forget_state() {
 
 void Compiler::emit_call(u32 id, const Op& op) {
   const ir::HelperDesc& helper = request_->helpers->helpers[op.c.bits()];
+  if (emit_host_vector(helper, op)) return;
   const bool leaf = is_leaf(helper.effects);
   ++result_->helper_calls;
   if (helper.effects & (ir::kHelperReadsState | ir::kHelperWritesState | ir::kHelperEndsBlock))

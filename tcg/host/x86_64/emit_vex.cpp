@@ -60,7 +60,8 @@ void Compiler::emit_zero_upper() {
     xmm_head_[x] = 0;
   }
   const auto is_at_home = [&](size_t i) {
-    return layout_->fields[i].type == Type::V256 && !map_.is_pinned(ir::FieldId(i));
+    const ir::StateField& field = layout_->fields[i];
+    return field.type == Type::V256 && field.pin == ir::Pin::Vector && !map_.is_pinned(ir::FieldId(i));
   };
   const size_t count = layout_->fields.size();
   for (size_t i = 0; i < count; ++i) {

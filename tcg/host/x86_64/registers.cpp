@@ -71,6 +71,7 @@ Result<RegisterMap> make_register_map(const ir::StateLayout& layout, const HostF
     map.xmm_home[first + i] = offset_of_vector_spill(kVectorSpillSlots / 2 + i);
   }
   if (features.avx512vl) map.borrow_save = xmm19;
+  map.has_avx512 = features.avx512vl;
   return map;
 }
 

@@ -36,6 +36,7 @@ struct RegisterMap {
   std::array<i32, 32> xmm_home;     ///< -1: holds nothing across a thunk
   std::vector<u8> field_register;   ///< per FieldId: the Reg or Xmm it is pinned to, or kNoHostRegister
   std::vector<Xmm> vector_scratch;  ///< registers that values may live in
+  bool has_avx512 = false;          ///< host instructions may use xmm20 and up, and mask registers
   Xmm borrow_save = kNoXmm;         ///< 16 pinned: keeps a pinned register while legacy SSE borrows it
 
   bool is_pinned(ir::FieldId f) const { return field_register[f] != kNoHostRegister; }

@@ -35,10 +35,10 @@ TEST(Models, ErrorsNameTheNearestSpelling) {
 }
 
 TEST(Models, UntranslatedFeaturesAreNamedOnce) {
-  const auto model = parse_cpu_option("max,+avx512f,+vmx");
+  const auto model = parse_cpu_option("max,+avx512-fp16,+vmx");
   ASSERT_TRUE(model);
-  EXPECT_EQ(model->dropped, "cpu max: without vmx, avx512f");
-  EXPECT_FALSE(parse_cpu_option("max,+avx512f,enforce=on"));
+  EXPECT_EQ(model->dropped, "cpu max: without vmx, avx512-fp16");
+  EXPECT_FALSE(parse_cpu_option("max,+avx512-fp16,enforce=on"));
 }
 
 TEST(Models, EncodingsFollowFeatures) {
@@ -50,7 +50,7 @@ TEST(Models, HelpListsModelsAndFeatures) {
   const std::string help = cpu_help();
   EXPECT_NE(help.find("qemu64"), std::string::npos);
   EXPECT_NE(help.find(" smap"), std::string::npos);
-  EXPECT_NE(help.find("[avx512f]"), std::string::npos);
+  EXPECT_NE(help.find("[avx512-fp16]"), std::string::npos);
 }
 
 TEST(Topology, ApicIdsLeaveRoomForPowersOfTwo) {
@@ -103,8 +103,13 @@ TEST(CpuidLeaves, AmdTopologyAndCaches) {
 }
 
 TEST(CpuidLeaves, XsaveSize) {
-  CpuBench b;
+  CpuBench b("max,-avx512f,-pku");
   EXPECT_EQ(b.cpu.cpuid(0xd, 0), (CpuidResult{7, 576, 832, 0}));
+  EXPECT_EQ(b.cpu.cpuid(0xd, 5), (CpuidResult{}));
+  CpuBench wide;
+  if (!wide.cpu.has(Cpuid::Avx512f)) GTEST_SKIP() << "this host has no AVX-512";
+  EXPECT_EQ(wide.cpu.cpuid(0xd, 0), (CpuidResult{0x2e7, 576, 2696, 0}));
+  EXPECT_EQ(wide.cpu.cpuid(0xd, 7), (CpuidResult{1024, 1664, 0, 0}));
 }
 
 TEST(CpuidLeaves, HelperFillsRegisters) {

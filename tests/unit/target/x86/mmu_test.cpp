@@ -131,6 +131,39 @@ TEST(Mmu, SmapForbidsUserPagesButNotInTheOverrideView) {
   EXPECT_EQ(walk(b, 0x300000, Access::Load, kViewKernelAc), kMapped);
 }
 
+/// Of user pages, whoever accesses them; never of fetches. SDM vol. 3, 5.6.2.
+TEST(Mmu, ProtectionKeysTakeRightsAway) {
+  CpuBench b;
+  b.enter_long(kCr4PKE);
+  constexpr u64 kPage = 0x9000, kKernelPage = 0xa000;
+  b.put(CpuBench::pte_address(kPage), 8, kPage | 7 | u64(5) << 59);
+  b.put(CpuBench::pte_address(kKernelPage), 8, kKernelPage | 3 | u64(5) << 59);
+  EXPECT_EQ(walk(b, kPage, Access::Store, kViewUser), kMapped);
+  b.s().gpr(RCX) = b.s().gpr(RDX) = 0;
+  b.s().gpr(RAX) = 1u << 10;  // AD of key 5
+  const int flushes = b.services.flushes;
+  b.call(H_wrpkru);
+  EXPECT_EQ(b.services.flushes, flushes + 1);
+  EXPECT_EQ(walk(b, kPage, Access::Load, kViewUser), (Fault{kPFv, 0x25}));
+  EXPECT_EQ(walk(b, kPage, Access::Load, kViewKernel), (Fault{kPFv, 0x21}));
+  EXPECT_EQ(walk(b, kPage, Access::Fetch, kViewUser), kMapped);
+  EXPECT_EQ(walk(b, kKernelPage, Access::Store, kViewKernel), kMapped);
+  b.s().gpr(RAX) = 2u << 10;  // WD
+  b.call(H_wrpkru);
+  EXPECT_EQ(walk(b, kPage, Access::Load, kViewUser), kMapped);
+  EXPECT_EQ(walk(b, kPage, Access::Store, kViewUser), (Fault{kPFv, 0x27}));
+  EXPECT_EQ(walk(b, kPage, Access::Store, kViewKernel), (Fault{kPFv, 0x23}));
+  b.s().cr0 &= ~u64(kCr0WP);
+  EXPECT_EQ(walk(b, kPage, Access::Store, kViewKernel), kMapped);
+  b.call(H_rdpkru);
+  EXPECT_EQ(b.s().gpr(RAX), 2u << 10);
+  // Rights of keys that no cached page has cost nothing.
+  const int before = b.services.flushes;
+  b.s().gpr(RAX) = 2u << 10 | 3u << 30;
+  b.call(H_wrpkru);
+  EXPECT_EQ(b.services.flushes, before);
+}
+
 TEST(Mmu, ReservedAddressBitsFault) {
   CpuBench b;
   b.enter_long();

@@ -410,7 +410,7 @@ TEST(TranslateBlock, RealAndVirtual8086ModeLackProtectedInstructions) {
 TEST(TranslateBlock, MissingRowsRaiseUndefinedOpcode) {
   Bench b;
   for (const std::vector<u8>& code :
-       std::vector<std::vector<u8>>{{0x0f, 0x01, 0xee}, {0xc5, 0xf8, 0x77}, {0x0f, 0x0b}}) {
+       std::vector<std::vector<u8>>{{0x62, 0xf2, 0x7f, 0x48, 0x68, 0xc1}, {0xc5, 0xf8, 0x77}, {0x0f, 0x0b}}) {
     const auto r = b.run(code, 0x1000, kLong);
     EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
     EXPECT_EQ(r.arg, u64(kUD));
