@@ -97,6 +97,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void interpret(accel::CodeBlock& block);
   void interpret_alone(u64 pc);
   void handle_exit(ExitReason reason);
+  bool guest_debug_event();
   void log_entry(const accel::CodeBlock& block);
   std::optional<mem::RamPage> fetch_page(u64 va);
 

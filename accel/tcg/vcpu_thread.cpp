@@ -192,7 +192,7 @@ void RuntimeVcpu::step() {
   if (mode_is_stale_) load_mode();
   env_.leave = kLeaveNot;
   step_alone_ = false;
-  interpret_alone(env_.pc);
+  if (env_.guest_debug == 0 || !guest_debug_event()) interpret_alone(env_.pc);
   note_debug_stop({.why = DebugStop::Why::Step});
 }
 

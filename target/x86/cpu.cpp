@@ -38,6 +38,9 @@ void X86Cpu::reset_registers() {
   set_segment(LDTR, 0, 0, 0xffff, 0x8200);
   set_segment(TR, 0, 0, 0xffff, 0x8b00);
   s.gdt = s.idt = {0, 0xffff};
+  s.hdr.guest_debug = 0;
+  debug_pending_ = 0;
+  stepped_from_ = SteppedFrom::Unknown;
   for (u64& d : s.dr) d = 0;
   s.dr[6] = 0xffff0ff0;
   s.dr[7] = 0x400;
@@ -118,6 +121,8 @@ void X86Cpu::set_ip(u64 ip) { s_->hdr.pc = is_code64() ? ip : u32(s_->seg_base[C
 
 u64 X86Cpu::transfer() {
   s_->inhibit_interrupts = 0;
+  stepped_from_ = SteppedFrom::Unknown;
+  if (s_->hdr.guest_debug != 0) set_guest_debug(0, kDebugAlone);
   update_mode();
   recheck_events();
   s_->hdr.leave = tcg::kLeaveTransferred;
@@ -277,12 +282,10 @@ bool X86Cpu::take_event() {
 }
 
 void X86Cpu::handle_system(u64 reason) {
-  if (reason == kSysHalt) {
+  if ((reason & kSysStepped) && instruction_stepped()) return recheck_events();
+  if ((reason & ~u64(kSysStepped)) == kSysHalt) {
     halt_ = Halt::Halted;
     s_->inhibit_interrupts = 0;
-  } else if (reason == kSysSingleStep) {
-    s_->dr[6] |= bit64(14);  // BS
-    raise_now(kDB, false, 0, Event::Kind::Trap);
   }
   recheck_events();
 }
@@ -292,9 +295,10 @@ void X86Cpu::handle_trap(u64 code) {
     s_->static_mode |= 1u << Mode::kX87Traps;
     return;
   }
+  if (code == kTrapCodeLimit) return set_guest_debug(kDebugAlone, 0);
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
   const u8 vector = u8(code);
-  if (vector == kDB && (s_->rflags_system & kTF)) s_->dr[6] |= bit64(14);  // BS: single step
+  instruction_faulted();
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
 }
 

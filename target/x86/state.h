@@ -69,7 +69,7 @@ struct X86State {
   u64 dr[8] = {};
   u32 mxcsr = 0x1f80;               ///< control bits; live sticky bits may be in hdr.fp_control
   u32 pkru = 0;
-  u64 inhibit_interrupts = 0;       ///< 1: STI or MOV SS shadow for one instruction
+  u64 inhibit_interrupts = 0;       ///< a Shadow, for one instruction
   u64 temp[8] = {};                 ///< scratch fields for translation (IR state fields TEMP0..)
 
   // System MSRs
@@ -125,7 +125,7 @@ struct Mode {
   enum Bit : unsigned {
     kPE = 0, kVM86 = 1, kCode64 = 2 /* CS.L and LMA */, kCode32 = 3 /* CS.D */, kStack32 = 4 /* SS.B */,
     kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
-    kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
+    kTF = 11 /* or the debug registers hold breakpoints: one-instruction blocks, kSysStepped */, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
     kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
     kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */, kSmm = 25,
     kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */, kIcount = 29,
@@ -145,8 +145,19 @@ enum Vector : u8 { kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOFv = 4, kBR = 5, kUD =
 inline constexpr u32 kTrapShadow = 0x200;
 /// No exception: FLDCW at pc is about to unmask one, which needs the block of a Mode::kX87Traps.
 inline constexpr u32 kTrapX87Unmasks = 0x201;
+/// No exception: the block at pc reaches beyond the limit of its code segment: its instructions go one by one.
+inline constexpr u32 kTrapCodeLimit = 0x202;
 constexpr u32 trap_code(Vector v) { return v; }
 constexpr u32 trap_code(Vector v, u16 error_code) { return u32(v) | 0x100 | u32(error_code) << 16; }
+
+/// X86State::inhibit_interrupts: that of MOV SS holds debug exceptions back, too.
+enum Shadow : u64 { kNoShadow = 0, kShadow = 1, kShadowOfStack = 2 };
+/// EnvHeader::guest_debug.
+enum GuestDebug : u32 {
+  kDebugArmed = 1,    ///< a breakpoint is enabled in DR7
+  kDebugPending = 2,  ///< a #DB waits for the instruction boundary
+  kDebugAlone = 4,    ///< the next instruction comes near the limit of its code segment
+};
 
 /// ExitSystem reasons.
 enum SystemReason : u32 {
@@ -154,7 +165,7 @@ enum SystemReason : u32 {
   kSysHalt = 1,         ///< HLT completed; env.pc is behind it
   kSysInterruptWindow = 2, ///< STI/POPF/MOV SS ended the block; events are looked at after the shadow
   kSysPause = 3,        ///< PAUSE: let another vCPU run if cores are short
-  kSysSingleStep = 4,   ///< the one instruction of a Mode::kTF block completed: #DB (BS), then as kSysInterruptWindow
+  kSysStepped = 0x100,  ///< with one of the others: the one instruction of a Mode::kTF block completed
 };
 
 }  // namespace emu::x86

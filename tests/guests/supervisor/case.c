@@ -68,7 +68,7 @@ void fresh(void) {
 #else
   __asm__ volatile("mov %2, %%cr0\nmov %1, %%cr4\nmov %0, %%cr3" ::"r"(base_cr3), "r"(base_cr4), "r"(base_cr0) : "memory");
 #endif
-  __asm__ volatile("mov %0, %%dr6" ::"r"(zero));
+  __asm__ volatile("mov %0, %%dr6\nmov %0, %%dr0\nmov %0, %%dr1\nmov %0, %%dr2\nmov %0, %%dr3" ::"r"(zero));
   fill(low32(kStackPage), 0x2000);
   fill(low32(kDataPage), 0x1000);
   fill(case_gdt, sizeof case_gdt);

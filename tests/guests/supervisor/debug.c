@@ -154,7 +154,8 @@ static void breakpoints(void) {
     low32(kDataPage)[0] = kData0;
     set_dr(0, kDataPage);
     set_dr(7, dr7_of(0, kAccess, 4));
-    CASE("watch.shadow.int", kernel_regs(), "movw (" SI "), %ss\nint $0xf0");
+    set_vector(0x40, kernel_regs().cs, kCodePage + 0x40, 0x8e, 0);
+    CASE("watch.shadow.int", kernel_regs(), "movw (" SI "), %ss\nint $0x40\n.org 0x40 + 771b\nnop\nint $0xf0");
   }
   // Several at once; what is not enabled
   fresh();
@@ -214,8 +215,9 @@ static void breakpoints(void) {
     CASE(de ? "io.out" : "io.out.without.de", kernel_regs(), "xor %eax, %eax\nout %al, $0x80\nnop");
     if (!de) continue;
     __asm__ volatile("mov %0, %%cr4" ::"r"(cr4 | 8));
+    set_dr(0, 0x21);
     set_dr(7, dr7_of(0, kIo, 1));
-    CASE("io.in", kernel_regs(), "in $0x80, %al\nxor %eax, %eax\nnop");
+    CASE("io.in", kernel_regs(), "in $0x21, %al\nxor %eax, %eax\nnop");
     __asm__ volatile("mov %0, %%cr4" ::"r"(cr4 | 8));
     set_dr(0, 0x82);
     set_dr(7, dr7_of(0, kIo, 2));
@@ -235,12 +237,6 @@ static void breakpoints(void) {
   fresh();
   set_dr(7, 0x2000);
   CASE("gd.write", kernel_regs(), "mov %" AX ", %dr0");
-  fresh();
-  set_dr(7, 0x2000);
-  CASE("gd.cpl3", user_regs(), "mov %" AX ", %dr0");
-  fresh();
-  set_dr(7, 0x2000);
-  CASE("gd.other.trap", user_regs(), "ud2");
   fresh();
   CASE("dr7.read", kernel_regs(), "mov %dr7, %" AX);
   CASE("dr6.read", kernel_regs(), "mov %dr6, %" AX);
