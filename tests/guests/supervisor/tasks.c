@@ -318,7 +318,92 @@ static void virtual_mode(void) {
 
 // --- Real mode ------------------------------------------------------------------------------------------------------
 
-static void real_mode(void) {}
+enum { kRealPage = 0x50000, kRealRegs = kRealPage + 0x800, kKeep = kRealPage + 0x850, kSegment64K = 0x90, kBig = kData0 };
+extern const uint8_t real_begin[], real_end[], real_stubs[];
+void enter_real(void);
+
+/// Runs code at 2000:0 with 64 KiB segments at 4000, or with `segment` as protected mode loaded it.
+static void real_execute(const uint8_t* code, const uint8_t* end, unsigned segment, word flags) {
+  fresh();
+  set_descriptor(0x88, kRealPage, 0xffff, 0x9b, 0);
+  set_descriptor(kSegment64K, 0, 0xffff, 0x93, 0);
+  for (unsigned i = 0; i < 64; ++i) low32(kDataPage)[i] = 0x01010101 * i;
+  uint8_t* to = (uint8_t*)low32(kRealPage);
+  for (const uint8_t* from = real_begin; from < real_end; ++from) *to++ = *from;
+  for (unsigned v = 0; v < 16; ++v) low32(v * 4)[0] = kRealPage >> 4 << 16 | ((unsigned)(real_stubs - real_begin) + 8 * v);
+  low32(kDone * 4)[0] = kRealPage >> 4 << 16 | ((unsigned)(real_stubs - real_begin) + 8 * 16);
+  to = (uint8_t*)low32(kCodePage);
+  for (unsigned i = 0; i < 0x100; ++i) to[i] = 0xf4;
+  while (code < end) *to++ = *code++;
+  struct Regs r = kernel_regs();
+  r.flags |= flags;
+  r.sp = 0x800;
+  r.ip = 0;
+  r.cs = kCodePage >> 4;
+  r.ss = kStackPage >> 4;
+  r.si = 0;
+  r.di = 0x100;
+  r.ds = r.es = r.fs = r.gs = segment;
+  *(struct Regs*)low32(kRealRegs) = r;
+  low32(kRealRegs + sizeof r)[0] = 0;
+  low32(kKeep)[0] = segment != kSegment64K;
+  initial = r;
+  if (segment == kSegment64K) initial.ds = initial.es = initial.fs = initial.gs = kDataPage >> 4;
+  enter_real();
+  outcome.regs = *(struct Regs*)low32(kRealRegs);
+  outcome.vector = low32(kRealRegs + sizeof r)[0];
+  outcome.error = ~(word)0;
+  __asm__ volatile("mov %%dr6, %0" : "=r"(outcome.dr6));
+  fresh();
+}
+
+#define REAL(name, segment, flags, text)                            \
+  do {                                                              \
+    const uint8_t *start_, *end_;                                   \
+    CODE_OF(".code16\n" text "\nint $0xf0", start_, end_);          \
+    real_execute(start_, end_, segment, flags);                     \
+    report(name);                                                   \
+  } while (0)
+
+static void real_mode(void) {
+  REAL("real.nop", kSegment64K, 0, "nop");
+  REAL("real.flags", kSegment64K, 0, "pushf\npopw %ax\npushfl\npopl %ebx");
+  REAL("real.popfl", kSegment64K, 0, "pushl $0x3c7ed7\nandl $0xfffffeff, (%esp)\npopfl\npushfl\npopl %ebx");
+  REAL("real.limit.last", kSegment64K, 0, "movw $0xfffe, %si\nlodsw\nxorw %ax, %ax");
+  REAL("real.limit.cross", kSegment64K, 0, "movw $0xffff, %si\nlodsw");
+  REAL("real.limit.dword", kSegment64K, 0, "movl $0x10000, %esi\nmovb (%esi), %al");
+  REAL("real.stack.cross", kSegment64K, 0, "movw $0xffff, %bp\nmovw (%bp), %ax");
+  if (!in_qemu()) REAL("real.jump.beyond", kSegment64K, 0, "movl $0x10000, %eax\njmpl *%eax");
+  REAL("real.div", kSegment64K, 0, "xorw %cx, %cx\ndivw %cx");
+  REAL("real.ud", kSegment64K, 0, "ud2");
+  REAL("real.int3", kSegment64K, 0, "int3");
+  REAL("real.into", kSegment64K, 0, "movb $0x7f, %al\nincb %al\ninto");
+  REAL("real.bound", kSegment64K, 0, "boundw %ax, (%si)");
+  REAL("real.step", kSegment64K, kTF, "nop\nnop");
+  REAL("real.icebp", kSegment64K, 0, ".byte 0xf1");
+  REAL("real.lar", kSegment64K, 0, "larw %ax, %dx");
+  REAL("real.lldt", kSegment64K, 0, "lldt %ax");
+  REAL("real.ltr", kSegment64K, 0, "ltr %ax");
+  REAL("real.arpl", kSegment64K, 0, ".byte 0x63, 0xc0");
+  REAL("real.smsw", kSegment64K, 0, "smsww %ax");
+  REAL("real.lmsw", kSegment64K, 0, "movw $0x10, %ax\nlmsw %ax\nsmsww %bx");
+  REAL("real.sysenter", kSegment64K, 0, "sysenter");
+  REAL("real.load.any", kSegment64K, 0, "movw $0xffff, %ax\nmovw %ax, %ds\nmovw %ax, %gs");
+  REAL("real.far", kSegment64K, 0, "lcall $0x2001, $0x10\n.org 0x20 + 771b\npopw %ax\npopw %bx");
+  REAL("real.retf", kSegment64K, 0, "pushw $0x2001\npushw $0x10\nlret $4\n.org 0x20 + 771b\nnop");
+  REAL("real.iret", kSegment64K, 0, "pushw $0xcd7\npushw $0x2001\npushw $0x10\niret\n.org 0x20 + 771b\nnop");
+  REAL("real.iretl", kSegment64K, 0, "pushl $0x3c0cd7\npushl $0x2001\npushl $0x10\niretl\n.org 0x20 + 771b\nnop");
+  REAL("real.far.wraps.20", kSegment64K, 0, "movw $0xffff, %ax\nmovw %ax, %ds\nmovb 0x20, %al\nxorw %ax, %ax");
+  REAL("real.pusha.odd", kSegment64K, 0, "nop\npusha\npopa");
+  // What protected mode left: limits of 4 GiB ("unreal mode") and their base
+  REAL("unreal.read", kBig, 0, "movl $0x40004, %esi\nmovl (%esi), %eax");
+  REAL("unreal.write", kBig, 0, "movl $0x40040, %esi\nmovl %eax, (%esi)\nmovl (%esi), %ebx");
+  REAL("unreal.fs", kBig, 0, "movl $0x40004, %esi\nmovl %fs:(%esi), %eax");
+  REAL("unreal.reload.keeps.limit", kBig, 0, "movw $0x1000, %ax\nmovw %ax, %ds\nmovl $0x30008, %esi\nmovl (%esi), %eax");
+  REAL("unreal.string", kBig, 0, "movl $0x40004, %esi\nmovl $0x40100, %edi\nmovl $3, %ecx\naddr32 rep movsl\nmovl -4(%edi), %eax");
+  REAL("unreal.selector", kBig, 0, "movw %ds, %ax");
+  REAL("unreal.stack", kBig, 0, "movl $0x10000, %ebp\nmovl (%ebp), %eax");
+}
 
 void task_cases(void) {
   switches();
