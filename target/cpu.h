@@ -229,6 +229,11 @@ class Vcpu : public CpuSignals {
   /// Any thread: would an event wake this halted CPU?
   virtual bool wakeup_pending() const = 0;
 
+  /// Halted, and to be asked again after this many nanoseconds even if nobody kicks: MWAIT. 0: no.
+  virtual u64 idle_poll_ns() const { return 0; }
+  /// That time has passed. True: the CPU runs again.
+  virtual bool idle_poll() { return false; }
+
   /// Register dump as `info registers` prints it, and a one-line summary for logs. Paused or own thread.
   virtual std::string dump_registers() const = 0;
   virtual u64 debug_pc() const = 0;

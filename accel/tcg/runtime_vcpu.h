@@ -82,6 +82,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void offline();
   bool serve_requests();  ///< false: the thread is to end
   void take_events();
+  bool poll_idle();
   bool halt_if_idle();    ///< true: it slept; look again
   void wait_for_code_memory();
   void step();

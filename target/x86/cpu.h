@@ -117,6 +117,8 @@ class X86Cpu final : public target::Vcpu {
   bool has_pending_fault() const override { return pending_.valid; }
   bool has_deliverable_event() override;
   bool take_event() override;
+  u64 idle_poll_ns() const override;
+  bool idle_poll() override;
   bool before_instruction() override;
   bool watches_data(u64 va) const override;
   void data_accessed(u64 va, u64 bytes, target::Access access) override;
@@ -365,6 +367,14 @@ class X86Cpu final : public target::Vcpu {
   std::atomic<u64> a20_mask_{~u64(0)};
   target::Halt halt_ = target::Halt::Running;
   Pending pending_;
+  /// MONITOR and MWAIT: the line, and what it held when it was armed.
+  struct Monitor {
+    bool armed = false, waiting = false, wakes_masked = false;
+    u64 line = 0, slept_ns = 0;
+    std::array<u64, 8> contents{};
+  } monitor_;
+  static constexpr u64 kMwaitPollNs = 50'000, kMwaitLimitNs = 1'000'000;
+  bool read_monitored(std::array<u64, 8>& contents);
   u32 debug_pending_ = 0;  ///< bits of DR6 that the instruction boundary will report
   enum class SteppedFrom : u8 { Unknown, Free, Trapping } stepped_from_ = SteppedFrom::Unknown;  ///< TF at its begin
   u16 task_jump_ = 0;  ///< of kSignalTaskJump

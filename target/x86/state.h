@@ -165,6 +165,7 @@ enum SystemReason : u32 {
   kSysHalt = 1,         ///< HLT completed; env.pc is behind it
   kSysInterruptWindow = 2, ///< STI/POPF/MOV SS ended the block; events are looked at after the shadow
   kSysPause = 3,        ///< PAUSE: let another vCPU run if cores are short
+  kSysWait = 4,         ///< MWAIT completed; env.pc is behind it
   kSysStepped = 0x100,  ///< with one of the others: the one instruction of a Mode::kTF block completed
 };
 

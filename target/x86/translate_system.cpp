@@ -350,7 +350,7 @@ void Emitter::monitor(const Insn& insn) {
 
 void Emitter::mwait(const Insn& insn) {
   call(H_mwait, {b_.pc_constant(next_pc(insn))});
-  leave_to_system(next_pc(insn));
+  leave_to_system(next_pc(insn), kSysWait);
 }
 
 void Emitter::hlt(const Insn& insn) { leave_to_system(next_pc(insn), kSysHalt); }
