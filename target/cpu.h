@@ -211,6 +211,14 @@ class Vcpu : public CpuSignals {
   virtual void deliver_pending() = 0;
   virtual bool has_pending_fault() const = 0;
 
+  // Only while EnvHeader::guest_debug is not 0, which the target changes together with the mode key: blocks are one
+  // instruction long then.
+  /// Before the instruction at env.pc. True: an exception was delivered instead.
+  virtual bool before_instruction() { return false; }
+  /// Whether the guest watches data in the page of `va`: then data_accessed() is told of each access there.
+  virtual bool watches_data(u64) const { return false; }
+  virtual void data_accessed(u64, u64, Access) {}
+
   /// True if an interrupt, NMI, INIT... could be taken now (exit_req bits were seen).
   virtual bool has_deliverable_event() = 0;
   /// Takes one event if there is one; returns whether state changed.
@@ -220,6 +228,11 @@ class Vcpu : public CpuSignals {
   virtual std::string shutdown_reason() const { return {}; }
   /// Any thread: would an event wake this halted CPU?
   virtual bool wakeup_pending() const = 0;
+
+  /// Halted, and to be asked again after this many nanoseconds even if nobody kicks: MWAIT. 0: no.
+  virtual u64 idle_poll_ns() const { return 0; }
+  /// That time has passed. True: the CPU runs again.
+  virtual bool idle_poll() { return false; }
 
   /// Register dump as `info registers` prints it, and a one-line summary for logs. Paused or own thread.
   virtual std::string dump_registers() const = 0;

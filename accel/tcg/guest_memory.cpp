@@ -66,6 +66,7 @@ bool GuestMemory::resolve(u64 va, unsigned bytes, Access access, u8 view, Target
   }
   const L2Entry* entry = p_.tlb.translate(va, access, view);
   if (entry == nullptr) return false;
+  if (env_.guest_debug != 0 && !is_probing_) [[unlikely]] p_.cpu.data_accessed(va, bytes, access);
   if (access == Access::Store) return resolve_store(va, bytes, view, *entry, target);
   if (entry->has(kL2Ram)) {
     p_.tlb.install(va, view, *entry, false);
@@ -120,7 +121,7 @@ void GuestMemory::finish_store(const Target& target, u64 va, unsigned bytes) {
 GuestMemory::Refill GuestMemory::refill(u64 va, unsigned bytes, Access access, u8 view) {
   Target target;
   if (!resolve(va, bytes, access, view_number(view), target)) return Refill::Fault;
-  return target.host != nullptr && !target.tracked && !p_.debug.watches_page(va) ? Refill::Ready : Refill::Perform;
+  return target.host != nullptr && !target.tracked && !p_.tlb.is_watched(va) ? Refill::Ready : Refill::Perform;
 }
 
 // --- Devices ---

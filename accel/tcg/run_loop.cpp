@@ -54,6 +54,7 @@ void RuntimeVcpu::run_one() {
   env_.no_direct_entry =
       !shared_.techniques.direct_entry || log::enabled(log::Mask::Int | log::Mask::Exec | log::Mask::Cpu);
   env_.leave = kLeaveNot;
+  if (env_.guest_debug != 0 && guest_debug_event()) [[unlikely]] return;
   if (step_alone_) {
     step_alone_ = false;
     interpret_alone(env_.pc);
@@ -81,6 +82,15 @@ void RuntimeVcpu::run_one() {
       note_debug_stop({.why = DebugStop::Why::Breakpoint, .address = env_.pc});
       return;
   }
+}
+
+/// The guest's own breakpoints. True: an exception was delivered.
+bool RuntimeVcpu::guest_debug_event() {
+  if (!cpu_.before_instruction()) return false;
+  env_.leave = kLeaveNot;
+  mode_is_stale_ = true;
+  step_alone_ = false;
+  return true;
 }
 
 void RuntimeVcpu::log_entry(const CodeBlock& block) {

@@ -84,6 +84,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void offline();
   bool serve_requests();  ///< false: the thread is to end
   void take_events();
+  bool poll_idle();
   bool halt_if_idle();    ///< true: it slept; look again
   void wait_for_code_memory();
   void step();
@@ -99,6 +100,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void interpret(accel::CodeBlock& block);
   void interpret_alone(u64 pc);
   void handle_exit(ExitReason reason);
+  bool guest_debug_event();
   void log_entry(const accel::CodeBlock& block);
   std::optional<mem::RamPage> fetch_page(u64 va);
 

@@ -93,7 +93,7 @@ const u8* RuntimeVcpu::go_on_after(ExitReason reason) {
   in_code_ = false;  // the block is left: stores of an exception's delivery may hit its source
   handle_exit(reason);
   in_code_ = true;
-  if (env_.exit_req.load(std::memory_order_relaxed) != 0 || step_alone_ || debug_stop_ ||
+  if (env_.exit_req.load(std::memory_order_relaxed) != 0 || step_alone_ || debug_stop_ || env_.guest_debug != 0 ||
       cpu_.halt_state() != target::Halt::Running || cpu_.has_deliverable_event()) {
     return exit_code(ExitReason::Handled);
   }

@@ -65,7 +65,7 @@ const L2Entry* SoftTlb::walk(u64 va, Access access, u8 view) {
   if (ram != nullptr) flags |= ram->readonly ? u32(kL2Ram) : u32(kL2Ram) | u32(kL2RamWrites);
 
   TableSet& tables = tables_of(view);
-  const bool watched = debug_.watches_page(page);
+  const bool watched = is_watched(page);
   if (watched) [[unlikely]] watched_ = {page | (view + 1u), 0, 0, flags, 0};
   L2Entry& entry = watched ? watched_ : tables.l2().place(page, view, flags);
   if (ram != nullptr) {
@@ -103,7 +103,7 @@ const SoftTlb::RamStretch* SoftTlb::ram_stretch(u64 physical) {
 
 void SoftTlb::install(u64 va, u8 view, const L2Entry& entry, bool write) {
   const u64 page = align_down(va, kPageSize);
-  if (debug_.watches_page(page)) [[unlikely]] return;
+  if (is_watched(page)) [[unlikely]] return;
   ViewTable& table = tables_of(view).view(view);
   table.install(page, entry.addend, entry.has(kL2Readable), write, entry.has(kL2Global));
   if (write) own_write(*table.view(), tcg::tlb_index(page), page + entry.addend);

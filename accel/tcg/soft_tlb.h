@@ -33,6 +33,10 @@ class SoftTlb {
   /// `debug`: pages that are watched get into no table.
   SoftTlb(target::Vcpu& cpu, mem::AddressSpace& memory, const DebugTable& debug, VcpuStatistics& statistics);
 
+  /// By a debugger of ours or by the guest itself.
+  bool is_watched(u64 va) const {
+    return debug_.watches_page(va) || (env_.guest_debug != 0 && cpu_.watches_data(va));
+  }
   /// The translation of va's page for `access`, through tables or a walk. Null: the fault is pending in the Vcpu.
   /// Valid until the next call of any kind.
   const L2Entry* translate(u64 va, target::Access access, u8 view);

@@ -160,6 +160,16 @@ void RuntimeVcpu::take_events() {
   }
 }
 
+/// One nap of a CPU that waits for memory to change. True: it has.
+bool RuntimeVcpu::poll_idle() {
+  const ClockNs now = std::chrono::steady_clock::now().time_since_epoch();
+  if (sys::futex_wait(env_.exit_req, 0, now + ClockNs(cpu_.idle_poll_ns())) != sys::FutexWait::TimedOut) return false;
+  quiescent();  // online: it looks at memory
+  const bool runs = cpu_.idle_poll();
+  offline();
+  return runs;
+}
+
 bool RuntimeVcpu::halt_if_idle() {
   const target::Halt state = cpu_.halt_state();
   if (state == target::Halt::Running) return false;
@@ -174,7 +184,11 @@ bool RuntimeVcpu::halt_if_idle() {
   offline();
   halted_.store(true, std::memory_order_seq_cst);
   while (env_.exit_req.load(std::memory_order_seq_cst) == 0 && !shared_.run.should_stop() && !cpu_.wakeup_pending()) {
-    sys::futex_wait(env_.exit_req, 0);
+    if (cpu_.idle_poll_ns() == 0) {
+      sys::futex_wait(env_.exit_req, 0);
+    } else if (poll_idle()) {
+      break;
+    }
   }
   halted_.store(false, std::memory_order_seq_cst);
   quiescent();
@@ -199,7 +213,7 @@ void RuntimeVcpu::step() {
   if (mode_is_stale_) load_mode();
   env_.leave = kLeaveNot;
   step_alone_ = false;
-  interpret_alone(env_.pc);
+  if (env_.guest_debug == 0 || !guest_debug_event()) interpret_alone(env_.pc);
   note_debug_stop({.why = DebugStop::Why::Step});
 }
 

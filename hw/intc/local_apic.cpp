@@ -500,6 +500,7 @@ bool LocalApic::write_register(u32 index, u64 value) {
       const bool writable = reg == TPR || reg == EOI || reg == SVR || reg == ESR || reg == TIMER_INITIAL ||
                             reg == TIMER_DIVIDE || lvt_index(reg) >= 0;
       if (!writable || ((reg == EOI || reg == ESR) && value != 0)) return false;
+      if ((reg == TPR && value >> 8 != 0) || (reg == SVR && value >> 13 != 0)) return false;
       write_locked(reg, u32(value), after);
     }
     update_cpu_locked();

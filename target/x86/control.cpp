@@ -192,8 +192,10 @@ u64 X86Cpu::helper_write_dr(const u64* args) {
   unsigned number = unsigned(args[0]);
   const u64 value = args[1];
   if (!check_debug_access(number)) return 0;
+  const bool was_armed = has_breakpoints();
   if (number < 4) {
     s_->dr[number] = value;
+    debug_registers_written(was_armed);
     return 0;
   }
   if (value >> 32) return raise_gp();
@@ -201,7 +203,7 @@ u64 X86Cpu::helper_write_dr(const u64* args) {
     s_->dr[6] = (value & 0xe00f) | 0xffff0ff0;
   } else {
     s_->dr[7] = (value & 0xffff2bff) | 0x400;
-    if (value & 0xff) log::unimplemented("hardware breakpoints: DR7 {:#x} never triggers", value);
+    debug_registers_written(was_armed);
   }
   return 0;
 }

@@ -38,6 +38,10 @@ void X86Cpu::reset_registers() {
   set_segment(LDTR, 0, 0, 0xffff, 0x8200);
   set_segment(TR, 0, 0, 0xffff, 0x8b00);
   s.gdt = s.idt = {0, 0xffff};
+  s.hdr.guest_debug = 0;
+  debug_pending_ = 0;
+  stepped_from_ = SteppedFrom::Unknown;
+  monitor_ = {};
   for (u64& d : s.dr) d = 0;
   s.dr[6] = 0xffff0ff0;
   s.dr[7] = 0x400;
@@ -120,6 +124,8 @@ void X86Cpu::set_ip(u64 ip) { s_->hdr.pc = is_code64() ? ip : u32(s_->seg_base[C
 
 u64 X86Cpu::transfer() {
   s_->inhibit_interrupts = 0;
+  stepped_from_ = SteppedFrom::Unknown;
+  if (s_->hdr.guest_debug != 0) set_guest_debug(0, kDebugAlone);
   update_mode();
   recheck_events();
   s_->hdr.leave = tcg::kLeaveTransferred;
@@ -279,12 +285,14 @@ bool X86Cpu::take_event() {
 }
 
 void X86Cpu::handle_system(u64 reason) {
-  if (reason == kSysHalt) {
+  if ((reason & kSysStepped) && instruction_stepped()) return recheck_events();
+  monitor_.waiting = false;
+  const u64 why = reason & ~u64(kSysStepped);
+  if (why == kSysHalt || (why == kSysWait && monitor_.armed)) {
     halt_ = Halt::Halted;
     s_->inhibit_interrupts = 0;
-  } else if (reason == kSysSingleStep) {
-    s_->dr[6] |= bit64(14);  // BS
-    raise_now(kDB, false, 0, Event::Kind::Trap);
+    monitor_.waiting = why == kSysWait;
+    monitor_.slept_ns = 0;
   }
   recheck_events();
 }
@@ -295,9 +303,10 @@ void X86Cpu::handle_trap(u64 code) {
     return;
   }
   if (code == kTrapAvx512) return enter_avx512();
+  if (code == kTrapCodeLimit) return set_guest_debug(kDebugAlone, 0);
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
   const u8 vector = u8(code);
-  if (vector == kDB && (s_->rflags_system & kTF)) s_->dr[6] |= bit64(14);  // BS: single step
+  instruction_faulted();
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
 }
 
@@ -309,7 +318,7 @@ void X86Cpu::enter_avx512() {
 
 void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
   if (is_long_mode() && !is_canonical(va)) {  // comes first
-    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = 0};
+    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = 0, .is_canonical = false};
     return;
   }
   // Where alignment checking is off, only SSE operands are checked.
@@ -331,15 +340,49 @@ u64 X86Cpu::helper_halt(const u64* args) {
 
 u64 X86Cpu::helper_pause(const u64*) { return 0; }
 
-// MONITOR arms nothing, and MWAIT may end at any time: it ends at once.
-u64 X86Cpu::helper_monitor(const u64*) {
-  require_cpl0();
+// MONITOR keeps what the line holds now; MWAIT sleeps until it holds something else, which is looked for every kMwaitPollNs,
+// until an interrupt, or for kMwaitLimitNs: it may end without a reason, and so a store that changes nothing is not missed.
+u64 X86Cpu::helper_monitor(const u64* args) {
+  if (!require_cpl0()) return 0;
+  if (s_->gpr(RCX) & low_mask(32)) return raise_gp();
+  u64 ignored = 0;
+  if (!read(args[0], 1, current_view(), ignored)) return 0;
+  monitor_ = {};
+  if (const std::optional<u64> physical = debug_translate(wrap_linear(args[0]))) {
+    monitor_.armed = true;
+    monitor_.line = wrap_physical(*physical) & ~u64(63);
+    monitor_.armed = read_monitored(monitor_.contents);
+  }
   return 0;
 }
 
+bool X86Cpu::read_monitored(std::array<u64, 8>& contents) {
+  for (unsigned i = 0; i < 8; ++i) {
+    if (!memory_->load_physical(monitor_.line + 8 * i, 8, contents[i])) return false;
+  }
+  return true;
+}
+
+/// ECX bit 0: interrupts end the wait though IF is clear.
 u64 X86Cpu::helper_mwait(const u64*) {
-  require_cpl0();
+  if (!require_cpl0()) return 0;
+  const u32 extensions = u32(s_->gpr(RCX));
+  if (extensions & ~1u) return raise_gp();
+  monitor_.wakes_masked = extensions & 1;
   return 0;
+}
+
+u64 X86Cpu::idle_poll_ns() const { return halt_ == Halt::Halted && monitor_.waiting ? kMwaitPollNs : 0; }
+
+bool X86Cpu::idle_poll() {
+  if (!monitor_.waiting) return false;
+  std::array<u64, 8> now{};
+  monitor_.slept_ns += kMwaitPollNs;
+  const bool interrupted = monitor_.wakes_masked && (s_->signals.load() & kSignalInterrupt);
+  if (!interrupted && monitor_.slept_ns < kMwaitLimitNs && read_monitored(now) && now == monitor_.contents) return false;
+  monitor_ = {};
+  halt_ = Halt::Running;
+  return true;
 }
 
 u64 X86Cpu::helper_rsm(const u64*) {

@@ -118,6 +118,11 @@ class X86Cpu final : public target::Vcpu {
   bool has_pending_fault() const override { return pending_.valid; }
   bool has_deliverable_event() override;
   bool take_event() override;
+  u64 idle_poll_ns() const override;
+  bool idle_poll() override;
+  bool before_instruction() override;
+  bool watches_data(u64 va) const override;
+  void data_accessed(u64 va, u64 bytes, target::Access access) override;
   target::Halt halt_state() const override { return halt_; }
   std::string shutdown_reason() const override { return shutdown_reason_; }
   bool wakeup_pending() const override;
@@ -166,6 +171,7 @@ class X86Cpu final : public target::Vcpu {
     bool has_error = false;
     u32 error = 0;
     u64 address = 0;  ///< #PF: for CR2
+    bool is_canonical = true;  ///< the address whose access faulted
   };
   /// The state with a way back from the EnvHeader that helpers get.
   struct Block {
@@ -291,11 +297,12 @@ class X86Cpu final : public target::Vcpu {
   bool inner_stack_pointer(unsigned dpl, u16& ss, u64& esp);
   bool long_stack_pointer(unsigned slot, u64& rsp);
   void raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind);
+  bool operand_is_on_stack() const;
   void log_event(const Event& event) const;
 
   // task_switch.cpp
   enum class TaskSwitch : u8 { Jump, Call, Iret, Interrupt };
-  bool switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error = false, u32 error = 0);
+  bool switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error = false, u32 error = 0, bool is_fault = false);
   bool load_task_segments(const u16 (&selectors)[6], u16 ldt, unsigned cpl);
 
   // control.cpp
@@ -314,6 +321,19 @@ class X86Cpu final : public target::Vcpu {
   // helpers_io.cpp
   bool check_port(u16 port, unsigned bytes);
   // helpers_string.cpp
+  // breakpoints.cpp
+  bool has_breakpoints() const;
+  void set_guest_debug(u32 set, u32 clear);
+  void debug_registers_written(bool was_armed);
+  void debug_hits(u32 hits);
+  void port_accessed(u16 port, unsigned bytes);
+  u32 instruction_breakpoints() const;
+  void raise_debug(u32 conditions, Event::Kind kind);
+  bool instruction_stepped();
+  void instruction_faulted();
+  bool string_stops();
+  /// String instructions go by elements.
+  bool goes_by_elements() const { return s_->hdr.guest_debug != 0 || (s_->rflags_system & kTF); }
   bool exit_requested() const { return s_->hdr.exit_req.load(std::memory_order_relaxed) != 0; }
   void restart_instruction();
 
@@ -351,6 +371,16 @@ class X86Cpu final : public target::Vcpu {
   std::atomic<u64> a20_mask_{~u64(0)};
   target::Halt halt_ = target::Halt::Running;
   Pending pending_;
+  /// MONITOR and MWAIT: the line, and what it held when it was armed.
+  struct Monitor {
+    bool armed = false, waiting = false, wakes_masked = false;
+    u64 line = 0, slept_ns = 0;
+    std::array<u64, 8> contents{};
+  } monitor_;
+  static constexpr u64 kMwaitPollNs = 50'000, kMwaitLimitNs = 1'000'000;
+  bool read_monitored(std::array<u64, 8>& contents);
+  u32 debug_pending_ = 0;  ///< bits of DR6 that the instruction boundary will report
+  enum class SteppedFrom : u8 { Unknown, Free, Trapping } stepped_from_ = SteppedFrom::Unknown;  ///< TF at its begin
   u16 task_jump_ = 0;  ///< of kSignalTaskJump
   u32 external_ = 0;   ///< the EXT bit of error codes while an event that is no INT n is delivered
   /// What the delivery under way has met so far, for a triple fault's report.

@@ -80,7 +80,7 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
       if (is_amd || subleaf >= kCacheCount) return {};
       return describe(caches[subleaf], t, true);
     case 5:
-      return {0, 0, 3, 0};
+      return has(Cpuid::Monitor) ? CpuidResult{64, 64, 3, 0} : CpuidResult{0, 0, 3, 0};
     case 6:
       return {word(FeatureWord::Leaf6Eax), 0, 0, 0};
     case 7:

@@ -15,7 +15,7 @@ using tcg::kPageSize;
 X86State& state_of(tcg::EnvHeader& env) { return reinterpret_cast<X86State&>(env); }
 
 bool is_possible(const X86State& s) {
-  return s.hdr.view != nullptr && s.hdr.no_direct_entry == 0 && is_code64(s) && !(s.rflags_system & (kTF | kVM));
+  return s.hdr.view != nullptr && s.hdr.no_direct_entry == 0 && s.hdr.guest_debug == 0 && is_code64(s) && !(s.rflags_system & (kTF | kVM));
 }
 
 bool is_canonical(const X86State& s, u64 linear) {
@@ -128,13 +128,14 @@ bool direct_iret(tcg::EnvHeader& env, const u64* args) {
   if (!is_canonical(s, ip)) return false;
   if (cpl > old_cpl) {
     for (Seg seg : {ES, DS, FS, GS}) {
-      if (!outlives_return(s.seg[seg], cpl)) return false;
+      const bool loses_rpl = !(s.seg[seg].attributes & kAttrPresent) && s.seg[seg].selector != 0;
+      if (!outlives_return(s.seg[seg], cpl) || loses_rpl) return false;
     }
   }
-  u64 mask = kArithmetic | kTF | kDF | kNT | kRF | kAC | kID;
+  u64 mask = kArithmetic | kTF | kDF | kNT | kAC | kID;
   if (old_cpl <= bits(s.rflags_system, 13, 12)) mask |= kIF;
   if (old_cpl == 0) mask |= kIOPL | kVIF | kVIP;
-  const u64 flags = (image & mask) | (s.rflags_system & kSystemFlags & ~mask) | 2;
+  const u64 flags = (image & mask) | (s.rflags_system & kSystemFlags & ~mask & ~u64(kRF)) | 2;  // RF: see helper_iret
   if ((flags & kTF) || opens_window(s, flags) || !enter_mode64(s, cpl, flags)) return false;
 
   if (null_ss) {
@@ -201,7 +202,7 @@ bool direct_deliver(X86State& s, const DirectEvent& event) {
   set_flags(s, flags);
   if (cpl != old_cpl) load_segment(s, SS, u16(cpl), 0, 0, u32(cpl) << 13);
   s.gpr(RSP) = sp;
-  load_descriptor_segment(s, CS, selector, cs);
+  load_descriptor_segment(s, CS, u16((selector & ~3) | cpl), cs);
   s.hdr.pc = offset;
   return true;
 }

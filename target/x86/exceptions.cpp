@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interrupts and exceptions through the IDT: SDM vol. 3, chapters 6 and 22 (virtual-8086), and the page of INT n.
+#include <array>
+
 #include "target/x86/cpu.h"
+#include "target/x86/decode.h"
 #include "target/x86/direct_transfer.h"
 #include "target/x86/eflags.h"
 #include "util/log.h"
@@ -64,13 +67,28 @@ void X86Cpu::deliver_pending() {
   if (!pending_.valid) return;
   const Pending p = pending_;
   pending_ = {};
+  instruction_faulted();
   fault_chain_.clear();
   if (p.vector == kPFv) s_->cr2 = p.address;
-  deliver_with_nesting({.vector = p.vector,
-                        .kind = p.vector == kDB ? Event::Kind::Trap : Event::Kind::Fault,
+  const bool is_stack = p.vector == kGP && !p.is_canonical && is_code64() && operand_is_on_stack();
+  deliver_with_nesting({.vector = is_stack ? u8(kSS) : p.vector,
+                        .kind = Event::Kind::Fault,  // #DB, too: general detect
                         .has_error = p.has_error,
                         .error = p.error,
                         .return_pc = s_->hdr.pc});
+}
+
+/// Whether SS is the segment of the memory operand at pc. Helpers get linear addresses; only a fault needs to know.
+bool X86Cpu::operand_is_on_stack() const {
+  std::array<u8, 15> bytes{};
+  for (unsigned i = 0; i < bytes.size(); ++i) {
+    const std::optional<u64> at = const_cast<X86Cpu*>(this)->debug_translate(s_->hdr.pc + i);
+    u64 word = 0;
+    if (!at || !memory_->load_physical(*at & ~u64(7), 8, word)) break;
+    bytes[i] = u8(word >> (*at & 7) * 8);
+  }
+  Insn insn;
+  return decode(bytes, Mode{mode_key()}, kAllFeatures, insn) == DecodeStatus::Ok && insn.is_memory && insn.segment == SS;
 }
 
 void X86Cpu::raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind) {
@@ -162,9 +180,11 @@ bool X86Cpu::deliver(const Event& event) {
 
 u64 X86Cpu::pushed_flags(const Event& event) const {
   u64 flags = read_rflags(*s_);
-  // SDM vol. 3, 18.3.1.1: RF is set in the image that a fault saves, so that the instruction does not hit its own
-  // instruction breakpoint again.
+  // RF is set in the image that a fault saves, so that the instruction does not hit its own instruction breakpoint again.
+  // That breakpoint itself is Kind::Trap here: the handler has to set RF.
   if (event.kind == Event::Kind::Fault) flags |= kRF;
+  const bool is_instruction = event.kind == Event::Kind::SoftwareInt || event.kind == Event::Kind::SoftwareException;
+  if (is_instruction) flags &= ~u64(kRF);
   return flags;
 }
 
@@ -218,7 +238,8 @@ bool X86Cpu::deliver_protected(const Event& event) {
     if (selector & 4) return raise_gp(error_code(selector));
     if (!read_descriptor(selector, cs)) return false;
     if (cs.is_segment() || (cs.type() & ~8u) != 1) return raise_gp(error_code(selector));
-    return switch_task(selector, cs, TaskSwitch::Interrupt, event.return_pc, event.has_error, event.error);
+    return switch_task(selector, cs, TaskSwitch::Interrupt, event.return_pc, event.has_error, event.error,
+                       event.kind == Event::Kind::Fault);
   }
   if (is_null(selector)) return raise_gp();
   if (!read_descriptor(selector, cs)) return false;
@@ -367,11 +388,16 @@ u64 X86Cpu::helper_int3(const u64* args) {
 }
 
 u64 X86Cpu::helper_into(const u64* args) {
+  if (!(read_rflags(*s_) & kOF)) return 0;
   return deliver({.vector = kOFv, .kind = Event::Kind::SoftwareException, .return_pc = args[0]}) ? transfer() : 0;
 }
 
 u64 X86Cpu::helper_int1(const u64* args) {
-  return deliver({.vector = kDB, .kind = Event::Kind::Trap, .return_pc = args[0]}) ? transfer() : 0;
+  external_ = 1;  // the manual counts it among the events that are
+  const bool delivered = deliver({.vector = kDB, .kind = Event::Kind::Trap, .return_pc = args[0]});
+  external_ = 0;
+  s_->dr[7] &= delivered ? ~bit64(13) : ~u64(0);
+  return delivered ? transfer() : 0;
 }
 
 }  // namespace emu::x86

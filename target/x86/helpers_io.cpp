@@ -26,13 +26,17 @@ bool X86Cpu::check_port(u16 port, unsigned bytes) {
 u64 X86Cpu::helper_port_in(const u64* args) {
   const u16 port = u16(args[0]);
   const unsigned bytes = unsigned(args[1]);
-  return check_port(port, bytes) ? memory_->port_read(port, bytes) & low_mask(bytes * 8) : 0;
+  if (!check_port(port, bytes)) return 0;
+  port_accessed(port, bytes);
+  return memory_->port_read(port, bytes) & low_mask(bytes * 8);
 }
 
 u64 X86Cpu::helper_port_out(const u64* args) {
   const u16 port = u16(args[0]);
   const unsigned bytes = unsigned(args[1]);
-  if (check_port(port, bytes)) memory_->port_write(port, bytes, u32(args[2] & low_mask(bytes * 8)));
+  if (!check_port(port, bytes)) return 0;
+  port_accessed(port, bytes);
+  memory_->port_write(port, bytes, u32(args[2] & low_mask(bytes * 8)));
   return 0;
 }
 
@@ -49,8 +53,9 @@ u64 X86Cpu::helper_string_in(const u64* args) {
     // The device must not be read if the value has nowhere to go.
     if (memory_->probe(wrap_linear(to), op.bytes, Access::Store, view) != AccessStatus::Ok) return 0;
     if (!write(to, op.bytes, view, memory_->port_read(port, op.bytes))) return 0;
+    port_accessed(port, op.bytes);
     op.advance(1, false, true, rep);
-    if (rep && op.count() != 0 && exit_requested()) return restart_instruction(), 0;
+    if (rep && op.count() != 0 && string_stops()) return restart_instruction(), 0;
   } while (rep && op.count() != 0);
   return 0;
 }
@@ -66,8 +71,9 @@ u64 X86Cpu::helper_string_out(const u64* args) {
     u64 from = 0, value = 0;
     if (!op.source(op.bytes, from) || !read(from, op.bytes, view, value)) return 0;
     memory_->port_write(port, op.bytes, u32(value));
+    port_accessed(port, op.bytes);
     op.advance(1, true, false, rep);
-    if (rep && op.count() != 0 && exit_requested()) return restart_instruction(), 0;
+    if (rep && op.count() != 0 && string_stops()) return restart_instruction(), 0;
   } while (rep && op.count() != 0);
   return 0;
 }

@@ -89,12 +89,13 @@ void X86Cpu::restart_instruction() { s_->hdr.leave = tcg::kLeaveAtInsn; }
 u64 X86Cpu::helper_rep_movs(const u64* args) {
   StringOp op(*this, args[0]);
   const u8 view = current_view();
-  unsigned budget = kElementsPerCheck;
+  const unsigned per_check = goes_by_elements() ? 1 : kElementsPerCheck;
+  unsigned budget = per_check;
   for (u64 count = op.count(); count != 0; count = op.count()) {
     u64 from = 0, to = 0, value = 0;
     if (!op.source(op.bytes, from) || !op.destination(op.bytes, true, to)) return 0;
     u64 done = 0;
-    if (op.step > 0 && !checks_alignment()) {
+    if (op.step > 0 && !checks_alignment() && !goes_by_elements()) {
       u64 run = count > 4096 ? 4096 : count * op.bytes;
       run =
           std::min({run, page_left(from), page_left(to), op.run_limit(RSI, run, false), op.run_limit(RDI, run, true)});
@@ -112,8 +113,8 @@ u64 X86Cpu::helper_rep_movs(const u64* args) {
     }
     op.advance(done, true, true, true);
     if (budget != 0) continue;
-    budget = kElementsPerCheck;
-    if (done < count && exit_requested()) return restart_instruction(), 0;
+    budget = per_check;
+    if (done < count && string_stops()) return restart_instruction(), 0;
   }
   return 0;
 }
@@ -122,8 +123,9 @@ u64 X86Cpu::helper_rep_stos(const u64* args) {
   StringOp op(*this, args[0]);
   const u8 view = current_view();
   const u64 value = s_->gpr(RAX) & low_mask(op.bytes * 8);
-  const bool fills = op.step > 0 && !checks_alignment() && is_repeated_byte(value, op.bytes);
-  unsigned budget = kElementsPerCheck;
+  const bool fills = op.step > 0 && !checks_alignment() && !goes_by_elements() && is_repeated_byte(value, op.bytes);
+  const unsigned per_check = goes_by_elements() ? 1 : kElementsPerCheck;
+  unsigned budget = per_check;
   for (u64 count = op.count(); count != 0; count = op.count()) {
     u64 to = 0;
     if (!op.destination(op.bytes, true, to)) return 0;
@@ -143,8 +145,8 @@ u64 X86Cpu::helper_rep_stos(const u64* args) {
     }
     op.advance(done, false, true, true);
     if (budget != 0) continue;
-    budget = kElementsPerCheck;
-    if (done < count && exit_requested()) return restart_instruction(), 0;
+    budget = per_check;
+    if (done < count && string_stops()) return restart_instruction(), 0;
   }
   return 0;
 }
@@ -152,7 +154,8 @@ u64 X86Cpu::helper_rep_stos(const u64* args) {
 u64 X86Cpu::helper_rep_lods(const u64* args) {
   StringOp op(*this, args[0]);
   const u8 view = current_view();
-  unsigned budget = kElementsPerCheck;
+  const unsigned per_check = goes_by_elements() ? 1 : kElementsPerCheck;
+  unsigned budget = per_check;
   for (u64 count = op.count(); count != 0; count = op.count()) {
     u64 from = 0, value = 0;
     if (!op.source(op.bytes, from) || !read(from, op.bytes, view, value)) return 0;
@@ -160,8 +163,8 @@ u64 X86Cpu::helper_rep_lods(const u64* args) {
     rax = op.bytes == 4 ? u32(value) : deposit(rax, op.bytes * 8 - 1, 0, value);
     op.advance(1, true, false, true);
     if (--budget == 0) {
-      budget = kElementsPerCheck;
-      if (count > 1 && exit_requested()) return restart_instruction(), 0;
+      budget = per_check;
+      if (count > 1 && string_stops()) return restart_instruction(), 0;
     }
   }
   return 0;
@@ -189,7 +192,7 @@ u64 X86Cpu::helper_rep_cmps(const u64* args) {
     u8 left[256], right[256];
     if (!op.source(op.bytes, from) || !op.destination(op.bytes, false, to)) return 0;
     u64 run = op.bytes;
-    if (op.step > 0) {
+    if (op.step > 0 && !goes_by_elements()) {
       const u64 wanted = std::min<u64>(sizeof left, count > 256 ? 256 : count * op.bytes);
       run = std::min(
           {wanted, page_left(from), page_left(to), op.run_limit(RSI, wanted, false), op.run_limit(RDI, wanted, false)});
@@ -211,7 +214,7 @@ u64 X86Cpu::helper_rep_cmps(const u64* args) {
     op.advance(done, true, true, true);
     set_compare_flags(*s_, a, b, op.bytes);
     if (stop || done == count) return 0;
-    if (exit_requested()) return restart_instruction(), 0;
+    if (string_stops()) return restart_instruction(), 0;
   }
   return 0;
 }
@@ -226,7 +229,7 @@ u64 X86Cpu::helper_rep_scas(const u64* args) {
     u8 right[256];
     if (!op.destination(op.bytes, false, to)) return 0;
     u64 run = op.bytes;
-    if (op.step > 0) {
+    if (op.step > 0 && !goes_by_elements()) {
       const u64 wanted = std::min<u64>(sizeof right, count > 256 ? 256 : count * op.bytes);
       run = std::min({wanted, page_left(to), op.run_limit(RDI, wanted, false)});
       run = std::max<u64>(run - run % op.bytes, op.bytes);
@@ -243,7 +246,7 @@ u64 X86Cpu::helper_rep_scas(const u64* args) {
     op.advance(done, false, true, true);
     set_compare_flags(*s_, a, b, op.bytes);
     if (stop || done == count) return 0;
-    if (exit_requested()) return restart_instruction(), 0;
+    if (string_stops()) return restart_instruction(), 0;
   }
   return 0;
 }

@@ -143,8 +143,8 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
     return true;
   }
   if (is_long_mode() && !is_canonical(va)) {
-    // An access through SS would give #SS(0); the segment is not known here.
-    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = external_};
+    // An access through SS gives #SS(0): see operand_is_on_stack().
+    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = external_, .is_canonical = access == Access::Fetch};
     return false;
   }
   const bool is_user = view == kViewUser;

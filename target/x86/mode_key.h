@@ -55,7 +55,7 @@ inline u32 make_static_mode(const X86State& s) {
 inline u32 make_mode_key(const X86State& s, u32 static_mode, u64 flags, bool inhibit) {
   using mode_detail::put;
   const unsigned cpl = static_mode >> Mode::kCplShift & 3;
-  return static_mode | put(Mode::kVM86, flags & kVM) | put(Mode::kTF, flags & kTF) | put(Mode::kInhibit, inhibit) |
+  return static_mode | put(Mode::kVM86, flags & kVM) | put(Mode::kTF, (flags & kTF) || s.hdr.guest_debug != 0) | put(Mode::kInhibit, inhibit) |
          put(Mode::kIopl, cpl <= bits(flags, 13, 12)) |
          put(Mode::kAlignCheck, cpl == 3 && (flags & kAC) && (s.cr0 & kCr0AM)) |
          put(Mode::kSmapOverride, (flags & kAC) && (static_mode >> Mode::kSmap & 1)) |

@@ -273,8 +273,8 @@ CpuidFeatures model_features(const Model& model) {
   CpuidFeatures set;
   if (model.is_max()) {
     for (const FeatureInfo& f : kFeatures) {
-      // A fifth paging level makes every walk of a guest that uses it longer: only on request.
-      if (f.id != Cpuid::La57 && is_translated(f)) set.set(f.id);
+      // Only on request: a fifth paging level makes every walk of a guest that uses it longer, MWAIT sleeps less well than HLT.
+      if (f.id != Cpuid::La57 && f.id != Cpuid::Monitor && is_translated(f)) set.set(f.id);
     }
     return set;
   }

@@ -135,6 +135,17 @@ int fixed_mtrr_index(u32 index) {
   return index >= 0x268 && index <= 0x26f ? int(index - 0x268) + 3 : -1;
 }
 
+/// A memory-type range register names types that there are.
+bool has_memory_types(u32 index, u64 value) {
+  const bool is_base = index >= kMtrrVariable && index < kMtrrVariable + 16 && (index & 1) == 0;
+  if (is_base || index == kMtrrDefault) return is_memory_type(value & 0xff);
+  if (fixed_mtrr_index(index) < 0) return true;
+  for (unsigned i = 0; i < 8; ++i) {
+    if (!is_memory_type(value >> 8 * i & 0xff)) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 /// Registers that just hold what is written; `writable` is which bits may be set (#GP otherwise).
@@ -163,6 +174,7 @@ u64* X86Cpu::stored_msr(u32 index, u64& writable) {
     case kMiscEnable:
       return &msr_.misc_enable;
     case kDebugCtl:
+      writable = 0xffff;
       return &msr_.debugctl;
     case kSpecCtrl:
       writable = 7 | (has(Cpuid::BhiNo) ? bit64(10) : 0);  // BHI_DIS_S
@@ -180,7 +192,11 @@ u64* X86Cpu::stored_msr(u32 index, u64& writable) {
     default:
       break;
   }
-  if (index >= kMtrrVariable && index < kMtrrVariable + 16) return &msr_.mtrr_variable[index - kMtrrVariable];
+  if (index >= kMtrrVariable && index < kMtrrVariable + 16) {
+    const bool is_mask = index & 1;
+    writable = low_mask(config_.model.phys_bits) & (is_mask ? ~u64(0x7ff) : ~u64(0xf00));
+    return &msr_.mtrr_variable[index - kMtrrVariable];
+  }
   if (const int fixed = fixed_mtrr_index(index); fixed >= 0) return &msr_.mtrr_fixed[size_t(fixed)];
   if (index >= kMcBanks && index < kMcBanks + 4 * kMcBankCount) return &msr_.mc_banks[index - kMcBanks];
   return nullptr;
@@ -268,7 +284,7 @@ bool X86Cpu::write_msr(u32 index, u64 value) {
   X86State& s = *s_;
   u64 writable = 0;
   if (u64* stored = stored_msr(index, writable)) {
-    if (value & ~writable) return raise_gp();
+    if (value & ~writable || !has_memory_types(index, value)) return raise_gp();
     if ((index == kSysenterEsp || index == kSysenterEip) && has(Cpuid::Lm) && !is_canonical(value)) return raise_gp();
     if (index >= kMcBanks && index < kMcBanks + 4 * kMcBankCount && (index & 3) == 1 && value != 0) return raise_gp();
     *stored = value;

@@ -70,6 +70,7 @@ bool X86Cpu::return_outer(StackCursor& stack, unsigned bytes, u16 cs_selector, c
   if (null_ss) {
     if (!to_long || cpl == 3 || (ss_selector & 3u) != cpl) return raise_gp();
   } else if (!load_stack_segment(ss_selector, cpl, kGP, ss)) {
+    if (is_iret && pending_.vector == kSS) pending_.vector = kNP;  // so the pages of RET and IRET differ
     return false;
   }
   if (!check_target(ip, cs) || !mark_accessed(cs_selector, cs)) return false;
@@ -111,6 +112,8 @@ u64 X86Cpu::helper_iret(const u64* args) {
   }
   if (!ok) return 0;
   s_->nmi_blocked = 0;
+  // RF lasts until the next instruction is complete: nobody can tell where there are no breakpoints for it to hold off.
+  if (!has_breakpoints()) s_->rflags_system &= ~u64(kRF);
   return transfer();
 }
 

@@ -137,7 +137,11 @@ u64 X86Cpu::helper_load_segment(const u64* args) {
 /// After a return to less privilege: segments that the new level may not use become null.
 void X86Cpu::drop_outer_segments(unsigned cpl) {
   for (Seg seg : {ES, DS, FS, GS}) {
-    if (!outlives_return(s_->seg[seg], cpl)) set_null_segment(seg, 0);
+    if (!outlives_return(s_->seg[seg], cpl)) {
+      set_null_segment(seg, 0);
+    } else if (!(s_->seg[seg].attributes & kAttrPresent)) {
+      s_->seg[seg].selector = 0;  // a null selector loses its RPL; the base stays
+    }
   }
 }
 

@@ -70,7 +70,7 @@ struct X86State {
   u64 dr[8] = {};
   u32 mxcsr = 0x1f80;               ///< control bits; live sticky bits may be in hdr.fp_control
   u32 pkru = 0;
-  u64 inhibit_interrupts = 0;       ///< 1: STI or MOV SS shadow for one instruction
+  u64 inhibit_interrupts = 0;       ///< a Shadow, for one instruction
   u64 temp[8] = {};                 ///< scratch fields for translation (IR state fields TEMP0..)
 
   // System MSRs
@@ -136,7 +136,8 @@ struct Mode {
   enum Bit : unsigned {
     kPE = 0, kVM86 = 1, kCode64 = 2 /* CS.L and LMA */, kCode32 = 3 /* CS.D */, kStack32 = 4 /* SS.B */,
     kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
-    kTF = 11, kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
+    kTF = 11 /* or the debug registers hold breakpoints: one-instruction blocks, kSysStepped */,
+    kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
     kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
     kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */,
     kZmm = 25 /* kAvx512, and X86State::avx512_live */,
@@ -160,8 +161,19 @@ inline constexpr u32 kTrapShadow = 0x200;
 inline constexpr u32 kTrapX87Unmasks = 0x201;
 /// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
 inline constexpr u32 kTrapAvx512 = 0x202;
+/// No exception: the block at pc reaches beyond the limit of its code segment: its instructions go one by one.
+inline constexpr u32 kTrapCodeLimit = 0x203;
 constexpr u32 trap_code(Vector v) { return v; }
 constexpr u32 trap_code(Vector v, u16 error_code) { return u32(v) | 0x100 | u32(error_code) << 16; }
+
+/// X86State::inhibit_interrupts: that of MOV SS holds debug exceptions back, too.
+enum Shadow : u64 { kNoShadow = 0, kShadow = 1, kShadowOfStack = 2 };
+/// EnvHeader::guest_debug.
+enum GuestDebug : u32 {
+  kDebugArmed = 1,    ///< a breakpoint is enabled in DR7
+  kDebugPending = 2,  ///< a #DB waits for the instruction boundary
+  kDebugAlone = 4,    ///< the next instruction comes near the limit of its code segment
+};
 
 /// ExitSystem reasons.
 enum SystemReason : u32 {
@@ -169,7 +181,8 @@ enum SystemReason : u32 {
   kSysHalt = 1,         ///< HLT completed; env.pc is behind it
   kSysInterruptWindow = 2, ///< STI/POPF/MOV SS ended the block; events are looked at after the shadow
   kSysPause = 3,        ///< PAUSE: let another vCPU run if cores are short
-  kSysSingleStep = 4,   ///< the one instruction of a Mode::kTF block completed: #DB (BS), then as kSysInterruptWindow
+  kSysWait = 4,         ///< MWAIT completed; env.pc is behind it
+  kSysStepped = 0x100,  ///< with one of the others: the one instruction of a Mode::kTF block completed
 };
 
 }  // namespace emu::x86

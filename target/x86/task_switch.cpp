@@ -29,7 +29,7 @@ const TssLayout& layout_of(u32 type) { return type & 8 ? kTss32 : kTss16; }
 
 /// Switches to the task whose TSS descriptor is `d`; the caller has checked its privilege. Faults before the old state
 /// is saved leave the old task running; later ones are those of the new task, as the manual says.
-bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error, u32 error) {
+bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error, u32 error, bool is_fault) {
   if (d.type() == 5 && !d.is_segment()) {  // a task gate names the TSS
     if (!d.is_present()) return raise(kNP, error_code(selector));
     selector = d.gate_selector();
@@ -45,12 +45,12 @@ bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, 
 
   // Read everything of the new task first: page faults there still belong to the old one.
   const u64 base = d.base();
-  u64 ip = 0, flags = 0, cr3 = 0, ldt = 0, registers[8] = {}, selectors[6] = {};
+  u64 ip = 0, flags = 0, cr3 = 0, ldt = 0, trap = 0, registers[8] = {}, selectors[6] = {};
   if (!read_system(base + to.ip, to.bytes, ip) || !read_system(base + to.flags, to.bytes, flags) ||
       !read_system(base + to.ldt, 2, ldt)) {
     return false;
   }
-  if (to.bytes == 4 && !read_system(base + 0x1c, 4, cr3)) return false;
+  if (to.bytes == 4 && (!read_system(base + 0x1c, 4, cr3) || !read_system(base + 0x64, 2, trap))) return false;
   for (unsigned i = 0; i < 8; ++i) {
     if (!read_system(base + to.registers + i * to.bytes, to.bytes, registers[i])) return false;
   }
@@ -64,6 +64,7 @@ bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, 
   const TssLayout& from = layout_of(old_tr.attributes >> 8 & 15);
   u64 old_flags = read_rflags(*s_);
   if (kind == TaskSwitch::Iret) old_flags &= ~u64(kNT);
+  if (is_fault) old_flags |= kRF;
   const u64 old_ip = next - s_->seg_base[CS];
   if (memory_->probe(wrap_linear(old_base + from.ip), from.ldt - from.ip, target::Access::Store, kViewKernel) !=
       target::AccessStatus::Ok) {
@@ -94,7 +95,9 @@ bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, 
   d.high |= bit(9);
   set_descriptor_segment(TR, selector, d);
   s_->cr0 |= kCr0TS;
+  const bool was_armed = has_breakpoints();
   s_->dr[7] &= ~u64(0x155);  // local breakpoints
+  if (was_armed) debug_registers_written(true);
   if (to.bytes == 4 && (s_->cr0 & kCr0PG) && cr3 != s_->cr3 && !write_cr3(cr3)) return false;
   if (kind == TaskSwitch::Call || kind == TaskSwitch::Interrupt) flags |= kNT;
   write_rflags(*s_, flags, to.bytes == 4 ? kAllFlags : kAllFlags & 0xffff);
@@ -121,6 +124,7 @@ bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, 
     set_sp(stack);
   }
   if (ip > s_->seg[CS].limit) return raise_gp();
+  if (trap & 1) debug_hits(bit(15));  // BT: before its first instruction
   return true;
 }
 

@@ -83,7 +83,8 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
 
   builder.begin(request.pc);
   builder.block().wide_vectors = mode.has(Mode::kAvx);
-  Emitter emitter(builder, request.pc, mode);
+  const u64 decoded_end = request.pc + insns[count - 1].offset + insns[count - 1].length;
+  Emitter emitter(builder, request.pc, mode, decoded_end, count == 1);
   unsigned emitted = 0;
   while (emitted < count && !emitter.is_ended() && emitter.exits() < kMaxExits) {
     emitter.emit(insns[emitted], emitted > 0 ? &insns[emitted - 1] : nullptr);
@@ -99,6 +100,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
 void Emitter::emit(const Insn& insn, const Insn* previous) {
   previous_ = previous;
   b_.insn_start(insn.offset);
+  if (previous == nullptr) check_code_limit();
   if (has_shadow_) {
     const Value waits = b_.compare(ir::Cond::NotEqual, b_.get(F_SIGNALS), b_.i32(0));
     b_.trap_if(waits, kTrapShadow);
@@ -110,6 +112,14 @@ void Emitter::emit(const Insn& insn, const Insn* previous) {
   if (insn.row->is_missing() && !insn.row->emitter) return not_translated(insn);
   if (!check_privilege(insn)) return;
   (this->*insn.row->emitter)(insn);
+}
+
+/// A block that reaches beyond the limit goes by single instructions, the one that is beyond by itself faults.
+void Emitter::check_code_limit() {
+  if (code64() || is_flat(CS)) return;
+  const Value last = b_.sub(b_.pc_constant(wrap_pc(end_ - 1)), b_.get(field_at(F_SEG_BASE, CS)));
+  const Value beyond = b_.compare(ir::Cond::Above, b_.and_(last, b_.i64(0xffff'ffff)), b_.zext(Type::I64, b_.get(F_CS_LIMIT)));
+  raise_if(beyond, is_alone_ ? trap_code(kGP, 0) : kTrapCodeLimit);
 }
 
 void Emitter::finish_block(u64 pc) {

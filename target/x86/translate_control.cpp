@@ -33,7 +33,7 @@ void Emitter::go_indirect(Value pc, unsigned hint) {
 /// After a helper that may have changed the mode, or has transferred control (then this is never reached).
 void Emitter::leave_to_system(u64 next, u32 reason) {
   if (b_.is_ended()) return;
-  b_.exit_system(b_.pc_constant(next), mode_.has(Mode::kTF) ? u32(kSysSingleStep) : reason);
+  b_.exit_system(b_.pc_constant(next), stepped(reason));
 }
 
 Emitter::Value Emitter::ip_value(u64 linear_pc, unsigned log2) {
@@ -188,11 +188,13 @@ void Emitter::int1(const Insn& insn) {
   leave_to_system(next_pc(insn));
 }
 
-/// INTO: the helper is called only when OF is set, so the block leaves first when it is not. (That side exit keeps the
-/// mode: a single-stepped INTO that does nothing reports no #DB of its own.)
+/// INTO: the helper is called only when OF is set, so the block leaves first when it is not; under the trap flag the
+/// helper looks itself.
 void Emitter::into(const Insn& insn) {
-  b_.side_exit(condition(1), next_pc(insn));
-  ++exits_;
+  if (!is_single()) {
+    b_.side_exit(condition(1), next_pc(insn));
+    ++exits_;
+  }
   call(H_into, {b_.pc_constant(next_pc(insn))});
   leave_to_system(next_pc(insn));
 }

@@ -24,7 +24,9 @@ class Emitter {
   using Value = ir::Value;
   using Type = ir::Type;
 
-  Emitter(ir::Builder& builder, u64 pc, Mode mode) : b_(builder), pc_(pc), mode_(mode) {}
+  /// `end`: behind the block's last byte, which must be within the code segment.
+  Emitter(ir::Builder& builder, u64 pc, Mode mode, u64 end, bool is_alone)
+      : b_(builder), pc_(pc), end_(end), mode_(mode), is_alone_(is_alone) {}
 
   /// Emits one instruction. `previous` is the one before it in the block, or null.
   void emit(const Insn& insn, const Insn* previous);
@@ -362,6 +364,7 @@ class Emitter {
   // Faults
   void raise(u32 code);  ///< ends the block
   void raise_gp() { raise(trap_code(kGP, 0)); }
+  void check_code_limit();
   void raise_if(Value condition, u32 code);
   bool check_privilege(const Insn& insn);  ///< false: a fault ends the block
 
@@ -387,11 +390,12 @@ class Emitter {
   void branch_relative(const Insn& insn, Value taken);  ///< no `taken` (Void): unconditional
   Value checked_target(Value ip);                       ///< CS limit check; linear pc
   bool is_single() const { return mode_.has(Mode::kTF) || mode_.has(Mode::kInhibit); }
-  u32 single_reason() const { return mode_.has(Mode::kTF) ? u32(kSysSingleStep) : u32(kSysInterruptWindow); }
+  u32 stepped(u32 reason) const { return mode_.has(Mode::kTF) ? reason | kSysStepped : reason; }
+  u32 single_reason() const { return stepped(kSysInterruptWindow); }
 
   Value call(Helper helper, std::initializer_list<Value> args) { return b_.call(helper, args); }
   Value far_selector(const Insn& insn, Value& offset);
-  void after_segment_load(const Insn& insn, unsigned segment);
+  void after_segment_load(const Insn& insn, unsigned segment, bool is_lss = false);
 
   // Shifts
   Value shift_count(const Insn& insn, unsigned operand);
@@ -476,7 +480,9 @@ class Emitter {
 
   ir::Builder& b_;
   u64 pc_;
+  u64 end_;
   Mode mode_;
+  bool is_alone_;  ///< the block has one instruction
   const Insn* previous_ = nullptr;
   unsigned exits_ = 0;
   bool has_shadow_ = false;  ///< the instruction before was STI

@@ -81,7 +81,11 @@ void Emitter::pushf(const Insn& insn) {
   // Virtual-8086 mode with IOPL < 3 faults, but for the 16-bit form with VME (which the helper knows).
   if (mode_.has(Mode::kVM86) && !mode_.has(Mode::kIopl) && !(mode_.has(Mode::kVme) && insn.size == 1))
     return raise_gp();
-  const Value flags = call(H_read_flags, {});
+  Value flags = call(H_read_flags, {});
+  if (mode_.has(Mode::kVM86) && !mode_.has(Mode::kIopl)) {  // the image has VIF as IF, and IOPL 3
+    const Value vif = b_.and_(b_.shr(flags, b_.i8(10)), b_.i64(kIF));
+    flags = b_.or_(b_.or_(b_.and_(flags, b_.i64(~u64(kIF))), vif), b_.i64(kIOPL));
+  }
   set_stack_pointer(push_store(stack_pointer(), -(i64(1) << insn.size), fit(type_of(insn.size), flags)));
 }
 

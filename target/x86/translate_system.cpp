@@ -24,10 +24,10 @@ void Emitter::mov_from_segment(const Insn& insn) {
   }
 }
 
-/// The shadow of MOV SS and POP SS, and the mode key's flat bits, end the block; FS and GS are never constants of it.
-void Emitter::after_segment_load(const Insn& insn, unsigned segment) {
+/// The shadow of MOV SS and POP SS (LSS has none), and the mode key's flat bits, end the block; FS and GS are never constants of it.
+void Emitter::after_segment_load(const Insn& insn, unsigned segment, bool is_lss) {
   if (segment == SS) {
-    b_.set(F_INHIBIT, b_.i64(1));
+    b_.set(F_INHIBIT, b_.i64(is_lss ? kNoShadow : kShadowOfStack));
     return leave_to_system(next_pc(insn), kSysInterruptWindow);
   }
   if (segment != FS && segment != GS) leave_to_system(next_pc(insn));
@@ -46,7 +46,7 @@ void Emitter::load_far_pointer(const Insn& insn) {
   const Value selector = far_selector(insn, offset);
   call(H_load_segment, {b_.i64(insn.row->arg), selector});
   set_gpr(insn.reg, insn.size, fit(type_of(insn.size), offset));
-  after_segment_load(insn, insn.row->arg);
+  after_segment_load(insn, insn.row->arg, true);
 }
 
 /// SLDT, STR
@@ -353,7 +353,7 @@ void Emitter::monitor(const Insn& insn) {
 
 void Emitter::mwait(const Insn& insn) {
   call(H_mwait, {b_.pc_constant(next_pc(insn))});
-  leave_to_system(next_pc(insn));
+  leave_to_system(next_pc(insn), kSysWait);
 }
 
 void Emitter::hlt(const Insn& insn) { leave_to_system(next_pc(insn), kSysHalt); }

@@ -268,8 +268,6 @@ bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& our
     if (ours.faulted && ours.vector == kACv && c.bits == Bits::k32 && host.vector == kSS) return true;
     // Misaligned, and only its end not canonical.
     if (ours.faulted && ours.vector == kACv && ours.pc == host.pc) return true;
-    // Helpers know no stack addresses.
-    if (ours.faulted && ours.vector == kGP && host.vector == kSS && ours.error == 0 && ours.pc == host.pc) return true;
   }
   return false;
 }

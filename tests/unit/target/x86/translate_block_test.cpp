@@ -155,7 +155,7 @@ TEST(TranslateBlock, HasOneInstructionUnderTrapFlagAndInterruptShadow) {
   b.translate({0x90, 0x90}, 0x1000, kLong | m(Mode::kTF));
   EXPECT_EQ(b.block().guest_insns, 1u);
   EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitSystem);
-  EXPECT_EQ(b.last_reason(), u32(kSysSingleStep));
+  EXPECT_EQ(b.last_reason(), u32(kSysInterruptWindow) | u32(kSysStepped));
 
   b.state().inhibit_interrupts = 1;
   const auto r = b.run({0x74, 0x10, 0x90}, 0x1000, kLong | m(Mode::kInhibit));  // jz, not taken
