@@ -115,5 +115,7 @@ class Accelerator {
 
 /// -accel tcg. Errors: host without the back end's baseline, no executable memory.
 Result<std::unique_ptr<Accelerator>> make_tcg_accelerator(const AccelOptions& options, AccelClient& client);
+/// -accel qtest: CPUs that execute nothing.
+Result<std::unique_ptr<Accelerator>> make_qtest_accelerator(AccelClient& client);
 
 }  // namespace emu::accel

@@ -6,11 +6,14 @@
 #include <cerrno>
 #include <cstring>
 
+#include "util/trace.h"
+
 namespace emu::chardev {
 
 std::size_t Chardev::write(std::span<const u8> data) {
   if (data.empty()) return 0;
   const std::size_t taken = do_write(data);
+  EMU_TRACE("chr_write", "id {} bytes {} taken {}", id_, data.size(), taken);
   // A full disk must not stop the guest: what the log cannot take is lost.
   if (log_) (void)!::write(log_.get(), data.data(), taken);
   return taken;
@@ -35,6 +38,7 @@ Result<void> Chardev::log_to(const std::string& path, bool append) {
 }
 
 void Chardev::tell(ChardevEvent event) {
+  EMU_TRACE("chr_event", "id {} event {}", id_, unsigned(event));
   if (frontend_) frontend_->event(event);
 }
 

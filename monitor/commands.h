@@ -19,6 +19,7 @@ void register_dump_commands(CommandRegistry& registry);        ///< memsave, pme
 void register_input_commands(CommandRegistry& registry);       ///< send-key
 void register_statistics_commands(CommandRegistry& registry);  ///< query-stats
 void register_info_commands(CommandRegistry& registry);        ///< info ... that only people ask for
+void register_trace_commands(CommandRegistry& registry);       ///< trace-event-*, trace-event
 void register_memory_commands(CommandRegistry& registry);      ///< x, xp, print
 void register_events(CommandRegistry& registry);
 

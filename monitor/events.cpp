@@ -31,6 +31,7 @@ void register_commands(CommandRegistry& registry) {
   register_input_commands(registry);
   register_statistics_commands(registry);
   register_memory_commands(registry);
+  register_trace_commands(registry);
   register_info_commands(registry);
   register_events(registry);
 }

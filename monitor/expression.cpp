@@ -11,7 +11,7 @@ namespace {
 
 class Parser {
  public:
-  Parser(std::string_view text, const RegisterLookup& registers) : rest_(text), registers_(registers) {}
+  Parser(std::string_view text, const ExpressionNames& names) : rest_(text), names_(names) {}
 
   Result<u64> parse() {
     const u64 value = EMU_TRY(sum());
@@ -93,30 +93,33 @@ class Parser {
     if (is_register) rest_.remove_prefix(1);
     std::size_t length = 0;
     while (length < rest_.size() &&
-           (std::isalnum(static_cast<unsigned char>(rest_[length])) != 0 || rest_[length] == '_'))
+           (std::isalnum(static_cast<unsigned char>(rest_[length])) != 0 || rest_[length] == '_' ||
+            (length > 0 && rest_[length] == '.')))
       length++;
     const std::string_view word = rest_.substr(0, length);
     if (word.empty()) return error("invalid char '{}' in expression", is_register ? '$' : c);
     rest_.remove_prefix(length);
     if (!is_register) {
       const auto number = parse_u64(word);
-      if (!number) return error("invalid number '{}' in expression", word);
-      return *number;
+      if (number) return *number;
+      const bool is_name = std::isdigit(static_cast<unsigned char>(word[0])) == 0;
+      if (const auto address = is_name && names_.symbols ? names_.symbols(word) : std::nullopt) return *address;
+      return error("{} '{}' in expression", is_name ? "unknown symbol" : "invalid number", word);
     }
-    const auto value = registers_(word);
+    const auto value = names_.registers(word);
     if (!value) return error("unknown register '{}'", word);
     return *value;
   }
 
   std::string_view rest_;
-  const RegisterLookup& registers_;
+  const ExpressionNames& names_;
   unsigned depth_ = 0;
 };
 
 }  // namespace
 
-Result<u64> take_expression(std::string_view& text, const RegisterLookup& registers) {
-  Parser parser(text, registers);
+Result<u64> take_expression(std::string_view& text, const ExpressionNames& names) {
+  Parser parser(text, names);
   const u64 value = EMU_TRY(parser.parse());
   text = parser.rest();
   return value;

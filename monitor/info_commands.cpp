@@ -3,6 +3,7 @@
 #include "hw/core/plug.h"
 #include "monitor/commands.h"
 #include "monitor/cpu_view.h"
+#include "monitor/monitors.h"
 #include "monitor/page_tables.h"
 
 namespace emu::monitor {
@@ -29,6 +30,9 @@ Result<Reply> info_registers(CommandContext& context, const Arguments& arguments
     for (u64 i = first; i <= last; i++) {
       reply.text += fmt::format("{}CPU#{}\n{}", i == first ? "" : "\n", i, cpus[i].cpu->dump_registers());
       if (!reply.text.ends_with('\n')) reply.text += '\n';
+      if (const std::string name = context.monitors.symbols().describe(cpus[i].cpu->debug_pc()); !name.empty()) {
+        reply.text += fmt::format("pc is at {}\n", name);
+      }
     }
   });
   return reply;
@@ -40,8 +44,10 @@ Result<Reply> info_cpus(CommandContext& context, const Arguments&) {
   context.control.with_cpus_stopped([&] {
     for (std::size_t i = 0; i < cpus.size(); i++) {
       const bool halted = cpus[i].cpu->halt_state() != target::Halt::Running;
-      reply.text += fmt::format("{} CPU #{}: pc={:#018x}{}\n", i == context.session.cpu ? '*' : ' ', i,
-                                cpus[i].cpu->debug_pc(), halted ? " (halted)" : "");
+      const u64 pc = cpus[i].cpu->debug_pc();
+      const std::string name = context.monitors.symbols().describe(pc);
+      reply.text += fmt::format("{} CPU #{}: pc={:#018x}{}{}\n", i == context.session.cpu ? '*' : ' ', i, pc,
+                                halted ? " (halted)" : "", name.empty() ? "" : " <" + name + ">");
     }
   });
   return reply;
@@ -167,6 +173,16 @@ void register_info_commands(CommandRegistry& registry) {
                 .help = "show the cpu registers (-a: of all cpus; vcpu: of that one)",
                 .run = info_registers});
   add("roms", "show roms", info_roms);
+  registry.add({.name = "info symbol",
+                .arguments = {{"addr", ArgKind::Expression}},
+                .syntax = "addr",
+                .help = "show the name of an address (see -symbols)",
+                .run = [](CommandContext& context, const Arguments& arguments) -> Result<Reply> {
+                  const u64 address = *arguments.number("addr");
+                  const std::string name = context.monitors.symbols().describe(address);
+                  if (name.empty()) return error("no symbol is known for {:#x}", address);
+                  return Reply{name + "\n"};
+                }});
   add("tlb", "show cached virtual to physical translations", info_tlb);
 }
 

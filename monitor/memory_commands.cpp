@@ -5,6 +5,7 @@
 
 #include "monitor/commands.h"
 #include "monitor/cpu_view.h"
+#include "monitor/monitors.h"
 #include "util/string.h"
 
 namespace emu::monitor {
@@ -86,7 +87,7 @@ std::string dump_strings(const CpuView& cpu, u64 address, AddressKind kind, u64 
   return text;
 }
 
-std::string dump_instructions(const CpuView& cpu, u64 address, AddressKind kind, u64 count) {
+std::string dump_instructions(const CpuView& cpu, u64 address, AddressKind kind, u64 count, Symbols& symbols) {
   target::Vcpu& vcpu = cpu.vcpu();
   std::string text;
   for (u64 n = 0; n < count; n++) {
@@ -96,6 +97,9 @@ std::string dump_instructions(const CpuView& cpu, u64 address, AddressKind kind,
     const std::string listing = vcpu.translator().disassemble(bytes, address, vcpu.mode_key());
     if (listing.empty()) return text + fmt::format("{:#018x}:  Cannot access memory\n", address);
     const std::string line = listing.substr(0, listing.find('\n') + 1);
+    // Where the listing begins, and where a symbol does.
+    const std::string name = kind == AddressKind::Virtual ? symbols.describe(address) : "";
+    if (!name.empty() && (n == 0 || name.find('+') == std::string::npos)) text += name + ":\n";
     text += line;
     // Its length is that of its bytes, the word after the address.
     const std::size_t at = line.find_first_not_of(' ', line.find(':') + 1);
@@ -116,7 +120,7 @@ Result<Reply> examine(CommandContext& context, const Arguments& arguments, Addre
   context.control.with_cpus_stopped([&] {
     const CpuView cpu(cpus[context.session.cpu]);
     if (format.format == 'i')
-      reply.text = dump_instructions(cpu, address, kind, format.count);
+      reply.text = dump_instructions(cpu, address, kind, format.count, context.monitors.symbols());
     else if (format.format == 's')
       reply.text = dump_strings(cpu, address, kind, format.count);
     else

@@ -149,7 +149,8 @@ std::string Monitors::run_line(Session& session, std::string_view line) {
     control_.with_cpus_stopped([&] { value = CpuView(cpus[session.cpu]).register_value(name); });
     return value;
   };
-  const auto parsed = parse_line(line, registry_, session, registers);
+  const SymbolLookup symbols = [this](std::string_view name) { return symbols_.find(name); };
+  const auto parsed = parse_line(line, registry_, session, {registers, symbols});
   if (!parsed) return parsed.error().text() + "\n";
   if (parsed->command == nullptr) return "";
   CommandContext here = context(session);

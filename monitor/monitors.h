@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "monitor/command.h"
+#include "monitor/symbols.h"
 #include "util/clock.h"
 #include "util/event_loop.h"
 
@@ -69,6 +70,7 @@ class Monitors {
   FdSets& fd_sets() { return fd_sets_; }
   Yanks& yanks() { return yanks_; }
   DumpJob& dump() { return *dump_; }
+  Symbols& symbols() { return symbols_; }
 
   CommandContext context(Session& session) { return {control_, session, registry_, *this}; }
 
@@ -105,6 +107,7 @@ class Monitors {
   CommandRegistry registry_;
   std::vector<QmpSession*> sessions_;
   FdSets fd_sets_;
+  Symbols symbols_;
   Yanks yanks_;
   std::unique_ptr<DumpJob> dump_;
   Clock clock_{Clock::Kind::Realtime};

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes docs/user/command-line.md, packaging/system-emu.1 and packaging/system-emu.bash from the program's own option
-table: python3 packaging/generate.py build/release/system-emu"""
+table, and docs/user/qemu-options.md from what it lists and packaging/qemu-7.2.txt:
+python3 packaging/generate.py build/release/system-emu"""
+import json
 import pathlib
 import re
 import subprocess
@@ -88,7 +90,86 @@ def completion(markdown):
     return COMPLETION.replace("OPTIONS", "\n".join([*lines, line])).replace(" qemu-system-x86_64-emu", "")
 
 
+def qemu_lists():
+    """kind -> name -> what else the line says."""
+    lists = {}
+    for line in (ROOT / "packaging/qemu-7.2.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            kind, rest = line.split(" ", 1)
+            name, _, more = (rest, "", "") if kind == "hmp" else rest.partition(" ")
+            lists.setdefault(kind, {})[name] = more
+    return lists
+
+
+def our_lists(binary):
+    def said(*arguments, stdin=""):
+        return subprocess.run([binary, *arguments], check=True, capture_output=True, text=True, input=stdin).stdout
+
+    plain = ("-machine", "none", "-display", "none", "-nodefaults")
+    hello = '{"execute":"qmp_capabilities"}{"execute":"query-commands","id":"list"}{"execute":"quit"}'
+    commands = next(message["return"] for message in map(json.loads, said(*plain, "-qmp", "stdio", stdin=hello).splitlines())
+                    if message.get("id") == "list")
+    people = set()
+    for line in said(*plain, "-monitor", "stdio", stdin="help\nhelp info\nquit\n").replace("\r", "").splitlines():
+        match = re.match(r"(info )?([\w.|?-]+).* -- ", line)
+        if match:
+            people.update(["info " + match[2]] if match[1] else match[2].split("|"))
+    return {"option": {name for _, name, _, _ in rows(said("-help-markdown"))},
+            "device": set(re.findall(r'^name "([^"]+)"', said("-device", "help"), re.M)),
+            "machine": {line.split()[0] for line in said("-machine", "help").splitlines()[1:]},
+            "qmp": {command["name"] for command in commands},
+            "hmp": people}
+
+
+def refusal(binary, option):
+    """What the program says to an option that it does not take."""
+    result = subprocess.run([binary, "-" + option, "x"], capture_output=True, text=True)
+    assert result.returncode == 1, option
+    return "; ".join(result.stderr.split("\n")[:-1]).removeprefix("system-emu: ").removeprefix(f"-{option}: ")
+
+
+def names(items):
+    return ", ".join(f"`{item}`" for item in sorted(items)) or "none"
+
+
+def qemu_page(binary):
+    theirs, ours = qemu_lists(), our_lists(binary)
+
+    def counted(kind, title):
+        there = theirs[kind].keys() & ours[kind]
+        return f"## {title}: {len(there)} of {len(theirs[kind])}", there, theirs[kind].keys() - ours[kind]
+
+    out = ["# What of QEMU 7.2 is here", "<!-- Made by packaging/generate.py; a test compares. -->",
+           "QEMU's lists are those of Debian 12's qemu-system-x86_64 (packaging/qemu-7.2.txt). What is not here is refused by "
+           "name."]
+    heading, there, missing = counted("option", "Options")
+    by_text = {}
+    for option in missing:
+        by_text.setdefault(refusal(binary, option), []).append(option)
+    out += [heading, "There: " + names("-" + name for name in there) + ".", "Refused, and what is said to it:",
+            "\n".join(["| options | |", "|---|---|", *(f"| {names('-' + name for name in options)} | {text} |"
+                                                     for text, options in sorted(by_text.items(), key=lambda i: sorted(i[1])))]),
+            "Here, and not in QEMU's `-help`: " + names("-" + name for name in ours["option"] - theirs["option"].keys()) + "."]
+    for kind, title in (("machine", "Machines"), ("device", "Devices"), ("qmp", "QMP commands"), ("hmp", "Monitor commands")):
+        heading, there, missing = counted(kind, title)
+        out += [heading, "There: " + names(there) + "."]
+        if kind == "device":
+            groups = {}
+            for name in missing:
+                groups.setdefault(theirs[kind][name], []).append(name)
+            out += [f"Not there, {group}: {names(items)}." for group, items in sorted(groups.items())]
+        elif missing:
+            out.append("Not there: " + names(missing) + ".")
+        if alone := ours[kind] - theirs[kind].keys():
+            out.append("Here, and not listed by QEMU: " + names(alone) + ".")
+    return "\n\n".join(out) + "\n"
+
+
 def main():
+    if sys.argv[2:] == ["--qemu-page"]:  # what the test compares
+        sys.stdout.write(qemu_page(sys.argv[1]))
+        return
+    (ROOT / "docs/user/qemu-options.md").write_text(qemu_page(sys.argv[1]))
     markdown = subprocess.run([sys.argv[1], "-help-markdown"], check=True, capture_output=True, text=True).stdout
     (ROOT / "docs/user/command-line.md").write_text(markdown)
     (ROOT / "packaging/system-emu.1").write_text(manual(markdown))

@@ -22,10 +22,10 @@ _system_emu() {
     COMPREPLY=($(compgen -W "
       -help -h -help-markdown -version -target -machine -M -accel -enable-kvm -cpu -smp -m -device -global
       -object -overcommit -name -uuid -rtc -no-hpet -no-acpi -kernel -initrd -append -dtb -bios -L -boot
-      -nographic -display -audiodev -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp -qmp-pretty
-      -debugcon -echr -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown -action
-      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -gdb -s -d -D -dfilter
-      -singlestep
+      -nographic -display -audiodev -audio -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp
+      -qmp-pretty -debugcon -echr -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown -action
+      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -timeout -seed -gdb -s -d
+      -D -dfilter -symbols -trace -qtest -qtest-log -singlestep
     " -- "$current"))
   fi
 }

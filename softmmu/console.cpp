@@ -20,6 +20,7 @@ class Planner {
       chardev::SerialSpec spec = EMU_TRY(parse_debugger_stream(options_.debugger), "-gdb");
       plan_.debugger = EMU_TRY(use(std::move(spec), "-gdb"));
     }
+    if (!options_.qtest.empty()) plan_.qtest = EMU_TRY(use(options_.qtest, "qtest", "-qtest"));
     if (options_.default_devices) add_defaults();
     EMU_TRY(check_terminal());
     return std::move(plan_);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 
 #include "chardev/backends.h"
@@ -18,6 +19,7 @@
 #include "util/string.h"
 #include "util/suggest.h"
 #include "util/sys/fatal_signals.h"
+#include "util/sys/terminal.h"
 #include "util/thread.h"
 
 namespace emu::softmmu {
@@ -52,7 +54,8 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   parts_.register_types(registry_);
   register_objects(registry_);
   register_cpu_types(registry_, parts_);
-  machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_);
+  machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_,
+                                           is_qtest() ? Clock::Drive::Manual : Clock::Drive::Automatic);
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
   run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
@@ -67,6 +70,10 @@ Emulation::~Emulation() {
   flush_streams();
   stop_monitor_thread();
   debugger_.reset();
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());
+    qtest_.reset();
+  }
   people_.clear();
   programs_.clear();
   monitors_.reset();
@@ -101,21 +108,39 @@ void Emulation::flush_streams() {
 }
 
 Result<void> Emulation::build() {
+  if (options_.timeout_s && !options_.dry_run) start_deadline();
   monitors_ = std::make_unique<monitor::Monitors>(*this, loop_);
   EMU_TRY(set_globals());
   EMU_TRY(make_objects());
-  const accel::AccelOptions accel_options = EMU_TRY(choose_accelerator());
+  const ChosenAccelerator accel = EMU_TRY(choose_accelerator());
+  for (const std::string& file : options_.symbol_files) {
+    EMU_TRY(monitors_->symbols().add_file(file), "-symbols");
+  }
+  if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);
   EMU_TRY(make_streams());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
-  accelerator_ = EMU_TRY(parts_.make_tcg(accel_options, run_state_), "-accel tcg");
+  accelerator_ = accel.qtest ? EMU_TRY(accel::make_qtest_accelerator(run_state_), "-accel qtest")
+                             : EMU_TRY(parts_.make_tcg(accel.options, run_state_), "-accel tcg");
   run_state_.attach(*machine_, *board_, *accelerator_);
   {
     mem::MachineLockScope guard(machine_->memory().lock());  // it listens to address spaces
     for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
   }
+  // Before a monitor greets: who has seen the greeting may end us by a signal, and expects an orderly end.
+  EMU_TRY(watch_signals());
   EMU_TRY(make_monitors());
   if (!consoles_.debugger.empty()) EMU_TRY(make_debugger(consoles_.debugger), "-gdb");
+  if (!consoles_.qtest.empty()) EMU_TRY(make_qtest(), "-qtest");
+  return {};
+}
+
+Result<void> Emulation::make_qtest() {
+  QtestLog log = EMU_TRY(QtestLog::open(options_.dry_run ? "none" : options_.qtest_log));
+  hw::ChardevObject* object = stream(consoles_.qtest);
+  EMU_CHECK(object != nullptr);
+  qtest_ = EMU_TRY(Qtest::create(object->stream(), *machine_, *board_,
+                                 is_qtest() ? Qtest::Time::Ours : Qtest::Time::Machine, std::move(log)));
   return {};
 }
 
@@ -129,7 +154,12 @@ Result<void> Emulation::set_globals() {
   return {};
 }
 
-Result<accel::AccelOptions> Emulation::choose_accelerator() const {
+bool Emulation::is_qtest() const {
+  const auto chosen = choose_accelerator();
+  return chosen && chosen->qtest;
+}
+
+Result<Emulation::ChosenAccelerator> Emulation::choose_accelerator() const {
   accel::AccelOptions chosen;
   std::vector<AccelRequest> wanted = options_.accels;
   if (wanted.empty()) wanted.push_back({.name = "tcg"});
@@ -145,9 +175,10 @@ Result<accel::AccelOptions> Emulation::choose_accelerator() const {
       chosen.interpreter = request.interpreter;
       chosen.split_wx = request.split_wx;
       chosen.host_features = request.host_features;
-      return chosen;
+      return ChosenAccelerator{false, chosen};
     }
-    static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm", "qtest"};
+    if (request.name == "qtest") return ChosenAccelerator{true};
+    static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm"};
     if (std::find(std::begin(kLater), std::end(kLater), request.name) == std::end(kLater)) {
       static constexpr std::string_view kAll[] = {"tcg", "kvm", "qtest"};
       std::string hint = did_you_mean(request.name, kAll);
@@ -377,8 +408,32 @@ Result<void> Emulation::watch_signals() {
   return {};
 }
 
+void Emulation::start_deadline() {
+  deadline_ = std::make_unique<Deadline>(
+      std::chrono::seconds(*options_.timeout_s), [this] { loop_.post([this] { time_out(); }); },
+      [seconds = *options_.timeout_s] {
+        log::error("the time of --timeout {} is over, and the program waits for something else: it is ended", seconds);
+        sys::restore_terminal();
+        std::_Exit(kExitTimeout);
+      });
+}
+
+void Emulation::time_out() {
+  if (run_state_.is_ending() || accelerator_ == nullptr) return;  // it is being taken down
+  log::error("the time of --timeout {} is over, and the machine is {}", *options_.timeout_s, status());
+  with_cpus_stopped([this] {
+    for (const hw::BoardCpu& cpu : board_->cpus()) {
+      constexpr std::string_view kStates[] = {"running", "halted", "waiting to be started", "shut down"};
+      const u64 pc = cpu.cpu->debug_pc();
+      const std::string name = monitors_->symbols().describe(pc);
+      log::error("CPU {}: pc {:#x}{}, {}", cpu.cpu->index(), pc, name.empty() ? "" : " (" + name + ")",
+                 kStates[std::size_t(cpu.cpu->halt_state())]);
+    }
+  });
+  run_state_.time_out(kExitTimeout);
+}
+
 int Emulation::run() {
-  if (auto watched = watch_signals(); !watched) log::warn("{}", watched.error().text());
   if (!preconfig_) run_state_.launch(/*start=*/!options_.freeze);
   if (!run_state_.is_ending()) loop_.run();
   if (debugger_ != nullptr) debugger_->exiting(run_state_.exit_status());

@@ -13,7 +13,9 @@
 #include "monitor/monitors.h"
 #include "monitor/qmp/session.h"
 #include "softmmu/console.h"
+#include "softmmu/deadline.h"
 #include "softmmu/parts.h"
+#include "softmmu/qtest/qtest.h"
 #include "softmmu/run_state.h"
 #include "softmmu/start_options.h"
 
@@ -65,7 +67,12 @@ class Emulation final : public monitor::MachineControl {
   Result<void> set_debugger(const std::string& where) override;
 
  private:
-  Result<accel::AccelOptions> choose_accelerator() const;
+  struct ChosenAccelerator {
+    bool qtest = false;
+    accel::AccelOptions options = {};
+  };
+  Result<ChosenAccelerator> choose_accelerator() const;
+  bool is_qtest() const;
   Result<u64> choose_ram(const std::string& machine_type) const;
   Result<void> make_objects();
   Result<void> make_cpu_objects();
@@ -75,9 +82,11 @@ class Emulation final : public monitor::MachineControl {
   Result<void> make_streams();
   Result<void> make_board();
   Result<void> plug_devices();
-  Result<void> make_accelerator();
   Result<void> make_monitors();
   Result<void> make_debugger(const std::string& chardev);
+  Result<void> make_qtest();
+  void start_deadline();
+  void time_out();
   Result<void> set_globals();
   hw::BoardConfig board_config();
   hw::ChardevObject* stream(const std::string& id) const;
@@ -99,12 +108,14 @@ class Emulation final : public monitor::MachineControl {
   std::vector<std::unique_ptr<monitor::HmpSession>> people_;
   std::vector<std::unique_ptr<monitor::QmpSession>> programs_;
   std::unique_ptr<monitor::gdb::Server> debugger_;
+  std::unique_ptr<Qtest> qtest_;
   std::thread monitor_thread_;
   std::vector<qom::Object*> cpu_objects_;
   u64 ram_bytes_ = 0;
   bool preconfig_ = false;
   std::vector<std::string> notes_;
   FdWatch signal_watch_;
+  std::unique_ptr<Deadline> deadline_;  ///< to the very end: also taking things down may take too long
 };
 
 }  // namespace emu::softmmu

@@ -147,6 +147,11 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
   }
   if (!plan.debugcon.empty()) lines.line("debugcon", "chardev:" + plan.debugcon);
   if (!plan.debugger.empty()) lines.line("gdb", "chardev:" + plan.debugger);
+  for (const std::string& file : options.symbol_files) lines.line("symbols", escape_option_value(file));
+  if (options.timeout_s) lines.line("timeout", fmt::format("{}", *options.timeout_s));
+  if (options.seed) lines.line("seed", fmt::format("{}", *options.seed));
+  if (!plan.qtest.empty()) lines.line("qtest", "chardev:" + plan.qtest);
+  if (!options.qtest_log.empty()) lines.line("qtest-log", options.qtest_log);
   lines.line("display", "none");
   constexpr std::string_view kReboot[] = {"reset", "shutdown"}, kShutdown[] = {"poweroff", "pause"};
   constexpr std::string_view kPanic[] = {"pause", "shutdown", "exit-failure", "none"};

@@ -11,6 +11,7 @@
 #include "softmmu/option_table.h"
 #include "util/log.h"
 #include "util/suggest.h"
+#include "util/trace.h"
 
 namespace emu::softmmu {
 namespace {
@@ -109,7 +110,7 @@ std::string options_markdown() {
       "repeated `id=` is an error. `help` as a value lists what an option takes.\n\n"
       "Exit status: 0 after power-off, `quit`, Ctrl-A x or SIGTERM; 1 when the program refused to start; 3 after a "
       "guest "
-      "panic (pvpanic); what the guest asked for by isa-debug-exit, `(v << 1) | 1`.\n";
+      "panic (pvpanic); 124 when --timeout was over; what the guest asked for by isa-debug-exit, `(v << 1) | 1`.\n";
   std::string_view title;
   for (const OptionRow& row : option_rows()) {
     if (section_title(row.section) != title) {
@@ -143,9 +144,14 @@ Result<std::string> help_text(const HelpRequest& request, const StartOptions& op
     case HelpTopic::Cpu:
       return parts.cpu_help();
     case HelpTopic::Accel:
-      return std::string("Accelerators supported:\ntcg\n");
+      return std::string("Accelerators supported:\ntcg\nqtest\n");
     case HelpTopic::Chardev:
       return chardev::chardev_help();
+    case HelpTopic::Trace: {
+      std::string text;
+      for (const std::string& name : trace::names()) text += name + "\n";
+      return text;
+    }
     case HelpTopic::Log:
       return log::help();
     case HelpTopic::Display:

@@ -3,10 +3,8 @@
 
 #include <glib.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "qom/user_creatable.h"
+#include "util/file.h"
 
 namespace emu::softmmu {
 namespace {
@@ -56,9 +54,8 @@ class Secret final : public qom::UserCreatable {
   Result<void> complete() override {
     if (data_.empty() == file_.empty()) return error("exactly one of 'data' and 'file' is needed");
     if (!file_.empty()) {
-      std::ifstream in(file_, std::ios::binary);
-      if (!in) return error("Unable to read {}", file_);
-      data_.assign(std::istreambuf_iterator<char>(in), {});
+      constexpr std::size_t kLongest = 1 << 20;
+      data_ = EMU_TRY(read_file(file_, kLongest));
     }
     if (format_ == SecretFormat::Base64) {
       gsize size = 0;

@@ -26,7 +26,8 @@ constexpr OptionRow kRows[] = {
     {"M", Opt::Machine, kYes, S::Standard, "NAME[,...]", "Short for -machine."},
     {"accel", Opt::Accel, kYes, S::Standard,
      "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on][,host-features=-NAME[:-NAME...]]",
-     "Chooses how guest code runs: tcg translates it. Given again, the first that works is taken. host-features=-avx512 "
+     "Chooses how guest code runs: tcg translates it; qtest runs none, for tests of devices. "
+     "Given again, the first that works is taken. host-features=-avx512 "
      "makes translated code for a host without AVX-512."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm (not supported yet: refused)."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
@@ -67,6 +68,7 @@ constexpr OptionRow kRows[] = {
     {"display", Opt::Display, kYes, S::Display, "none", "No display, and the terminal is left alone."},
     {"audiodev", Opt::Audiodev, kYes, S::Display, "[driver=]none,id=ID | JSON",
      "Where sound goes: nowhere, as there are no sound devices."},
+    {"audio", Opt::Audio, kYes, S::Display, "[driver=]none", "The same, shorter."},
     {"vga", Opt::Vga, kYes, S::Display, "none|std", "The machine's video card."},
 
     {"chardev", Opt::Chardev, kYes, S::Streams, "KIND,id=ID[,mux=on][,KEY=VALUE...]",
@@ -111,7 +113,16 @@ constexpr OptionRow kRows[] = {
     {"no-user-config", Opt::NoUserConfig, kNo, S::Running, "", "Accepted; there are no configuration files."},
     {"msg", Opt::Message, kYes, S::Running, "[timestamp=on|off][,guest-name=off]",
      "Puts the time in front of messages."},
-    {"sandbox", Opt::Sandbox, kYes, S::Running, "off", "Accepted with this value."},
+    {"sandbox", Opt::Sandbox, kYes, S::Running,
+     "[enable=]on|off[,obsolete=allow|deny][,elevateprivileges=allow|deny|children][,spawn=allow|deny][,resourcecontrol=allow|deny]",
+     "on gives system calls up for good that no machine needs (seccomp); a call that is denied ends the program by SIGSYS. "
+     "Denied besides: obsolete ones, unless allowed; setuid and its like, fork and exec, priorities and affinities, if "
+     "denied."},
+    {"timeout", Opt::Timeout, kYes, S::Running, "SECONDS",
+     "Ends the program with status 124 after that time, and says where each CPU stood."},
+    {"seed", Opt::Seed, kYes, S::Running, "NUMBER",
+     "The guest's RDRAND and RDSEED give the sequence of that seed, the same in each run, instead of the host's random "
+     "numbers."},
 
     {"gdb", Opt::Gdb, kYes, S::Debug, "STREAM",
      "Waits for a debugger there: tcp:[HOST]:PORT, unix:PATH, chardev:ID, stdio, none. With -S it is there before the guest."},
@@ -120,6 +131,16 @@ constexpr OptionRow kRows[] = {
     {"D", Opt::LogFile, kYes, S::Debug, "FILE", "Where the log goes; otherwise to standard error."},
     {"dfilter", Opt::LogFilter, kYes, S::Debug, "RANGE[,RANGE...]",
      "Logs code of these guest addresses only: START+SIZE, START-SIZE or START..END."},
+    {"symbols", Opt::Symbols, kYes, S::Debug, "FILE",
+     "Names of guest addresses for the monitor and --timeout: an ELF file or a System.map; may be repeated. A kernel that is "
+     "an ELF file brings its own."},
+    {"trace", Opt::Trace, kYes, S::Debug, "[enable=]PATTERN[,events=FILE][,file=FILE][,to=log|ftrace|usdt]",
+     "Switches trace events on whose names match, or off with '-' before the pattern; 'help' lists them. events= names a "
+     "file of patterns, file= is the same as -D. docs/user/tracing.md."},
+    {"qtest", Opt::Qtest, kYes, S::Debug, "STREAM",
+     "Speaks the qtest protocol there, for tests of devices: docs/user/qtest.md. Goes with -accel qtest."},
+    {"qtest-log", Opt::QtestLog, kYes, S::Debug, "FILE",
+     "Where that conversation is written down; otherwise to standard error; none for nowhere."},
     {"singlestep", Opt::SingleStep, kNo, S::Debug, "", "Short for -accel tcg,one-insn-per-tb=on."},
 };
 
@@ -136,7 +157,6 @@ constexpr MissingRow kMissing[] = {
     {"mem-prealloc", kNo, ""},
     {"k", kYes, kScreen},
     {"audio-help", kNo, kSound},
-    {"audio", kYes, kSound},
     {"soundhw", kYes, kSound},
     {"fda", kYes, kDisks},
     {"fdb", kYes, kDisks},
@@ -172,13 +192,12 @@ constexpr MissingRow kMissing[] = {
     {"tpmdev", kYes, ""},
     {"compat", kYes, ""},
     {"fw_cfg", kYes, ""},
-    {"seed", kYes, ""},
     {"xen-domid", kYes, ""},
     {"xen-attach", kNo, ""},
     {"xen-domid-restrict", kNo, ""},
     {"loadvm", kYes, ""},
     {"option-rom", kYes, ""},
-    {"icount", kYes, ""},
+    {"icount", kYes, "guest time follows the host's; leave it out"},
     {"watchdog", kYes, ""},
     {"incoming", kYes, ""},
     {"only-migratable", kNo, ""},
@@ -186,13 +205,10 @@ constexpr MissingRow kMissing[] = {
     {"runas", kYes, ""},
     {"readconfig", kYes, ""},
     {"writeconfig", kYes, ""},
-    {"trace", kYes, "-d switches logging on"},
     {"plugin", kYes, ""},
     {"async-teardown", kNo, ""},
     {"dump-vmstate", kYes, ""},
     {"enable-sync-profile", kNo, ""},
-    {"qtest", kYes, ""},
-    {"qtest-log", kYes, ""},
     {"semihosting", kNo, ""},
     {"semihosting-config", kYes, ""},
     {"old-param", kNo, ""},

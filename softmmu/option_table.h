@@ -76,6 +76,13 @@ enum class Opt : u8 {
   LogFile,
   LogFilter,
   SingleStep,
+  Qtest,
+  QtestLog,
+  Audio,
+  Trace,
+  Timeout,
+  Seed,
+  Symbols,
 };
 
 enum class TakesArgument : u8 { No, Yes };

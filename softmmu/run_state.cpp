@@ -2,6 +2,7 @@
 #include "softmmu/run_state.h"
 
 #include "util/log.h"
+#include "util/trace.h"
 
 namespace emu::softmmu {
 namespace {
@@ -141,6 +142,7 @@ void RunState::run() {
 
 void RunState::enter(State state) {
   EMU_CHECK(is_legal_transition(state_, state));
+  EMU_TRACE("runstate_set", "from {} to {}", state_name(state_), state_name(state));
   state_ = state;
 }
 
@@ -184,7 +186,12 @@ void RunState::quit(hw::ShutdownCause cause) {
   shut_down(cause_name(cause), is_by_guest(cause), /*regardless=*/true, kExitNormal);
 }
 
+void RunState::time_out(int status) {
+  if (!ending_) shut_down(cause_name(hw::ShutdownCause::HostError), false, /*regardless=*/true, status);
+}
+
 void RunState::reset_machine() {
+  EMU_TRACE("system_reset", "state {}", state_name(state_));
   accelerator_->pause_all();
   mem::MachineLockScope guard(machine_->memory().lock());
   board_->reset();

@@ -42,6 +42,7 @@ struct RunEvent {
 /// Exit statuses of the program.
 inline constexpr int kExitNormal = 0;
 inline constexpr int kExitRefused = 1;     ///< did not start; or -action panic=exit-failure
+inline constexpr int kExitTimeout = 124;  ///< --timeout: as timeout(1)
 inline constexpr int kExitGuestPanic = 3;  ///< the guest's kernel panicked, and that ended us
 
 /// Main thread, machine lock not held, unless said otherwise.
@@ -68,6 +69,8 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   void powerdown();
   /// Ends the program, whatever -no-shutdown says.
   void quit(hw::ShutdownCause cause);
+  /// Ends the program with that status, as an error of the host.
+  void time_out(int status);
   void wakeup(hw::WakeupReason reason) { enqueue(WakeupRequest{reason}); }
 
   /// The status that the program shall end with, once the loop has ended.

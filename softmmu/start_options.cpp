@@ -6,6 +6,7 @@
 #include "softmmu/console.h"
 #include "softmmu/json_options.h"
 #include "softmmu/option_table.h"
+#include "softmmu/trace_options.h"
 #include "util/string.h"
 #include "util/suggest.h"
 
@@ -42,6 +43,7 @@ class Reader {
   Result<void> no_network(const GivenOption& given);
   Result<void> name(Options options);
   Result<void> rtc(Options options);
+  Result<void> take_asked(Asked asked);
   Result<void> actions(Options options);
   Result<void> message(Options options);
   Result<void> overcommit(Options options);
@@ -310,6 +312,11 @@ Result<void> Reader::rtc(Options options) {
   return options.finish();
 }
 
+Result<void> Reader::take_asked(Asked asked) {
+  if (asked != Asked::Nothing) ask(asked == Asked::LogHelp ? HelpTopic::Log : HelpTopic::Trace);
+  return {};
+}
+
 Result<void> Reader::actions(Options options) { return apply_actions(options, out_.actions); }
 
 Result<void> Reader::message(Options options) {
@@ -418,6 +425,12 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       return display(value);
     case Opt::Audiodev:
       return audiodev(EMU_TRY(Options::parse(value, {.implied_key = "driver", .json = json_pairs})));
+    case Opt::Audio: {
+      Options options = EMU_TRY(Options::parse(value, {.implied_key = "driver"}));
+      const std::string driver = EMU_TRY(options.take_required("driver"));
+      if (driver == "none") return options.finish();
+      return error(Error(fmt::format("'{}': there is no sound yet", driver)).with_hint("write -audio none, or leave it out"));
+    }
     case Opt::Vga:
       return vga(value);
     case Opt::Chardev:
@@ -468,6 +481,13 @@ Result<void> Reader::read_running_part(const GivenOption& given) {
       EMU_TRY(parse_debugger_stream(value));
       out_.debugger = value;
       return {};
+    case Opt::Qtest:
+      EMU_TRY(chardev::parse_serial(value, "check"));
+      out_.qtest = value;
+      return {};
+    case Opt::QtestLog:
+      out_.qtest_log = value;
+      return {};
     case Opt::GdbShort:
       out_.debugger = "tcp::1234";
       return {};
@@ -506,15 +526,28 @@ Result<void> Reader::read_running_part(const GivenOption& given) {
       return {};
     case Opt::Message:
       return message(EMU_TRY(Options::parse(value)));
-    case Opt::Sandbox:
-      if (value == "off") return {};
-      return error(Error("the sandbox is not supported yet").with_hint("write -sandbox off, or leave it out"));
-    case Opt::Log:
-      if (is_help(value))
-        ask(HelpTopic::Log);
-      else
-        out_.log_mask = out_.log_mask | EMU_TRY(log::parse_mask(value));
+    case Opt::Sandbox: {
+      Options options = EMU_TRY(Options::parse(value, {.implied_key = "enable"}));
+      out_.sandbox = EMU_TRY(parse_sandbox(options));
       return {};
+    }
+    case Opt::Timeout: {
+      constexpr u64 kMost = u64(100) * 365 * 24 * 3600;
+      const u64 seconds = EMU_TRY(parse_u64(value));
+      if (seconds == 0 || seconds > kMost) return error("{} s: at least 1, at most a hundred years", seconds);
+      out_.timeout_s = seconds;
+      return {};
+    }
+    case Opt::Seed:
+      out_.seed = EMU_TRY(parse_u64(value));
+      return {};
+    case Opt::Symbols:
+      out_.symbol_files.push_back(value);
+      return {};
+    case Opt::Trace:
+      return take_asked(EMU_TRY(read_trace(value, out_)));
+    case Opt::Log:
+      return take_asked(EMU_TRY(read_log_items(value, out_)));
     case Opt::LogFile:
       out_.log_file = value;
       return {};

@@ -11,6 +11,7 @@
 #include "chardev/chardev_options.h"
 #include "hw/machine/board.h"
 #include "softmmu/run_options.h"
+#include "softmmu/sandbox.h"
 #include "util/log.h"
 #include "util/options.h"
 
@@ -34,6 +35,7 @@ enum class HelpTopic : u8 {
   Vga,
   Object,
   DataDir,
+  Trace,
 };
 struct HelpRequest {
   HelpTopic topic;
@@ -118,6 +120,12 @@ struct StartOptions {
   std::vector<FdRequest> fds;
   std::string debugcon;
   std::string debugger;  ///< -gdb as typed
+  std::string qtest, qtest_log;
+  std::vector<std::string> trace_patterns, trace_files;  ///< -trace enable= and events=, each in order
+  std::string trace_sink;
+  std::vector<std::string> symbol_files;
+  SandboxOptions sandbox;
+  std::optional<u64> timeout_s, seed;
   std::optional<u8> escape_char;
   bool default_devices = true;
 

@@ -10,8 +10,10 @@
 #include "softmmu/help.h"
 #include "softmmu/start_options.h"
 #include "util/log.h"
+#include "util/random.h"
 #include "util/sys/fatal_signals.h"
 #include "util/thread.h"
+#include "util/trace.h"
 
 namespace emu::softmmu {
 namespace {
@@ -24,6 +26,13 @@ Result<void> check_target(const StartOptions& options, std::string_view argv0, c
   const std::string where = options.target.empty() ? fmt::format("the program's name asks for guest '{}'", target)
                                                    : fmt::format("-target {}", target);
   return error(Error(where + ": no such guest architecture here").with_hint(fmt::format("there is {}", parts.target)));
+}
+
+Result<void> set_traces(const StartOptions& options) {
+  if (!options.trace_sink.empty()) EMU_TRY(trace::set_sink(options.trace_sink));
+  for (const std::string& file : options.trace_files) EMU_TRY(trace::apply_file(file));
+  for (const std::string& pattern : options.trace_patterns) trace::apply(pattern);
+  return {};
 }
 
 Result<int> run_checked(std::span<const std::string> arguments, const Parts& parts) {
@@ -50,6 +59,9 @@ Result<int> run_checked(std::span<const std::string> arguments, const Parts& par
   if (!options.log_file.empty()) EMU_TRY(log::open_file(options.log_file));
   EMU_TRY(log::set_filter(options.log_filter));
   log::set_mask(options.log_mask);
+  EMU_TRY(set_traces(options));
+  if (options.seed) seed_random(*options.seed);
+  EMU_TRY(enter_sandbox(options.sandbox));
 
   Emulation emulation(options, parts);
   EMU_TRY(emulation.build());

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "util/check.h"
+#include "util/trace.h"
 
 namespace emu {
 namespace detail {
@@ -101,6 +102,8 @@ unsigned TimerQueueCore::run_due() {
     remove_locked(timer.get());
     running = timer.get();
     runner = std::this_thread::get_id();
+    EMU_TRACE("timer_fire", "clock {} timer {} deadline {} now {}", unsigned(clock->kind()),
+              static_cast<const void*>(timer.get()), timer->deadline.count(), last_run.count());
     lock.unlock();
     timer->callback();
     ran++;

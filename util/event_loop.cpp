@@ -103,10 +103,11 @@ namespace detail {
 
 /// A timerfd that always stands at its queue's deadline. Kept alive by the queue's notify and the attachment.
 struct TimerSource {
-  explicit TimerSource(TimerQueue& timers) : queue(&timers) {}
+  TimerSource(TimerQueue& timers, std::function<void()> work) : queue(&timers), run_due(std::move(work)) {}
 
   std::mutex mutex;   ///< held while reading the deadline and setting the timer, so that the latest reading wins
   TimerQueue* queue;  ///< null once detached
+  const std::function<void()> run_due;
   Fd timer;
   FdWatch watch;
 
@@ -128,7 +129,7 @@ struct TimerSource {
   void expired() {
     u64 expirations = 0;
     (void)!::read(timer.get(), &expirations, sizeof expirations);  // ECANCELED: the wall clock was set
-    if (queue) queue->run_due();                                   // detached on this thread only
+    if (queue) run_due();                                          // detached on this thread only
     update();
   }
 };
@@ -153,9 +154,10 @@ void TimerAttachment::reset() {
   source->queue = nullptr;
 }
 
-Result<TimerAttachment> EventLoop::attach(TimerQueue& queue) {
+Result<TimerAttachment> EventLoop::attach(TimerQueue& queue, std::function<void()> run_due) {
+  if (!run_due) run_due = [&queue] { queue.run_due(); };
   const int clock_id = queue.clock().kind() == Clock::Kind::Host ? CLOCK_REALTIME : CLOCK_MONOTONIC;
-  auto source = std::make_shared<detail::TimerSource>(queue);
+  auto source = std::make_shared<detail::TimerSource>(queue, std::move(run_due));
   source->timer.reset(::timerfd_create(clock_id, TFD_NONBLOCK | TFD_CLOEXEC));
   if (!source->timer) return error("cannot create a timerfd: {}", std::strerror(errno));
   source->watch = watch_fd(source->timer.get(), FdEvents::Read, [weak = std::weak_ptr(source)](FdEvents) {

@@ -87,8 +87,8 @@ class EventLoop {
   FdWatch watch_fd(int fd, FdEvents events, std::function<void(FdEvents ready)> callback);
 
   /// Runs the queue's timers on this loop through a timerfd. The attachment must go before queue and loop do,
-  /// on the loop's thread.
-  [[nodiscard]] Result<TimerAttachment> attach(TimerQueue& queue);
+  /// on the loop's thread. `run_due` replaces TimerQueue::run_due(), for those who want a lock around it.
+  [[nodiscard]] Result<TimerAttachment> attach(TimerQueue& queue, std::function<void()> run_due = {});
 
   ::_GMainContext* context() const { return context_; }
 

@@ -30,6 +30,8 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
 
   // Main thread
   void start();
+  /// Then thread_id() is known.
+  void wait_until_started() const;
   i64 thread_id() const { return thread_id_.load(std::memory_order_relaxed); }
   void join();
   std::string dump_tlb() { return tlb_.dump(); }  ///< paused

@@ -70,6 +70,7 @@ void TcgAccelerator::resume_all() {
   if (started_) return;
   started_ = true;
   for (auto& v : vcpus_) v->start();
+  for (auto& v : vcpus_) v->wait_until_started();  // who asks next wants to know their thread ids
 }
 
 void TcgAccelerator::request_pause_all() {

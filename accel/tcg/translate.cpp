@@ -10,6 +10,7 @@
 #include "tcg/passes/passes.h"
 #include "util/check.h"
 #include "util/log.h"
+#include "util/trace.h"
 
 namespace emu::tcg {
 
@@ -173,6 +174,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
       block->second_page = bytes.second_page();
       EMU_CHECK(block->straddles());
     }
+    EMU_TRACE("translate_block", "vcpu {} pc {:#x} mode {:#x} bytes {} instructions {}", cpu_.index(), key.pc, key.mode,
+              block->guest_bytes, block->guest_insns);
     const std::vector<u8> source = bytes.source(block->guest_bytes);
     if (log::enabled_at(log::Mask::InAsm | log::Mask::Op, key.pc)) log_translation(*block, source);
 

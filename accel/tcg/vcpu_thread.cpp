@@ -9,6 +9,7 @@
 #include "util/log.h"
 #include "util/sys/futex.h"
 #include "util/thread.h"
+#include "util/trace.h"
 
 namespace emu::accel {
 
@@ -71,6 +72,8 @@ void RuntimeVcpu::start() {
   thread_ = start_thread(fmt::format("vcpu {}", cpu_.index()), [this] { thread_main(); });
 }
 
+void RuntimeVcpu::wait_until_started() const { thread_id_.wait(0); }
+
 void RuntimeVcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
@@ -108,7 +111,8 @@ void RuntimeVcpu::offline() {
 }
 
 void RuntimeVcpu::thread_main() {
-  thread_id_.store(::gettid(), std::memory_order_relaxed);
+  thread_id_.store(::gettid());
+  thread_id_.notify_all();
   env_.fp_control_host = host_fp_control();
   while (shared_.run.wait_to_run(held_)) {
     // While we stood still the CPU may have been reset, and its whole state with it.
@@ -151,6 +155,7 @@ void RuntimeVcpu::take_events() {
     if (!cpu_.take_event()) return;
     mode_is_stale_ = true;
     step_alone_ = false;
+    EMU_TRACE("vcpu_event", "vcpu {} pc {:#x}", cpu_.index(), env_.pc);
     log::write_if(log::Mask::Int, "vcpu {}: event taken, pc {:#x}\n", cpu_.index(), env_.pc);
   }
 }
@@ -175,6 +180,7 @@ bool RuntimeVcpu::halt_if_idle() {
         cpu_, why.empty() ? fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()) : why);
   }
   statistics_.halts.add();
+  EMU_TRACE("vcpu_halt", "vcpu {} pc {:#x}", cpu_.index(), env_.pc);
   offline();
   halted_.store(true, std::memory_order_seq_cst);
   while (env_.exit_req.load(std::memory_order_seq_cst) == 0 && !shared_.run.should_stop() && !cpu_.wakeup_pending()) {
@@ -186,6 +192,7 @@ bool RuntimeVcpu::halt_if_idle() {
   }
   halted_.store(false, std::memory_order_seq_cst);
   quiescent();
+  EMU_TRACE("vcpu_wake", "vcpu {}", cpu_.index());
   return true;
 }
 

@@ -13,9 +13,17 @@ namespace emu::hw {
 /// One named group of inputs of one device.
 struct Device::Inputs final : IrqSink {
   Inputs(Device& owner, const DeviceClass::IrqIn& what) : device(owner), in(what) {}
-  void set_irq(unsigned number, bool level) override { in.handler(device, number, level); }
+  void set_irq(unsigned number, bool level) override {
+    if (IrqSink* listener = instead.load(std::memory_order_acquire); listener != nullptr) [[unlikely]] {
+      listener->set_irq(first + number, level);
+    } else {
+      in.handler(device, number, level);
+    }
+  }
   Device& device;
   const DeviceClass::IrqIn& in;
+  std::atomic<IrqSink*> instead{nullptr};
+  unsigned first = 0;  ///< number of the first of them, of all of the device's, for `instead`
 };
 
 namespace {
@@ -142,6 +150,41 @@ IrqInput Device::irq_in(std::string_view name, unsigned index) {
   }
   EMU_CHECK(!"no such input");
   return {};
+}
+
+std::optional<IrqInput> Device::find_irq_in(std::string_view name, u64 index) {
+  for (const auto& inputs : inputs_) {
+    if (!name.empty() && inputs->in.name != name) continue;
+    if (index >= inputs->in.count) return std::nullopt;
+    return IrqInput{inputs.get(), unsigned(index)};
+  }
+  return std::nullopt;
+}
+
+void Device::intercept_irq_ins(IrqSink& listener) {
+  unsigned number = 0;
+  for (const auto& inputs : inputs_) {
+    inputs->first = number;
+    number += inputs->in.count;
+    inputs->instead.store(&listener, std::memory_order_release);
+  }
+}
+
+void Device::intercept_irq_outs(IrqSink& listener) {
+  unsigned number = 0;
+  for_each_class(type(), [&](const DeviceClass& known) {
+    for (const auto& out : known.irq_outs) {
+      for (IrqLine& line : out.lines(*this)) {
+        cut_off_outs_.push_back({&line, line.input()});
+        line.connect({&listener, number++});
+      }
+    }
+  });
+}
+
+void Device::end_irq_interception() {
+  for (const auto& inputs : inputs_) inputs->instead.store(nullptr, std::memory_order_release);
+  for (const auto& [line, before] : std::exchange(cut_off_outs_, {})) line->connect(before);
 }
 
 bool Device::has_irq_in(std::string_view name) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,6 +69,13 @@ class Device : public qom::Object {
   IrqLine& irq_out(std::string_view name, unsigned index = 0);
   IrqInput irq_in(std::string_view name, unsigned index = 0);
   bool has_irq_in(std::string_view name) const;
+  /// The same, for a name that may not be there; "" is the first. Nothing when there is no such wire.
+  std::optional<IrqInput> find_irq_in(std::string_view name, u64 index);
+  /// For tests: from now on the device's inputs (or outputs) end at `listener`, numbered in the order of describe(), and
+  /// nothing arrives where it went before.
+  void intercept_irq_ins(IrqSink& listener);
+  void intercept_irq_outs(IrqSink& listener);
+  void end_irq_interception();
   const mem::RegionRef& region(std::string_view name) const;
   /// All regions, in the order of describe(), then of add_region().
   const std::vector<mem::RegionRef>& regions() const { return regions_; }
@@ -118,6 +126,7 @@ class Device : public qom::Object {
   std::vector<Bus*> child_buses_;
   std::vector<mem::RegionRef> regions_;
   std::vector<std::unique_ptr<Inputs>> inputs_;
+  std::vector<std::pair<IrqLine*, IrqInput>> cut_off_outs_;  ///< and where they went
   std::shared_ptr<bool> entered_;  ///< see Region::share_entry_flag
 };
 

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "util/trace.h"
+
 namespace emu::hw {
 namespace {
 
@@ -93,6 +95,7 @@ void I8259Pair::set_pin(Chip& chip, unsigned pin, bool level) {
 }
 
 void I8259Pair::set_irq(unsigned number, bool level) {
+  EMU_TRACE("pic_set_irq", "irq {} level {}", number, unsigned(level));
   if (number == kCascade) return;
   std::lock_guard guard(mutex_);
   set_pin(state_.chips[number >> 3], number & 7, level);

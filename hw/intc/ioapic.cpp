@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "util/log.h"
+#include "util/trace.h"
 
 namespace emu::hw {
 
@@ -89,6 +90,7 @@ void IoApic::write_window_locked(u32 value) {
 }
 
 void IoApic::set_pin(unsigned pin, bool level) {
+  EMU_TRACE("ioapic_set_irq", "pin {} level {}", pin, unsigned(level));
   std::lock_guard guard(mutex_);
   const bool was = state_.levels & bit(pin);
   state_.levels = level ? state_.levels | bit(pin) : state_.levels & ~bit(pin);

@@ -84,7 +84,7 @@ void LocalApic::fields(Archive& ar, State& s) {
   ar("base", s.base)("tpr", s.tpr)("ldr", s.ldr)("dfr", s.dfr)("svr", s.svr)("esr", s.esr)("esr_latched", s.esr_latched);
   ar("icr_low", s.icr_low)("icr_high", s.icr_high)("initial_count", s.initial_count)("divide", s.divide);
   ar("count_start_ns", s.count_start_ns)("tsc_deadline", s.tsc_deadline)("isr", s.isr)("tmr", s.tmr)("irr", s.irr);
-  ar("lvt", s.lvt)("lint0", s.lint0)("lint1", s.lint1);
+  ar("lvt", s.lvt)("is_counting", s.is_counting)("lint0", s.lint0)("lint1", s.lint1);
 }
 
 Result<void> LocalApic::after_load() {
@@ -97,6 +97,7 @@ Result<void> LocalApic::after_load() {
   if ((state_.base & ~(kBaseMask | kBaseBsp | kBaseX2apic | kBaseEnable)) != 0) {
     return error("apic: reserved bits in base {:#x}", state_.base);
   }
+  if (state_.is_counting && state_.initial_count == 0) return error("apic: counting down from zero");
   restart_timer_locked();
   update_cpu_locked();
   return {};
@@ -271,40 +272,47 @@ u64 LocalApic::divisor() const {
 }
 
 u32 LocalApic::current_count_locked() {
-  if (state_.initial_count == 0 || (state_.lvt[kTimer] & kTimerModeMask) == kTimerTscDeadline) return 0;
+  if (!state_.is_counting || (state_.lvt[kTimer] & kTimerModeMask) == kTimerTscDeadline) return 0;
   const u64 ticks = u64(clock().now().count() - state_.count_start_ns) / divisor();
   const u64 period = state_.initial_count;
   if ((state_.lvt[kTimer] & kTimerModeMask) == kTimerPeriodic) return u32(period - ticks % period);
   return ticks >= period ? 0 : u32(period - ticks);
 }
 
+/// Arms the timer for what the registers say. A time that has passed meanwhile fires at once: this thread may have lost
+/// its processor since the guest wrote the register, and the interrupt is due all the same.
 void LocalApic::restart_timer_locked() {
   const u32 mode = state_.lvt[kTimer] & kTimerModeMask;
   if (mode == kTimerTscDeadline) {
     if (state_.tsc_deadline == 0) return timer_.cancel();
     return timer_.arm_at(ClockNs(i64(std::min<u64>(state_.tsc_deadline, INT64_MAX))));
   }
-  if (state_.initial_count == 0) return timer_.cancel();
+  if (!state_.is_counting) return timer_.cancel();
   const u64 period_ns = u64(state_.initial_count) * divisor();
   const u64 elapsed = u64(clock().now().count() - state_.count_start_ns);
-  if (mode != kTimerPeriodic) {
-    // A one-shot count that has run out stays at zero.
-    if (elapsed >= period_ns) return timer_.cancel();
-    return timer_.arm_at(ClockNs(state_.count_start_ns + i64(period_ns)));
-  }
-  timer_.arm_at(ClockNs(state_.count_start_ns + i64((elapsed / period_ns + 1) * period_ns)));
+  const u64 periods = mode == kTimerPeriodic ? elapsed / period_ns + 1 : 1;
+  timer_.arm_at(ClockNs(state_.count_start_ns + i64(periods * period_ns)));
 }
 
+/// The callback may come late, when the guest has set another time already: then that one is waited for.
 void LocalApic::timer_fired() {
   std::lock_guard guard(mutex_);
-  const u32 mode = state_.lvt[kTimer] & kTimerModeMask;
-  if (mode == kTimerTscDeadline) {
-    if (state_.tsc_deadline == 0) return;
-    state_.tsc_deadline = 0;
+  const i64 now = clock().now().count();
+  switch (state_.lvt[kTimer] & kTimerModeMask) {
+    case kTimerTscDeadline:
+      if (state_.tsc_deadline == 0 || u64(now) < state_.tsc_deadline) return;
+      state_.tsc_deadline = 0;
+      break;
+    case kTimerPeriodic:
+      if (!state_.is_counting) return;
+      restart_timer_locked();
+      break;
+    default:
+      if (!state_.is_counting || u64(now - state_.count_start_ns) < u64(state_.initial_count) * divisor()) return;
+      state_.is_counting = false;
   }
   deliver_local_locked(kTimer);
   update_cpu_locked();
-  if (mode == kTimerPeriodic) restart_timer_locked();
 }
 
 // Registers. ---------------------------------------------------------------------------------------------------------
@@ -344,8 +352,12 @@ void LocalApic::write_locked(u32 reg, u32 value, Deferred& after) {
     state_.lvt[lvt] = (value & kLvtWritable[lvt]) | (state_.lvt[lvt] & (kLvtRemoteIrr | kLvtPending));
     if (!(state_.svr & kSvrEnable)) state_.lvt[lvt] |= kLvtMasked;
     if (lvt == kTimer && ((old_mode ^ value) & kTimerModeMask)) {
-      if ((value & kTimerModeMask) == kTimerTscDeadline) state_.initial_count = 0;
-      else state_.tsc_deadline = 0;
+      if ((value & kTimerModeMask) == kTimerTscDeadline) {
+        state_.initial_count = 0;
+        state_.is_counting = false;
+      } else {
+        state_.tsc_deadline = 0;
+      }
       restart_timer_locked();
     }
     if (lvt == kLint0 && state_.lint0 && DeliveryMode(value >> 8 & 7) == DeliveryMode::Fixed && (value & kLvtLevel)) {
@@ -374,11 +386,17 @@ void LocalApic::write_locked(u32 reg, u32 value, Deferred& after) {
     case TIMER_INITIAL:
       if ((state_.lvt[kTimer] & kTimerModeMask) == kTimerTscDeadline) return;
       state_.initial_count = value;
+      state_.is_counting = value != 0;
       state_.count_start_ns = clock().now().count();
       return restart_timer_locked();
     case TIMER_DIVIDE: {
       // The count goes on from where it stands, at the new rate.
       const u32 left = current_count_locked();
+      if (left == 0) {  // has run out; its interrupt may still be on its way
+        state_.divide = value & 0xb;
+        state_.count_start_ns = clock().now().count() - i64(state_.initial_count * divisor());
+        return;
+      }
       const u64 done = state_.initial_count - left;
       state_.divide = value & 0xb;
       state_.count_start_ns = clock().now().count() - i64(done * divisor());

@@ -67,6 +67,7 @@ class LocalApic final : public SysBusDevice, public target::CpuInterruptPort {
     u32 tpr = 0, ldr = 0, dfr = ~0u, svr = 0xff, esr = 0, esr_latched = 0, icr_low = 0, icr_high = 0;
     u32 initial_count = 0, divide = 0;
     i64 count_start_ns = 0;
+    bool is_counting = false;  ///< a count was set, and its one-shot interrupt has not come yet
     u64 tsc_deadline = 0;
     Vectors isr{}, tmr{}, irr{};
     std::array<u32, kLvtCount> lvt{};

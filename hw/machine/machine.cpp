@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/machine/machine.h"
 
-#include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "util/fd.h"
+#include "util/check.h"
 
 namespace emu::hw {
 namespace {
@@ -13,45 +12,8 @@ constexpr auto kGracePollInterval = std::chrono::milliseconds(5);
 
 }  // namespace
 
-class Machine::LockedTimers {
- public:
-  LockedTimers(EventLoop& loop, TimerQueue& queue, mem::MachineLock& lock)
-      : queue_(queue), fd_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
-    EMU_CHECK(fd_.is_valid());
-    watch_ = loop.watch_fd(fd_.get(), FdEvents::Read, [this, &lock](FdEvents) {
-      u64 expirations;
-      if (::read(fd_.get(), &expirations, sizeof expirations) < 0) expirations = 0;
-      {
-        mem::MachineLockScope guard(lock);
-        queue_.run_due();
-      }
-      rearm();
-    });
-    queue_.set_notify([this] { rearm(); });
-    rearm();
-  }
-  ~LockedTimers() { queue_.set_notify({}); }
-
- private:
-  /// Any thread. Two at once leave the earlier of two readings armed at worst, which only wakes us early.
-  void rearm() {
-    const auto deadline = queue_.monotonic_deadline();
-    itimerspec spec = {};
-    if (deadline) {
-      const i64 ns = std::max<i64>(deadline->count(), 1);
-      spec.it_value.tv_sec = ns / 1'000'000'000;
-      spec.it_value.tv_nsec = ns % 1'000'000'000;
-    }
-    timerfd_settime(fd_.get(), TFD_TIMER_ABSTIME, &spec, nullptr);
-  }
-
-  TimerQueue& queue_;
-  Fd fd_;
-  FdWatch watch_;
-};
-
-Machine::Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events)
-    : loop_(loop), events_(events), tree_(registry) {
+Machine::Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events, Clock::Drive drive)
+    : loop_(loop), events_(events), virtual_clock_(Clock::Kind::Virtual, drive), tree_(registry) {
   system_memory_ = std::make_unique<mem::AddressSpace>(
       memory_, "memory", mem::Region::container(memory_, "system", mem::kWholeAddressSpace));
   io_ports_ = std::make_unique<mem::AddressSpace>(memory_, "I/O", mem::Region::container(memory_, "io", 0x10000));
@@ -59,7 +21,12 @@ Machine::Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEven
   system_bus_ = bus.get();
   EMU_CHECK(tree_.container("/machine/unattached").add_child("sysbus", std::move(bus)).has_value());
   for (Clock* clock : {&virtual_clock_, &host_clock_, &realtime_clock_}) {
-    timers_.push_back(std::make_unique<LockedTimers>(loop, clock->main_queue(), memory_.lock()));
+    auto timers = loop.attach(clock->main_queue(), [this, clock] {
+      mem::MachineLockScope guard(memory_.lock());
+      clock->main_queue().run_due();
+    });
+    EMU_CHECK(timers.has_value());  // without a single descriptor left nothing can run
+    timers_.push_back(std::move(*timers));
   }
   grace_timer_ = realtime_clock_.make_timer([this] { poll_grace(); });
   memory_.grace().set_kick([this, alive = alive_] {

@@ -34,7 +34,9 @@ class MachineEvents {
 
 class Machine final : public MachineServices {
  public:
-  Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events);
+  /// `drive`: of the virtual clock, which qtest moves by hand.
+  Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events,
+          Clock::Drive drive = Clock::Drive::Automatic);
   ~Machine() override;
 
   qom::ObjectTree& tree() override { return tree_; }
@@ -70,15 +72,12 @@ class Machine final : public MachineServices {
   void wake_up(WakeupReason reason);
 
  private:
-  /// Runs one clock's timers on the main loop with the machine lock held.
-  class LockedTimers;
-
   void poll_grace();
 
   EventLoop& loop_;
   MachineEvents& events_;
   mem::Memory memory_;
-  Clock virtual_clock_{Clock::Kind::Virtual};
+  Clock virtual_clock_;
   Clock host_clock_{Clock::Kind::Host};
   Clock realtime_clock_{Clock::Kind::Realtime};
   qom::ObjectTree tree_;
@@ -87,7 +86,7 @@ class Machine final : public MachineServices {
   Bus* system_bus_ = nullptr;
   std::vector<std::string> data_dirs_;
   std::vector<PowerListener*> listeners_;
-  std::vector<std::unique_ptr<LockedTimers>> timers_;
+  std::vector<TimerAttachment> timers_;  ///< each clock's, run with the machine lock held
   std::atomic<bool> grace_poll_posted_{false};
   Timer grace_timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it; main loop only

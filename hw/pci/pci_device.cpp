@@ -2,10 +2,9 @@
 #include "hw/pci/pci_device.h"
 
 #include <charconv>
-#include <fstream>
-#include <iterator>
 
 #include "hw/pci/pci_bus.h"
+#include "util/file.h"
 #include "util/log.h"
 
 namespace emu::qom {
@@ -129,10 +128,8 @@ void PciDevice::before_reset_enter() {
 /// The file must look like an expansion ROM, §6.3.1.1.
 Result<void> PciDevice::add_rom() {
   const std::string path = machine().find_data_file(rom_file_);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return error("{}: cannot read romfile '{}'", type().name(), rom_file_);
-  const std::vector<char> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (bytes.size() < 3 || bytes.size() > 16u << 20 || u8(bytes[0]) != 0x55 || u8(bytes[1]) != 0xaa) {
+  const std::string bytes = EMU_TRY(read_file(path, 16u << 20), type().name() + ": romfile");
+  if (bytes.size() < 3 || u8(bytes[0]) != 0x55 || u8(bytes[1]) != 0xaa) {
     return error("{}: romfile '{}' is no expansion ROM", type().name(), rom_file_);
   }
   if (!rom_bar_) return {};

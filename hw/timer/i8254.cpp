@@ -139,11 +139,11 @@ void I8254::reset_enter() {
   state_.counters[2].gate = false;
 }
 
-void I8254::reset_hold() { refresh(); }
+void I8254::reset_hold() { refresh(now_ns()); }
 
 void I8254::set_irq_enabled(bool enabled) {
   state_.irq_enabled = enabled;
-  refresh();
+  refresh(now_ns());
 }
 
 void I8254::fields(Archive& ar, State& s) {
@@ -165,14 +165,14 @@ Result<void> I8254::after_load() {
     if (c.mode > 5 || c.access == 0 || c.access > 3 || c.period() == 0)
       return error("i8254: counter state out of range");
   }
-  refresh();
+  refresh(now_ns());
   return {};
 }
 
-/// The output line follows counter 0; wakes again at its next change.
-void I8254::refresh() {
+/// The output line follows counter 0 as it stands at `now`; wakes again at its next change after that. A change that is
+/// past by then is shown at once: it must not be lost because this thread lost its processor meanwhile.
+void I8254::refresh(i64 now) {
   const PitCounter& counter = state_.counters[0];
-  const i64 now = now_ns();
   irq_.set(state_.irq_enabled && counter.output_at(now));  // silenced, it must not hold the shared line
   armed_for_ns_ = state_.irq_enabled ? counter.next_change_ns(now) : -1;
   if (armed_for_ns_ < 0)
@@ -191,7 +191,7 @@ void I8254::change_due() {
     irq_.set(state_.irq_enabled && counter.output_at(at));
     at = counter.next_change_ns(at);
   }
-  refresh();
+  refresh(now);
 }
 
 void I8254::write(u64 offset, u64 value, unsigned) {
@@ -204,8 +204,9 @@ void I8254::write(u64 offset, u64 value, unsigned) {
   }
   const u16 count = c.access == 1 ? u16(value & 0xff) : c.access == 2 ? u16(value << 8) : u16(value << 8 | c.write_low);
   c.write_high_next = false;
-  c.load(count, now_ns());
-  if (offset == 0) refresh();
+  const i64 now = now_ns();
+  c.load(count, now);
+  if (offset == 0) refresh(now);
 }
 
 /// Control word: 7:6 counter, 5:4 access, 3:1 mode, 0 BCD.
@@ -224,7 +225,7 @@ void I8254::write_control(u8 value) {
   c.access = access;
   c.mode = (value >> 1 & 7) > 5 ? (value >> 1 & 3) : (value >> 1 & 7);
   c.bcd = value & 1;
-  if (value >> 6 == 0) refresh();
+  if (value >> 6 == 0) refresh(now_ns());
 }
 
 /// Read-back command: bit 5 clear latches counts, bit 4 clear latches status, bits 3:1 choose counters.

@@ -64,7 +64,7 @@ class I8254 final : public IsaDevice {
   void write_nmisc(u64 offset, u64 value, unsigned size);
   void write_control(u8 value);
   void read_back(u8 value);
-  void refresh();
+  void refresh(i64 now);
   void change_due();
   i64 now_ns() const { return clock().now().count(); }
 

@@ -100,8 +100,8 @@ Result<const Command*> take_command(std::string_view& text, std::string_view& fo
 
 class ArgumentReader {
  public:
-  ArgumentReader(std::string_view rest, std::string_view format, Session& session, const RegisterLookup& registers)
-      : rest_(rest), format_(format), session_(session), registers_(registers) {}
+  ArgumentReader(std::string_view rest, std::string_view format, Session& session, const ExpressionNames& names)
+      : rest_(rest), format_(format), session_(session), names_(names) {}
 
   Result<void> read(const ArgSpec& spec, Arguments& out) {
     skip_spaces(rest_);
@@ -124,7 +124,7 @@ class ArgumentReader {
         rest_ = {};
         break;
       case ArgKind::Expression:
-        out.set(spec.name, EMU_TRY(take_expression(rest_, registers_)));
+        out.set(spec.name, EMU_TRY(take_expression(rest_, names_)));
         break;
       default:
         out.set(spec.name, EMU_TRY(take_string(rest_)));
@@ -159,13 +159,13 @@ class ArgumentReader {
 
   std::string_view rest_, format_;
   Session& session_;
-  const RegisterLookup& registers_;
+  const ExpressionNames& names_;
 };
 
 }  // namespace
 
 Result<ParsedLine> parse_line(std::string_view line, const CommandRegistry& registry, Session& session,
-                              const RegisterLookup& registers) {
+                              const ExpressionNames& names) {
   ParsedLine parsed;
   skip_spaces(line);
   if (line.empty() || line[0] == '#') return parsed;
@@ -175,7 +175,7 @@ Result<ParsedLine> parse_line(std::string_view line, const CommandRegistry& regi
   const bool is_print = parsed.command->name == "print";
   const char format_before = session.format, unit_before = session.unit;
   if (is_print) session.format = 'x';
-  ArgumentReader reader(line, format, session, registers);
+  ArgumentReader reader(line, format, session, names);
   const auto read_all = [&]() -> Result<void> {
     for (const ArgSpec& spec : parsed.command->arguments) EMU_TRY(reader.read(spec, parsed.arguments));
     return reader.finish();

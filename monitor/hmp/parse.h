@@ -17,6 +17,6 @@ struct ParsedLine {
 /// Reads one line: NAME[/FMT] ARGUMENTS. A format that is left out is the session's last, which is updated.
 /// Errors: unknown command (with the nearest spelling), missing or surplus arguments, a bad expression or format.
 Result<ParsedLine> parse_line(std::string_view line, const CommandRegistry& registry, Session& session,
-                              const RegisterLookup& registers);
+                              const ExpressionNames& names);
 
 }  // namespace emu::monitor

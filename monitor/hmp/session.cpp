@@ -3,6 +3,7 @@
 
 #include "chardev/mux.h"
 #include "monitor/version.h"
+#include "util/trace.h"
 
 namespace emu::monitor {
 
@@ -66,6 +67,16 @@ void HmpSession::receive(std::span<const u8> data) {
 }
 
 std::vector<std::string> HmpSession::complete(std::string_view text) const {
+  // Arguments that are names of ours: of a command, of a trace event.
+  for (const auto& [command, names] : {std::pair(std::string_view("help "), monitors_.registry().complete("")),
+                                       std::pair(std::string_view("trace-event "), trace::names())}) {
+    if (!text.starts_with(command)) continue;
+    std::vector<std::string> lines;
+    for (const std::string& name : names) {
+      if (name.starts_with(text.substr(command.size()))) lines.push_back(std::string(command) + name);
+    }
+    return lines;
+  }
   // "info" itself is a command, but its subcommands are what is meant once a space follows.
   std::vector<std::string> found;
   for (std::string& name : monitors_.registry().complete(text)) {

@@ -5,6 +5,7 @@
 
 #include "monitor/version.h"
 #include "util/log.h"
+#include "util/trace.h"
 
 namespace emu::monitor {
 namespace {
@@ -198,6 +199,8 @@ void QmpSession::serve_next() {
 }
 
 Result<Json> QmpSession::run(Request& request) {
+  EMU_TRACE("monitor_qmp_cmd", "stream {} command {} arguments {}", stream_.id(), request.command,
+            request.arguments.is_null() ? "{}" : json_text(request.arguments, JsonLayout::Line));
   if (request.refused) return error(std::move(*request.refused));
   Mode mode;
   {
@@ -238,6 +241,7 @@ Result<Json> QmpSession::negotiate(const Json& arguments) {
 }
 
 void QmpSession::send_event(const Json& event) {
+  EMU_TRACE("monitor_qmp_event", "stream {} event {}", stream_.id(), json_text(event, JsonLayout::Line));
   u64 connection = 0;
   {
     const std::lock_guard lock(mutex_);

@@ -8,6 +8,7 @@
 #include "softmmu/memory/memory.h"
 #include "util/endian.h"
 #include "util/log.h"
+#include "util/trace.h"
 
 namespace emu::mem {
 
@@ -274,11 +275,14 @@ MemTxResult Region::write_pieces(MmioOps& ops, u64 offset, u64 value, unsigned s
 MemTxResult Region::mmio_read(u64 offset, unsigned size, MemTxAttrs attrs, u64& value) {
   value = low_mask(size * 8);
   if (Size(offset) + size > size_) return MemTxResult::DecodeError;
-  return enter([&](MmioOps& ops) { return read_pieces(ops, offset, size, attrs, value); });
+  const MemTxResult result = enter([&](MmioOps& ops) { return read_pieces(ops, offset, size, attrs, value); });
+  EMU_TRACE("memory_region_ops_read", "region {} offset {:#x} size {} value {:#x}", name_, offset, size, value);
+  return result;
 }
 
 MemTxResult Region::mmio_write(u64 offset, u64 value, unsigned size, MemTxAttrs attrs) {
   if (Size(offset) + size > size_) return MemTxResult::DecodeError;
+  EMU_TRACE("memory_region_ops_write", "region {} offset {:#x} size {} value {:#x}", name_, offset, size, value);
   return enter([&](MmioOps& ops) { return write_pieces(ops, offset, value, size, attrs); });
 }
 

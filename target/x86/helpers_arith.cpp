@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Arithmetic that is no single IR operation: SDM vol. 2, the pages of the instructions.
-#include <sys/random.h>
 
 #include "target/x86/cpu.h"
 #include "target/x86/eflags.h"
+#include "util/random.h"
 
 namespace emu::x86 {
 
@@ -81,9 +81,7 @@ u64 X86Cpu::helper_idiv(const u64* args) {
 
 /// Never the host's RDRAND: a guest must not be able to tell from its speed or its flaws.
 u64 X86Cpu::helper_random(const u64*) {
-  u64 value = 0;
-  while (getrandom(&value, sizeof value, 0) != ssize_t(sizeof value)) {}  // only signals interrupt it
-  return value;
+  return random_u64();
 }
 
 u64 X86Cpu::helper_movdir64b(const u64* args) {

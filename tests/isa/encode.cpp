@@ -390,11 +390,15 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
     Insn& insn = one.insns[0];
     const Row& row = *insn.row;
     const bool ends = row.has(kEnds) || row.has(kCpl0) || row.is_missing();
-    // Where a store of an empty register pops it, ours leaves something else in there, and MMX makes it valid.
+    // Where a store of an empty register pops it, ours leaves something else in there: MMX makes it valid, and FXAM shows
+    // the sign even of what is empty.
     const bool is_mmx = std::any_of(std::begin(row.operands), std::end(row.operands),
                                     [](Operand o) { return o == Operand::P || o == Operand::Q || o == Operand::N; });
     const bool pops = row.feature == InsnFeature::kFpu && insn.is_memory && std::string_view(row.name).ends_with("TP");
-    if ((is_mmx && has_pops) || branches_into_code(insn, c.code.size()) || cannot_be_in_block(insn) || (row.read & undefined) || (ends && c.insns.size() + 1 < count)) {
+    const bool shows_empty = is_mmx || std::string_view(row.name) == "FXAM";
+    const bool fits = !(shows_empty && has_pops) && !branches_into_code(insn, c.code.size()) &&
+                      !cannot_be_in_block(insn) && !(row.read & undefined) && !(ends && c.insns.size() + 1 < count);
+    if (!fits) {
       bases = bases_before;
       continue;
     }

@@ -106,6 +106,21 @@ TEST(LocalApic, OneShotTimerFiresOnce) {
   EXPECT_EQ(apic.read32(LocalApic::TIMER_CURRENT), 0u);
 }
 
+TEST(LocalApic, OneShotThatRanOutUnservedIsNotLostWhenTheGuestTouchesTheTimer) {
+  ApicBench apic;
+  apic.enable();
+  apic.write32(LocalApic::TIMER_DIVIDE, 0xb);
+  apic.write32(LocalApic::LVT_TIMER, 0x41);
+  apic.write32(LocalApic::TIMER_INITIAL, 1000);
+  Clock& clock = apic.machine().clock();
+  clock.set_now(clock.now() + 2us);  // the thread that runs timers has not come to that yet
+  apic.write32(LocalApic::TIMER_DIVIDE, 0x3);
+  EXPECT_EQ(apic.read32(LocalApic::TIMER_CURRENT), 0u);
+  EXPECT_FALSE(apic.cpu.interrupt);
+  apic.advance(0ns);
+  EXPECT_EQ(apic->acknowledge(), 0x41);
+}
+
 TEST(LocalApic, PeriodicTimerKeepsFiring) {
   ApicBench apic;
   apic.enable();

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "util/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "util/fd.h"
+
+namespace emu {
+
+Result<std::string> read_file(const std::string& path, std::size_t most_bytes) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return error("'{}' cannot be opened: {}", path, std::strerror(errno));
+  std::string data;
+  char block[65536];
+  for (;;) {
+    const ssize_t n = ::read(file.get(), block, sizeof block);
+    if (n == 0) return data;
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return error("'{}' cannot be read: {}", path, std::strerror(errno));
+    }
+    if (data.size() + std::size_t(n) > most_bytes) return error("'{}' has more than {} bytes", path, most_bytes);
+    data.append(block, std::size_t(n));
+  }
+}
+
+}  // namespace emu

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole files at once.
+#pragma once
+
+#include <string>
+
+#include "util/result.h"
+
+namespace emu {
+
+/// All bytes of a file, pipe or device. Errors name the path: it cannot be opened or read (a folder), or has more than
+/// `most_bytes`.
+Result<std::string> read_file(const std::string& path, std::size_t most_bytes);
+
+}  // namespace emu
