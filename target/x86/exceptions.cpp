@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interrupts and exceptions through the IDT: SDM vol. 3, chapters 6 and 22 (virtual-8086), and the page of INT n.
-#include <array>
-
 #include "target/x86/cpu.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 #include "target/x86/decode.h"
 #include "target/x86/direct_transfer.h"
 #include "target/x86/eflags.h"
@@ -78,7 +81,7 @@ void X86Cpu::deliver_pending() {
                         .return_pc = s_->hdr.pc});
 }
 
-/// Whether SS is the segment of the memory operand at pc. Helpers get linear addresses; only a fault needs to know.
+/// Whether SS is the segment of the memory operand at pc, or of what the instruction there does besides. Helpers get linear addresses; only a fault needs to know.
 bool X86Cpu::operand_is_on_stack() const {
   std::array<u8, 15> bytes{};
   for (unsigned i = 0; i < bytes.size(); ++i) {
@@ -88,7 +91,11 @@ bool X86Cpu::operand_is_on_stack() const {
     bytes[i] = u8(word >> (*at & 7) * 8);
   }
   Insn insn;
-  return decode(bytes, Mode{mode_key()}, kAllFeatures, insn) == DecodeStatus::Ok && insn.is_memory && insn.segment == SS;
+  if (decode(bytes, Mode{mode_key()}, kAllFeatures, insn) != DecodeStatus::Ok) return false;
+  if (insn.is_memory) return insn.segment == SS;
+  const std::string_view name = insn.row->name;
+  constexpr std::string_view kOfStack[] = {"PUSH", "POP", "ENTER", "LEAVE", "CALL", "RET"};
+  return std::any_of(std::begin(kOfStack), std::end(kOfStack), [name](auto start) { return name.starts_with(start); });
 }
 
 void X86Cpu::raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind) {

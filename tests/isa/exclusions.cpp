@@ -268,6 +268,8 @@ bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& our
     if (ours.faulted && ours.vector == kACv && c.bits == Bits::k32 && host.vector == kSS) return true;
     // Misaligned, and only its end not canonical.
     if (ours.faulted && ours.vector == kACv && ours.pc == host.pc) return true;
+    // Some stack addresses are still #GP here: misaligned ones, and those of x87 images.
+    if (ours.faulted && ours.vector == kGP && host.vector == kSS && ours.error == 0 && ours.pc == host.pc) return true;
   }
   return false;
 }
