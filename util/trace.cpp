@@ -19,10 +19,10 @@
 #define EMU_HAS_USDT 1
 #endif
 
-// The linker makes these for a section whose name is a C identifier.
+// The linker makes these for a section whose name is a C identifier. Weak: a program may be without events.
 extern "C" {
-extern emu::trace::Event* __start_emu_trace[];
-extern emu::trace::Event* __stop_emu_trace[];
+[[gnu::weak]] extern emu::trace::Event* __start_emu_trace[];
+[[gnu::weak]] extern emu::trace::Event* __stop_emu_trace[];
 }
 
 namespace emu::trace {
