@@ -48,6 +48,8 @@ def test_models_are_those_of_qemu():
                 wanted = {feature for feature in known if theirs[name].get(feature) is True}
                 if name == "qemu64":
                     wanted.discard("svm")  # ours has none from the start: a warning at each start helps nobody
+                if name.startswith("EPYC"):
+                    wanted.discard("monitor")  # guests would idle with MWAIT, which has to poll: docs/user/cpu-models.md
                 assert (on | dropped) - OURS == wanted - OURS, (spelling, (on | dropped) ^ wanted)
 
 
