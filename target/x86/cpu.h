@@ -200,6 +200,7 @@ class X86Cpu final : public target::Vcpu {
   void enter_avx512();
   void set_pkru(u32 value);
   u64 evex_linear(u64 linear) const;
+  bool evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const;
   /// An event may have become deliverable: have the run loop look.
   void recheck_events();
   u64 transfer();  ///< the end of a helper that moved control: pc and state are set

@@ -40,8 +40,21 @@ u64 X86Cpu::evex_linear(u64 linear) const { return is_code64() ? linear : u32(li
 
 // ---- Masked operands ------------------------------------------------------------------------------------------------
 
+/// Copies `bytes` bytes of RAM that lie in one page and are in the first level of the TLB: nothing can fault there, and
+/// reading what a mask does not select has no effect. False if they are not.
+bool X86Cpu::evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const {
+  const tcg::View* table = s_->hdr.views[view];
+  const u64 va = evex_linear(linear), offset = va & (tcg::kPageSize - 1);
+  if (table == nullptr || offset + bytes > tcg::kPageSize) return false;
+  const tcg::TlbEntry& entry = table->l1[tcg::tlb_index(va)];
+  if (entry.rd != va - offset) return false;
+  std::memcpy(to, reinterpret_cast<const u8*>(va + entry.addend), bytes);
+  return true;
+}
+
 u64 X86Cpu::helper_evex_load(const u64* args) {
   const EvexAccess a = EvexAccess::unpack(args[1]);
+  if (evex_copy_whole(args[0], a.bytes, current_view(), s_->vec[a.slot].bytes)) return 0;
   u64 mask = s_->opmask[a.mask];
   const unsigned size = 1u << a.element_log2, elements = a.bytes >> a.element_log2;
   for (unsigned i = elements; i < a.repeated; i += elements) mask |= (s_->opmask[a.mask] & low_mask(a.repeated)) >> i;
