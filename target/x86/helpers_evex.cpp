@@ -54,7 +54,7 @@ bool X86Cpu::evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const 
 
 u64 X86Cpu::helper_evex_load(const u64* args) {
   const EvexAccess a = EvexAccess::unpack(args[1]);
-  if (evex_copy_whole(args[0], a.bytes, current_view(), s_->vec[a.slot].bytes)) return 0;
+  if (evex_copy_whole(args[0], a.bytes, current_view(), s_->vector_slot(a.slot).bytes)) return 0;
   u64 mask = s_->opmask[a.mask];
   const unsigned size = 1u << a.element_log2, elements = a.bytes >> a.element_log2;
   for (unsigned i = elements; i < a.repeated; i += elements) mask |= (s_->opmask[a.mask] & low_mask(a.repeated)) >> i;
@@ -73,7 +73,7 @@ u64 X86Cpu::helper_evex_load(const u64* args) {
     for (unsigned i = 0; i < elements; ++i)
       if ((mask >> i & 1) && !load(i * size, size)) return 0;
   }
-  std::memcpy(s_->vec[a.slot].bytes, result, sizeof result);
+  std::memcpy(s_->vector_slot(a.slot).bytes, result, sizeof result);
   return 0;
 }
 
@@ -83,7 +83,7 @@ u64 X86Cpu::helper_evex_store(const u64* args) {
   u64 mask = s_->opmask[a.mask] & low_mask(elements);
   if (a.compact) mask = low_mask(unsigned(std::popcount(mask)));
   const u8 view = current_view();
-  const u8* source = s_->vec[a.slot].bytes;
+  const u8* source = s_->vector_slot(a.slot).bytes;
   // Runs of selected elements, as long as they are: all may be written before any is.
   const auto for_each_run = [&](auto&& visit) {
     for (unsigned i = 0; i < elements;) {

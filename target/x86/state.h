@@ -58,6 +58,8 @@ struct X86State {
   u64 gpr_low[8] = {};              ///< RAX..RDI
   VectorSlot vec[32];
   VectorSlot vec_tmp[2];            ///< memory operands of vector helpers; tcg::HostVector's scratch slots
+  /// By tcg::HostVector's numbers: registers, then scratch slots.
+  VectorSlot& vector_slot(unsigned i) { return i < 32 ? vec[i] : vec_tmp[i & 1]; }
   u64 opmask[8] = {};               ///< k0..k7
 
   u64 seg_base[8] = {};             ///< by Seg; FS and GS live in hdr.hot_aux (use segment_base())
