@@ -217,7 +217,7 @@ bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   return is_image(name) && ((s.flags & kAC) || (insn.address == 2 && effective_offset(insn, s) > 0xffff'fd00));
 }
 
-bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& ours) {
+bool is_same_by_exception(const Case& c, const State& before, const Outcome& host, const Outcome& ours) {
   // The native runner's own page, and operands that begin below the first address that is not canonical.
   if (ours.faulted && ours.vector == kPFv) {
     if (ours.address - kControl < 0x10000) return true;
@@ -263,7 +263,11 @@ bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& our
     // A branch to an address that is not canonical: the host faults at the branch, we at its target.
     const bool canonical = u64(i64(ours.pc << 16) >> 16) == ours.pc;
     if (!ours.faulted && !canonical) return true;
-    // An operand that wraps at 4 GiB: we do not look at the limit of a flat segment.
+    // An operand that wraps at 4 GiB: we do not look at the limit of a flat segment, and with a base there may be memory.
+    for (const Insn& insn : c.insns) {
+      const bool wraps = insn.is_memory && insn.address == 2 && effective_offset(insn, before) > 0xffff'ff00;
+      if (c.bits == Bits::k32 && wraps && host.pc == kCodeAt + insn.offset) return true;
+    }
     if (ours.faulted && ours.vector == kPFv && c.bits == Bits::k32 && u32(ours.address) >= 0xffff'f000) return true;
     if (ours.faulted && ours.vector == kACv && c.bits == Bits::k32 && host.vector == kSS) return true;
     // Misaligned, and only its end not canonical.

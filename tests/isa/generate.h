@@ -52,7 +52,7 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
 /// An address in the window, mostly inside its pages, often at their ends.
 u64 target_address(Random& random);
 /// Known deviations of ours: documented in exclusions.cpp.
-bool is_same_by_exception(const Case& c, const Outcome& host, const Outcome& ours);
+bool is_same_by_exception(const Case& c, const State& before, const Outcome& host, const Outcome& ours);
 State make_state(const Case& c, const Memory& memory, Random& random);
 void fill_memory(Memory& memory, Random& random);
 

@@ -169,7 +169,7 @@ class Comparison {
       Outcome guest = guest_.run(guest_state, engine, tlb);
       take_memory(guest_memory_);
       hide_kernel(guest);
-      if (guest.changes_mode || is_same_by_exception(c, native, guest)) continue;
+      if (guest.changes_mode || is_same_by_exception(c, state, native, guest)) continue;
       const std::string what =
           differences(native, native_state, native_memory_, guest, guest_state, guest_memory_, masks, c.bits);
       if (what.empty()) continue;
