@@ -113,6 +113,11 @@ const u8* RuntimeVcpu::slow_access(EnvHeader& env) {
   return vcpu.access(vcpu.site_at(env.return_site));
 }
 
+bool RuntimeVcpu::is_in_l1(u64 va, bool write, u8 view_or_current) {
+  const TlbEntry& entry = tlb_.l1(va, view_or_current == ir::kCurrentView ? view() : view_or_current);
+  return (write ? entry.wr : entry.rd) == align_down(va, kPageSize);
+}
+
 const u8* RuntimeVcpu::access(Site& site) {
   const ir::AccessRecord& record = site.point.access;
   const u64 va = env_.slow_address;
@@ -121,16 +126,12 @@ const u8* RuntimeVcpu::access(Site& site) {
   const u64 align = low_mask(is_atomic ? record.mem.log2_bytes : record.mem.align_log2);
   const bool crosses = (va & (kPageSize - 1)) + bytes > kPageSize;
 
-  // A RAM access whose entry was merely missing is done by the block itself. The same one twice in a row: the block
-  // refuses it for a reason of its own (a window of shared checks), so it is done here.
-  const bool again = last_retry_site_ == env_.return_site && last_retry_address_ == va;
-  last_retry_site_ = 0;
-  if (site.point.retry != 0 && !crosses && (va & align) == 0 && !again) {
-    const bool is_load = record.opcode == ir::Opcode::Ld && !record.mem.write_intent;
+  // A RAM access whose entry was merely missing is done by the block itself.
+  const bool is_load = record.opcode == ir::Opcode::Ld && !record.mem.write_intent;
+  const bool is_there = record.unshares && is_in_l1(va, !is_load, record.mem.view);
+  if (site.point.retry != 0 && !crosses && (va & align) == 0 && !is_there) {
     switch (memory_.refill(va, bytes, is_load ? Access::Load : Access::Store, record.mem.view)) {
       case GuestMemory::Refill::Ready:
-        last_retry_site_ = env_.return_site;
-        last_retry_address_ = va;
         return site.block->hot + site.point.retry;
       case GuestMemory::Refill::Fault:
         if (record.mem.stack) cpu_.stack_access_faulted();
@@ -139,12 +140,26 @@ const u8* RuntimeVcpu::access(Site& site) {
         break;
     }
   }
+  if (record.unshares) return restart_unshared(site);
   if (!perform(record, va)) {
     if (record.mem.stack) cpu_.stack_access_faulted();
     return leave_at_instruction(site, ExitReason::Fault);
   }
   EMU_CHECK(site.point.resume != 0);
   return site.block->hot + site.point.resume;
+}
+
+/// The instruction again, and what follows it, in a block whose accesses do not share checks.
+const u8* RuntimeVcpu::restart_unshared(Site& site) {
+  ir::apply_recovery(site.point, shared_.translator->layout(), env_);
+  env_.pc = site.block->key.pc + site.point.pc_delta;
+  statistics_.unshared_restarts.add();
+  if (env_.exit_req.load(std::memory_order_relaxed) != 0) return exit_code(ExitReason::ExitRequest);
+  const Lookup found = find_block(env_.pc, /*unshared=*/true);
+  if (found.what == Lookup::What::Block) return found.block->entry();
+  if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
+  step_alone_ = found.what != Lookup::What::Breakpoint;  // the run loop would come to the same block again
+  return exit_code(ExitReason::Lookup);
 }
 
 bool RuntimeVcpu::perform(const ir::AccessRecord& record, u64 va) {
