@@ -123,6 +123,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   const u8* continue_at(u64 pc, u64 link_site);
   const u8* access(Site& site);
   const u8* restart_unshared(Site& site);
+  bool is_in_unshared_block(const u8* site) const;
   bool is_in_l1(u64 va, bool write, u8 view_or_current);
   bool perform(const ir::AccessRecord& record, u64 va);
 

@@ -247,22 +247,30 @@ const u8* RuntimeVcpu::link_miss(EnvHeader& env) {
   return vcpu.continue_at(env.pc, env.exit_arg);
 }
 
+bool RuntimeVcpu::is_in_unshared_block(const u8* site) const {
+  const CodeBlock* block = shared_.code->find(site + 1);
+  return block != nullptr && block->key.unshared;
+}
+
 const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
   // Blocks that are not published yet have no exit check of their own on the way here.
   if (env_.exit_req.load(std::memory_order_relaxed) != 0) return exit_code(ExitReason::ExitRequest);
   if (mode_is_stale_ || log::enabled(log::Mask::Exec | log::Mask::Cpu)) return exit_code(ExitReason::Lookup);
-  const Lookup found = find_block(pc);
+  const u8* site = reinterpret_cast<const u8*>(link_site);
+  // What one block met, its successors may: data across pages. Unshared blocks link to unshared ones, and return to the
+  // others through indirect jumps.
+  const bool unshared = site != nullptr && is_in_unshared_block(site);
+  const Lookup found = find_block(pc, unshared);
   if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
   if (found.what != Lookup::What::Block) return exit_code(ExitReason::Lookup);
   CodeBlock& block = *found.block;
   if (block.state.load(std::memory_order_acquire) == CodeBlock::State::Published && !log::enabled(log::Mask::NoChain)) {
-    if (shared_.techniques.jump_cache) tlb_.jump_cache().fill(pc, block.entry(), found.global);
+    if (shared_.techniques.jump_cache && !unshared) tlb_.jump_cache().fill(pc, block.entry(), found.global);
     // Where the page was not known executable, a guard that failed for this reason brought us here, or the link is new
     // and its next use will make it: either way there is nothing to look up under the cache's lock.
     const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
     if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view(), block.page_id, found.global);
-    const u8* site = reinterpret_cast<const u8*>(link_site);
-    if (was_executable && link_site != 0 && shared_.techniques.links &&
+    if (was_executable && site != nullptr && shared_.techniques.links &&
         shared_.blocks->link(site, block, env_.mode, &participant_)) {
       statistics_.links_made.add();
     }

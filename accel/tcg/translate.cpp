@@ -253,7 +253,6 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
                                      .share_checks = shared_.techniques.check_sharing && !block.key.unshared,
-                                     .loops_in_place = !block.key.unshared,
                                      .count = shared_.options.count};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
