@@ -90,3 +90,56 @@ def test_unknown_command_is_explained():
     result = subprocess.run([BASH, str(SOURCE / "quickstart"), "bot"], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
     assert "usage: quickstart build" in result.stderr
+
+
+GTEST_LOG = """\
+[ RUN      ] Avx512State.XsaveRoundTrip
+{file}:192: Skipped
+{reason}
+
+[  SKIPPED ] Avx512State.XsaveRoundTrip (0 ms)
+[ RUN      ] Other.Test
+[       OK ] Other.Test (1 ms)
+[  SKIPPED ] 1 test, listed below:
+[  SKIPPED ] Avx512State.XsaveRoundTrip
+"""
+
+
+@pytest.fixture
+def report_skips(tmp_path):
+    def run(log):
+        (tmp_path / "log").write_text(log)
+        return subprocess.run([BASH, "-euc", f". '{SOURCE}/tests/report-skips.sh'; report_skips '{tmp_path}/log'"],
+                              capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+def test_nothing_skipped_is_nothing_said(report_skips):
+    result = report_skips("[ RUN      ] A.B\n[       OK ] A.B (0 ms)\n....  [100%]\n4 passed in 0.1s\n")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_what_the_machine_lacks_may_be_skipped(report_skips):
+    result = report_skips(GTEST_LOG.format(file="evex_test.cpp", reason="cannot run here: this processor has no AVX-512"))
+    assert result.returncode == 0, result
+    assert result.stderr == ("quickstart: skipped, because they cannot run on this machine:\n"
+                             "Avx512State.XsaveRoundTrip: cannot run here: this processor has no AVX-512\n")
+
+
+def test_what_could_have_been_made_may_not(report_skips):
+    result = report_skips(GTEST_LOG.format(file="x.cpp", reason="cannot run here: this processor has no AVX-512") +
+                          GTEST_LOG.format(file="tables_test.cpp", reason="iasl is not installed").replace("Avx512State", "Tables") +
+                          "SKIPPED: test_gdb.py::test_steps: Skipped: gdb-multiarch is not installed\n"
+                          "SKIPPED: test_gdb.py::test_x: Skipped: cannot run here: one processor\n")
+    assert result.returncode == 1, result
+    cannot, could = result.stderr.split("quickstart: skipped, though they could run here:\n")
+    assert "Avx512State.XsaveRoundTrip: cannot run here" in cannot and "test_x" in cannot
+    assert could == ("Tables.XsaveRoundTrip: iasl is not installed\n"
+                     "test_gdb.py::test_steps: gdb-multiarch is not installed\n")
+
+
+def test_quickstart_reads_the_log_that_ctest_writes():
+    text = (SOURCE / "quickstart").read_text()
+    assert ". tests/report-skips.sh\n" in text
+    assert "report_skips build/release/Testing/Temporary/LastTest.log || status=1" in text
