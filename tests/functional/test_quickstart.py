@@ -13,9 +13,9 @@ BASH = shutil.which("bash")
 
 @pytest.fixture
 def quickstart(tmp_path):
-    """Runs `quickstart build` with fake programs, of which dpkg-query says that no package is installed."""
+    """Runs `quickstart build` (or another command) with fake programs, of which dpkg-query says that no package is installed."""
 
-    def run(programs=None, hidden=(), **environment):
+    def run(programs=None, hidden=(), command=("build",), **environment):
         tools = tmp_path / "tools"
         tools.mkdir()
         for folder in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
@@ -26,7 +26,7 @@ def quickstart(tmp_path):
             (tools / name).unlink(missing_ok=True)
             (tools / name).write_text(f"#!{BASH}\n{script}\n")
             (tools / name).chmod(0o755)
-        return subprocess.run([BASH, str(SOURCE / "quickstart"), "build"], capture_output=True, text=True, timeout=60,
+        return subprocess.run([BASH, str(SOURCE / "quickstart"), *command], capture_output=True, text=True, timeout=60,
                               check=False, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": str(tools), **environment})
 
     return run
@@ -84,6 +84,13 @@ def test_old_processor(quickstart, tmp_path):
 
 def test_other_architecture(quickstart):
     expect_problem(quickstart({"uname": "echo aarch64"}), "this machine is aarch64", "Use an x86_64 machine")
+
+
+def test_fuzzers_run_for_as_long_as_told_on_the_build_with_sanitizers(quickstart):
+    programs = {"dpkg-query": INSTALLED, "cmake": "echo cmake $*", "ninja": "echo ninja $*", "ctest": "echo $FUZZ_SECONDS: $*"}
+    result = quickstart(programs, command=("fuzz", "7"))
+    assert result.returncode == 0, result
+    assert "ninja -C build/asan system-emu\n7: --test-dir build/asan -L ^fuzz$" in result.stdout
 
 
 def test_unknown_command_is_explained():

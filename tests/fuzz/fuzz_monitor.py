@@ -328,7 +328,7 @@ def run_gdb(program, fuzzer):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("language", choices=["qmp", "hmp", "gdb"])
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS", 600)))
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1000000)
     arguments = parser.parse_args()
     print(f"fuzzing {arguments.language}, --seed {arguments.seed}", flush=True)
