@@ -69,7 +69,7 @@ def normal(text):
     text = text.replace(str(os.getpid()), "PID")
     text = re.sub(r"0xffff[89c]\w{11}\b", "<data>", text)  # stacks and what was allocated
     # While one CPU is stopped at a breakpoint the other is somewhere, unless it has not started yet.
-    text = re.sub(r"^(  \d +Thread \S+ \(CPU#\d) \[[^]]*\]\) +0x\w+ in \w+ \(.*$", r"\1) elsewhere", text, flags=re.M)
+    text = re.sub(r"^(  \d +Thread \S+ \(CPU#\d) \[[^]]*\]\) +0x\w+ in [^? ]\S* \(.*$", r"\1) elsewhere", text, flags=re.M)
     text = re.sub(r"(?<=\[Switching to thread 1 \(Thread 1\.1\)\]\n)#0 .*", "#0 elsewhere", text)
     return [re.sub(r"(?<=\S)[ \t]+", " ", line) for line in text.splitlines()]
 
