@@ -21,16 +21,16 @@ std::optional<mem::RamPage> RuntimeVcpu::fetch_page(u64 va) {
   return mem::RamPage(entry->ram_page);
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc) {
+RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc, bool unshared) {
   if (shared_.debug.breaks_at(pc)) [[unlikely]] return {Lookup::What::Breakpoint};
   const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view());
   if (fetched == nullptr) return {Lookup::What::Fault};
   if (!fetched->has(kL2Ram)) return {Lookup::What::Alone};
-  return find_in_ram(pc, *fetched);
+  return find_in_ram(pc, *fetched, unshared);
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
-  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page)};
+RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched, bool unshared) {
+  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page), unshared};
   const bool global = fetched.has(kL2Global);
   for (;;) {
     bool second_faulted = false;
