@@ -122,6 +122,9 @@ constexpr OptionRow kRows[] = {
      "denied."},
     {"timeout", Opt::Timeout, kYes, S::Running, "SECONDS",
      "Ends the program with status 124 after that time, and says where each CPU stood."},
+    {"icount", Opt::Icount, kYes, S::Running, "[shift=]N|auto[,align=on|off][,sleep=on|off]",
+     "The guest's clock counts its instructions, each of 2^N ns, and CPUs run in turn: the same input gives the same run. auto "
+     "follows the host's time; align=on waits for it; sleep=off skips the time in which all CPUs sleep. docs/user/icount.md."},
     {"seed", Opt::Seed, kYes, S::Running, "NUMBER",
      "The guest's RDRAND and RDSEED give the sequence of that seed, the same in each run, instead of the host's random "
      "numbers."},
@@ -202,7 +205,6 @@ constexpr MissingRow kMissing[] = {
     {"xen-domid-restrict", kNo, ""},
     {"loadvm", kYes, ""},
     {"option-rom", kYes, ""},
-    {"icount", kYes, "guest time follows the host's; leave it out"},
     {"watchdog", kYes, ""},
     {"incoming", kYes, ""},
     {"only-migratable", kNo, ""},

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks: finding, entering, interpreting, and what they left for.
+#include <bit>
+
 #include "accel/tcg/runtime_vcpu.h"
 #include "util/check.h"
 #include "util/log.h"
@@ -21,16 +23,16 @@ std::optional<mem::RamPage> RuntimeVcpu::fetch_page(u64 va) {
   return mem::RamPage(entry->ram_page);
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc) {
+RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc, u32 limit) {
   if (shared_.debug.breaks_at(pc)) [[unlikely]] return {Lookup::What::Breakpoint};
   const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view());
   if (fetched == nullptr) return {Lookup::What::Fault};
   if (!fetched->has(kL2Ram)) return {Lookup::What::Alone};
-  return find_in_ram(pc, *fetched);
+  return find_in_ram(pc, *fetched, limit);
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
-  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page)};
+RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched, u32 limit) {
+  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page), limit};
   const bool global = fetched.has(kL2Global);
   for (;;) {
     bool second_faulted = false;
@@ -60,7 +62,11 @@ void RuntimeVcpu::run_one() {
     interpret_alone(env_.pc);
     return;
   }
-  const Lookup found = find_block(env_.pc);
+  Lookup found = find_block(env_.pc);
+  // What is granted ends within the block. Powers of two, so that there are few such blocks.
+  if (shared_.icount != nullptr && found.what == Lookup::What::Block && found.block->guest_insns > env_.icount_budget) {
+    found = find_block(env_.pc, u32(std::bit_floor(u64(env_.icount_budget))));
+  }
   switch (found.what) {
     case Lookup::What::Block:
       if (shared_.backend) {
@@ -118,6 +124,7 @@ void RuntimeVcpu::interpret(CodeBlock& block) {
   const ir::InterpretResult result = ir::interpret(*block.ir, shared_.translator->layout(),
                                                    shared_.translator->helpers(), env_, memory_);
   interpreted_ = nullptr;
+  env_.icount_budget -= result.insns_done;
   env_.pc = result.pc;
   env_.exit_arg = result.arg;
   handle_exit(result.reason);

@@ -147,7 +147,9 @@ bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::Gues
 RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   const auto begin = std::chrono::steady_clock::now();
   target::Translator& translator = *shared_.translator;
-  unsigned max_insns = shared_.options.one_insn_per_block ? 1 : kMaxInsns;
+  // The interpreter cannot tell the time in the middle of a block.
+  const bool by_one = shared_.options.one_insn_per_block || (shared_.icount != nullptr && !shared_.backend);
+  unsigned max_insns = by_one ? 1 : key.limit != 0 ? std::min(key.limit, kMaxInsns) : kMaxInsns;
   for (;;) {
     PageBytes bytes(*this, key.pc, key.page);
     TranslateResult result;
@@ -234,7 +236,8 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
                                      .share_checks = shared_.techniques.check_sharing,
-                                     .count = shared_.options.count};
+                                     .count = shared_.options.count,
+                                     .icount = shared_.icount != nullptr};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
 
@@ -330,6 +333,7 @@ void RuntimeVcpu::interpret_alone(u64 pc) {
   env_.fpu_live = 0;
   const ir::InterpretResult done = ir::interpret(scratch_ir_, shared_.translator->layout(),
                                                  shared_.translator->helpers(), env_, memory_);
+  env_.icount_budget -= done.insns_done;
   env_.pc = done.pc;
   env_.exit_arg = done.arg;
   handle_exit(done.reason);

@@ -79,6 +79,7 @@ class Compiler {
       TrapIf,
       LinkMiss,
       ExitRequest,
+      Budget,
       FpuLoad,
       LeafCarry
     } kind = Access;

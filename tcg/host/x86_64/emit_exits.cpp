@@ -79,9 +79,12 @@ void Compiler::store_pc(Assembler& a, u64 pc) {
   }
 }
 
-/// Where the block is left after `insns` instructions; flags are at home.
+/// Where the block is left after `insns` instructions; flags are at home. The head has taken all of them off the budget.
 void Compiler::count_insns(Assembler& a, u32 insns) {
   if (request_->count) a.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, executed_insns))), i32(insns));
+  if (request_->icount && insns != block_->guest_insns) {
+    a.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, icount_budget))), i32(block_->guest_insns - insns));
+  }
 }
 
 void Compiler::emit_side_exit(const Op& op) {
@@ -92,7 +95,8 @@ void Compiler::emit_side_exit(const Op& op) {
   stub.pc = pc;
   stub.flags = flags_.is_value() ? flags_state(flags_) : FlagsState{};
   stub.code = insn_index_;
-  if (pc == block_->pc && stub.flags.at_home && !request_->count) {
+  const bool counts = request_->count || (request_->icount && insn_index_ != block_->guest_insns);
+  if (pc == block_->pc && stub.flags.at_home && !counts) {
     hot_.jcc(cc, hot_.exec_base() + entry_);
     return;
   }
@@ -318,6 +322,10 @@ void Compiler::emit_cold() {
         emit_link_miss(stub.pc, stub.from, false);
         break;
       case Stub::ExitRequest:
+        call_with_pc(request_->thunks->exit_request, block_->pc);
+        break;
+      case Stub::Budget:
+        count_insns(cold_, 0);
         call_with_pc(request_->thunks->exit_request, block_->pc);
         break;
       case Stub::FpuLoad:
