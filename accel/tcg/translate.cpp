@@ -186,6 +186,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     } else {
       ir::optimize(scratch_ir_, translator.layout(), translator.helpers(),
                    {.dead_code = shared_.techniques.dead_code, .dead_flags = shared_.techniques.dead_flags});
+      block->guest_insns = scratch_ir_.guest_insns;  // none behind an exit that is always taken
       if (log::enabled_at(log::Mask::OpOpt, key.pc)) {
         log::write("op_opt: {:#x}\n{}\n", key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));
       }
