@@ -47,7 +47,14 @@ RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched, u32
       return {Lookup::What::Block, block, global};
     }
     statistics_.blocks_checked.add();
-    if (shared_.blocks->check(*block, &participant_)) return {Lookup::What::Block, block, global};
+    switch (shared_.blocks->check(*block, &participant_)) {
+      case BlockCache::CheckVerdict::Same:
+        return {Lookup::What::Block, block, global};
+      case BlockCache::CheckVerdict::Differs:
+        continue;
+      case BlockCache::CheckVerdict::LockWasTaken:
+        return {Lookup::What::Alone};
+    }
   }
 }
 

@@ -68,7 +68,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
     enum class What : u8 {
       Block,
       Fault,     ///< fetching faulted; the fault is pending
-      Alone,     ///< not in RAM: the one instruction there is interpreted
+      Alone,     ///< not in RAM, or the cache's lock is taken: the one instruction there is interpreted
       NoRoom,    ///< code memory is used up: the run loop waits for some
       Breakpoint,  ///< a debugger wants the CPU to stop there
     } what = What::Fault;

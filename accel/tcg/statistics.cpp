@@ -79,7 +79,7 @@ std::string describe(const CacheStatistics& s) {
   line(out, "blocks", s.blocks);
   line(out, "code bytes", s.code_bytes);
   line(out, "publications", s.publications);
-  line(out, "waits for the cache lock", s.lock_waits);
+  out += fmt::format("  {:<28} {}\n", "cache lock found taken", s.lock_taken.load(std::memory_order_relaxed));
   line(out, "invalidations", s.invalidations);
   line(out, "blocks invalidated", s.invalidated_blocks);
   line(out, "links undone", s.unlinks);

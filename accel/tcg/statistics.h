@@ -41,9 +41,9 @@ struct VcpuStatistics {
   Counter flush_requests, halts, interpreted_blocks;
 };
 
-/// Of the whole machine; written under the block cache's lock.
+/// Of the whole machine; written under the block cache's lock, but for the first.
 struct CacheStatistics {
-  Counter lock_waits;          ///< a translator found the cache's lock taken
+  std::atomic<u64> lock_taken{0};  ///< times that a vCPU found the cache's lock taken, and went on without it
   Counter blocks, invalidated_blocks, invalidations, unlinks, evicted_segments, code_bytes, publications;
 };
 
