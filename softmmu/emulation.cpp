@@ -114,6 +114,10 @@ Result<void> Emulation::build() {
   EMU_TRY(make_objects());
   const ChosenAccelerator accel = EMU_TRY(choose_accelerator());
   for (const std::string& file : options_.symbol_files) {
+    if (file == "guest") {
+      monitors_->symbols().add_guest_later(monitors_->guest_symbols());
+      continue;
+    }
     EMU_TRY(monitors_->symbols().add_file(file), "-symbols");
   }
   if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);

@@ -136,9 +136,9 @@ constexpr OptionRow kRows[] = {
     {"D", Opt::LogFile, kYes, S::Debug, "FILE", "Where the log goes; otherwise to standard error."},
     {"dfilter", Opt::LogFilter, kYes, S::Debug, "RANGE[,RANGE...]",
      "Logs code of these guest addresses only: START+SIZE, START-SIZE or START..END."},
-    {"symbols", Opt::Symbols, kYes, S::Debug, "FILE",
-     "Names of guest addresses for the monitor and --timeout: an ELF file or a System.map; may be repeated. A kernel that is "
-     "an ELF file brings its own."},
+    {"symbols", Opt::Symbols, kYes, S::Debug, "FILE|guest",
+     "Names of guest addresses for the monitor and --timeout: an ELF file or a System.map, or guest for those that the Linux "
+     "that runs has in its memory; may be repeated. A kernel that is an ELF file brings its own."},
     {"trace", Opt::Trace, kYes, S::Debug, "[enable=]PATTERN[,events=FILE][,file=FILE][,to=log|ftrace|usdt]",
      "Switches trace events on whose names match, or off with '-' before the pattern; 'help' lists them. events= names a "
      "file of patterns, file= is the same as -D. docs/user/tracing.md."},
