@@ -53,35 +53,42 @@ class Tables {
   }
   bool holds(std::size_t at, std::size_t bytes) const { return at <= memory_.size() && bytes <= memory_.size() - at; }
 
-  /// Goes back over the tokens before "0", then on over all, and compares with the index.
+  /// Goes back from "0" to the second token, for what lies before the first may end in anything; then on over all behind it
+  /// to the index, which says where the first one is.
   bool find_tokens(std::size_t digits) {
-    std::size_t begin = digits;
-    for (unsigned n = 0; n < '0'; n++) {
-      if (begin == 0 || memory_[begin - 1] != 0) return false;
-      begin--;
-      for (std::size_t length = 0; begin > 0 && memory_[begin - 1] != 0; begin--) {
+    std::size_t second = digits;
+    for (unsigned n = 1; n < '0'; n++) {
+      if (second == 0 || memory_[second - 1] != 0) return false;
+      second--;
+      for (std::size_t length = 0; second > 0 && memory_[second - 1] != 0; second--) {
         if (++length > kLongestToken) return false;
       }
     }
-    if (begin % 8 != 0) return false;
-    std::size_t at = begin;
-    for (std::string& token : tokens_) {
-      const std::size_t start = at;
-      while (at < memory_.size() && memory_[at] != 0 && at - start <= kLongestToken) at++;
-      if (at >= memory_.size() || memory_[at] != 0) return false;
-      token.assign(reinterpret_cast<const char*>(memory_.data()) + start, at - start);
-      at++;
+    std::size_t at = second;
+    for (unsigned i = 1; i < kTokens; i++) {
+      if (!take_token(at, tokens_[i])) return false;
     }
     const std::size_t index = align_up(at, 8);
     if (!holds(index, 2 * kTokens)) return false;
-    std::size_t offset = 0;
-    for (unsigned i = 0; i < kTokens; i++) {
+    std::size_t offset = std::size_t(get(index + 2, 2));
+    if (get(index, 2) != 0 || offset > second || (second - offset) % 8 != 0) return false;
+    tokens_begin_ = at = second - offset;
+    if (!take_token(at, tokens_[0]) || at != second) return false;
+    for (unsigned i = 1; i < kTokens; i++) {
       if (get(index + 2 * i, 2) != offset) return false;
       offset += tokens_[i].size() + 1;
     }
-    tokens_begin_ = begin;
     behind_index_ = align_up(index + 2 * kTokens, 8);
     return true;
+  }
+
+  bool take_token(std::size_t& at, std::string& token) const {
+    token.clear();
+    for (; at < memory_.size() && token.size() <= kLongestToken; at++) {
+      if (memory_[at] == 0) return at++, true;
+      token += char(memory_[at]);
+    }
+    return false;
   }
 
   /// Where the number of symbols is follows from nothing, but what it says must agree with all that lies between it and the

@@ -49,7 +49,7 @@ class Image {
     align();
     for (const u32 marker : markers) put(marker, 4);
     align();
-    for (std::size_t i = 0; layout == Layout::Debian61 && i < symbols.size(); i++) put((i * 7919) & 0xffffff, 3);
+    for (std::size_t i = 0; layout == Layout::Debian61 && i < symbols.size(); i++) put((i * 7919) & 0xffffff, 3);  // any order
     align();
     std::vector<u16> index;
     const std::size_t begin = bytes.size();
