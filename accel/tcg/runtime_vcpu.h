@@ -102,9 +102,10 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   // run_loop.cpp
   void run_one();
   void load_mode();
-  /// `limit`: see BlockKey.
-  Lookup find_block(u64 pc, u32 limit = 0);
-  Lookup find_in_ram(u64 pc, const accel::L2Entry& fetched, u32 limit);
+  /// `unshared`, `limit`: see BlockKey.
+  Lookup find_block(u64 pc, bool unshared = false, u32 limit = 0);
+  Lookup find_fitting(u64 pc, bool unshared = false);
+  Lookup find_in_ram(const accel::BlockKey& key, bool global);
   void enter(accel::CodeBlock& block);
   void interpret(accel::CodeBlock& block);
   void interpret_alone(u64 pc);
@@ -132,6 +133,9 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void give_back(const Site& site, unsigned executed);
   const u8* continue_at(u64 pc, u64 link_site);
   const u8* access(Site& site);
+  const u8* restart_unshared(Site& site);
+  bool is_in_unshared_block(const u8* site) const;
+  bool is_in_l1(u64 va, bool write, u8 view_or_current);
   bool perform(const ir::AccessRecord& record, u64 va);
 
   accel::TcgShared& shared_;
@@ -158,8 +162,6 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   bool in_code_ = false;      ///< generated code is on the stack below us
   const accel::CodeBlock* interpreted_ = nullptr;
   u64 polled_activity_ = ~u64(0);  ///< -icount: when a CPU that waits for memory to change looked last
-  u64 last_retry_site_ = 0;
-  u64 last_retry_address_ = 0;
 
   // Reused from block to block.
   ir::Block scratch_ir_;

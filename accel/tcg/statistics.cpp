@@ -54,6 +54,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "page-crossing accesses", s.page_crossings);
   line(out, "stores to code pages", s.code_stores);
   line(out, "restarted instructions", s.restarts);
+  line(out, "restarted without sharing", s.unshared_restarts);
   line(out, "single steps", s.single_steps);
   line(out, "jump-cache misses", s.jump_cache_misses);
   line(out, "mode-record misses", s.mode_misses);

@@ -255,7 +255,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .hot = hot,
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
-                                     .share_checks = shared_.techniques.check_sharing,
+                                     .share_checks = shared_.techniques.check_sharing && !block.key.unshared,
                                      .count = shared_.options.count,
                                      .icount = shared_.icount != nullptr};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
