@@ -272,7 +272,9 @@ void Icount::align(ClockNs ahead) {
 std::string Icount::describe() const {
   const auto ms = [](i64 ns) { return fmt::format("{} ms", ns / 1'000'000); };
   std::string out = "instruction counter\n";
-  const auto line = [&](const char* name, const std::string& value) { out += fmt::format("  {:<28} {}\n", name, value); };
+  const auto line = [&](const char* name, const std::string& value) {
+    out += fmt::format("  {:<28} {}\n", name, value);
+  };
   line("instructions", fmt::format("{}", published_count_.load()));
   line("shift", fmt::format("{}{}", shift_now_.load(), options_.adaptive ? " (auto)" : ""));
   line("virtual time", fmt::format("{} ns", published_ns_.load()));
