@@ -4,11 +4,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "target/cpu.h"
+#include "util/clock.h"
 #include "util/result.h"
 
 namespace emu::mem {
@@ -59,6 +61,22 @@ class AccelClient {
   }
   /// The machine's virtual clock in nanoseconds: what CpuServices::ticks() returns. No lock.
   virtual u64 guest_ns() = 0;
+
+  // Of those who count (AccelOptions::icount), on the vCPU thread whose turn it is, no lock held.
+  /// When a timer of the virtual clock is due next, on that clock; nothing while none is armed.
+  virtual std::optional<ClockNs> next_timer() { return std::nullopt; }
+  /// Runs those that are due.
+  virtual void run_timers() {}
+};
+
+/// -icount: the virtual clock counts guest instructions, and vCPUs run in turn.
+struct IcountOptions {
+  static constexpr unsigned kMostShift = 10;
+  bool enabled = false;
+  unsigned shift = 0;     ///< an instruction takes 2^shift nanoseconds
+  bool adaptive = false;  ///< shift=auto: it follows the host's time
+  bool align = false;     ///< waits for the host's time where the guest is ahead, and says so where it is behind
+  bool sleep = true;      ///< a guest that waits for a timer waits in the host's time; else its clock jumps there
 };
 
 struct AccelOptions {
@@ -71,6 +89,7 @@ struct AccelOptions {
   bool jit_dump = false;                ///< -jitdump
   std::string without = {};             ///< -accel tcg,without=links:refill: techniques switched off, to measure them
   std::string host_features = {};       ///< -accel tcg,host-features=-avx512: what translated code may not use
+  IcountOptions icount = {};
 };
 
 class Accelerator {
@@ -109,6 +128,9 @@ class Accelerator {
     static_cast<void>(vcpu);
     return 0;
   }
+
+  /// What moves the machine's virtual clock, if that counts instructions; else null. Lives as long as this.
+  virtual ClockCounter* counter() { return nullptr; }
 
   /// Counters for `info jit` and statistics queries: one line a counter.
   virtual std::string statistics() const = 0;

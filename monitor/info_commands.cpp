@@ -183,6 +183,19 @@ void register_info_commands(CommandRegistry& registry) {
                   if (name.empty()) return error("no symbol is known for {:#x}", address);
                   return Reply{name + "\n"};
                 }});
+  registry.add({.name = "symbol-add",
+                .arguments = {{"from", ArgKind::String}},
+                .syntax = "guest|file",
+                .help = "names of guest addresses from the Linux that runs, or from a file (see -symbols)",
+                .run = [](CommandContext& context, const Arguments& arguments) -> Result<Reply> {
+                  const std::string from = arguments.text("from");
+                  Symbols& symbols = context.monitors.symbols();
+                  if (from != "guest") {
+                    EMU_TRY(symbols.add_file(from));
+                    return Reply{};
+                  }
+                  return Reply{fmt::format("{} symbols\n", EMU_TRY(symbols.add_guest(context.monitors.guest_symbols())))};
+                }});
   add("tlb", "show cached virtual to physical translations", info_tlb);
 }
 

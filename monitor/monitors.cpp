@@ -159,4 +159,8 @@ std::string Monitors::run_line(Session& session, std::string_view line) {
   return std::move(reply->text);
 }
 
+Symbols::Reader Monitors::guest_symbols() {
+  return [this] { return find_kallsyms(control_.machine().system_memory()); };
+}
+
 }  // namespace emu::monitor

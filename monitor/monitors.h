@@ -71,6 +71,8 @@ class Monitors {
   Yanks& yanks() { return yanks_; }
   DumpJob& dump() { return *dump_; }
   Symbols& symbols() { return symbols_; }
+  /// What looks for a Linux kernel's own symbols in guest memory.
+  Symbols::Reader guest_symbols();
 
   CommandContext context(Session& session) { return {control_, session, registry_, *this}; }
 

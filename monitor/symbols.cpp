@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kMostBytes = std::size_t(1) << 30;
 /// So far behind a symbol of unknown size an address still has its name.
 constexpr u64 kReach = u64(1) << 20;
+constexpr auto kGuestPatience = std::chrono::seconds(2);
 
 // Tool Interface Standard, ELF 1.2, and the 64-bit object file format; little-endian here.
 constexpr u32 kSymbolTable = 2;  // SHT_SYMTAB
@@ -78,7 +79,7 @@ Result<void> Symbols::add_elf(std::span<const u8> data) {
       if (where == 0 || (type != kFunction && type != kObject && type != kNoType)) continue;
       std::string name = file.text(text + file.get(at, 4), text + text_bytes);
       if (name.empty() || name[0] == '$') continue;
-      add_symbol(wide ? file.get(at + 8, 8) : file.get(at + 4, 4), wide ? file.get(at + 16, 8) : file.get(at + 8, 4),
+      files_.add(wide ? file.get(at + 8, 8) : file.get(at + 4, 4), wide ? file.get(at + 16, 8) : file.get(at + 8, 4),
                  std::move(name));
       found++;
     }
@@ -97,7 +98,7 @@ Result<void> Symbols::add_map(std::span<const u8> data) {
     if (words.size() < 3 || words[0].size() > 16 || words[0].empty() || words[1].size() != 1) continue;
     const auto address = parse_u64("0x" + std::string(words[0]));
     if (!address || words[2].empty()) continue;
-    add_symbol(*address, 0, std::string(words[2]));
+    files_.add(*address, 0, std::string(words[2]));
     found++;
   }
   if (found == 0) {
@@ -107,11 +108,23 @@ Result<void> Symbols::add_map(std::span<const u8> data) {
   return {};
 }
 
-void Symbols::add_symbol(u64 address, u64 size, std::string name) {
-  by_name_.try_emplace(name, address);
-  Symbol& there = by_address_[address];
-  // Of several names the one with a size is a function's; otherwise the first stays.
-  if (there.name.empty() || (there.size == 0 && size != 0)) there = {size, std::move(name)};
+Result<std::size_t> Symbols::add_guest(const Reader& read) {
+  guest_looked_at_ = std::chrono::steady_clock::now();
+  std::vector<KernelSymbol> symbols = EMU_TRY(read());
+  guest_ = {};
+  for (KernelSymbol& symbol : symbols) guest_.add(symbol.address, 0, std::move(symbol.name));
+  return symbols.size();
+}
+
+void Symbols::forget_guest() {
+  guest_ = {};
+  guest_looked_at_.reset();
+}
+
+void Symbols::look_into_guest() {
+  if (!guest_reader_ || !guest_.by_address.empty()) return;
+  if (guest_looked_at_ && std::chrono::steady_clock::now() - *guest_looked_at_ < kGuestPatience) return;
+  static_cast<void>(add_guest(guest_reader_));
 }
 
 void Symbols::load_pending() {
@@ -120,18 +133,39 @@ void Symbols::load_pending() {
 
 std::string Symbols::describe(u64 address) {
   load_pending();
-  auto at = by_address_.upper_bound(address);
-  if (at == by_address_.begin()) return "";
+  if (std::string name = files_.describe(address); !name.empty()) return name;
+  look_into_guest();
+  return guest_.describe(address);
+}
+
+std::optional<u64> Symbols::find(std::string_view name) {
+  load_pending();
+  if (const auto address = files_.find(name)) return address;
+  look_into_guest();
+  return guest_.find(name);
+}
+
+// --- Table ---
+
+void Symbols::Table::add(u64 address, u64 size, std::string name) {
+  by_name.try_emplace(name, address);
+  Symbol& there = by_address[address];
+  // Of several names the one with a size is a function's; otherwise the first stays.
+  if (there.name.empty() || (there.size == 0 && size != 0)) there = {size, std::move(name)};
+}
+
+std::string Symbols::Table::describe(u64 address) const {
+  auto at = by_address.upper_bound(address);
+  if (at == by_address.begin()) return "";
   --at;
   const u64 offset = address - at->first;
   if (offset >= (at->second.size != 0 ? at->second.size : kReach)) return "";
   return offset == 0 ? at->second.name : fmt::format("{}+{:#x}", at->second.name, offset);
 }
 
-std::optional<u64> Symbols::find(std::string_view name) {
-  load_pending();
-  const auto at = by_name_.find(name);
-  if (at == by_name_.end()) return std::nullopt;
+std::optional<u64> Symbols::Table::find(std::string_view name) const {
+  const auto at = by_name.find(name);
+  if (at == by_name.end()) return std::nullopt;
   return at->second;
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of guest addresses, from ELF files and System.map.
+// Names of guest addresses, from ELF files, System.map and the guest itself.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -9,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "monitor/kallsyms.h"
 #include "util/result.h"
 #include "util/types.h"
 
@@ -24,6 +27,15 @@ class Symbols {
   /// The symbols in `data`, by its first bytes. Errors as above.
   Result<void> add(std::span<const u8> data);
 
+  /// Finds the guest's own symbols anew; `read` looks for them. Returns how many there are. Errors are those of `read`.
+  using Reader = std::function<Result<std::vector<KernelSymbol>>()>;
+  Result<std::size_t> add_guest(const Reader& read);
+  /// The same when a name is first asked for that files do not know, and again after forget_guest(). As long as there are
+  /// none it is tried every other second.
+  void add_guest_later(Reader read) { guest_reader_ = std::move(read); }
+  /// Another kernel may come.
+  void forget_guest();
+
   /// "start_kernel+0x1c", or "" when no symbol is near below.
   std::string describe(u64 address);
   std::optional<u64> find(std::string_view name);
@@ -33,14 +45,22 @@ class Symbols {
     u64 size = 0;  ///< 0: not known, up to the next one
     std::string name;
   };
+  struct Table {
+    std::map<u64, Symbol> by_address;
+    std::map<std::string, u64, std::less<>> by_name;
+    void add(u64 address, u64 size, std::string name);
+    std::string describe(u64 address) const;
+    std::optional<u64> find(std::string_view name) const;
+  };
   Result<void> add_elf(std::span<const u8> data);
   Result<void> add_map(std::span<const u8> data);
-  void add_symbol(u64 address, u64 size, std::string name);
   void load_pending();
+  void look_into_guest();
 
   std::vector<std::string> later_;
-  std::map<u64, Symbol> by_address_;
-  std::map<std::string, u64, std::less<>> by_name_;
+  Table files_, guest_;
+  Reader guest_reader_;
+  std::optional<std::chrono::steady_clock::time_point> guest_looked_at_;
 };
 
 }  // namespace emu::monitor

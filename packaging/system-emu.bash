@@ -24,8 +24,8 @@ _system_emu() {
       -object -overcommit -name -uuid -rtc -no-hpet -no-acpi -kernel -initrd -append -dtb -bios -L -boot
       -nographic -display -audiodev -audio -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp
       -qmp-pretty -debugcon -echr -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown -action
-      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -timeout -seed -gdb -s -d
-      -D -dfilter -symbols -trace -qtest -qtest-log -singlestep -perfmap -jitdump
+      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -timeout -icount -seed
+      -gdb -s -d -D -dfilter -symbols -trace -qtest -qtest-log -singlestep -perfmap -jitdump
     " -- "$current"))
   fi
 }

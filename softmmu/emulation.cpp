@@ -54,8 +54,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   parts_.register_types(registry_);
   register_objects(registry_);
   register_cpu_types(registry_, parts_);
-  machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_,
-                                           is_qtest() ? Clock::Drive::Manual : Clock::Drive::Automatic);
+  machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_, clock_drive());
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
   run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
@@ -83,6 +82,7 @@ Emulation::~Emulation() {
       if (auto* device = dynamic_cast<hw::Device*>(&object); device != nullptr && device->is_realized())
         device->unrealize_all();
     });
+    if (machine_->clock().drive() == Clock::Drive::Counted) machine_->clock().set_counter(nullptr);
     accelerator_.reset();
   }
   // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
@@ -114,6 +114,10 @@ Result<void> Emulation::build() {
   EMU_TRY(make_objects());
   const ChosenAccelerator accel = EMU_TRY(choose_accelerator());
   for (const std::string& file : options_.symbol_files) {
+    if (file == "guest") {
+      monitors_->symbols().add_guest_later(monitors_->guest_symbols());
+      continue;
+    }
     EMU_TRY(monitors_->symbols().add_file(file), "-symbols");
   }
   if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);
@@ -123,6 +127,7 @@ Result<void> Emulation::build() {
   accelerator_ = accel.qtest ? EMU_TRY(accel::make_qtest_accelerator(run_state_), "-accel qtest")
                              : EMU_TRY(parts_.make_tcg(accel.options, run_state_), "-accel tcg");
   run_state_.attach(*machine_, *board_, *accelerator_);
+  if (ClockCounter* counter = accelerator_->counter()) machine_->clock().set_counter(counter);
   {
     mem::MachineLockScope guard(machine_->memory().lock());  // it listens to address spaces
     for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
@@ -159,16 +164,25 @@ bool Emulation::is_qtest() const {
   return chosen && chosen->qtest;
 }
 
+Clock::Drive Emulation::clock_drive() const {
+  if (is_qtest()) return Clock::Drive::Manual;
+  return options_.icount.enabled ? Clock::Drive::Counted : Clock::Drive::Automatic;
+}
+
 Result<Emulation::ChosenAccelerator> Emulation::choose_accelerator() const {
   accel::AccelOptions chosen;
   std::vector<AccelRequest> wanted = options_.accels;
   if (wanted.empty()) wanted.push_back({.name = "tcg"});
   for (const AccelRequest& request : wanted) {
     if (request.name == "tcg") {
-      if (request.single_thread && options_.cpus.cpus > 1) {
-        return error(
-            Error("-accel tcg,thread=single is not supported").with_hint("every vCPU has a thread of its own"));
+      if (request.single_thread.value_or(false) && options_.cpus.cpus > 1 && !options_.icount.enabled) {
+        return error(Error("-accel tcg,thread=single is not supported")
+                         .with_hint("every vCPU has a thread of its own; with -icount they run in turn"));
       }
+      if (!request.single_thread.value_or(true) && options_.icount.enabled) {
+        return error("-accel tcg,thread=multi: with -icount vCPUs run in turn");
+      }
+      chosen.icount = options_.icount;
       if (request.code_cache_bytes) chosen.code_cache_bytes = *request.code_cache_bytes;
       chosen.one_insn_per_block = request.one_insn_per_block || options_.one_insn_per_block;
       chosen.count = request.count;
@@ -180,7 +194,10 @@ Result<Emulation::ChosenAccelerator> Emulation::choose_accelerator() const {
       chosen.jit_dump = options_.jit_dump;
       return ChosenAccelerator{false, chosen};
     }
-    if (request.name == "qtest") return ChosenAccelerator{true};
+    if (request.name == "qtest") {
+      if (options_.icount.enabled) return error("-icount goes with -accel tcg only: qtest executes no instructions");
+      return ChosenAccelerator{true};
+    }
     static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm"};
     if (std::find(std::begin(kLater), std::end(kLater), request.name) == std::end(kLater)) {
       static constexpr std::string_view kAll[] = {"tcg", "kvm", "qtest"};

@@ -73,6 +73,7 @@ class Emulation final : public monitor::MachineControl {
   };
   Result<ChosenAccelerator> choose_accelerator() const;
   bool is_qtest() const;
+  Clock::Drive clock_drive() const;
   Result<u64> choose_ram(const std::string& machine_type) const;
   Result<void> make_objects();
   Result<void> make_cpu_objects();

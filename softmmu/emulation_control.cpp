@@ -123,6 +123,7 @@ void Emulation::report(const RunEvent& event) {
     debugger_->machine_stopped(status());
   }
   if (monitors_ == nullptr) return;
+  if (event.kind == RunEvent::Kind::Reset) monitors_->symbols().forget_guest();
   const auto cause = [&] {
     return monitor::from_json<monitor::CauseName>(std::string(event.reason), "").value_or(monitor::CauseName::None);
   };

@@ -149,6 +149,13 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
   if (!plan.debugger.empty()) lines.line("gdb", "chardev:" + plan.debugger);
   for (const std::string& file : options.symbol_files) lines.line("symbols", escape_option_value(file));
   if (options.timeout_s) lines.line("timeout", fmt::format("{}", *options.timeout_s));
+  if (const accel::IcountOptions& icount = options.icount; icount.enabled) {
+    lines.begin("icount");
+    lines.pair("shift", icount.adaptive ? "auto" : fmt::format("{}", icount.shift));
+    lines.pair("align", on_off(icount.align));
+    lines.pair("sleep", on_off(icount.sleep));
+    lines.end();
+  }
   if (options.seed) lines.line("seed", fmt::format("{}", *options.seed));
   if (!plan.qtest.empty()) lines.line("qtest", "chardev:" + plan.qtest);
   if (!options.qtest_log.empty()) lines.line("qtest-log", options.qtest_log);

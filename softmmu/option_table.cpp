@@ -122,6 +122,9 @@ constexpr OptionRow kRows[] = {
      "denied."},
     {"timeout", Opt::Timeout, kYes, S::Running, "SECONDS",
      "Ends the program with status 124 after that time, and says where each CPU stood."},
+    {"icount", Opt::Icount, kYes, S::Running, "[shift=]N|auto[,align=on|off][,sleep=on|off]",
+     "The guest's clock counts its instructions, each of 2^N ns, and CPUs run in turn: the same input gives the same run. auto "
+     "follows the host's time; align=on waits for it; sleep=off skips the time in which all CPUs sleep. docs/user/icount.md."},
     {"seed", Opt::Seed, kYes, S::Running, "NUMBER",
      "The guest's RDRAND and RDSEED give the sequence of that seed, the same in each run, instead of the host's random "
      "numbers."},
@@ -133,9 +136,9 @@ constexpr OptionRow kRows[] = {
     {"D", Opt::LogFile, kYes, S::Debug, "FILE", "Where the log goes; otherwise to standard error."},
     {"dfilter", Opt::LogFilter, kYes, S::Debug, "RANGE[,RANGE...]",
      "Logs code of these guest addresses only: START+SIZE, START-SIZE or START..END."},
-    {"symbols", Opt::Symbols, kYes, S::Debug, "FILE",
-     "Names of guest addresses for the monitor and --timeout: an ELF file or a System.map; may be repeated. A kernel that is "
-     "an ELF file brings its own."},
+    {"symbols", Opt::Symbols, kYes, S::Debug, "FILE|guest",
+     "Names of guest addresses for the monitor and --timeout: an ELF file or a System.map, or guest for those that the Linux "
+     "that runs has in its memory; may be repeated. A kernel that is an ELF file brings its own."},
     {"trace", Opt::Trace, kYes, S::Debug, "[enable=]PATTERN[,events=FILE][,file=FILE][,to=log|ftrace|usdt]",
      "Switches trace events on whose names match, or off with '-' before the pattern; 'help' lists them. events= names a "
      "file of patterns, file= is the same as -D. docs/user/tracing.md."},
@@ -202,7 +205,6 @@ constexpr MissingRow kMissing[] = {
     {"xen-domid-restrict", kNo, ""},
     {"loadvm", kYes, ""},
     {"option-rom", kYes, ""},
-    {"icount", kYes, "guest time follows the host's; leave it out"},
     {"watchdog", kYes, ""},
     {"incoming", kYes, ""},
     {"only-migratable", kNo, ""},

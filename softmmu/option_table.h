@@ -84,6 +84,7 @@ enum class Opt : u8 {
   Trace,
   Timeout,
   Seed,
+  Icount,
   Symbols,
 };
 

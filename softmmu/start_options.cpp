@@ -111,7 +111,7 @@ Result<void> Reader::accel(Options options) {
   request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
   request.without = options.take("without").value_or("");
   request.host_features = options.take("host-features").value_or("");
-  request.single_thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})).value_or(0) == 1;
+  if (const auto thread = EMU_TRY(options.take_enum("thread", {"multi", "single"}))) request.single_thread = *thread == 1;
   if (request.name == "kvm") {  // known properties of an accelerator that we have not: refused by its name, later
     options.take_rest();
   }
@@ -547,6 +547,9 @@ Result<void> Reader::read_running_part(const GivenOption& given) {
     }
     case Opt::Seed:
       out_.seed = EMU_TRY(parse_u64(value));
+      return {};
+    case Opt::Icount:
+      out_.icount = EMU_TRY(parse_icount(value));
       return {};
     case Opt::Symbols:
       out_.symbol_files.push_back(value);

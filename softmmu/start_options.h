@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "accel/accel.h"
 #include "chardev/chardev_options.h"
 #include "hw/machine/board.h"
 #include "softmmu/run_options.h"
@@ -45,7 +46,8 @@ struct HelpRequest {
 struct AccelRequest {
   std::string name;
   std::optional<u64> code_cache_bytes;
-  bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false, single_thread = false;
+  bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false;
+  std::optional<bool> single_thread;
   std::string host_features = {}, without = {};
 };
 
@@ -95,6 +97,7 @@ struct StartOptions {
   Options machine_properties;  ///< what is left for the machine, in order
   std::string memory_backend;
   std::vector<AccelRequest> accels;  ///< in order of preference; empty: tcg
+  accel::IcountOptions icount;
   bool one_insn_per_block = false, perf_map = false, jit_dump = false;
   std::string cpu;
   hw::CpuTopology cpus;
@@ -146,6 +149,8 @@ inline constexpr unsigned kMostCpus = 255;
 Result<hw::CpuTopology> parse_smp(Options& options);
 /// -m, in bytes.
 Result<u64> parse_memory(Options& options);
+/// -icount.
+Result<accel::IcountOptions> parse_icount(std::string_view text);
 /// The seconds since 1970 of base=DATE.
 Result<i64> parse_rtc_date(std::string_view text);
 Result<DeviceRequest> parse_device(std::string_view text);

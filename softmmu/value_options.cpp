@@ -65,6 +65,43 @@ Result<u64> parse_memory(Options& options) {
   return bytes;
 }
 
+Result<accel::IcountOptions> parse_icount(std::string_view text) {
+  Options options = EMU_TRY(Options::parse(text, {.implied_key = "shift"}));
+  for (const char* key : {"rr", "rrfile", "rrsnapshot"}) {
+    if (options.take(key)) return error("{}= is not supported: runs are neither recorded nor replayed", key);
+  }
+  accel::IcountOptions icount{.enabled = true};
+  const auto shift = options.take("shift");
+  icount.align = EMU_TRY(options.take_bool_or("align", false));
+  icount.sleep = EMU_TRY(options.take_bool_or("sleep", true));
+  EMU_TRY(options.finish());
+  if (!shift) {
+    return error(Error("shift= is missing")
+                     .with_hint("an instruction takes 2^shift ns: shift=0 to shift=10, or shift=auto"));
+  }
+  if (*shift == "auto") {
+    icount.adaptive = true;
+    icount.shift = 3;
+    if (icount.align) {
+      return error("shift=auto and align=on exclude each other: one follows the host's time, the other waits for it");
+    }
+    if (!icount.sleep) {
+      return error("shift=auto and sleep=off exclude each other: skipped time cannot follow the host's");
+    }
+    return icount;
+  }
+  const u64 number = EMU_TRY(parse_u64(*shift), "shift");
+  if (number > accel::IcountOptions::kMostShift) {
+    constexpr unsigned kMost = accel::IcountOptions::kMostShift;
+    return error("shift={}: at most {}, which makes an instruction take 2^{} ns", number, kMost, kMost);
+  }
+  icount.shift = unsigned(number);
+  if (icount.align && !icount.sleep) {
+    return error("align=on and sleep=off exclude each other: one waits for time that the other skips");
+  }
+  return icount;
+}
+
 Result<i64> parse_rtc_date(std::string_view text) {
   const auto refuse = [text] {
     return error(Error(fmt::format("base: '{}' is not a date", text))

@@ -99,6 +99,8 @@ class CpuServices {
   /// The machine's virtual clock in nanoseconds, the base of guest time-stamp counters and of their deadlines: it
   /// stands still while the machine is stopped.
   virtual u64 ticks() = 0;
+  /// The guest spins: others may go first where vCPUs run in turn.
+  virtual void yield() {}
 };
 
 /// Events that an interrupt controller (or the machine) sends to a CPU. Any thread; each kicks the CPU.

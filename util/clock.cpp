@@ -171,13 +171,18 @@ void Timer::arm_at(ClockNs when) {
   EMU_CHECK(state_ != nullptr);
   auto& queue = *state_->queue;
   std::shared_ptr<std::function<void()>> earlier;
+  ClockCounter* counter = nullptr;
   {
     const std::lock_guard lock(queue.mutex);
     if (queue.closed) return;
     queue.insert_locked(state_.get(), when);
-    if (queue.heap.front() == state_.get()) earlier = queue.notify;
+    if (queue.heap.front() == state_.get()) {
+      earlier = queue.notify;
+      counter = queue.clock->counter_.load(std::memory_order_acquire);
+    }
   }
   notify(earlier);
+  if (counter != nullptr) counter->deadline_moved();
 }
 
 void Timer::arm_after(ClockNs delay) {
@@ -215,6 +220,10 @@ ClockNs Clock::host_now() const { return read_clock(kind_ == Kind::Host ? CLOCK_
 
 ClockNs Clock::now() const {
   if (kind_ != Kind::Virtual) return host_now();
+  if (drive_ == Drive::Counted) {
+    const ClockCounter* counter = counter_.load(std::memory_order_acquire);
+    return ClockNs(base_.load(std::memory_order_acquire)) + (counter != nullptr ? counter->counted() : ClockNs(0));
+  }
   for (;;) {
     const u32 before = sequence_.load(std::memory_order_acquire);
     const bool running = running_.load(std::memory_order_acquire);
@@ -236,7 +245,7 @@ void Clock::start() {
   {
     const std::lock_guard lock(mutex_);
     if (is_running()) return;
-    publish(true, drive_ == Drive::Manual ? now() : now() - host_now());
+    publish(true, drive_ == Drive::Counted ? ClockNs(base_) : drive_ == Drive::Manual ? now() : now() - host_now());
   }
   notify_queues();
 }
@@ -246,7 +255,7 @@ void Clock::stop() {
   {
     const std::lock_guard lock(mutex_);
     if (!is_running()) return;
-    publish(false, now());
+    publish(false, drive_ == Drive::Counted ? ClockNs(base_) : now());
   }
   notify_queues();
 }
@@ -256,13 +265,21 @@ void Clock::set_now(ClockNs time) {
   {
     const std::lock_guard lock(mutex_);
     EMU_CHECK(!is_running() || drive_ == Drive::Manual);
-    publish(is_running(), time);
+    publish(is_running(), drive_ == Drive::Counted ? ClockNs(base_) + (time - now()) : time);
   }
   for (const auto& queue : queues()) {
     const std::lock_guard lock(queue->mutex);
     queue->last_run = ClockNs::min();  // time may have moved backwards
   }
   notify_queues();
+}
+
+void Clock::set_counter(ClockCounter* counter) {
+  EMU_CHECK(drive_ == Drive::Counted);
+  const std::lock_guard lock(mutex_);
+  const ClockNs before = now();
+  base_.store((before - (counter != nullptr ? counter->counted() : ClockNs(0))).count(), std::memory_order_release);
+  counter_.store(counter, std::memory_order_release);
 }
 
 void Clock::advance(ClockNs distance) {
@@ -291,7 +308,7 @@ void Clock::advance(ClockNs distance) {
 
 std::optional<ClockNs> Clock::monotonic_at(ClockNs when) const {
   if (kind_ == Kind::Realtime) return when;
-  if (!is_running() || drive_ == Drive::Manual) return std::nullopt;
+  if (!is_running() || drive_ != Drive::Automatic) return std::nullopt;
   const ClockNs left = saturating_add(when, -now());
   return saturating_add(monotonic_now(), std::max(left, ClockNs(0)));
 }

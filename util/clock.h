@@ -50,6 +50,16 @@ class Timer {
   std::shared_ptr<detail::TimerState> state_;
 };
 
+/// What moves a Counted clock: somebody counts, and says how much time that is.
+class ClockCounter {
+ public:
+  virtual ~ClockCounter() = default;
+  /// Any thread; does not go backwards on any one.
+  virtual ClockNs counted() const = 0;
+  /// The earliest deadline of the clock's main queue may have become earlier. Any thread, no lock of ours held.
+  virtual void deadline_moved() = 0;
+};
+
 /// Time as one kind of reader sees it. now() takes no lock. Times start at 0 for Virtual, at boot for Realtime and
 /// 1970 for Host.
 class Clock {
@@ -61,7 +71,8 @@ class Clock {
   };
   enum class Drive {
     Automatic,
-    Manual,  ///< Virtual only: moves by advance() alone, for tests and qtest. Created running.
+    Manual,   ///< Virtual only: moves by advance() alone, for tests and qtest. Created running.
+    Counted,  ///< Virtual only: moves as a ClockCounter says, who also runs the main queue when it is due.
   };
 
   explicit Clock(Kind kind, Drive drive = Drive::Automatic);
@@ -92,8 +103,13 @@ class Clock {
 
   static ClockNs monotonic_now();
 
+  Drive drive() const { return drive_; }
+  /// Counted only: from now on time moves as `counter` says, which it outlives; null: it stands still.
+  void set_counter(ClockCounter* counter);
+
  private:
   friend class TimerQueue;
+  friend class Timer;
   ClockNs host_now() const;
   void publish(bool running, ClockNs base);
   void notify_queues();
@@ -101,10 +117,12 @@ class Clock {
 
   const Kind kind_;
   const Drive drive_;
-  // Readers retry while sequence_ is odd or has changed. Running: now = host + base. Standing: now = base.
+  // Readers retry while sequence_ is odd or has changed. Running: now = host + base. Standing: now = base. Counted: now is
+  // always count + base.
   std::atomic<u32> sequence_{0};
   std::atomic<bool> running_{false};
   std::atomic<i64> base_{0};
+  std::atomic<ClockCounter*> counter_{nullptr};
   mutable std::mutex mutex_;  ///< writers of the above, and queues_; taken before a queue's own
   std::vector<std::weak_ptr<detail::TimerQueueCore>> queues_;
   std::unique_ptr<TimerQueue> main_queue_;

@@ -35,9 +35,12 @@ struct BlockKey {
   u32 mode = 0;
   mem::RamPage page = mem::kNoRamPage;  ///< of pc
   bool unshared = false;  ///< each access has a check of its own; never linked to
+  /// Not 0: at most so many instructions, to stop after exactly that many under -icount. Only entered from C++.
+  u32 limit = 0;
   bool operator==(const BlockKey&) const = default;
   size_t hash() const {
-    u64 h = (pc ^ (u64(page) << 32) ^ (u64(mode) * 0x9e3779b97f4a7c15) ^ (u64(unshared) << 63)) * 0xff51afd7ed558ccd;
+    const u64 form = u64(unshared) << 63 | u64(limit) << 32 | mode;
+    u64 h = (pc ^ (u64(page) << 32) ^ (form * 0x9e3779b97f4a7c15)) * 0xff51afd7ed558ccd;
     return size_t(h ^ (h >> 32));
   }
 };

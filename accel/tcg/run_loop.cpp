@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Blocks: finding, entering, interpreting, and what they left for.
+#include <bit>
+
 #include "accel/tcg/runtime_vcpu.h"
 #include "util/check.h"
 #include "util/log.h"
@@ -21,17 +23,24 @@ std::optional<mem::RamPage> RuntimeVcpu::fetch_page(u64 va) {
   return mem::RamPage(entry->ram_page);
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc, bool unshared) {
+RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc, bool unshared, u32 limit) {
   if (shared_.debug.breaks_at(pc)) [[unlikely]] return {Lookup::What::Breakpoint};
   const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view());
   if (fetched == nullptr) return {Lookup::What::Fault};
   if (!fetched->has(kL2Ram)) return {Lookup::What::Alone};
-  return find_in_ram(pc, *fetched, unshared);
+  return find_in_ram({pc, env_.mode, mem::RamPage(fetched->ram_page), unshared, limit}, fetched->has(kL2Global));
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched, bool unshared) {
-  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page), unshared};
-  const bool global = fetched.has(kL2Global);
+/// What is granted may end within the block: then the beginning of it, in powers of two, so that there are few such blocks.
+RuntimeVcpu::Lookup RuntimeVcpu::find_fitting(u64 pc, bool unshared) {
+  const Lookup found = find_block(pc, unshared);
+  if (shared_.icount == nullptr || found.what != Lookup::What::Block) return found;
+  if (env_.icount_budget <= 0 || found.block->guest_insns <= env_.icount_budget) return found;
+  return find_block(pc, unshared, u32(std::bit_floor(u64(env_.icount_budget))));
+}
+
+RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(const BlockKey& key, bool global) {
+  const u64 pc = key.pc;
   for (;;) {
     bool second_faulted = false;
     CodeBlock* block = shared_.blocks->find(key, [&] {
@@ -67,7 +76,7 @@ void RuntimeVcpu::run_one() {
     interpret_alone(env_.pc);
     return;
   }
-  const Lookup found = find_block(env_.pc);
+  const Lookup found = find_fitting(env_.pc);
   switch (found.what) {
     case Lookup::What::Block:
       if (shared_.backend) {
@@ -125,6 +134,7 @@ void RuntimeVcpu::interpret(CodeBlock& block) {
   const ir::InterpretResult result = ir::interpret(*block.ir, shared_.translator->layout(),
                                                    shared_.translator->helpers(), env_, memory_);
   interpreted_ = nullptr;
+  env_.icount_budget -= result.insns_done;
   env_.pc = result.pc;
   env_.exit_arg = result.arg;
   handle_exit(result.reason);

@@ -16,7 +16,7 @@
 
 namespace emu::tcg {
 
-struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlock {
+struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlock, public accel::CountedVcpu {
  public:
   RuntimeVcpu(accel::TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports);
   ~RuntimeVcpu() override;
@@ -46,6 +46,12 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void switch_context(u64 id, bool keep) override;
   void mode_changed() override { mode_is_stale_ = true; }
   u64 ticks() override { return shared_.client.guest_ns(); }
+  void yield() override;
+
+  // CountedVcpu
+  i64 instructions_left() override;
+  bool wants_turn() const override;
+  void look_up() override { kick(kExitWork); }
 
   // What thunks call (slow_path.cpp)
   static const u8* slow_access(EnvHeader& env);
@@ -87,6 +93,8 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void take_events();
   bool poll_idle();
   bool halt_if_idle();    ///< true: it slept; look again
+  bool take_turn();       ///< false: it was another's; look again
+  bool pass_idle();
   void wait_for_code_memory();
   void step();
   void note_debug_stop(const accel::DebugStop& stop);
@@ -95,8 +103,10 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   // run_loop.cpp
   void run_one();
   void load_mode();
-  Lookup find_block(u64 pc, bool unshared = false);
-  Lookup find_in_ram(u64 pc, const accel::L2Entry& fetched, bool unshared);
+  /// `unshared`, `limit`: see BlockKey.
+  Lookup find_block(u64 pc, bool unshared = false, u32 limit = 0);
+  Lookup find_fitting(u64 pc, bool unshared = false);
+  Lookup find_in_ram(const accel::BlockKey& key, bool global);
   void enter(accel::CodeBlock& block);
   void interpret(accel::CodeBlock& block);
   void interpret_alone(u64 pc);
@@ -121,6 +131,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   const u8* go_on_after(ExitReason reason);
   u8 view() const { return u8(env_.view_index); }
   const u8* leave_at_instruction(Site& site, ExitReason reason);
+  void give_back(const Site& site, unsigned executed);
   const u8* continue_at(u64 pc, u64 link_key);
   const u8* access(Site& site);
   const u8* restart_unshared(Site& site);
@@ -151,6 +162,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   bool step_alone_ = false;   ///< the instruction at env.pc is executed by itself
   bool in_code_ = false;      ///< generated code is on the stack below us
   const accel::CodeBlock* interpreted_ = nullptr;
+  u64 polled_activity_ = ~u64(0);  ///< -icount: when a CPU that waits for memory to change looked last
 
   // Reused from block to block.
   ir::Block scratch_ir_;

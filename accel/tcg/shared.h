@@ -12,6 +12,7 @@
 #include "accel/tcg/code_cache.h"
 #include "accel/tcg/debug_points.h"
 #include "accel/tcg/guest_memory.h"
+#include "accel/tcg/icount.h"
 #include "accel/tcg/perf_files.h"
 #include "accel/tcg/quiescence.h"
 #include "accel/tcg/techniques.h"
@@ -23,6 +24,7 @@ namespace emu::accel {
 class RunControl {
  public:
   bool should_stop() const { return stop_.load(std::memory_order_seq_cst); }
+  const std::atomic<bool>& stop_flag() const { return stop_; }
   bool should_end() const { return end_.load(std::memory_order_seq_cst); }
   void set_stop(bool stop);
   void set_end();
@@ -52,6 +54,7 @@ struct TcgShared {
   RunControl run;
   SplitLocks split_locks;
   DebugTable debug;
+  std::unique_ptr<Icount> icount = nullptr;  ///< null: vCPUs run side by side, in the host's time
   std::unique_ptr<ir::HostBackend> backend;  ///< null: interpret
   std::unique_ptr<CodeCache> code;
   tcg::ThunkTable thunks;

@@ -84,7 +84,19 @@ const u8* RuntimeVcpu::exit_code(ExitReason reason) {
 const u8* RuntimeVcpu::leave_at_instruction(Site& site, ExitReason reason) {
   ir::apply_recovery(site.point, shared_.translator->layout(), env_);
   env_.pc = site.block->key.pc + site.point.pc_delta;
+  give_back(site, site.point.insn_index);
   return go_on_after(reason);
+}
+
+/// The block took all its instructions off the budget, and is left after `executed`.
+void RuntimeVcpu::give_back(const Site& site, unsigned executed) {
+  if (shared_.icount != nullptr) env_.icount_budget += i64(site.block->guest_insns) - i64(executed);
+}
+
+i64 RuntimeVcpu::instructions_left() {
+  if (!in_code_) return env_.icount_budget;
+  const Site& site = site_at(env_.return_site);
+  return env_.icount_budget + i64(site.block->guest_insns) - i64(site.point.insn_index);
 }
 
 /// Deals with what a block left for, and finds the code to go on at, without unwinding to the run loop. That is for
@@ -153,9 +165,12 @@ const u8* RuntimeVcpu::access(Site& site) {
 const u8* RuntimeVcpu::restart_unshared(Site& site) {
   ir::apply_recovery(site.point, shared_.translator->layout(), env_);
   env_.pc = site.block->key.pc + site.point.pc_delta;
+  give_back(site, site.point.insn_index);
   statistics_.unshared_restarts.add();
   if (env_.exit_req.load(std::memory_order_relaxed) != 0) return exit_code(ExitReason::ExitRequest);
-  const Lookup found = find_block(env_.pc, /*unshared=*/true);
+  in_code_ = false;
+  const Lookup found = find_fitting(env_.pc, /*unshared=*/true);
+  in_code_ = true;
   if (found.what == Lookup::What::Block) return found.block->entry();
   if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
   step_alone_ = found.what != Lookup::What::Breakpoint;  // the run loop would come to the same block again
@@ -204,11 +219,16 @@ const u8* RuntimeVcpu::helper_left(EnvHeader& env) {
   RuntimeVcpu& vcpu = *env.runtime;
   switch (LeaveCode(env.leave)) {
     case kLeaveTransferred:
+      if (vcpu.shared_.icount != nullptr) {
+        Site& site = vcpu.site_at(env.return_site);
+        vcpu.give_back(site, site.point.insn_index + 1);
+      }
       return vcpu.go_on_after(ExitReason::Leave);
     case kLeaveAfterInsn: {
       Site& site = vcpu.site_at(env.return_site);
       ir::apply_recovery(site.point, vcpu.shared_.translator->layout(), env);
       env.pc = site.block->key.pc + site.point.next_pc_delta;
+      vcpu.give_back(site, site.point.insn_index + 1);
       return vcpu.go_on_after(ExitReason::Leave);
     }
     case kLeaveNot:
@@ -273,7 +293,9 @@ const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_key) {
   // What one block met, its successors may: data across pages. Unshared blocks link to unshared ones, and return to the
   // others through indirect jumps.
   const bool unshared = link != nullptr && link->from->key.unshared;
+  in_code_ = false;  // what walks for it does, nobody is in the middle of a block
   const Lookup found = find_block(pc, unshared);
+  in_code_ = true;
   if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
   if (found.what != Lookup::What::Block) return exit_code(ExitReason::Lookup);
   CodeBlock& block = *found.block;

@@ -12,6 +12,9 @@ Result<std::unique_ptr<TcgAccelerator>> TcgAccelerator::create(const AccelOption
                                                                std::unique_ptr<ir::HostBackend> backend) {
   std::unique_ptr<TcgAccelerator> accel(new TcgAccelerator(options, client));
   accel->shared_.techniques = EMU_TRY(parse_techniques(options.without));
+  if (options.icount.enabled) {
+    accel->shared_.icount = std::make_unique<Icount>(options.icount, client, accel->shared_.run.stop_flag());
+  }
   if (options.perf_map) EMU_TRY(accel->shared_.perf.open_map());
   if (options.jit_dump) EMU_TRY(accel->shared_.perf.open_dump());
   if (backend) {
@@ -60,6 +63,8 @@ Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memo
     return error("vCPU {}: a machine has one instruction set", cpu.index());
   }
   vcpus_.push_back(std::make_unique<tcg::RuntimeVcpu>(shared_, cpu, memory, ports));
+  EMU_CHECK(shared_.icount == nullptr || cpu.index() + 1 == vcpus_.size());
+  if (shared_.icount != nullptr) shared_.icount->add(*vcpus_.back(), cpu.env());
   if (std::find(spaces_.begin(), spaces_.end(), &memory) == spaces_.end()) {
     spaces_.push_back(&memory);
     const mem::MachineLockScope lock(memory.memory().lock());
@@ -71,6 +76,7 @@ Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memo
 // --- Running and standing still ---
 
 void TcgAccelerator::resume_all() {
+  if (shared_.icount != nullptr) shared_.icount->resumed();
   shared_.run.set_stop(false);
   if (started_) return;
   started_ = true;
@@ -80,6 +86,7 @@ void TcgAccelerator::resume_all() {
 
 void TcgAccelerator::request_pause_all() {
   shared_.run.set_stop(true);
+  if (shared_.icount != nullptr) shared_.icount->paused();
   for (auto& v : vcpus_) v->kick(tcg::kExitStop);
 }
 
@@ -152,7 +159,9 @@ void TcgAccelerator::request_others(const TlbRequest& request, const Quiescence:
 // --- For people ---
 
 std::string TcgAccelerator::statistics() const {
-  std::string out = "translation cache\n";
+  std::string out;
+  if (shared_.icount != nullptr) out += shared_.icount->describe();
+  out += "translation cache\n";
   if (shared_.blocks) out += describe(shared_.blocks->statistics());
   if (shared_.code) out += fmt::format("  {:<28} {}\n", "code memory in use", shared_.code->bytes_used());
   for (const auto& v : vcpus_) {

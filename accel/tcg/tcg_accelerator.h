@@ -36,6 +36,7 @@ class TcgAccelerator final : public Accelerator,
   i64 thread_id(unsigned index) const override { return vcpus_[index]->thread_id(); }
   std::string statistics() const override;
   std::string dump_tlb(unsigned vcpu) const override;
+  ClockCounter* counter() override { return shared_.icount.get(); }
 
   const tcg::RuntimeVcpu& vcpu(unsigned index) const { return *vcpus_[index]; }
   const BlockCache& blocks() const { return *shared_.blocks; }

@@ -162,7 +162,9 @@ bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::Gues
 RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   const auto begin = std::chrono::steady_clock::now();
   target::Translator& translator = *shared_.translator;
-  unsigned max_insns = shared_.options.one_insn_per_block ? 1 : kMaxInsns;
+  // The interpreter cannot tell the time in the middle of a block.
+  const bool by_one = shared_.options.one_insn_per_block || (shared_.icount != nullptr && !shared_.backend);
+  unsigned max_insns = by_one ? 1 : key.limit != 0 ? std::min(key.limit, kMaxInsns) : kMaxInsns;
   for (;;) {
     PageBytes bytes(*this, key.pc, key.page, PageBytes::Use::Kept);
     if (bytes.lock_was_taken()) return {Lookup::What::Alone};
@@ -201,6 +203,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     } else {
       ir::optimize(scratch_ir_, translator.layout(), translator.helpers(),
                    {.dead_code = shared_.techniques.dead_code, .dead_flags = shared_.techniques.dead_flags});
+      block->guest_insns = scratch_ir_.guest_insns;  // none behind an exit that is always taken
       if (log::enabled_at(log::Mask::OpOpt, key.pc)) {
         log::write("op_opt: {:#x}\n{}\n", key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));
       }
@@ -253,7 +256,8 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
                                      .share_checks = shared_.techniques.check_sharing && !block.key.unshared,
-                                     .count = shared_.options.count};
+                                     .count = shared_.options.count,
+                                     .icount = shared_.icount != nullptr};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
 
@@ -350,6 +354,7 @@ void RuntimeVcpu::interpret_alone(u64 pc) {
   env_.fpu_live = 0;
   const ir::InterpretResult done = ir::interpret(scratch_ir_, shared_.translator->layout(),
                                                  shared_.translator->helpers(), env_, memory_);
+  env_.icount_budget -= done.insns_done;
   env_.pc = done.pc;
   env_.exit_arg = done.arg;
   handle_exit(done.reason);

@@ -83,6 +83,7 @@ void RuntimeVcpu::join() {
 void RuntimeVcpu::kick(u32 exit_request_bits) {
   env_.exit_req.fetch_or(exit_request_bits, std::memory_order_seq_cst);
   if (halted_.load(std::memory_order_seq_cst)) sys::futex_wake(env_.exit_req);
+  if (shared_.icount != nullptr) shared_.icount->kicked((exit_request_bits & kExitStop) != 0);
 }
 
 void RuntimeVcpu::request(const TlbRequest& request) {
@@ -114,6 +115,7 @@ void RuntimeVcpu::thread_main() {
   thread_id_.store(::gettid());
   thread_id_.notify_all();
   env_.fp_control_host = host_fp_control();
+  if (shared_.icount != nullptr) shared_.icount->started(cpu_.index());
   while (shared_.run.wait_to_run(held_)) {
     // While we stood still the CPU may have been reset, and its whole state with it.
     env_.runtime = this;
@@ -125,6 +127,7 @@ void RuntimeVcpu::thread_main() {
     tlb_.flush_all();
     mode_is_stale_ = true;
     while (serve_requests()) {
+      if (shared_.icount != nullptr && !take_turn()) continue;
       if (run_as_ == DebugRun::Step) {
         step();
       } else {
@@ -136,6 +139,7 @@ void RuntimeVcpu::thread_main() {
       quiescent();
     }
     offline();
+    if (shared_.icount != nullptr && shared_.icount->has_turn(cpu_.index())) shared_.icount->rest();
     shared_.run.leave();
   }
 }
@@ -179,6 +183,7 @@ bool RuntimeVcpu::halt_if_idle() {
     shared_.client.vcpu_shut_down(
         cpu_, why.empty() ? fmt::format("vCPU {} shut down\n{}", cpu_.index(), cpu_.dump_registers()) : why);
   }
+  if (shared_.icount != nullptr) return pass_idle();
   statistics_.halts.add();
   EMU_TRACE("vcpu_halt", "vcpu {} pc {:#x}", cpu_.index(), env_.pc);
   offline();
@@ -194,6 +199,49 @@ bool RuntimeVcpu::halt_if_idle() {
   quiescent();
   EMU_TRACE("vcpu_wake", "vcpu {}", cpu_.index());
   return true;
+}
+
+// --- In turn ---
+
+bool RuntimeVcpu::take_turn() {
+  Icount& icount = *shared_.icount;
+  const unsigned index = cpu_.index();
+  if (!icount.has_turn(index)) {
+    offline();
+    icount.wait_for_turn(index);
+    quiescent();
+    return false;
+  }
+  if (!icount.wants_grant()) return true;
+  offline();  // timers may take the machine lock, and so their time
+  icount.grant();
+  quiescent();
+  return icount.has_turn(index) && env_.exit_req.load(std::memory_order_relaxed) == 0;
+}
+
+/// Sleeping as far as the turn goes: one that waits for memory to change looks when anything has run since it did.
+bool RuntimeVcpu::pass_idle() {
+  if (cpu_.idle_poll_ns() != 0) {
+    polled_activity_ = shared_.icount->activity();
+    if (cpu_.idle_poll()) return true;
+  }
+  statistics_.halts.add();
+  EMU_TRACE("vcpu_halt", "vcpu {} pc {:#x}", cpu_.index(), env_.pc);
+  offline();
+  shared_.icount->idle();
+  quiescent();
+  return true;
+}
+
+bool RuntimeVcpu::wants_turn() const {
+  return cpu_.halt_state() == target::Halt::Running || cpu_.wakeup_pending() ||
+         (cpu_.idle_poll_ns() != 0 && polled_activity_ != shared_.icount->activity());
+}
+
+void RuntimeVcpu::yield() {
+  if (shared_.icount == nullptr) return;
+  shared_.icount->yield();
+  kick(kExitWork);
 }
 
 // --- Debugger ---
@@ -242,6 +290,7 @@ bool RuntimeVcpu::watch_hit(const Watchpoint& watchpoint) {
 void RuntimeVcpu::set_debug_run(DebugRun run, StepEvents events) {
   run_as_ = run;
   held_ = run == DebugRun::Hold;
+  if (shared_.icount != nullptr) shared_.icount->set_held(cpu_.index(), held_);
   defer_events_ = events == StepEvents::Deferred;
 }
 

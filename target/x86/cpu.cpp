@@ -288,6 +288,7 @@ void X86Cpu::handle_system(u64 reason) {
   if ((reason & kSysStepped) && instruction_stepped()) return recheck_events();
   monitor_.waiting = false;
   const u64 why = reason & ~u64(kSysStepped);
+  if (why == kSysPause && services_ != nullptr) services_->yield();
   if (why == kSysHalt || (why == kSysWait && monitor_.armed)) {
     halt_ = Halt::Halted;
     s_->inhibit_interrupts = 0;

@@ -186,11 +186,18 @@ void Compiler::emit_entry() {
   stub.kind = Stub::ExitRequest;
   stub.from = hot_.jcc_forward(Cc::NotEqual);
   stubs_.push_back(stub);
-  body_ = hot_.position();
+  // Counted blocks look at every entry, so that when events are seen does not depend on which links there are.
+  body_ = request_->icount ? entry_ : hot_.position();
   if (block_->uses_fpu) {
     hot_.alu_imm(Alu::Cmp, Width::d, slot(i32(offsetof(EnvHeader, fpu_live))), 0);
     stub.kind = Stub::FpuLoad;
     stub.from = hot_.jcc_forward(Cc::Equal);
+    stubs_.push_back(stub);
+  }
+  if (request_->icount) {
+    hot_.alu_imm(Alu::Sub, Width::q, slot(i32(offsetof(EnvHeader, icount_budget))), i32(block_->guest_insns));
+    stub.kind = Stub::Budget;
+    stub.from = hot_.jcc_forward(Cc::Sign);
     stubs_.push_back(stub);
   }
 }

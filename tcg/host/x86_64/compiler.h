@@ -86,6 +86,7 @@ class Compiler {
       TrapIf,
       LinkMiss,
       ExitRequest,
+      Budget,
       FpuLoad,
       LeafCarry
     } kind = Access;
@@ -318,6 +319,7 @@ class Compiler {
 
   // emit_counts.cpp
   Path path_to_here() const;
+  void give_back_budget(Assembler& a, u32 insns);
   void count_exit(Assembler& a, const Path& path);
   void count(Assembler& a, size_t counter, u32 n = 1);
   void finish_counted_exit(Assembler& a);

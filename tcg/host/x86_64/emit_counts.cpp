@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What generated code counts when it is asked to (ir::CompileRequest::count): at each exit of a block, the way to it.
+// What generated code counts when it is asked to (ir::CompileRequest::count, icount): at each exit of a block, the way to it.
 #include "tcg/abi/env.h"
 #include "tcg/host/x86_64/compiler.h"
 
@@ -22,8 +22,15 @@ void Compiler::count(Assembler& a, size_t counter, u32 n) {
   ++counting.insns;
 }
 
+/// The head has taken the whole block off the budget; `insns` are executed. Flags are at home.
+void Compiler::give_back_budget(Assembler& a, u32 insns) {
+  if (!request_->icount || insns == block_->guest_insns) return;
+  a.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, icount_budget))), i32(block_->guest_insns - insns));
+}
+
 /// With flags at home, before the jump that leaves the block. finish_counted_exit() comes behind it.
 void Compiler::count_exit(Assembler& a, const Path& path) {
+  give_back_budget(a, path.insns);
   if (!request_->count) return;
   constexpr u32 kLater = 0x7fffffff;  // makes the assembler choose a 32-bit immediate
   count(a, offsetof(EnvHeader, executed_insns), path.insns);

@@ -86,7 +86,8 @@ void Compiler::emit_side_exit(const Op& op) {
   stub.kind = Stub::Side;
   stub.pc = pc;
   stub.flags = flags_.is_value() ? flags_state(flags_) : FlagsState{};
-  if (is_own_loop(pc) && stub.flags.at_home && !request_->count) {
+  const bool counts = request_->count || (request_->icount && insn_index_ != block_->guest_insns);
+  if (is_own_loop(pc) && stub.flags.at_home && !counts) {
     hot_.jcc(cc, hot_.exec_base() + entry_);
     return;
   }
@@ -321,6 +322,10 @@ void Compiler::emit_cold() {
         emit_link_miss(stub.pc, hot_, stub.from, stub.code);
         break;
       case Stub::ExitRequest:
+        cold_.call(request_->thunks->exit_request);
+        break;
+      case Stub::Budget:
+        give_back_budget(cold_, 0);
         cold_.call(request_->thunks->exit_request);
         break;
       case Stub::FpuLoad:

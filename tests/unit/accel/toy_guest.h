@@ -326,7 +326,11 @@ class ToyMachine : accel::AccelClient {
       mem::Transaction transaction(memory_);
       root_->add(0, mem::Region::ram(memory_, "ram", ram));
       device = mem::Region::mmio(
-          memory_, "device", 0x1000, [this](u64 offset, unsigned) { return device_reads.fetch_add(1) + offset; },
+          memory_, "device", 0x1000,
+          [this](u64 offset, unsigned) {
+            if (on_read) return on_read(offset);
+            return device_reads.fetch_add(1) + offset;
+          },
           [this](u64 offset, u64 value, unsigned) {
             last_write = value;
             device_writes.fetch_add(1);
@@ -405,6 +409,9 @@ class ToyMachine : accel::AccelClient {
   mem::RegionRef device;
   std::atomic<u64> device_reads{0}, device_writes{0}, last_write{0};
   std::function<void(u64, u64)> on_write;
+  std::function<u64(u64)> on_read;
+  std::optional<ClockNs> timer;    ///< -icount: when on_timer is due
+  std::function<void()> on_timer;
 
  private:
   void vcpu_shut_down(target::Vcpu&, const std::string&) override {
@@ -413,6 +420,10 @@ class ToyMachine : accel::AccelClient {
     changed_.notify_all();
   }
   u64 guest_ns() override { return 0; }
+  std::optional<ClockNs> next_timer() override { return timer; }
+  void run_timers() override {
+    if (on_timer) on_timer();
+  }
   void stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) override {
     accel_->request_pause_all();
     const std::lock_guard lock(mutex_);

@@ -33,6 +33,41 @@ TEST(Clock, VirtualStandsStillWhileStopped) {
   EXPECT_LT(clock.now(), then + 1s);
 }
 
+TEST(Clock, CountedTimeIsWhatItsCounterSays) {
+  struct Counter : ClockCounter {
+    ClockNs counted() const override { return count; }
+    void deadline_moved() override { moved++; }
+    ClockNs count{5};
+    int moved = 0;
+  } counter;
+  Clock clock(Clock::Kind::Virtual, Clock::Drive::Counted);
+  EXPECT_EQ(clock.now(), 0ns);
+  clock.set_counter(&counter);
+  EXPECT_EQ(clock.now(), 0ns);
+  clock.start();
+  counter.count += 10ns;
+  EXPECT_EQ(clock.now(), 10ns);
+  int fired = 0;
+  Timer timer = clock.make_timer([&] { fired++; });
+  timer.arm_after(7ns);
+  EXPECT_EQ(counter.moved, 1);
+  EXPECT_EQ(clock.main_queue().deadline(), ClockNs(17));
+  EXPECT_EQ(clock.main_queue().monotonic_deadline(), std::nullopt);  // nobody may wait for it
+  Timer later = clock.make_timer([] {});
+  later.arm_after(8ns);
+  EXPECT_EQ(counter.moved, 1);
+  clock.main_queue().run_due();
+  EXPECT_EQ(fired, 0);
+  counter.count += 7ns;
+  clock.main_queue().run_due();
+  EXPECT_EQ(fired, 1);
+  clock.stop();
+  clock.set_now(1000ns);
+  EXPECT_EQ(clock.now(), 1000ns);
+  clock.set_counter(nullptr);
+  EXPECT_EQ(clock.now(), 1000ns);
+}
+
 TEST(Clock, StoppedClockHasNoDeadline) {
   Clock clock(Clock::Kind::Virtual);
   int fired = 0;
