@@ -54,6 +54,7 @@ struct TcgShared {
   RunControl run;
   SplitLocks split_locks;
   DebugTable debug;
+  bool overcommitted = false;                ///< there are more vCPUs than processors for them
   std::unique_ptr<Icount> icount = nullptr;  ///< null: vCPUs run side by side, in the host's time
   std::unique_ptr<ir::HostBackend> backend;  ///< null: interpret
   std::unique_ptr<CodeCache> code;

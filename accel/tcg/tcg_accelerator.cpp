@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <thread>
 
 #include "util/check.h"
 
@@ -63,6 +64,7 @@ Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memo
     return error("vCPU {}: a machine has one instruction set", cpu.index());
   }
   vcpus_.push_back(std::make_unique<tcg::RuntimeVcpu>(shared_, cpu, memory, ports));
+  shared_.overcommitted = vcpus_.size() > std::thread::hardware_concurrency();
   EMU_CHECK(shared_.icount == nullptr || cpu.index() + 1 == vcpus_.size());
   if (shared_.icount != nullptr) shared_.icount->add(*vcpus_.back(), cpu.env());
   if (std::find(spaces_.begin(), spaces_.end(), &memory) == spaces_.end()) {

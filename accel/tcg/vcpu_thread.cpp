@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The vCPU's thread: kick, halt, requests and quiescent points.
+#include <sched.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -239,9 +240,12 @@ bool RuntimeVcpu::wants_turn() const {
 }
 
 void RuntimeVcpu::yield() {
-  if (shared_.icount == nullptr) return;
-  shared_.icount->yield();
-  kick(kExitWork);
+  if (shared_.icount != nullptr) {
+    shared_.icount->yield();
+    kick(kExitWork);
+  } else if (shared_.overcommitted) {
+    ::sched_yield();  // or the vCPU that this one waits for may not run until our time is used up
+  }
 }
 
 // --- Debugger ---
