@@ -342,6 +342,7 @@ class X86Cpu final : public target::Vcpu {
   u32 guest_mxcsr() const;
   void set_mxcsr(u32 value);
   void fp_masks_changed();
+  u64 finish_simd(u32 flags);
   u16 x87_pending() const;
   bool check_x87();
   bool check_fpu_image_address(u64 linear, u64 alignment);

@@ -6,6 +6,7 @@
 #include "target/x86/cpu.h"
 #include "target/x86/fpu_image.h"
 #include "target/x86/mode_key.h"
+#include "target/x86/simd_exceptions.h"
 #include "tcg/interp/x87.h"
 #include "util/log.h"
 
@@ -39,12 +40,19 @@ u64 X86Cpu::helper_simd_begin(const u64*) {
   return 0;
 }
 
-/// SDM vol. 1, 11.5.2 and 11.5.3. Deviations, since the host has computed the masked response: an unmasked underflow that
-/// is exact is not seen, an unmasked overflow or underflow sets PE always, and the products and sums of DPPS and DPPD
-/// count as one step.
-u64 X86Cpu::helper_simd_end(const u64*) {
+/// Deviation: the products and sums of DPPS and DPPD count as one step.
+u64 X86Cpu::helper_simd_end(const u64* args) {
+  const auto op = ir::VecOp(args[0] & 0xffff);
+  const u32 computed = s_->hdr.fp_control & kExceptionFlags;
+  if (op >= ir::VecOp::kCount) return finish_simd(computed);
+  const u8* const slots = s_->vec_tmp[0].bytes;
+  const SimdExceptions exceptions(op, args[0] >> 16 & 0xff, u8(args[0] >> 24), {slots, slots + 32, s_->vec_tmp[1].bytes});
+  return finish_simd(exceptions.decide(s_->mxcsr) ? exceptions.flags(s_->mxcsr) : computed);
+}
+
+/// SDM vol. 1, 11.5.2 and 11.5.3.
+u64 X86Cpu::finish_simd(u32 flags) {
   constexpr u32 kBeforeComputation = 7;  // IE, DE, ZE: nothing is computed if one is unmasked
-  u32 flags = s_->hdr.fp_control & kExceptionFlags;
   const u32 unmasked = flags & ~(s_->mxcsr >> 7);
   if (unmasked == 0) return 0;
   if (unmasked & kBeforeComputation) flags &= kBeforeComputation;

@@ -128,6 +128,7 @@ enum Field : ir::FieldId {
   F_EVEX_MEM_LOW = F_ZMM16_LOW + 16,  // V256: HostVector::kMemorySlot
   F_EVEX_MEM_HIGH,
   F_EVEX_GENERAL,      // I64: HostVector::kGeneralSlot
+  F_SIMD_A, F_SIMD_B, F_SIMD_C,  // V256: operands for SimdExceptions, in the same slots
   F_COUNT,
 };
 ir::StateLayout make_state_layout();
