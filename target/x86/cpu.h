@@ -343,6 +343,7 @@ class X86Cpu final : public target::Vcpu {
   void set_mxcsr(u32 value);
   void fp_masks_changed();
   u64 finish_simd(u32 flags);
+  void refuse_target(u32 code);
   u16 x87_pending() const;
   bool check_x87();
   bool check_fpu_image_address(u64 linear, u64 alignment);

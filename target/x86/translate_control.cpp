@@ -23,11 +23,11 @@ void Emitter::go(u64 pc) {
     b_.exit_direct(pc);
 }
 
-void Emitter::go_indirect(Value pc, unsigned hint) {
+void Emitter::go_indirect(Value pc, unsigned hint, u32 popped) {
   if (is_single())
     b_.exit_system(pc, single_reason());
   else
-    b_.exit_indirect(pc, hint);
+    b_.exit_indirect(pc, hint, code64() ? bad_target_trap(hint == kCall, popped) : 0);
 }
 
 /// After a helper that may have changed the mode, or has transferred control (then this is never reached).
@@ -43,6 +43,7 @@ Emitter::Value Emitter::ip_value(u64 linear_pc, unsigned log2) {
 
 /// The linear pc of a near IP (I64, zero-extended), after the limit check.
 Emitter::Value Emitter::checked_target(Value ip) {
+  if (code64() && is_single()) call(H_check_target, {ip});  // elsewhere go_indirect() sees to it
   if (code64() || is_flat(CS)) return ip;
   raise_if(b_.compare(Cond::Above, ip, b_.zext(Type::I64, b_.get(F_CS_LIMIT))), trap_code(kGP, 0));
   return b_.zext(Type::I64, b_.trunc(Type::I32, b_.add(ip, b_.get(field_at(F_SEG_BASE, CS)))));
@@ -134,8 +135,9 @@ void Emitter::ret(const Insn& insn) {
   const Value sp = stack_pointer();
   const Value ip = pop_load(sp, 0, insn.size);
   const Value target = checked_target(to_i64(ip));
-  set_stack_pointer(stack_offset(sp, (i64(1) << insn.size) + i64(insn.imm)));
-  go_indirect(target, kReturn);
+  const i64 popped = (i64(1) << insn.size) + i64(insn.imm);
+  set_stack_pointer(stack_offset(sp, popped));
+  go_indirect(target, kReturn, u32(popped));
 }
 
 // ---- Far transfers and events: helpers set env.pc and leave

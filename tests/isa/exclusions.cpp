@@ -260,9 +260,6 @@ bool is_same_by_exception(const Case& c, const State& before, const Outcome& hos
     return true;
   }
   if (host.faulted && (host.vector == kGP || host.vector == kSS) && host.error == 0) {
-    // A branch to an address that is not canonical: the host faults at the branch, we at its target.
-    const bool canonical = u64(i64(ours.pc << 16) >> 16) == ours.pc;
-    if (!ours.faulted && !canonical) return true;
     // An operand that wraps at 4 GiB: we do not look at the limit of a flat segment, and with a base there may be memory.
     for (const Insn& insn : c.insns) {
       const bool wraps = insn.is_memory && insn.address == 2 && effective_offset(insn, before) > 0xffff'ff00;

@@ -77,6 +77,7 @@ class Compiler {
       Window,
       Side,
       TrapIf,
+      IndirectMiss,
       LinkMiss,
       ExitRequest,
       FpuLoad,
