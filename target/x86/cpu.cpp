@@ -318,7 +318,7 @@ void X86Cpu::refuse_target(u32 code) {
     s_->hdr.pc = target;
     return;
   }
-  s_->gpr(RSP) += code & kTrapBadTargetCall ? 8 : -u64(code >> 12);
+  s_->gpr(RSP) += bad_target_undo(code);
   instruction_faulted();
   raise_now(kGP, true, 0, Event::Kind::Fault);
 }

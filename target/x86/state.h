@@ -168,6 +168,8 @@ inline constexpr u32 kTrapBadTarget = 0x204, kTrapBadTargetMask = 0x7ff, kTrapBa
 inline constexpr u32 bad_target_trap(bool is_call, u32 popped) {
   return kTrapBadTarget | (is_call ? kTrapBadTargetCall : 0) | popped << 12;
 }
+/// What to add to RSP for its value before the branch. Deviation: CALL has written the return address below it.
+inline constexpr u64 bad_target_undo(u32 code) { return code & kTrapBadTargetCall ? 8 : -u64(code >> 12); }
 /// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
 inline constexpr u32 kTrapAvx512 = 0x202;
 /// No exception: the block at pc reaches beyond the limit of its code segment: its instructions go one by one.

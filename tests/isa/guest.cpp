@@ -249,6 +249,10 @@ Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
   }
   if (reason == ExitReason::Trap && (arg == kTrapX87Unmasks || arg == kTrapAvx512))
     return {.pc = pc, .changes_mode = true};
+  if (reason == ExitReason::Trap && (arg & kTrapBadTargetMask) == kTrapBadTarget) {
+    cpu_->state().gpr(RSP) += bad_target_undo(u32(arg));
+    return {.faulted = true, .vector = kGP, .pc = pc};
+  }
   if (reason == ExitReason::Trap) {
     return {.faulted = true, .vector = u8(arg), .error = arg & 0x100 ? u32(arg >> 16 & 0xffff) : 0, .pc = pc};
   }
