@@ -60,6 +60,7 @@ void X86Cpu::reset_registers() {
 
 void X86Cpu::reset() {
   reset_registers();
+  if (asserts_ferr_) release_ferr();
   X86State& s = *s_;
   for (VectorSlot& v : s.vec) v = {};
   for (u64& mask : s.opmask) mask = 0;
