@@ -49,28 +49,23 @@ PageCode* BlockCache::find_page_locked(mem::RamPage page) {
 
 // --- Translation ---
 
-std::unique_lock<std::mutex> BlockCache::lock_for_translation() {
+std::unique_lock<std::mutex> BlockCache::try_lock() {
   std::unique_lock lock(mutex_, std::try_to_lock);
-  if (lock.owns_lock()) return lock;
-  lock.lock();
-  statistics_.lock_waits.add();
+  if (!lock.owns_lock()) statistics_.lock_taken.fetch_add(1, std::memory_order_relaxed);
   return lock;
 }
 
-void BlockCache::begin_translation(mem::RamPage page, Self self) {
-  const std::unique_lock lock = lock_for_translation();
+PageCode* BlockCache::begin_translation(mem::RamPage page, Self self) {
+  const std::unique_lock lock = try_lock();
+  if (!lock.owns_lock()) return nullptr;
   PageCode& code = page_locked(page);
   code.begin_translation();
-  if (code.ram().set_code(page)) return;
+  if (code.ram().set_code(page)) return &code;
   // Order: code bit, requests, epoch. A vCPU that passes a quiescent point of this epoch has seen the request; one that
   // fills a write entry later sees the bit.
   broadcast_.request_others({TlbRequest::Kind::DropWrite, code.ram_ref(), code.ram().offset_of(page), 1}, self);
   code.write_epoch = quiescence_.advance();
-}
-
-void BlockCache::end_translation(mem::RamPage page) {
-  const std::unique_lock lock = lock_for_translation();
-  page_locked(page).end_translation();
+  return &code;
 }
 
 bool BlockCache::source_matches_locked(const CodeBlock& block, std::span<const u8> source) {
@@ -90,11 +85,12 @@ u64 BlockCache::write_epoch_locked(const CodeBlock& block) {
   return block.straddles() ? std::max(first, page_locked(block.second_page).write_epoch) : first;
 }
 
-CodeBlock* BlockCache::insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self,
-                              const CodeCache::Chunk* hot, const CodeCache::Chunk* cold) {
-  const std::unique_lock lock = lock_for_translation();
-  if (hot != nullptr && (!code_->is_current(*hot) || !code_->is_current(*cold))) return nullptr;
-  if (!source_matches_locked(*block, source)) return nullptr;
+BlockCache::Inserted BlockCache::insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self,
+                                        const CodeCache::Chunk* hot, const CodeCache::Chunk* cold) {
+  const std::unique_lock lock = try_lock();
+  if (!lock.owns_lock()) return {.lock_was_taken = true};
+  if (hot != nullptr && (!code_->is_current(*hot) || !code_->is_current(*cold))) return {};
+  if (!source_matches_locked(*block, source)) return {};
 
   CodeBlock& b = *block.release();
   b.publish_epoch = write_epoch_locked(b);
@@ -117,35 +113,37 @@ CodeBlock* BlockCache::insert(std::unique_ptr<CodeBlock> block, std::span<const 
   b.hash_next.store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
   head.store(&b, std::memory_order_release);
   statistics_.blocks.add();
-  return &b;
+  return {.block = &b};
 }
 
-bool BlockCache::check(CodeBlock& block, Self self) {
-  const std::unique_lock lock = lock_for_translation();
+BlockCache::CheckVerdict BlockCache::check(CodeBlock& block, Self self) {
+  const std::unique_lock lock = try_lock();
+  if (!lock.owns_lock()) return CheckVerdict::LockWasTaken;
   switch (block.state.load(std::memory_order_relaxed)) {
     case State::Published:
-      return true;
+      return CheckVerdict::Same;
     case State::Dead:
-      return false;
+      return CheckVerdict::Differs;
     case State::Checked:
       break;
   }
   if (!source_matches_locked(block, block.source)) {
     kill_locked(block);
-    return false;
+    return CheckVerdict::Differs;
   }
   if (quiescence_.passed(block.publish_epoch, self)) {
     block.source = {};
     block.state.store(State::Published, std::memory_order_release);
     statistics_.publications.add();
   }
-  return true;
+  return CheckVerdict::Same;
 }
 
 // --- Links ---
 
 bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = try_lock();
+  if (!lock.owns_lock()) return false;  // the site asks again when it is next passed
   CodeBlock* from = code_->find(site + 1);
   if (from == nullptr || from->state == State::Dead) return false;
   if (target.state != State::Published || target.straddles()) return false;
@@ -295,7 +293,8 @@ void BlockCache::start_eviction_locked(Self self) {
 }
 
 void BlockCache::collect(Self self) {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock = try_lock();
+  if (!lock.owns_lock()) return;  // still pending: the next quiescent point does it
   const size_t before = retired_.size();
   std::erase_if(retired_, [&](const Retired& r) {
     if (!quiescence_.passed(r.epoch, self)) return false;

@@ -50,21 +50,27 @@ class BlockCache {
     return nullptr;
   }
 
-  // Translation
+  // Translation. A translator never waits: where it finds the lock taken, it is told so, and its vCPU executes one
+  // instruction without the cache.
   /// Marks the page as holding code, before its bytes are read, and takes write permission from all other vCPUs'
-  /// tables. The caller takes it from its own, whoever set the mark.
-  void begin_translation(mem::RamPage page, Self self);
-  void end_translation(mem::RamPage page);
-  /// Adds a block whose bytes are `source`. Null, and the block is freed: the bytes have changed, or its code memory was
-  /// taken away; translate again.
-  CodeBlock* insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self,
-                    const CodeCache::Chunk* hot, const CodeCache::Chunk* cold);
-  /// Before a Checked block is entered: compares its bytes, and publishes it if its time has come. False: they differ,
-  /// and the block is dead.
-  bool check(CodeBlock& block, Self self);
+  /// tables. The caller takes it from its own, whoever set the mark, and calls end_translation() of the result, which
+  /// lives as long as the cache. Null: the lock was taken.
+  PageCode* begin_translation(mem::RamPage page, Self self);
+  struct Inserted {
+    CodeBlock* block = nullptr;  ///< null: freed; translate again
+    bool lock_was_taken = false;
+  };
+  /// Adds a block whose bytes are `source`, unless the bytes have changed, its code memory was taken away, or the lock
+  /// was taken.
+  Inserted insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self, const CodeCache::Chunk* hot,
+                  const CodeCache::Chunk* cold);
+  enum class CheckVerdict : u8 { Same, Differs, LockWasTaken };
+  /// Before a Checked block is entered: compares its bytes, and publishes it if its time has come. Differs: the block
+  /// is dead.
+  CheckVerdict check(CodeBlock& block, Self self);
 
   // Links
-  /// Links the site at `site` to the target, if that is allowed. `mode` is the vCPU's.
+  /// Links the site at `site` to the target, if that is allowed and the lock is free. `mode` is the vCPU's.
   bool link(const u8* site, CodeBlock& target, u32 mode, Self self);
 
   // Stores to code
@@ -101,7 +107,7 @@ class BlockCache {
     }
   };
 
-  std::unique_lock<std::mutex> lock_for_translation();
+  std::unique_lock<std::mutex> try_lock();
   std::atomic<CodeBlock*>& bucket(const BlockKey& key) const { return buckets_[key.hash() & (kBuckets - 1)]; }
   PageCode& page_locked(mem::RamPage page);
   PageCode* find_page_locked(mem::RamPage page);

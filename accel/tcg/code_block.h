@@ -33,9 +33,10 @@ struct BlockKey {
   u64 pc = 0;  ///< linear
   u32 mode = 0;
   mem::RamPage page = mem::kNoRamPage;  ///< of pc
+  bool unshared = false;  ///< each access has a check of its own; never linked to
   bool operator==(const BlockKey&) const = default;
   size_t hash() const {
-    u64 h = (pc ^ (u64(page) << 32) ^ (u64(mode) * 0x9e3779b97f4a7c15)) * 0xff51afd7ed558ccd;
+    u64 h = (pc ^ (u64(page) << 32) ^ (u64(mode) * 0x9e3779b97f4a7c15) ^ (u64(unshared) << 63)) * 0xff51afd7ed558ccd;
     return size_t(h ^ (h >> 32));
   }
 };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of one RAM page that holds translated code. Under the block cache's lock.
+// What is known of one RAM page that holds translated code. Under the block cache's lock, but for end_translation.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "accel/tcg/code_block.h"
@@ -17,7 +18,7 @@ class PageCode {
   mem::RamBlock& ram() const { return *ram_; }
   const mem::RamRef& ram_ref() const { return ram_; }
   mem::RamPage page() const { return page_; }
-  bool is_empty() const { return blocks_.empty() && translating_ == 0; }
+  bool is_empty() const { return blocks_.empty() && translating_.load(std::memory_order_acquire) == 0; }
   const std::vector<CodeBlock*>& blocks() const { return blocks_; }
 
   void add(CodeBlock& block);
@@ -28,8 +29,8 @@ class PageCode {
   bool overlaps(const CodeBlock& block, u32 offset, u32 length) const;
 
   /// A translator reads the page: the code bit stays, even if no block is left.
-  void begin_translation() { ++translating_; }
-  void end_translation() { --translating_; }
+  void begin_translation() { translating_.fetch_add(1, std::memory_order_relaxed); }
+  void end_translation() { translating_.fetch_sub(1, std::memory_order_release); }  ///< without a lock
 
   u64 write_epoch = 0;  ///< grace period that began when the code bit was set
   u64 invalidations = 0;
@@ -44,7 +45,7 @@ class PageCode {
   const mem::RamPage page_;
   std::vector<CodeBlock*> blocks_;
   u64 granules_ = 0;
-  unsigned translating_ = 0;
+  std::atomic<unsigned> translating_{0};
 };
 
 }  // namespace emu::accel

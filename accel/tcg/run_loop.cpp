@@ -21,16 +21,16 @@ std::optional<mem::RamPage> RuntimeVcpu::fetch_page(u64 va) {
   return mem::RamPage(entry->ram_page);
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc) {
+RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc, bool unshared) {
   if (shared_.debug.breaks_at(pc)) [[unlikely]] return {Lookup::What::Breakpoint};
   const L2Entry* fetched = tlb_.translate(pc, Access::Fetch, view());
   if (fetched == nullptr) return {Lookup::What::Fault};
   if (!fetched->has(kL2Ram)) return {Lookup::What::Alone};
-  return find_in_ram(pc, *fetched);
+  return find_in_ram(pc, *fetched, unshared);
 }
 
-RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
-  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page)};
+RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched, bool unshared) {
+  const BlockKey key{pc, env_.mode, mem::RamPage(fetched.ram_page), unshared};
   const bool global = fetched.has(kL2Global);
   for (;;) {
     bool second_faulted = false;
@@ -45,7 +45,14 @@ RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(u64 pc, const L2Entry& fetched) {
       return {Lookup::What::Block, block, global};
     }
     statistics_.blocks_checked.add();
-    if (shared_.blocks->check(*block, &participant_)) return {Lookup::What::Block, block, global};
+    switch (shared_.blocks->check(*block, &participant_)) {
+      case BlockCache::CheckVerdict::Same:
+        return {Lookup::What::Block, block, global};
+      case BlockCache::CheckVerdict::Differs:
+        continue;
+      case BlockCache::CheckVerdict::LockWasTaken:
+        return {Lookup::What::Alone};
+    }
   }
 }
 

@@ -62,7 +62,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
     enum class What : u8 {
       Block,
       Fault,     ///< fetching faulted; the fault is pending
-      Alone,     ///< not in RAM: the one instruction there is interpreted
+      Alone,     ///< not in RAM, or the cache's lock is taken: the one instruction there is interpreted
       NoRoom,    ///< code memory is used up: the run loop waits for some
       Breakpoint,  ///< a debugger wants the CPU to stop there
     } what = What::Fault;
@@ -94,8 +94,8 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   // run_loop.cpp
   void run_one();
   void load_mode();
-  Lookup find_block(u64 pc);
-  Lookup find_in_ram(u64 pc, const accel::L2Entry& fetched);
+  Lookup find_block(u64 pc, bool unshared = false);
+  Lookup find_in_ram(u64 pc, const accel::L2Entry& fetched, bool unshared);
   void enter(accel::CodeBlock& block);
   void interpret(accel::CodeBlock& block);
   void interpret_alone(u64 pc);
@@ -122,6 +122,9 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   const u8* leave_at_instruction(Site& site, ExitReason reason);
   const u8* continue_at(u64 pc, u64 link_site);
   const u8* access(Site& site);
+  const u8* restart_unshared(Site& site);
+  bool is_in_unshared_block(const u8* site) const;
+  bool is_in_l1(u64 va, bool write, u8 view_or_current);
   bool perform(const ir::AccessRecord& record, u64 va);
 
   accel::TcgShared& shared_;
@@ -147,8 +150,6 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   bool step_alone_ = false;   ///< the instruction at env.pc is executed by itself
   bool in_code_ = false;      ///< generated code is on the stack below us
   const accel::CodeBlock* interpreted_ = nullptr;
-  u64 last_retry_site_ = 0;
-  u64 last_retry_address_ = 0;
 
   // Reused from block to block.
   ir::Block scratch_ir_;

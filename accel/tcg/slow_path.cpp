@@ -113,6 +113,11 @@ const u8* RuntimeVcpu::slow_access(EnvHeader& env) {
   return vcpu.access(vcpu.site_at(env.return_site));
 }
 
+bool RuntimeVcpu::is_in_l1(u64 va, bool write, u8 view_or_current) {
+  const TlbEntry& entry = tlb_.l1(va, view_or_current == ir::kCurrentView ? view() : view_or_current);
+  return (write ? entry.wr : entry.rd) == align_down(va, kPageSize);
+}
+
 const u8* RuntimeVcpu::access(Site& site) {
   const ir::AccessRecord& record = site.point.access;
   const u64 va = env_.slow_address;
@@ -121,16 +126,12 @@ const u8* RuntimeVcpu::access(Site& site) {
   const u64 align = low_mask(is_atomic ? record.mem.log2_bytes : record.mem.align_log2);
   const bool crosses = (va & (kPageSize - 1)) + bytes > kPageSize;
 
-  // A RAM access whose entry was merely missing is done by the block itself. The same one twice in a row: the block
-  // refuses it for a reason of its own (a window of shared checks), so it is done here.
-  const bool again = last_retry_site_ == env_.return_site && last_retry_address_ == va;
-  last_retry_site_ = 0;
-  if (site.point.retry != 0 && !crosses && (va & align) == 0 && !again) {
-    const bool is_load = record.opcode == ir::Opcode::Ld && !record.mem.write_intent;
+  // A RAM access whose entry was merely missing is done by the block itself.
+  const bool is_load = record.opcode == ir::Opcode::Ld && !record.mem.write_intent;
+  const bool is_there = record.unshares && is_in_l1(va, !is_load, record.mem.view);
+  if (site.point.retry != 0 && !crosses && (va & align) == 0 && !is_there) {
     switch (memory_.refill(va, bytes, is_load ? Access::Load : Access::Store, record.mem.view)) {
       case GuestMemory::Refill::Ready:
-        last_retry_site_ = env_.return_site;
-        last_retry_address_ = va;
         return site.block->hot + site.point.retry;
       case GuestMemory::Refill::Fault:
         if (record.mem.stack) cpu_.stack_access_faulted();
@@ -139,12 +140,26 @@ const u8* RuntimeVcpu::access(Site& site) {
         break;
     }
   }
+  if (record.unshares) return restart_unshared(site);
   if (!perform(record, va)) {
     if (record.mem.stack) cpu_.stack_access_faulted();
     return leave_at_instruction(site, ExitReason::Fault);
   }
   EMU_CHECK(site.point.resume != 0);
   return site.block->hot + site.point.resume;
+}
+
+/// The instruction again, and what follows it, in a block whose accesses do not share checks.
+const u8* RuntimeVcpu::restart_unshared(Site& site) {
+  ir::apply_recovery(site.point, shared_.translator->layout(), env_);
+  env_.pc = site.block->key.pc + site.point.pc_delta;
+  statistics_.unshared_restarts.add();
+  if (env_.exit_req.load(std::memory_order_relaxed) != 0) return exit_code(ExitReason::ExitRequest);
+  const Lookup found = find_block(env_.pc, /*unshared=*/true);
+  if (found.what == Lookup::What::Block) return found.block->entry();
+  if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
+  step_alone_ = found.what != Lookup::What::Breakpoint;  // the run loop would come to the same block again
+  return exit_code(ExitReason::Lookup);
 }
 
 bool RuntimeVcpu::perform(const ir::AccessRecord& record, u64 va) {
@@ -232,22 +247,30 @@ const u8* RuntimeVcpu::link_miss(EnvHeader& env) {
   return vcpu.continue_at(env.pc, env.exit_arg);
 }
 
+bool RuntimeVcpu::is_in_unshared_block(const u8* site) const {
+  const CodeBlock* block = shared_.code->find(site + 1);
+  return block != nullptr && block->key.unshared;
+}
+
 const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
   // Blocks that are not published yet have no exit check of their own on the way here.
   if (env_.exit_req.load(std::memory_order_relaxed) != 0) return exit_code(ExitReason::ExitRequest);
   if (mode_is_stale_ || log::enabled(log::Mask::Exec | log::Mask::Cpu)) return exit_code(ExitReason::Lookup);
-  const Lookup found = find_block(pc);
+  const u8* site = reinterpret_cast<const u8*>(link_site);
+  // What one block met, its successors may: data across pages. Unshared blocks link to unshared ones, and return to the
+  // others through indirect jumps.
+  const bool unshared = site != nullptr && is_in_unshared_block(site);
+  const Lookup found = find_block(pc, unshared);
   if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
   if (found.what != Lookup::What::Block) return exit_code(ExitReason::Lookup);
   CodeBlock& block = *found.block;
   if (block.state.load(std::memory_order_acquire) == CodeBlock::State::Published && !log::enabled(log::Mask::NoChain)) {
-    if (shared_.techniques.jump_cache) tlb_.jump_cache().fill(pc, block.entry(), found.global);
+    if (shared_.techniques.jump_cache && !unshared) tlb_.jump_cache().fill(pc, block.entry(), found.global);
     // Where the page was not known executable, a guard that failed for this reason brought us here, or the link is new
     // and its next use will make it: either way there is nothing to look up under the cache's lock.
     const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
     if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view(), block.page_id, found.global);
-    const u8* site = reinterpret_cast<const u8*>(link_site);
-    if (was_executable && link_site != 0 && shared_.techniques.links &&
+    if (was_executable && site != nullptr && shared_.techniques.links &&
         shared_.blocks->link(site, block, env_.mode, &participant_)) {
       statistics_.links_made.add();
     }

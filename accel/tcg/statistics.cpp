@@ -54,6 +54,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "page-crossing accesses", s.page_crossings);
   line(out, "stores to code pages", s.code_stores);
   line(out, "restarted instructions", s.restarts);
+  line(out, "restarted without sharing", s.unshared_restarts);
   line(out, "single steps", s.single_steps);
   line(out, "jump-cache misses", s.jump_cache_misses);
   line(out, "mode-record misses", s.mode_misses);
@@ -79,7 +80,7 @@ std::string describe(const CacheStatistics& s) {
   line(out, "blocks", s.blocks);
   line(out, "code bytes", s.code_bytes);
   line(out, "publications", s.publications);
-  line(out, "waits for the cache lock", s.lock_waits);
+  out += fmt::format("  {:<28} {}\n", "cache lock found taken", s.lock_taken.load(std::memory_order_relaxed));
   line(out, "invalidations", s.invalidations);
   line(out, "blocks invalidated", s.invalidated_blocks);
   line(out, "links undone", s.unlinks);

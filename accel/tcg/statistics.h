@@ -33,7 +33,7 @@ struct VcpuStatistics {
   Counter host_bytes_hot, host_bytes_cold, host_insns, home_stores, helper_calls_emitted, side_table_bytes;
   Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
   Counter l2_refills;          ///< L1 entries filled by the refill thunks
-  Counter slow_accesses, site_misses, mmio_loads, mmio_stores, page_crossings, code_stores, restarts;
+  Counter slow_accesses, site_misses, mmio_loads, mmio_stores, page_crossings, code_stores, restarts, unshared_restarts;
   Counter mode_misses;         ///< mode changes whose record was missing
   Counter jump_cache_misses, link_misses, links_made, single_steps;
   Counter blocks_checked;      ///< comparisons of a block's source before it is published
@@ -41,9 +41,9 @@ struct VcpuStatistics {
   Counter flush_requests, halts, interpreted_blocks;
 };
 
-/// Of the whole machine; written under the block cache's lock.
+/// Of the whole machine; written under the block cache's lock, but for the first.
 struct CacheStatistics {
-  Counter lock_waits;          ///< a translator found the cache's lock taken
+  std::atomic<u64> lock_taken{0};  ///< times that a vCPU found the cache's lock taken, and went on without it
   Counter blocks, invalidated_blocks, invalidations, unlinks, evicted_segments, code_bytes, publications;
 };
 

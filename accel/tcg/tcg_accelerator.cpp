@@ -160,6 +160,11 @@ std::string TcgAccelerator::statistics() const {
     const tcg::EnvHeader& env = v->cpu().env();
     const std::pair<const char*, u64> counts[] = {{"direct kernel entries, exits", env.direct_entries},
                                                   {"executed instructions", env.executed_insns},
+                                                  {"executed blocks", env.executed_blocks},
+                                                  {"executed basic blocks", env.executed_basic_blocks},
+                                                  {"executed host instructions", env.executed_host_insns},
+                                                  {"executed host bytes", env.executed_host_bytes},
+                                                  {"executed blocks' stub bytes", env.stub_bytes},
                                                   {"executed helper calls", env.executed_calls},
                                                   {"executed indirect jumps", env.executed_jumps}};
     for (const auto& [name, count] : counts) {

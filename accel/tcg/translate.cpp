@@ -48,24 +48,27 @@ class PublishTimer {
 
 }  // namespace
 
-/// The bytes at a pc: a copy of the rest of its page, and of the next page when asked for. Keeps both pages marked as
-/// holding code while it lives.
+/// The bytes at a pc: a copy of the rest of its page, and of the next page when asked for.
 class RuntimeVcpu::PageBytes final : public target::GuestCode {
  public:
-  PageBytes(RuntimeVcpu& vcpu, u64 pc, mem::RamPage page) : vcpu_(vcpu), pc_(pc), page_(page) {
+  enum class Use : u8 {
+    Once,  ///< for one instruction, executed at once: as a processor fetches
+    Kept,  ///< for a block: both pages stay marked as holding code while this lives
+  };
+  PageBytes(RuntimeVcpu& vcpu, u64 pc, mem::RamPage page, Use use) : vcpu_(vcpu), pc_(pc), use_(use) {
     const u32 offset = u32(pc & (kPageSize - 1));
-    first_size_ = u32(kPageSize) - offset;
-    copy_page(page, offset, first_.data(), first_size_);
+    const u32 size = u32(kPageSize) - offset;
+    if (copy_page(page, offset, first_.data(), size, marked_)) first_size_ = size;
   }
   /// Of code outside RAM: a few bytes from the bus.
-  PageBytes(RuntimeVcpu& vcpu, u64 pc, u64 physical) : vcpu_(vcpu), pc_(pc) {
+  PageBytes(RuntimeVcpu& vcpu, u64 pc, u64 physical) : vcpu_(vcpu), pc_(pc), use_(Use::Once) {
     first_size_ = u32(std::min<u64>(kPageSize - (pc & (kPageSize - 1)), kLongestInsn));
     static_cast<void>(vcpu.address_space_.read(physical, {first_.data(), first_size_},
                                                {.requester = mem::MemTxAttrs::Requester::Cpu}));
   }
   ~PageBytes() override {
-    if (page_ != mem::kNoRamPage) vcpu_.shared_.blocks->end_translation(page_);
-    if (second_page_ != mem::kNoRamPage) vcpu_.shared_.blocks->end_translation(second_page_);
+    if (marked_ != nullptr) marked_->end_translation();
+    if (second_marked_ != nullptr) second_marked_->end_translation();
   }
 
   std::span<const u8> first() const override { return {first_.data(), first_size_}; }
@@ -79,7 +82,7 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
     second_.resize(kPageSize);
     if (entry->has(kL2Ram)) {
       second_page_ = mem::RamPage(entry->ram_page);
-      copy_page(second_page_, 0, second_.data(), kPageSize);
+      if (!copy_page(second_page_, 0, second_.data(), kPageSize, second_marked_)) second_.clear();
     } else {
       second_is_device_ = true;
       static_cast<void>(vcpu_.address_space_.read(entry->target, {second_.data(), kLongestInsn},
@@ -89,6 +92,8 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
   }
 
   mem::RamPage second_page() const { return second_page_; }
+  /// A page could not be marked, so its bytes are not there.
+  bool lock_was_taken() const { return lock_was_taken_; }
   bool second_is_device() const { return second_is_device_; }
   /// The first `bytes` bytes at pc.
   std::vector<u8> source(u32 bytes) const {
@@ -102,20 +107,30 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
 
  private:
   std::span<const u8> second_bytes() const { return {second_.data(), second_.size()}; }
-  void copy_page(mem::RamPage page, u32 offset, u8* to, u64 bytes) {
-    // The mark comes before the bytes are read; our own write permission goes at once, that of others by request.
-    {
-      const PublishTimer timer(vcpu_.statistics_);
-      vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
-    }
+  bool copy_page(mem::RamPage page, u32 offset, u8* to, u64 bytes, PageCode*& marked) {
     const mem::RamRef ram = vcpu_.shared_.memory->ram_block_of(page);
-    vcpu_.tlb_.apply({TlbRequest::Kind::DropWrite, ram, ram->offset_of(page), 1});
+    if (use_ == Use::Kept) {
+      // The mark comes before the bytes are read; our own write permission goes at once, that of others by request.
+      {
+        const PublishTimer timer(vcpu_.statistics_);
+        marked = vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
+      }
+      if (marked == nullptr) {
+        lock_was_taken_ = true;
+        return false;
+      }
+      vcpu_.tlb_.apply({TlbRequest::Kind::DropWrite, ram, ram->offset_of(page), 1});
+    }
     mem::copy_from_ram(to, mem::host_address(*ram, ram->offset_of(page)) + offset, bytes);
+    return true;
   }
 
   RuntimeVcpu& vcpu_;
   const u64 pc_;
-  const mem::RamPage page_ = mem::kNoRamPage;
+  const Use use_;
+  PageCode* marked_ = nullptr;
+  PageCode* second_marked_ = nullptr;
+  bool lock_was_taken_ = false;
   std::array<u8, kPageSize> first_;
   u32 first_size_ = 0;
   bool asked_ = false;
@@ -149,7 +164,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   target::Translator& translator = *shared_.translator;
   unsigned max_insns = shared_.options.one_insn_per_block ? 1 : kMaxInsns;
   for (;;) {
-    PageBytes bytes(*this, key.pc, key.page);
+    PageBytes bytes(*this, key.pc, key.page, PageBytes::Use::Kept);
+    if (bytes.lock_was_taken()) return {Lookup::What::Alone};
     TranslateResult result;
     target::TranslateRequest request{.pc = key.pc, .mode = key.mode, .max_insns = max_insns, .cpu = &cpu_};
     const u64 page_end = align_down(key.pc, kPageSize) + kPageSize;
@@ -160,6 +176,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
       request.break_after = shared_.debug.next_break(request.break_after, key.pc + scratch_ir_.guest_bytes).value_or(0);
       if (request.break_after != 0) built = build_ir(request, bytes, result);
     }
+    if (bytes.lock_was_taken()) return {Lookup::What::Alone};
     if (!built) {
       if (cpu_.has_pending_fault()) return {Lookup::What::Fault};
       continue;
@@ -198,11 +215,13 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
           continue;
       }
     }
-    CodeBlock* inserted = [&] {
+    const BlockCache::Inserted done = [&] {
       const PublishTimer timer(statistics_);
       return shared_.blocks->insert(std::move(block), source, &participant_, shared_.backend ? &hot_chunk_ : nullptr,
                                     &cold_chunk_);
     }();
+    if (done.lock_was_taken) return {Lookup::What::Alone};
+    CodeBlock* inserted = done.block;
     if (inserted == nullptr) continue;  // the guest changed the code meanwhile
     if (shared_.perf.is_open()) shared_.perf.add(key.pc, key.mode, {inserted->hot, inserted->hot_size});
     statistics_.translations.add();
@@ -233,7 +252,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                                      .hot = hot,
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
-                                     .share_checks = shared_.techniques.check_sharing,
+                                     .share_checks = shared_.techniques.check_sharing && !block.key.unshared,
                                      .count = shared_.options.count};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
@@ -317,7 +336,7 @@ void RuntimeVcpu::interpret_alone(u64 pc) {
   }
   std::optional<PageBytes> bytes;
   if (entry->has(kL2Ram)) {
-    bytes.emplace(*this, pc, mem::RamPage(entry->ram_page));
+    bytes.emplace(*this, pc, mem::RamPage(entry->ram_page), PageBytes::Use::Once);
   } else {
     bytes.emplace(*this, pc, entry->target | (pc & (kPageSize - 1)));
   }

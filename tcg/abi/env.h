@@ -113,6 +113,11 @@ struct alignas(64) EnvHeader {
   ModeRecord modes[kModeRecords] = {};
   // What generated code counts if it is asked to (ir::CompileRequest::count).
   u64 executed_insns = 0;             ///< of the guest
+  u64 executed_blocks = 0;            ///< from an entry to an exit
+  u64 executed_basic_blocks = 0;      ///< the same, cut at each conditional exit that was passed
+  u64 executed_host_insns = 0;        ///< thunks and what is out of line excluded, but for taken exits
+  u64 executed_host_bytes = 0;        ///< of these
+  u64 stub_bytes = 0;                 ///< out of line, side tables excluded: the executed basic blocks' share
   u64 executed_calls = 0;             ///< of helpers
   u64 executed_jumps = 0;             ///< indirect ones, hits of the jump cache or not
   u32 guest_debug = 0;                ///< not 0: the target's before_instruction() goes before each instruction

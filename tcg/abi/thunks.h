@@ -62,9 +62,9 @@ struct ThunkTable {
   const u8* load_aligned[5] = {};     ///< the check also refuses what is not naturally aligned
   const u8* store_aligned[5] = {};
   const u8* access_slow = nullptr;    ///< straight to slow_access: other views, odd alignments
-  /// Called by an access whose shared check failed, with the address in the address register: checks it alone. Passed:
-  /// the entry's addend is in the scratch register that the back end's first index stands for, and code goes on two bytes
-  /// behind the call. Where load or store had to fill the first level for it: right behind the call. Then [store][size].
+  /// Called by an access whose check for several failed, with its own address in the address register: as load and store,
+  /// but slow_access where its own check would have passed. The scratch register that the back end's first index stands
+  /// for is free. Then [store][size].
   const u8* window[2][2][5] = {};
   const u8* helper = nullptr;         ///< full spill; function address in the scratch register the back end documents
   const u8* leaf_helper = nullptr;    ///< caller-saved registers only
@@ -87,7 +87,7 @@ struct ThunkTable {
     }
     for (auto& reg : window) {
       for (auto& direction : reg) {
-        for (const u8*& thunk : direction) thunk = nullptr;  // blocks check in line
+        for (const u8*& thunk : direction) thunk = access_slow;
       }
     }
   }

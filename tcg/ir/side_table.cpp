@@ -59,7 +59,7 @@ u32 mem_bits(const MemInfo& m) {
 
 void put(std::vector<u8>& out, const AccessRecord& a) {
   // Opcodes of accesses lie close together; RmwOp needs 3 bits, Type 4.
-  put(out, (u64(a.opcode) - u64(Opcode::Ld)) << 7 | u64(a.rmw) << 4 | u64(a.type));
+  put(out, (u64(a.opcode) - u64(Opcode::Ld)) << 8 | u64(a.unshares) << 7 | u64(a.rmw) << 4 | u64(a.type));
   put(out, mem_bits(a.mem));
   if (a.mem.view != kCurrentView) out.push_back(a.mem.view);
   put(out, zigzag(a.mem.disp));
@@ -124,7 +124,8 @@ class Reader {
   AccessRecord access() {
     AccessRecord a;
     const u64 head = number();
-    a.opcode = Opcode(u64(Opcode::Ld) + (head >> 7));
+    a.opcode = Opcode(u64(Opcode::Ld) + (head >> 8));
+    a.unshares = head >> 7 & 1;
     a.rmw = RmwOp(head >> 4 & 7);
     a.type = Type(head & 15);
     const u32 m = u32(number());

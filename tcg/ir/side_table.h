@@ -38,6 +38,7 @@ struct AccessRecord {
   Opcode opcode = Opcode::Nop;   ///< Ld, St, Probe, Rmw, Cas; Nop: not a memory access
   MemInfo mem;
   RmwOp rmw = RmwOp::Add;
+  bool unshares = false;         ///< is not to be performed: the instruction is executed again without shared checks
   Type type = Type::Void;        ///< result type of Ld, Rmw, Cas; operand type of St
   Location value;                ///< St, Rmw: operand; Cas: desired
   Location expected;             ///< Cas

@@ -32,7 +32,8 @@ using tcg::ExitReason;
 
 namespace {
 
-constexpr size_t kThunkBytes = 16 * 1024, kHotBytes = 128 * 1024, kRoomBytes = 512 * 1024;
+constexpr size_t kThunkBytes = 16 * 1024, kHotBytes = 128 * 1024, kColdBytes = 256 * 1024;
+constexpr size_t kRoomBytes = kThunkBytes + 2 * (kHotBytes + kColdBytes);
 constexpr u32 kMxcsrUnderflowMask = 0x800, kMxcsrFlush = 0x8000;
 constexpr u32 kMxcsrMasks = 0x1f80, kMxcsrSticky = 0x3f;
 
@@ -196,15 +197,37 @@ bool GuestRunner::set_code(std::span<const u8> code, unsigned insns, Bits bits, 
   EMU_CHECK(result.status == target::TranslateResult::Status::Ok);
   after_ = before_;
   ir::optimize(after_, translator_.layout(), translator_.helpers(), passes);
-  u8* hot = room_ + kThunkBytes;
+  passes_ = passes;
+  insns_ = insns;
+  whole_.pc = kCodeAt;
+  return compile(whole_, after_, kThunkBytes, /*share_checks=*/true);
+}
+
+bool GuestRunner::compile(Code& code, const ir::Block& block, size_t room_at, bool share_checks) {
+  u8* hot = room_ + room_at;
   u8* cold = hot + kHotBytes;
-  const ir::CompileRequest request{.block = &after_,
+  code.hot = hot;
+  const ir::CompileRequest request{.block = &block,
                                    .layout = &translator_.layout(),
                                    .helpers = &translator_.helpers(),
                                    .thunks = &thunks_,
                                    .hot = {hot, hot, kHotBytes},
-                                   .cold = {cold, cold, kRoomBytes - kThunkBytes - kHotBytes}};
-  return backend_->compile(request, compiled_) == ir::CompileStatus::Ok;
+                                   .cold = {cold, cold, kColdBytes},
+                                   .share_checks = share_checks};
+  return backend_->compile(request, code.compiled) == ir::CompileStatus::Ok;
+}
+
+/// The instructions from `from` on, without shared checks.
+void GuestRunner::compile_rest(const ir::RecoveryPoint& from) {
+  Bytes bytes({source_.data() + from.pc_delta, source_.size() - from.pc_delta});
+  ir::Block block;
+  ir::Builder builder(block, translator_.layout(), translator_.helpers());
+  rest_.pc = kCodeAt + from.pc_delta;
+  const auto result = translator_.translate(
+      {.pc = rest_.pc, .mode = mode_.key, .max_insns = insns_ - from.insn_index, .cpu = cpu_.get()}, bytes, builder);
+  EMU_CHECK(result.status == target::TranslateResult::Status::Ok);
+  ir::optimize(block, translator_.layout(), translator_.helpers(), passes_);
+  EMU_CHECK(compile(rest_, block, kThunkBytes + kHotBytes + kColdBytes, /*share_checks=*/false));
 }
 
 Outcome GuestRunner::run(State& state, Engine engine, Tlb tlb) {
@@ -229,9 +252,22 @@ ExitReason GuestRunner::run_host_code() {
   env.view = view_.get();
   for (auto*& v : env.views) v = view_.get();
   env.jc = jump_cache_.get();
-  last_site_ = 0;
+  unshares_at_.reset();
+  ExitReason reason = enter(whole_);
+  if (unshares_at_) {
+    compile_rest(*unshares_at_);
+    unshares_at_.reset();
+    reason = enter(rest_);
+    EMU_CHECK(!unshares_at_);
+  }
+  return reason;
+}
+
+ExitReason GuestRunner::enter(const Code& code) {
+  EnvHeader& env = cpu_->env();
+  running_ = &code;
   for (;;) {
-    thunks_.enter(&env, room_ + kThunkBytes + compiled_.entry);
+    thunks_.enter(&env, code.hot + code.compiled.entry);
     if (ExitReason(env.exit_reason) != ExitReason::FpuLoad) break;
     env.fpu_live = 1;
   }
@@ -293,15 +329,15 @@ const u8* GuestRunner::leave(ExitReason reason) {
 }
 
 ir::RecoveryPoint GuestRunner::point() {
-  const u32 key = u32(cpu_->env().return_site - reinterpret_cast<u64>(room_ + kThunkBytes));
-  auto found = ir::find_recovery_point(compiled_.side_table, key);
+  const u32 key = u32(cpu_->env().return_site - reinterpret_cast<u64>(running_->hot));
+  auto found = ir::find_recovery_point(running_->compiled.side_table, key);
   EMU_CHECK(found.has_value());
   return *found;
 }
 
 const u8* GuestRunner::leave_at(const ir::RecoveryPoint& p, u32 delta, ExitReason reason) {
   ir::apply_recovery(p, translator_.layout(), cpu_->env());
-  cpu_->env().pc = kCodeAt + delta;
+  cpu_->env().pc = running_->pc + delta;
   return leave(reason);
 }
 
@@ -324,21 +360,24 @@ const u8* GuestRunner::access() {
   EnvHeader& env = cpu_->env();
   const u64 va = env.slow_address;
   const unsigned bytes = 1u << r.mem.log2_bytes;
-  const u8* base = room_ + kThunkBytes;
+  const u8* base = running_->hot;
   const bool atomic = r.opcode == ir::Opcode::Rmw || r.opcode == ir::Opcode::Cas;
   const u64 align = low_mask(atomic ? r.mem.log2_bytes : r.mem.align_log2);
   const bool inside = (va & 4095) + bytes <= 4096 && (va & align) == 0;
-  const bool again = last_va_ == va && last_site_ == env.return_site;
-  last_va_ = va;
-  last_site_ = env.return_site;
   const bool writes = r.opcode != ir::Opcode::Ld || r.mem.write_intent;
   const PageKind kind = page_kind(va);
-  if (p.retry && inside && !again && (kind == PageKind::ReadWrite || (kind == PageKind::ReadOnly && !writes))) {
+  const tcg::TlbEntry& known = view_->l1[tcg::tlb_index(va)];
+  const bool is_there = (writes ? known.wr : known.rd) == (va & ~u64(4095));
+  if (p.retry && inside && !is_there && (kind == PageKind::ReadWrite || (kind == PageKind::ReadOnly && !writes))) {
     const u64 page = va & ~u64(4095);
     tcg::TlbEntry& e = view_->l1[tcg::tlb_index(va)];
     e.rd = page;
     if (kind == PageKind::ReadWrite) e.wr = page;
     return base + p.retry;
+  }
+  if (r.unshares) {
+    unshares_at_ = p;
+    return leave_at(p, p.pc_delta, ExitReason::Handled);
   }
   if (!perform(r, va)) return leave_at(p, p.pc_delta, ExitReason::Fault);
   EMU_CHECK(p.resume != 0);
@@ -395,14 +434,14 @@ bool GuestRunner::perform(const ir::AccessRecord& r, u64 va) {
 }
 
 std::string GuestRunner::listing() const {
-  const u8* hot = room_ + kThunkBytes;
+  const u8* hot = whole_.hot;
   const u8* cold = hot + kHotBytes;
   const auto& layout = translator_.layout();
   const auto& helpers = translator_.helpers();
   return "guest:\n" + translator_.disassemble(source_, kCodeAt, mode_.key) + "IR:\n" +
          ir::print(before_, layout, helpers) + "IR after the passes:\n" + ir::print(after_, layout, helpers) +
-         "host:\n" + backend_->disassemble({hot, compiled_.hot_size}, reinterpret_cast<u64>(hot)) + "cold:\n" +
-         backend_->disassemble({cold, compiled_.cold_size}, reinterpret_cast<u64>(cold));
+         "host:\n" + backend_->disassemble({hot, whole_.compiled.hot_size}, reinterpret_cast<u64>(hot)) + "cold:\n" +
+         backend_->disassemble({cold, whole_.compiled.cold_size}, reinterpret_cast<u64>(cold));
 }
 
 }  // namespace emu::isa

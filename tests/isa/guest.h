@@ -66,6 +66,14 @@ class GuestRunner {
   const u8* leave(tcg::ExitReason reason);
   const u8* leave_at(const ir::RecoveryPoint& point, u32 delta, tcg::ExitReason reason);
   const u8* access();
+  struct Code {
+    const u8* hot = nullptr;
+    u64 pc = 0;
+    ir::CompiledBlock compiled;
+  };
+  bool compile(Code& code, const ir::Block& block, size_t room_at, bool share_checks);
+  void compile_rest(const ir::RecoveryPoint& from);
+  tcg::ExitReason enter(const Code& code);
   bool perform(const ir::AccessRecord& record, u64 va);
   ir::RecoveryPoint point();
 
@@ -83,13 +91,17 @@ class GuestRunner {
   u8 page_flags_ = 0;
   std::unique_ptr<tcg::JumpCacheEntry[]> jump_cache_;
   u8* room_ = nullptr;
-  ir::CompiledBlock compiled_;
+  Code whole_;
+  Code rest_;  ///< from an instruction on that is to be executed again without shared checks
+  const Code* running_ = nullptr;
   ir::Block before_, after_;
+  ir::PassOptions passes_;
+  unsigned insns_ = 0;
+  std::optional<ir::RecoveryPoint> unshares_at_;
   x86::Mode mode_;
   Bits bits_ = Bits::k64;
   bool simd_traps_ = false, x87_traps_ = false, avx512_ = false;
   std::vector<u8> source_;
-  u64 last_va_ = 0, last_site_ = 0;
 };
 
 }  // namespace emu::isa

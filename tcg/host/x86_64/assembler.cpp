@@ -168,6 +168,10 @@ void Assembler::patch_rel32(size_t end, const u8* target) {
   u32_at(end - 4, u32(distance));
 }
 
+void Assembler::patch_imm32(size_t end, u32 value) {
+  if (!overflowed_) u32_at(end - 4, value);
+}
+
 size_t Assembler::jmp_forward() {
   begin();
   put8(0xe9);

@@ -96,6 +96,7 @@ class Assembler {
   size_t offset_of(Label label) const { return size_t(labels_[label.id]); }
   /// Makes the rel32 that ends at `end` reach `target`.
   void patch_rel32(size_t end, const u8* target);
+  void patch_imm32(size_t end, u32 value);
 
   // Jumps. The forms without operand leave a rel32 to be patched and return the position behind it.
   void jmp(const u8* target);

@@ -35,7 +35,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   std::fill(std::begin(spill_head_), std::end(spill_head_), 0);
   std::fill(std::begin(vec_spill_head_), std::end(vec_spill_head_), 0);
   home_values_.clear();
-  window_accesses_.clear();
+  may_have_touched_device_ = false;
   window_regs_ = 0;
   last_x87_ = 0;
   flags_ = {};
@@ -44,6 +44,9 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   in_branch_ = false;
   insn_index_ = insn_delta_ = 0;
   too_complex_ = false;
+  hot_counting_ = cold_counting_ = {};
+  basic_blocks_ = 1;
+  counted_exits_.clear();
 
   analyse();
   find_hints();
@@ -53,6 +56,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   if (too_complex_) return ir::CompileStatus::TooComplex;
   if (hot_.overflowed()) return ir::CompileStatus::NoRoom;
   emit_cold();
+  finish_stub_counts();
   if (hot_.overflowed() || cold_.overflowed()) return ir::CompileStatus::NoRoom;
 
   result.hot_size = u32(hot_.position());
@@ -198,6 +202,7 @@ void Compiler::emit_op(u32 index) {
   if (op.opcode == Opcode::InsnStart) {
     insn_delta_ = op.c.bits();
     ++insn_index_;
+    may_have_touched_device_ = false;
     return;
   }
   const Value& v = values_[index];

@@ -70,6 +70,13 @@ class Compiler {
     u32 next = 0;  ///< next value in the same place
   };
 
+  /// The way through the hot part from the entry to an exit, without what counts it.
+  struct Path {
+    u32 insns = 0;         ///< of the guest
+    u32 basic_blocks = 0;
+    u32 host_insns = 0;
+    u32 host_bytes = 0;
+  };
   /// Work for the cold part.
   struct Stub {
     enum Kind : u8 {
@@ -92,10 +99,11 @@ class Compiler {
     u64 pc = 0;
     u32 code = 0;
     Reg addend = kNoReg;  ///< Access with a borrowed address register
-    u32 windows = 0;      ///< registers of windows that are active here
-    u32 extra = 0;        ///< Window: index into window_accesses_
+    i32 base_slot = 0;    ///< Window: of the base, if there is no address register
+    i32 disp = 0;         ///< Window: of the access from the base
     bool write = false;
     u8 view = ir::kCurrentView;
+    Path path;  ///< Side: to here
     FlagsState flags;
   };
 
@@ -246,7 +254,7 @@ class Compiler {
   };
   Root root_of(ir::Ref r) const;
   /// Accesses off one root that share a check: [base + low, base + high). While active, `reg` is the host address of
-  /// base + low, or 0 where the check failed.
+  /// base + low.
   struct Window {
     u32 base = 0;
     u8 view = 0;
@@ -258,8 +266,7 @@ class Compiler {
   void find_windows();
   bool emit_in_window(u32 id, const Op& op);
   void emit_window_stub(const Stub& stub);
-  Label emit_lone_check(Reg index, const ir::MemInfo& mem, bool write);
-  void emit_window_check(Access& access, u32 bytes);
+  Access open_window(Window& window, const Op& op, i32 own);
   void drop_window(Reg r);
   void drop_windows();
   bool holds_window(Reg r) const { return (window_regs_ >> r & 1) != 0; }
@@ -297,17 +304,25 @@ class Compiler {
   void emit_call(u32 id, const Op& op);
   bool emit_host_vector(const ir::HelperDesc& helper, const Op& op);
   void emit_side_exit(const Op& op);
+  void emit_side_exit_stub(const Stub& stub);
   void emit_trap_if(const Op& op);
   void emit_trap(Assembler& a, u32 code, u32 recovery);
   void forget_state();
   void emit_direct(u64 pc);
+  bool is_own_loop(u64 pc) const { return pc == block_->pc && request_->loops_in_place; }
   void emit_link_miss(u64 pc, size_t from, bool in_cold);
   void call_with_pc(const u8* thunk, u64 pc);
   void emit_access_stub(const Stub& stub);
   bool is_pc_relative_target(u64 pc) const;
   void emit_link(Assembler& a, u64 pc, i64 mode = -1);
   void emit_mode(u64 pc, u32 mode);
-  void count_insns(Assembler& a, u32 insns);
+
+  // emit_counts.cpp
+  Path path_to_here() const;
+  void count_exit(Assembler& a, const Path& path);
+  void count(Assembler& a, size_t counter, u32 n = 1);
+  void finish_counted_exit(Assembler& a);
+  void finish_stub_counts();
   void emit_indirect(const Op& op);
   void emit_system(const Op& op);
   void store_pc(Assembler& a, u64 pc);
@@ -329,18 +344,19 @@ class Compiler {
   std::vector<Window> windows_;
   std::vector<u16> window_of_;  ///< per op: index into windows_, or 0
   u32 window_regs_ = 0;
-  struct WindowAccess {
-    u32 op = 0;
-    Transfer transfer;
-    Operand base;
-    Reg window = kNoReg;
-    bool write = false;
-    bool opens = false;            ///< the check in the hot part may be tried again
-    Reg borrowed = kNoReg;         ///< the check left tag ^ address there
-    size_t check = 0, resume = 0;  ///< in the hot part
-    i32 low = 0;
+  bool may_have_touched_device_ = false;  ///< an access of this instruction, with no window in use
+  struct Counting {
+    u32 insns = 0, bytes = 0;
   };
-  std::vector<WindowAccess> window_accesses_;
+  Counting hot_counting_, cold_counting_;  ///< what counts, itself
+  u32 basic_blocks_ = 1;
+  struct CountedExit {
+    Path path;
+    bool in_cold = false;
+    size_t host_insns_end = 0, host_bytes_end = 0, end = 0;  ///< of the immediates
+    u32 insns = 0;                                           ///< emitted up to `end`
+  };
+  std::vector<CountedExit> counted_exits_;
   std::vector<ir::RecoveryPoint> recovery_;
   u32 recovery_count_ = 0;
   u32 gpr_head_[16] = {}, xmm_head_[32] = {}, spill_head_[kSpillSlots] = {}, vec_spill_head_[kVectorSpillSlots] = {};

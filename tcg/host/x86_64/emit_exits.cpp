@@ -40,12 +40,12 @@ bool Compiler::emit_exit(u32 id, const Op& op) {
       return true;
     case Opcode::ExitDirect:
       flags_home();
-      count_insns(hot_, insn_index_);
+      count_exit(hot_, path_to_here());
       emit_direct(block_->constant_value(op.a));
       return true;
     case Opcode::ExitMode:
       flags_home();
-      count_insns(hot_, insn_index_);
+      count_exit(hot_, path_to_here());
       emit_mode(block_->constant_value(op.a), op.c.bits());
       return true;
     case Opcode::ExitIndirect:
@@ -79,11 +79,6 @@ void Compiler::store_pc(Assembler& a, u64 pc) {
   }
 }
 
-/// Where the block is left after `insns` instructions; flags are at home.
-void Compiler::count_insns(Assembler& a, u32 insns) {
-  if (request_->count) a.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, executed_insns))), i32(insns));
-}
-
 void Compiler::emit_side_exit(const Op& op) {
   const Cc cc = condition(op.a);
   const u64 pc = block_->constant_value(op.b);
@@ -91,13 +86,14 @@ void Compiler::emit_side_exit(const Op& op) {
   stub.kind = Stub::Side;
   stub.pc = pc;
   stub.flags = flags_.is_value() ? flags_state(flags_) : FlagsState{};
-  stub.code = insn_index_;
-  if (pc == block_->pc && stub.flags.at_home && !request_->count) {
+  if (is_own_loop(pc) && stub.flags.at_home && !request_->count) {
     hot_.jcc(cc, hot_.exec_base() + entry_);
     return;
   }
   stub.from = hot_.jcc_forward(cc);
+  stub.path = path_to_here();
   stubs_.push_back(stub);
+  ++basic_blocks_;
 }
 
 void Compiler::emit_trap_if(const Op& op) {
@@ -123,8 +119,9 @@ void Compiler::emit_trap(Assembler& a, u32 code, u32 recovery) {
 
 /// The end of the hot part, or of a side exit in the cold part, with everything at home.
 void Compiler::emit_direct(u64 pc) {
-  if (pc == block_->pc) {
+  if (is_own_loop(pc)) {
     hot_.jmp(hot_.exec_base() + entry_);
+    finish_counted_exit(hot_);
   } else {
     emit_link(hot_, pc);
   }
@@ -144,6 +141,7 @@ void Compiler::emit_link(Assembler& a, u64 pc, i64 mode) {
   const size_t site = a.position();
   const size_t from = a.jmp_forward();
   if (!same_page) a.fill(kCrossLinkBytes - (from - site), 0xcc);
+  finish_counted_exit(a);
   result_->links.push_back({i32(offset_in(a, site)), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage,
                              mode});
   if (in_cold) return emit_link_miss(pc, from, true);
@@ -174,8 +172,8 @@ void Compiler::call_with_pc(const u8* thunk, u64 pc) {
 /// The jump cache, inline: see jump_cache_index().
 void Compiler::emit_indirect(const Op& op) {
   flags_home();
-  count_insns(hot_, insn_index_);
-  if (request_->count) hot_.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, executed_jumps))), 1);
+  count(hot_, offsetof(EnvHeader, executed_jumps));
+  count_exit(hot_, path_to_here());
   static_assert(sizeof(JumpCacheEntry) == 16 && offsetof(JumpCacheEntry, host) == 8);
   const Operand pc = operand(op.a, Type::I64);
   take(kAddress);
@@ -197,14 +195,16 @@ void Compiler::emit_indirect(const Op& op) {
     stubs_.push_back(stub);
   }
   hot_.jmp(ptr(r9, 8));
+  finish_counted_exit(hot_);
 }
 
 void Compiler::emit_system(const Op& op) {
   flags_home();
-  count_insns(hot_, insn_index_);
+  count_exit(hot_, path_to_here());
   store_word(slot(kPc), operand(op.a, Type::I64), Type::I64);
   store_exit_arg(hot_, op.c.bits(), r11);
   hot_.jmp(request_->thunks->system);
+  finish_counted_exit(hot_);
 }
 
 /// Before a helper that may change any field: values that live in pinned registers or at homes go to where only this
@@ -239,14 +239,17 @@ void Compiler::emit_call(u32 id, const Op& op) {
     store_word(slot(kArgs + i32(i) * 8), operand(args[i], type), type);
   }
   take(kFunction);
-  if (!leaf) drop_windows();
+  if (!leaf) {
+    drop_windows();
+    may_have_touched_device_ = true;
+  }
   if (helper.effects & ir::kHelperWritesState) forget_state();
   u32 recovery = 0;
   if (!leaf) {
     recovery = new_recovery(nullptr);
     store_pc(hot_, block_->pc + insn_delta_);
   }
-  if (request_->count) hot_.alu_imm(Alu::Add, Width::q, slot(i32(offsetof(EnvHeader, executed_calls))), 1);
+  count(hot_, offsetof(EnvHeader, executed_calls));
   if (helper.transfer != nullptr) {
     hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.transfer));
     hot_.call(request_->thunks->transfer);
@@ -281,15 +284,27 @@ void Compiler::emit_access_stub(const Stub& stub) {
   ir::RecoveryPoint& p = recovery_[stub.recovery];
   p.key = offset_in(cold_, cold_.position());
   cold_.jmp(hot_.exec_base() + stub.resume);
-  if (stub.windows) {  // the access may have changed mappings
-    const i64 resume = p.resume;
-    p.resume = i64(cold_.here() - hot_.exec_base());
-    for (const Reg r : kScratch) {
-      if (stub.windows >> r & 1) cold_.mov_imm(r, 0);
-    }
-    cold_.jmp(hot_.exec_base() + resume);
-  }
   side_table_.add(p);
+}
+
+void Compiler::emit_side_exit_stub(const Stub& stub) {
+  const size_t begin = cold_.position();
+  const u32 insns = cold_.instructions();
+  Reg t = kNoReg;
+  for (const Reg r : kScratch) {
+    if (r != stub.flags.a.reg && r != stub.flags.b.reg) t = r;
+  }
+  store_flags(cold_, stub.flags, t);
+  Path path = stub.path;
+  path.host_insns += cold_.instructions() - insns;
+  path.host_bytes += u32(cold_.position() - begin);
+  count_exit(cold_, path);
+  if (is_own_loop(stub.pc)) {
+    cold_.jmp(hot_.exec_base() + entry_);
+    finish_counted_exit(cold_);
+  } else {
+    emit_link(cold_, stub.pc);
+  }
 }
 
 void Compiler::emit_cold() {
@@ -306,20 +321,9 @@ void Compiler::emit_cold() {
       case Stub::LeafCarry:
         emit_carry_stub(stub);
         break;
-      case Stub::Side: {
-        Reg t = kNoReg;
-        for (const Reg r : kScratch) {
-          if (r != stub.flags.a.reg && r != stub.flags.b.reg) t = r;
-        }
-        store_flags(cold_, stub.flags, t);
-        count_insns(cold_, stub.code);
-        if (stub.pc == block_->pc) {
-          cold_.jmp(hot_.exec_base() + entry_);
-        } else {
-          emit_link(cold_, stub.pc);
-        }
+      case Stub::Side:
+        emit_side_exit_stub(stub);
         break;
-      }
       case Stub::TrapIf:
         emit_trap(cold_, stub.code, stub.recovery);
         break;

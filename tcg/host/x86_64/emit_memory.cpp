@@ -184,7 +184,8 @@ void Compiler::finish_access(const Access& access, u32 recovery, const u8* thunk
   stub.recovery = recovery;
   stub.thunk = thunk;
   stub.resume = access.retry;
-  stub.windows = window_regs_;
+  p.access.unshares = window_regs_ != 0;
+  if (window_regs_ == 0) may_have_touched_device_ = true;
   if (access.check == kNoReg) {
     stub.addend = access.addend;
     stub.write = access.write;
@@ -285,8 +286,8 @@ void Compiler::emit_load(u32 id, const Op& op) {
   }
   const bool vector = ir::is_vector(op.type);
   if (vector && mem.big_endian && mem.log2_bytes > 0) return emit_slow_only(id, op);
-  settle_flags();
   if (emit_in_window(id, op)) return;
+  settle_flags();
   Transfer t;
   if (vector) t = prepare_load(id, op, kNoReg);
   Access access = allocate_access(op, mem, false, false, false);
@@ -325,8 +326,8 @@ void Compiler::emit_store(u32 id, const Op& op) {
   }
   const bool vector = ir::is_vector(op.type);
   if (vector && mem.big_endian && mem.log2_bytes > 0) return emit_slow_only(id, op);
-  settle_flags();
   if (emit_in_window(id, op)) return;
+  settle_flags();
   const Operand v = prepare_store(op);
   const Operand a = operand(op.a, Type::I64);
   // An address register that is also the value must not be borrowed by the check.
@@ -495,6 +496,7 @@ void Compiler::emit_slow_only(u32 id, const Op& op) {
   p.resume = i64(hot_.position());
   side_table_.add(p);
   drop_windows();  // the access may have changed mappings
+  may_have_touched_device_ = true;
   if (result.kind == Operand::Gpr)
     define(id, result.reg);
   else if (result.kind == Operand::Vec)

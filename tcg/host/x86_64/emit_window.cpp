@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shared TLB checks: the first of several accesses off one base checks the bytes of all of them, the others use its
-// host address. Where the check fails (the bytes lie on two pages, or not in RAM) the address is 0 and each access goes
-// its own way in the cold part. An access that C++ performs ends all windows, since it may have changed mappings.
+// host address and check nothing. Where the check fails for good (the bytes lie on two pages, or not in RAM) the
+// instruction is executed again in a block without windows. So is one whose access by itself must be performed by C++
+// while a window is in use: that may change mappings. The instruction has touched no device by then: such an access opens
+// no window behind one that may have.
 #include <algorithm>
 
 #include "tcg/host/x86_64/compiler.h"
-#include "util/check.h"
 
 namespace emu::tcg::x86_64 {
 namespace {
@@ -93,164 +94,83 @@ bool Compiler::emit_in_window(u32 id, const Op& op) {
   Window& w = windows_[index];
   const u32 left = w.members--;
   const bool opens = w.reg == kNoReg;
-  if (opens && left == 1) return false;
+  if (opens && (left == 1 || may_have_touched_device_)) return false;
   const ir::MemInfo& mem = block_->mem(op);
-  const bool load = op.opcode == Opcode::Ld;
   const i32 own = root_of(op.a).offset;
-
-  WindowAccess wa;
-  wa.op = id;
-  wa.opens = opens;
-  wa.write = w.write;
-  wa.low = w.low - own;
+  if (opens) settle_flags();
   if (!opens) hold(w.reg);
-  if (!load) wa.transfer.v = prepare_store(op);
-  Access access;
+  Transfer transfer;
+  if (op.opcode == Opcode::St) transfer.v = prepare_store(op);
+  Reg free = kNoReg;  // for what is loaded: a register that the check has used
   if (opens) {
-    take(kAddress);  // a base that was there is read from elsewhere, also by the cold part
-    release(kAddress);
-    ir::MemInfo first = mem;
-    first.disp = w.low - own;
-    access.write = w.write;
-    access.view = w.view;
-    access.address = address_of(op, first, true);
-    access.addend = temp(1u << kAddress);
-    for (const Reg r : kScratch) {
-      if (!(held_ >> r & 1) && !holds_window(r) && is_free(r, now_ - 1)) access.check = r;
-    }
-    if (access.check != kNoReg) take(access.check);
-    w.reg = access.addend;
-    window_regs_ |= 1u << w.reg;
-  } else {
-    take(kAddress);  // the cold part passes the address there
-    release(kAddress);
+    const Access access = open_window(w, op, own);
+    free = access.check != kNoReg ? access.check : kAddress;
   }
-  wa.window = w.reg;
-  if (load) {
-    // The destination may be the register that the check used, or that the address was in.
+  if (op.opcode == Opcode::Ld) {
     const u8 hint = values_[id].hint;
-    const bool hinted = hint != kNoHostRegister && is_free(Reg(hint), now_);
-    Reg d = kNoReg;
-    if (!ir::is_vector(op.type) && !hinted) {
-      if (access.check != kNoReg)
-        d = access.check;
-      else
-        d = opens ? kAddress : temp();
-    }
-    wa.transfer = prepare_load(id, op, d);
+    const bool needs_temp = !ir::is_vector(op.type) && (hint == kNoHostRegister || !is_free(Reg(hint), now_));
+    transfer = prepare_load(id, op, !needs_temp ? kNoReg : opens ? free : temp());
   }
-  wa.base = operand(op.a, Type::I64);
-  const u32 recovery = new_recovery(&op);
-  if (load) {
-    const Operand result{
-        .kind = wa.transfer.dst == kNoReg ? Operand::Vec : Operand::Gpr, .reg = wa.transfer.dst, .xmm = wa.transfer.x};
-    if (is_used(id)) recovery_[recovery].access.result = location(result);
-  } else {
-    recovery_[recovery].access.value = location(wa.transfer.v);
-  }
-
-  Stub stub;
-  stub.kind = Stub::Window;
-  stub.recovery = recovery;
-  if (opens) {
-    emit_window_check(access, u32(w.high - w.low));
-    wa.check = access.retry;
-    if (access.check == kNoReg) wa.borrowed = access.address;
-    stub.from = access.miss;
-  } else {
-    hot_.test(Width::q, w.reg, w.reg);
-    stub.from = hot_.jcc_forward(Cc::Equal);
-  }
-  emit_transfer(hot_, wa.transfer, ptr(w.reg, own + mem.disp - w.low), op);
-  wa.resume = hot_.position();
-  stub.windows = window_regs_;
-  stub.view = mem.view;
-  stub.extra = u32(window_accesses_.size());
-  window_accesses_.push_back(wa);
-  stubs_.push_back(stub);
-  if (load) define_loaded(id, op, wa.transfer);
+  emit_transfer(hot_, transfer, ptr(w.reg, own + mem.disp - w.low), op);
+  if (op.opcode == Opcode::Ld) define_loaded(id, op, transfer);
   if (left == 1) drop_window(w.reg);
   return true;
 }
 
-/// Checks `bytes` bytes from the address; leaves their host address in access.addend.
-void Compiler::emit_window_check(Access& access, u32 bytes) {
-  emit_check_of(access, bytes, 0);
-  hot_.alu(Alu::Add, Width::q, access.addend, access.address);
-}
-
-/// The access by itself. The window's register is scratch here and becomes 0 again: that is what brought us here, or
-/// what the failed check has to leave.
-void Compiler::emit_window_stub(const Stub& stub) {
-  const WindowAccess& wa = window_accesses_[stub.extra];
-  const Op& op = block_->ops[wa.op];
+/// The check of [base + low, base + high), before which everything is allocated: its stub goes back to where the address
+/// is made. Leaves the host address of base + low in w.reg.
+Compiler::Access Compiler::open_window(Window& w, const Op& op, i32 own) {
   const ir::MemInfo& mem = block_->mem(op);
-  ir::RecoveryPoint& p = recovery_[stub.recovery];
-  const auto address = [&](i32 disp) {
-    if (wa.base.kind == Operand::Gpr) return cold_.lea(Width::q, kAddress, ptr(wa.base.reg, disp));
-    cold_.mov(Width::q, kAddress, slot(wa.base.offset));
-    if (disp) cold_.lea(Width::q, kAddress, ptr(kAddress, disp));
-  };
-  const auto transfer = [&] {
-    emit_transfer(cold_, wa.transfer, ptr(wa.window, kAddress), op);
-    cold_.mov_imm(wa.window, 0);
-    cold_.jmp(hot_.exec_base() + wa.resume);
-  };
-  const bool write = op.opcode == Opcode::St || mem.write_intent;
-  const Label filled = cold_.new_label(), again = cold_.new_label();
-  address(mem.disp);
-  cold_.bind(again);
-  const bool has_thunk = mem.view == ir::kCurrentView && mem.log2_bytes <= 4;
-  const u8* thunk = has_thunk ? request_->thunks->window[wa.window - r9][write][mem.log2_bytes] : nullptr;
-  if (thunk != nullptr) {
-    cold_.call(thunk);
-    p.key = offset_in(cold_, cold_.position());
-    cold_.jmp(filled, /*is_near=*/true);
-    transfer();
-    cold_.bind(filled);
-  } else {
-    const Label miss = emit_lone_check(wa.window, mem, write);
-    transfer();
-    cold_.bind(miss);
-    cold_.call(access_thunk(mem, write, 0));
-    p.key = offset_in(cold_, cold_.position());
-  }
-  p.retry = i64(cold_.here() - hot_.exec_base());
-  if (wa.opens) {  // once the entry is there, the whole window may be
-    address(wa.low);
-    cold_.jmp(hot_.exec_base() + wa.check);
-  } else {
-    cold_.jmp(again);
-  }
-  p.resume = i64(cold_.here() - hot_.exec_base());
+  take(kAddress);  // a base that was there is read from elsewhere, also by the cold part
+  release(kAddress);
+  Access access;
+  access.write = w.write;
+  access.view = w.view;
+  access.addend = temp(1u << kAddress);
   for (const Reg r : kScratch) {
-    if (stub.windows >> r & 1) cold_.mov_imm(r, 0);
+    if (r != kAddress && !(held_ >> r & 1) && !holds_window(r) && is_free(r, now_)) access.check = r;
   }
-  cold_.jmp(hot_.exec_base() + wa.resume);
-  side_table_.add(p);
+  if (access.check != kNoReg) take(access.check);
+  w.reg = access.addend;
+  window_regs_ |= 1u << w.reg;
+
+  Stub stub;
+  stub.kind = Stub::Window;
+  stub.resume = hot_.position();
+  ir::MemInfo first = mem;
+  first.disp = w.low - own;
+  access.address = address_of(op, first, true);
+  const Operand base = operand(op.a, Type::I64);
+  stub.recovery = new_recovery(&op);
+  recovery_[stub.recovery].access.unshares = true;
+  emit_check_of(access, u32(w.high - w.low), 0);
+  hot_.alu(Alu::Add, Width::q, access.addend, access.address);
+  stub.from = access.miss;
+  stub.address = base.kind == Operand::Gpr ? base.reg : kNoReg;
+  stub.base_slot = base.offset;
+  stub.disp = mem.disp;
+  const bool has_thunk = mem.view == ir::kCurrentView && mem.log2_bytes <= 4;
+  const bool write = op.opcode == Opcode::St || mem.write_intent;
+  if (has_thunk) stub.thunk = request_->thunks->window[w.reg - r9][write][mem.log2_bytes];
+  if (stub.thunk == nullptr) stub.thunk = access_thunk(mem, write, 0);
+  stubs_.push_back(stub);
+  return access;
 }
 
-/// What ThunkTable::window does, for the sizes and views that it is not for. Goes to the label if the check fails.
-Label Compiler::emit_lone_check(Reg index, const ir::MemInfo& mem, bool write) {
-  Access access;
-  access.addend = index;
-  access.view = mem.view;
-  const Mem tag = tlb_word(access, write ? offsetof(TlbEntry, wr) : offsetof(TlbEntry, rd));
-  const Label miss = cold_.new_label(), passed = cold_.new_label();
-  cold_.rorx(Width::q, index, kAddress, kPageBits - 5);
-  cold_.alu_imm32(Alu::And, Width::d, index, i32((kTlbEntries - 1) * sizeof(TlbEntry)));
-  if (mem.view != ir::kCurrentView) {
-    cold_.alu(Alu::Add, Width::q, index, slot(i32(offsetof(EnvHeader, views)) + mem.view * 8));
+/// Fills the TLB with the access's own page and goes back to the check. Where that would not help, nothing comes back.
+void Compiler::emit_window_stub(const Stub& stub) {
+  if (stub.address != kNoReg) {
+    cold_.lea(Width::q, kAddress, ptr(stub.address, stub.disp));
+  } else {
+    cold_.mov(Width::q, kAddress, slot(stub.base_slot));
+    if (stub.disp) cold_.lea(Width::q, kAddress, ptr(kAddress, stub.disp));
   }
-  cold_.alu(Alu::Xor, Width::q, kAddress, tag);
-  cold_.alu_imm(Alu::Cmp, Width::q, kAddress, i32(kPageSize) - (1 << mem.log2_bytes));
-  cold_.jcc(Cc::BelowEqual, passed);
-  cold_.alu(Alu::Xor, Width::q, kAddress, tag);
-  cold_.jmp(miss);
-  cold_.bind(passed);
-  cold_.alu(Alu::Xor, Width::q, kAddress, tag);
-  cold_.mov(Width::q, index, tlb_word(access, offsetof(TlbEntry, addend)));
-  return miss;
+  cold_.call(stub.thunk);
+  ir::RecoveryPoint& p = recovery_[stub.recovery];
+  p.key = offset_in(cold_, cold_.position());
+  p.retry = i64(cold_.here() - hot_.exec_base());
+  cold_.jmp(hot_.exec_base() + stub.resume);
+  side_table_.add(p);
 }
 
 }  // namespace emu::tcg::x86_64

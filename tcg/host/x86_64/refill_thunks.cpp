@@ -227,8 +227,8 @@ const u8* RefillEmitter::entry(unsigned log2_bytes, bool aligned) {
   return start;
 }
 
-/// The check as accesses have it in line, for those that usually share one.
-const u8* emit_window_thunk(Assembler& a, Reg index, bool store, unsigned log2_bytes, const u8* refill) {
+/// Where the access's own page is there, what was refused is the window: no refill would help.
+const u8* emit_window_thunk(Assembler& a, Reg index, bool store, unsigned log2_bytes, const u8* refill, const u8* slow) {
   const Mem tag = ptr(r15, index, 0, store ? offsetof(TlbEntry, wr) : offsetof(TlbEntry, rd));
   const Label miss = a.new_label();
   a.align(16);
@@ -239,9 +239,7 @@ const u8* emit_window_thunk(Assembler& a, Reg index, bool store, unsigned log2_b
   a.alu_imm(Alu::Cmp, Width::q, r11, i32(kPageSize) - (1 << log2_bytes));
   a.jcc(Cc::Above, miss);
   a.alu(Alu::Xor, Width::q, r11, tag);
-  a.mov(Width::q, index, ptr(r15, index, 0, offsetof(TlbEntry, addend)));
-  a.alu_imm(Alu::Add, Width::q, ptr(rsp), 2);
-  a.ret();
+  a.jmp(slow);
   a.bind(miss);
   a.alu(Alu::Xor, Width::q, r11, tag);
   a.jmp(refill);
@@ -258,7 +256,8 @@ void emit_refill_thunks(Assembler& a, const RegisterMap& map, ThunkTable& table)
       (store ? table.store : table.load)[i] = emit.entry(i, false);
       (store ? table.store_aligned : table.load_aligned)[i] = emit.entry(i, true);
       for (const Reg index : {r9, r10}) {
-        table.window[index - r9][store][i] = emit_window_thunk(a, index, store, i, (store ? table.store : table.load)[i]);
+        table.window[index - r9][store][i] =
+            emit_window_thunk(a, index, store, i, (store ? table.store : table.load)[i], table.access_slow);
       }
     }
   }

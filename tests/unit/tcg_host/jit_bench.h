@@ -45,7 +45,8 @@ class JitBench {
   }
   ~JitBench() { munmap(code_, kCodeBytes); }
 
-  ir::CompileStatus compile(const ir::Block& b, size_t hot_bytes = kHotBytes, size_t cold_bytes = 0) {
+  ir::CompileStatus compile(const ir::Block& b, size_t hot_bytes = kHotBytes, size_t cold_bytes = 0,
+                            bool share_checks = true) {
     block_ = &b;
     const size_t cold_room = kCodeBytes - kHotAt - kHotBytes;
     const ir::CompileRequest request{
@@ -54,7 +55,8 @@ class JitBench {
         .helpers = &helpers,
         .thunks = &thunks,
         .hot = {code_ + kHotAt, code_ + kHotAt, hot_bytes},
-        .cold = {code_ + kHotAt + kHotBytes, code_ + kHotAt + kHotBytes, cold_bytes ? cold_bytes : cold_room}};
+        .cold = {code_ + kHotAt + kHotBytes, code_ + kHotAt + kHotBytes, cold_bytes ? cold_bytes : cold_room},
+        .share_checks = share_checks};
     return backend->compile(request, compiled);
   }
 
@@ -64,7 +66,25 @@ class JitBench {
   tcg::JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
   GuestState& state() { return *static_cast<GuestState*>(storage_.state()); }
 
+  /// Where the block asks to be gone on with unshared, it is run again so, from the beginning: random IR cannot be entered
+  /// in the middle.
   ir::InterpretResult run(GuestMemory& memory, u64 seed) {
+    const GuestMemory memory_before = memory;
+    const u8* bytes = reinterpret_cast<const u8*>(&state());
+    const std::vector<u8> state_before(bytes, bytes + sizeof(GuestState));
+    ir::InterpretResult result = run_once(memory, seed);
+    if (!unshares_) return result;
+    ++unshared;
+    memory = memory_before;
+    std::memcpy(static_cast<void*>(&state()), state_before.data(), state_before.size());
+    EMU_CHECK(compile(*block_, kHotBytes, 0, /*share_checks=*/false) == ir::CompileStatus::Ok);
+    result = run_once(memory, seed);
+    EMU_CHECK(!unshares_);
+    return result;
+  }
+
+  ir::InterpretResult run_once(GuestMemory& memory, u64 seed) {
+    unshares_ = false;
     memory_ = &memory;
     random_.seed(seed);
     EnvHeader& env = state().hdr;
@@ -98,7 +118,7 @@ class JitBench {
   tcg::ThunkTable thunks;
   std::unique_ptr<ir::HostBackend> backend;
   ir::CompiledBlock compiled;
-  u64 slow_accesses = 0, refills = 0;
+  u64 slow_accesses = 0, refills = 0, unshared = 0;
   // The second level, for the refill thunks. `prepare` fills it, if set, before each run; else it is random.
   std::function<void()> prepare;
   std::vector<tcg::L2Entry> l2{tcg::kL2Sets * tcg::kL2Ways};
@@ -188,12 +208,10 @@ class JitBench {
     const u64 align = atomic ? bytes - 1 : low_mask(r.mem.align_log2);
     const bool inside = (va & 0xfff) + bytes <= 0x1000 && !(va & align);
     const u64 page = va & ~u64(0xfff);
-    const bool again = last_va_ == va && last_site_ == state().hdr.return_site;
-    last_va_ = va;
-    last_site_ = state().hdr.return_site;
-    if (p.retry && inside && !again && random_() % 4) {
-      tcg::TlbEntry& e = view_->l1[tcg::tlb_index(va)];
-      const bool writes = r.opcode != ir::Opcode::Ld || r.mem.write_intent;
+    tcg::TlbEntry& e = view_->l1[tcg::tlb_index(va)];
+    const bool writes = r.opcode != ir::Opcode::Ld || r.mem.write_intent;
+    const bool is_there = (writes ? e.wr : e.rd) == page;
+    if (p.retry && inside && !is_there && random_() % 4) {
       if (page == kGuestPage) {
         e = {page, page, reinterpret_cast<u64>(memory_->page) - page, 0};
         return ++refills, base + p.retry;
@@ -202,6 +220,10 @@ class JitBench {
         e = {page, tcg::tlb_invalid(tcg::tlb_index(va)), reinterpret_cast<u64>(memory_->read_only) - page, 0};
         return ++refills, base + p.retry;
       }
+    }
+    if (r.unshares) {
+      unshares_ = true;
+      return leave(ExitReason::Handled);
     }
     u8 data[32] = {};
     bool ok = true;
@@ -258,7 +280,7 @@ class JitBench {
   bool mode_entered_ = false;
   ir::InterpretResult result_;
   std::mt19937_64 random_;
-  u64 last_va_ = 0, last_site_ = 0;
+  bool unshares_ = false;
 };
 
 }  // namespace emu::test

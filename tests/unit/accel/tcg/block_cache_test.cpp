@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <set>
+#include <thread>
 
 #include "accel/tcg/block_cache.h"
 #include "softmmu/memory/host_access.h"
@@ -56,18 +58,21 @@ class BlockCacheTest : public testing::Test, public TlbBroadcast {
     cache_.reset();
     ram_.reset();
   }
-  void request_others(const TlbRequest& request, const Quiescence::Participant*) override { requests.push_back(request); }
+  void request_others(const TlbRequest& request, const Quiescence::Participant*) override {
+    requests.push_back(request);
+    if (while_locked) while_locked();
+  }
 
   /// A block of `bytes` bytes at linear = RAM address pc, with one link to `target`.
   CodeBlock* make(u64 pc, u32 bytes, u64 target = 0) {
     const mem::RamPage page = ram_->page_at(pc);
-    cache_->begin_translation(page, &self_);
+    PageCode* marked = cache_->begin_translation(page, &self_);
     std::vector<u8> source(bytes);
     ram_->read(pc, source.data(), bytes);
     for (CodeCache::Chunk* c : {&hot_, &cold_}) {
       if (!code_->is_current(*c) || c->left() < kHot) {
         if (!code_->take_chunk(*c)) {
-          cache_->end_translation(page);
+          marked->end_translation();
           return nullptr;
         }
       }
@@ -85,10 +90,10 @@ class BlockCacheTest : public testing::Test, public TlbBroadcast {
     block->links = std::make_unique<Link[]>(1);
     block->links[0] = {.offset = 32, .kind = (target ^ pc) < 4096 ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage,
                        .target_pc = target, .from = block.get()};
-    CodeBlock* made = cache_->insert(std::move(block), source, &self_, &hot_, &cold_);
+    CodeBlock* made = cache_->insert(std::move(block), source, &self_, &hot_, &cold_).block;
     hot_.used += kHot;
     cold_.used += kHot;
-    cache_->end_translation(page);
+    marked->end_translation();
     return made;
   }
   CodeBlock* find(u64 pc) {
@@ -104,7 +109,9 @@ class BlockCacheTest : public testing::Test, public TlbBroadcast {
   std::unique_ptr<CodeCache> code_;
   std::unique_ptr<BlockCache> cache_;
   CodeCache::Chunk hot_, cold_;
+  using CheckVerdict = BlockCache::CheckVerdict;
   std::vector<TlbRequest> requests;
+  std::function<void()> while_locked;
 };
 
 TEST_F(BlockCacheTest, BlockIsFoundByItsHotAndColdAddresses) {
@@ -134,8 +141,8 @@ TEST_F(BlockCacheTest, InvalidationUnlinksAndRelinkingWaits) {
   CodeBlock* a = make(0x1000, 16, 0x2000);
   CodeBlock* b = make(0x2000, 16, 0x3000);
   quiescence_.quiescent(other_);
-  ASSERT_TRUE(cache_->check(*a, &self_));
-  ASSERT_TRUE(cache_->check(*b, &self_));
+  ASSERT_EQ(cache_->check(*a, &self_), CheckVerdict::Same);
+  ASSERT_EQ(cache_->check(*b, &self_), CheckVerdict::Same);
   ASSERT_TRUE(link(a, b));
   cache_->invalidate(ram_->page_at(0x2000), 8, 1);
   EXPECT_TRUE(backend_.linked.empty());
@@ -147,6 +154,30 @@ TEST_F(BlockCacheTest, InvalidationUnlinksAndRelinkingWaits) {
   EXPECT_FALSE(link(a, again));
   quiescence_.quiescent(other_);
   EXPECT_TRUE(link(a, again));
+}
+
+TEST_F(BlockCacheTest, WhoFindsTheLockTakenGoesOnWithoutIt) {
+  quiescence_.quiescent(other_);
+  CodeBlock* a = make(0x1000, 16, 0x1000);
+  const mem::RamPage page = ram_->page_at(0x2000);
+  // Called with the lock held, by a vCPU that marks another page.
+  while_locked = [&] {
+    std::thread([&] {
+      EXPECT_EQ(cache_->begin_translation(page, &other_), nullptr);
+      EXPECT_EQ(cache_->check(*a, &other_), CheckVerdict::LockWasTaken);
+      EXPECT_FALSE(cache_->link(a->hot + 32, *a, 0, &other_));
+      auto block = std::make_unique<CodeBlock>();
+      block->key = {0x1004, 0, ram_->page_at(0x1000)};
+      const BlockCache::Inserted inserted = cache_->insert(std::move(block), {}, &other_, nullptr, nullptr);
+      EXPECT_EQ(inserted.block, nullptr);
+      EXPECT_TRUE(inserted.lock_was_taken);
+      cache_->collect(&other_);
+    }).join();
+  };
+  EXPECT_NE(make(0x3000, 16), nullptr);
+  while_locked = {};
+  EXPECT_EQ(cache_->statistics().lock_taken.load(), 5u);
+  EXPECT_EQ(cache_->check(*a, &self_), CheckVerdict::Same);
 }
 
 TEST_F(BlockCacheTest, StoreBesideABlockLeavesIt) {
@@ -169,10 +200,10 @@ TEST_F(BlockCacheTest, BlockIsCheckedUntilAllCpusWereQuiescent) {
   EXPECT_EQ(requests.size(), 1u);
   EXPECT_EQ(a->state, CodeBlock::State::Checked);
   EXPECT_FALSE(link(a, a));
-  EXPECT_TRUE(cache_->check(*a, &self_));
+  EXPECT_EQ(cache_->check(*a, &self_), CheckVerdict::Same);
   EXPECT_EQ(a->state, CodeBlock::State::Checked);
   quiescence_.quiescent(other_);
-  EXPECT_TRUE(cache_->check(*a, &self_));
+  EXPECT_EQ(cache_->check(*a, &self_), CheckVerdict::Same);
   EXPECT_EQ(a->state, CodeBlock::State::Published);
   EXPECT_TRUE(link(a, a));
   EXPECT_EQ(make(0x1100, 8)->state, CodeBlock::State::Published);  // the page's grace period is over
@@ -183,7 +214,7 @@ TEST_F(BlockCacheTest, CheckedBlockWhoseBytesChangedDies) {
   CodeBlock* a = make(0x1000, 8);
   u8* host = mem::host_address(*ram_, 0x1004);  // as by a write permission that is not withdrawn yet
   *host = 1;
-  EXPECT_FALSE(cache_->check(*a, &self_));
+  EXPECT_EQ(cache_->check(*a, &self_), CheckVerdict::Differs);
   EXPECT_EQ(find(0x1000), nullptr);
 }
 

@@ -91,11 +91,11 @@ TEST(SmpStorm, BlocksAreTranslatedWhileOthersStoreIntoTheirPages) {
     stores += m.reg(2, c) * pages;
   }
   const accel::VcpuStatistics& s = m.statistics(0);
-  EXPECT_GE(s.translations.get(), blocks);
+  EXPECT_GE(s.translations.get() + s.single_steps.get(), blocks);  // single steps: the lock was taken
   fmt::print("publication: {} blocks in {} ms beside {} stores; publish mean {} ns ({} interrupted), translation {} ns; "
-             "cache lock found taken {} times\n",
+             "cache lock found taken, and not waited for, {} times\n",
              blocks, ns / 1000000, stores, s.publish_ns.get() / s.translations.get(), s.publish_interrupted.get(),
-             s.translate_ns.get() / s.translations.get(), m.accel().blocks().statistics().lock_waits.get());
+             s.translate_ns.get() / s.translations.get(), m.accel().blocks().statistics().lock_taken.load());
 }
 
 /// Every CPU patches a function of its own and calls it; all four functions lie on one page.
