@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "target/x86/decode.h"
 #include "target/x86/eflags.h"
 #include "util/log.h"
 
@@ -306,20 +307,21 @@ void X86Cpu::handle_trap(u64 code) {
   if (code == kTrapAvx512) return enter_avx512();
   if (code == kTrapCodeLimit) return set_guest_debug(kDebugAlone, 0);
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
-  if ((code & kTrapBadTargetMask) == kTrapBadTarget) return refuse_target(u32(code));
+  if (code == kTrapBadTarget) return refuse_target();
   const u8 vector = u8(code);
   instruction_faulted();
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
 }
 
 /// SDM vol. 2, CALL, JMP and RET: #GP before anything is changed.
-void X86Cpu::refuse_target(u32 code) {
+void X86Cpu::refuse_target() {
   const u64 target = s_->hdr.slow_address;
   if (is_canonical(target)) {
     s_->hdr.pc = target;
     return;
   }
-  s_->gpr(RSP) += bad_target_undo(code);
+  Insn insn;
+  if (decode_at_pc(insn)) s_->gpr(RSP) -= near_branch_stack_change(insn);
   instruction_faulted();
   raise_now(kGP, true, 0, Event::Kind::Fault);
 }

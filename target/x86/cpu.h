@@ -86,6 +86,8 @@ struct PageMapping {
   unsigned depth = 0;
 };
 
+struct Insn;
+
 /// See the head of this file. Locks none; CpuSignals may be called from any thread, the rest as target/cpu.h says.
 class X86Cpu final : public target::Vcpu {
  public:
@@ -358,7 +360,8 @@ class X86Cpu final : public target::Vcpu {
     u16 raised;  ///< exceptions that are not masked
   };
   X87Run run_x87(ir::X87Op op, unsigned reg, u64 a, u64 b);
-  void refuse_target(u32 code);
+  void refuse_target();
+  bool decode_at_pc(Insn& insn) const;
   u16 x87_pending() const;
   bool check_x87();
   bool check_fpu_image_address(u64 linear, u64 alignment);

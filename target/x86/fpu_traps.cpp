@@ -40,7 +40,7 @@ u64 X86Cpu::helper_simd_begin(const u64*) {
   return 0;
 }
 
-/// Deviation: the products and sums of DPPS and DPPD count as one step.
+/// Deviation: the products and sums of DPPS and DPPD count as one step, whose flags are those of the masked response.
 u64 X86Cpu::helper_simd_end(const u64* args) {
   const auto op = ir::VecOp(args[0] & 0xffff);
   const u32 computed = s_->hdr.fp_control & kExceptionFlags;

@@ -36,7 +36,8 @@ u64 X86Cpu::helper_evex_trapping(const u64* args) {
   const bool decides = exceptions.decide(s_->mxcsr);
   const u32 flags = decides ? exceptions.flags(s_->mxcsr) : 0;  // before operands are overwritten
   // An instruction that suppresses exceptions masks them, so that its underflows are flushed again.
-  const bool suppresses = v.b && v.rm.kind != Kind::Memory;
+  const bool is_estimate = v.map == 2 && (v.opcode & 0xfc) == 0x4c;
+  const bool suppresses = is_estimate || (v.b && v.rm.kind != Kind::Memory);
   const u32 control = s_->hdr.fp_control;
   if (suppresses) s_->hdr.fp_control |= s_->mxcsr & kFlushToZero;
   helper_evex(args);

@@ -163,13 +163,8 @@ inline constexpr u32 kTrapShadow = 0x200;
 /// No exception: FLDCW at pc is about to unmask one, which needs the block of a Mode::kX87Traps.
 inline constexpr u32 kTrapX87Unmasks = 0x201;
 /// A near branch in 64-bit mode to an address that is not canonical, unless it is with five levels of paging: then it goes
-/// on in env.slow_address. Bits 28:12: what RET has added to RSP, 0: bit 11: CALL has subtracted 8.
-inline constexpr u32 kTrapBadTarget = 0x204, kTrapBadTargetMask = 0x7ff, kTrapBadTargetCall = bit(11);
-inline constexpr u32 bad_target_trap(bool is_call, u32 popped) {
-  return kTrapBadTarget | (is_call ? kTrapBadTargetCall : 0) | popped << 12;
-}
-/// What to add to RSP for its value before the branch. Deviation: CALL has written the return address below it.
-inline constexpr u64 bad_target_undo(u32 code) { return code & kTrapBadTargetCall ? 8 : -u64(code >> 12); }
+/// on in env.slow_address. RSP has changed already.
+inline constexpr u32 kTrapBadTarget = 0x204;
 /// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
 inline constexpr u32 kTrapAvx512 = 0x202;
 /// No exception: the block at pc reaches beyond the limit of its code segment: its instructions go one by one.

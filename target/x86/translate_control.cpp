@@ -11,6 +11,7 @@ using ir::Cond;
 
 namespace {
 enum Hint : unsigned { kJump = 0, kCall = 1, kReturn = 2 };
+static_assert(kTrapBadTarget == ir::kBadTargetTrap);
 }
 
 // ---- Leaving
@@ -23,11 +24,11 @@ void Emitter::go(u64 pc) {
     b_.exit_direct(pc);
 }
 
-void Emitter::go_indirect(Value pc, unsigned hint, u32 popped) {
+void Emitter::go_indirect(Value pc, unsigned hint) {
   if (is_single())
     b_.exit_system(pc, single_reason());
   else
-    b_.exit_indirect(pc, hint, code64() ? bad_target_trap(hint == kCall, popped) : 0);
+    b_.exit_indirect(pc, hint, code64());
 }
 
 /// After a helper that may have changed the mode, or has transferred control (then this is never reached).
@@ -135,9 +136,8 @@ void Emitter::ret(const Insn& insn) {
   const Value sp = stack_pointer();
   const Value ip = pop_load(sp, 0, insn.size);
   const Value target = checked_target(to_i64(ip));
-  const i64 popped = (i64(1) << insn.size) + i64(insn.imm);
-  set_stack_pointer(stack_offset(sp, popped));
-  go_indirect(target, kReturn, u32(popped));
+  set_stack_pointer(stack_offset(sp, (i64(1) << insn.size) + i64(insn.imm)));
+  go_indirect(target, kReturn);
 }
 
 // ---- Far transfers and events: helpers set env.pc and leave

@@ -386,7 +386,7 @@ class Emitter {
 
   // Leaving (translate_control.cpp)
   void go(u64 pc);  ///< near continuation at a constant linear pc
-  void go_indirect(Value pc, unsigned hint, u32 popped = 0);  ///< `popped`: what has been added to RSP
+  void go_indirect(Value pc, unsigned hint);
   void leave_to_system(u64 next, u32 reason = kSysLookup);
   void check_branch_limit(const Insn& insn, Value taken);
   void branch_relative(const Insn& insn, Value taken);  ///< no `taken` (Void): unconditional

@@ -70,6 +70,7 @@ struct ThunkTable {
   const u8* leaf_helper = nullptr;    ///< caller-saved registers only
   const u8* lookup = nullptr;         ///< called, with the pc (8 bytes) behind the call
   const u8* indirect_miss = nullptr;  ///< jumped to with the pc in the address register
+  const u8* checked_miss = nullptr;   ///< called likewise; goes to `trap` if the pc's upper 17 bits differ
   /// Called, with data behind the call: the target pc (8 bytes), and the distance of the link site from here (4 bytes).
   const u8* link_miss = nullptr;
   const u8* exit_request = nullptr;   ///< called, with the pc (8 bytes) behind the call

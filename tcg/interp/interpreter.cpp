@@ -104,9 +104,9 @@ class Interpreter {
         break;
       case Opcode::ExitIndirect: {
         const u64 pc = integer(op.a, Type::I64);
-        if (indirect_trap(op.c.bits()) == 0 || sign_extend(pc, 48) == i64(pc)) return leave_to(pc);
+        if (!indirect_checks(op.c.bits()) || sign_extend(pc, 48) == i64(pc)) return leave_to(pc);
         env_.slow_address = pc;
-        leave(ExitReason::Trap, insn_pc_, indirect_trap(op.c.bits()), started_ - 1);
+        leave(ExitReason::Trap, insn_pc_, kBadTargetTrap, started_ - 1);
         break;
       }
       default:

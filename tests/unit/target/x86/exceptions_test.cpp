@@ -57,10 +57,11 @@ TEST(NearBranches, RefusedTargetGivesBackTheStackPointer) {
   b.enter_long();
   b.put_gate64(kGP, kKernelCode64, kHandler, 14, 0);
   const u64 sp = b.s().gpr(RSP);
+  b.put(0x8100, 4, 0x0010c2);  // ret $16
   b.env().pc = 0x8100;
   b.env().slow_address = 0x0000'8000'0000'0000;
   b.s().gpr(RSP) = sp + 0x18;
-  b.cpu.handle_trap(bad_target_trap(false, 0x18));
+  b.cpu.handle_trap(kTrapBadTarget);
   EXPECT_EQ(b.env().pc, kHandler);
   EXPECT_EQ(b.get(b.s().gpr(RSP), 8), 0u);
   EXPECT_EQ(b.get(b.s().gpr(RSP) + 8, 8), 0x8100u);
@@ -73,7 +74,7 @@ TEST(NearBranches, FiveLevelsAcceptWhatFourRefuse) {
   b.s().cr4 |= kCr4LA57;
   const u64 sp = b.s().gpr(RSP);
   b.env().slow_address = 0x0000'8000'0000'0000;
-  b.cpu.handle_trap(bad_target_trap(true, 0));
+  b.cpu.handle_trap(kTrapBadTarget);
   EXPECT_EQ(b.env().pc, 0x0000'8000'0000'0000u);
   EXPECT_EQ(b.s().gpr(RSP), sp);
 }
@@ -83,6 +84,7 @@ TEST(X87Errors, GoThroughFerrWhileNumericErrorIsClear) {
   b.enter_protected();
   bool ferr = false, ignne = false;
   b.cpu.connect_fpu_error({.set_ferr = [&](bool level) { ferr = level; }, .ignne = [&] { return ignne; }});
+  b.s().cr0 &= ~u64(kCr0NE);
   b.s().hdr.fpu_control = 0x37b;
   image_put<u16>(b.s().hdr.fpu_image, 2, 4);  // a division by zero
   b.env().pc = 0x8100;
