@@ -333,8 +333,9 @@ Result<void> Emulation::make_board() {
   board_ = board;
   {
     mem::MachineLockScope guard(machine_->memory().lock());
+    EMU_TRY(make_cpu_objects());  // first: clients look for the first CPU at device[0]
     EMU_TRY(board->build(*machine_, config));
-    EMU_TRY(make_cpu_objects());
+    EMU_CHECK(board->cpus().size() == cpu_objects_.size());
   }
   add_notes(config);
   return {};

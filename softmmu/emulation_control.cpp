@@ -42,10 +42,9 @@ std::string Emulation::cpu_path(unsigned index) const {
 }
 
 Result<void> Emulation::make_cpu_objects() {
-  const std::size_t count = board_->cpus().size();
-  if (count == 0) return {};
+  if (board_->default_cpu().empty()) return {};
   const CpuDetails details = EMU_TRY(parts_.cpu_details(options_.cpu.empty() ? board_->default_cpu() : options_.cpu));
-  for (std::size_t i = 0; i < count; i++) {
+  for (unsigned i = 0; i < options_.cpus.cpus; i++) {
     auto object = EMU_TRY(make_cpu_object(machine_->tree(), parts_, details));
     cpu_objects_.push_back(EMU_TRY(machine_->tree().container("/machine/unattached").add_child("device[*]", std::move(object))));
   }

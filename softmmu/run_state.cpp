@@ -131,6 +131,7 @@ void RunState::resume_vcpus() {
 }
 
 void RunState::run() {
+  runs_.fetch_add(1);
   enter(State::Running);
   {
     mem::MachineLockScope guard(machine_->memory().lock());
@@ -281,17 +282,19 @@ void RunState::handle(const WakeupRequest& request) {
 }
 
 /// Several vCPUs may report, each has wanted a stop of its own. The first one's is told; breakpoints of the others are met
-/// again when they go on.
+/// again when they go on. A report that the machine was stopped and continued behind is of the past: its breakpoint may be
+/// gone, with the debugger.
 void RunState::stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) {
   stop_vcpus_soon();
-  loop_.post([this, alive = std::weak_ptr<bool>(alive_), index = cpu.index(), stop] {
-    if (alive.lock()) debug_stopped(index, stop);
+  loop_.post([this, alive = std::weak_ptr<bool>(alive_), index = cpu.index(), stop, run = runs_.load()] {
+    if (alive.lock()) debug_stopped(index, stop, run);
   });
 }
 
-void RunState::debug_stopped(unsigned vcpu, const accel::DebugStop& stop) {
+void RunState::debug_stopped(unsigned vcpu, const accel::DebugStop& stop, unsigned run) {
   if (stops_wanted_.load() != 0) stops_wanted_.fetch_sub(1);
   if (ending_ || !is_running()) return;
+  if (run != runs_.load()) return process();  // whoever was asked to stop for it goes on
   stop_as(State::Debug);
   if (debug_stop_) debug_stop_(vcpu, stop);
 }

@@ -119,7 +119,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   using Request = std::variant<ShutdownRequest, ResetRequest, ExitRequest, PanicRequest, SuspendRequest, WakeupRequest>;
 
   void enqueue(Request request);
-  void debug_stopped(unsigned vcpu, const accel::DebugStop& stop);
+  void debug_stopped(unsigned vcpu, const accel::DebugStop& stop, unsigned run);
   /// A request for which vCPUs were asked to stop.
   void looked_at(Request request);
   void handle(const ShutdownRequest& request);
@@ -146,6 +146,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   bool ending_ = false;
   std::deque<Request> requests_;
   std::atomic<unsigned> stops_wanted_{0};  ///< stop_vcpus_soon() calls whose request was not looked at yet
+  std::atomic<unsigned> runs_{0};          ///< how often it was let run
   std::atomic<unsigned> cpu_shutdowns_{0};
   std::vector<std::function<void(const RunEvent&)>> listeners_;
   std::function<void(unsigned, const accel::DebugStop&)> debug_stop_;

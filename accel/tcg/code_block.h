@@ -21,6 +21,7 @@ struct Link {
   ir::LinkKind kind = ir::LinkKind::SamePage;
   u64 target_pc = 0;
   i64 mode = -1;   ///< of the target, if not that of the block
+  i32 key = 0;     ///< LinkSite::key
   CodeBlock* from = nullptr;
   CodeBlock* to = nullptr;
   const u8* stub = nullptr;  ///< where the site leads when it is not linked

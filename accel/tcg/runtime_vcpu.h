@@ -52,6 +52,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   static const u8* helper_left(EnvHeader& env);
   static const u8* indirect_miss(EnvHeader& env);
   static const u8* link_miss(EnvHeader& env);
+  static const u8* exit_request(EnvHeader& env);
   static const u8* trap(EnvHeader& env);
   static const u8* exit(EnvHeader& env);
   static const u8* mode_miss(EnvHeader& env);
@@ -120,10 +121,10 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   const u8* go_on_after(ExitReason reason);
   u8 view() const { return u8(env_.view_index); }
   const u8* leave_at_instruction(Site& site, ExitReason reason);
-  const u8* continue_at(u64 pc, u64 link_site);
+  const u8* continue_at(u64 pc, u64 link_key);
   const u8* access(Site& site);
   const u8* restart_unshared(Site& site);
-  bool is_in_unshared_block(const u8* site) const;
+  const accel::Link& missed_link(u64 key) const;
   bool is_in_l1(u64 va, bool write, u8 view_or_current);
   bool perform(const ir::AccessRecord& record, u64 va);
 

@@ -218,6 +218,13 @@ const u8* RuntimeVcpu::helper_left(EnvHeader& env) {
   return vcpu.leave_at_instruction(vcpu.site_at(env.return_site), ExitReason::Fault);
 }
 
+const u8* RuntimeVcpu::exit_request(EnvHeader& env) {
+  const CodeBlock* block = env.runtime->shared_.code->find(reinterpret_cast<const u8*>(env.return_site));
+  EMU_CHECK(block != nullptr);
+  env.pc = block->key.pc;
+  return env.runtime->exit_code(ExitReason::ExitRequest);
+}
+
 const u8* RuntimeVcpu::trap(EnvHeader& env) {
   RuntimeVcpu& vcpu = *env.runtime;
   return vcpu.leave_at_instruction(vcpu.site_at(env.return_site), ExitReason::Trap);
@@ -247,19 +254,25 @@ const u8* RuntimeVcpu::link_miss(EnvHeader& env) {
   return vcpu.continue_at(env.pc, env.exit_arg);
 }
 
-bool RuntimeVcpu::is_in_unshared_block(const u8* site) const {
-  const CodeBlock* block = shared_.code->find(site + 1);
-  return block != nullptr && block->key.unshared;
+/// The link that a link miss is about, by its key's address.
+const Link& RuntimeVcpu::missed_link(u64 key) const {
+  const CodeBlock* from = shared_.code->find(reinterpret_cast<const u8*>(key));
+  EMU_CHECK(from != nullptr);
+  const i64 offset = i64(key - reinterpret_cast<u64>(from->hot));
+  for (u32 i = 0; i < from->link_count; ++i) {
+    if (from->links[i].key == offset) return from->links[i];
+  }
+  EMU_CHECK(!"a link miss that no link has");
 }
 
-const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
+const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_key) {
   // Blocks that are not published yet have no exit check of their own on the way here.
   if (env_.exit_req.load(std::memory_order_relaxed) != 0) return exit_code(ExitReason::ExitRequest);
   if (mode_is_stale_ || log::enabled(log::Mask::Exec | log::Mask::Cpu)) return exit_code(ExitReason::Lookup);
-  const u8* site = reinterpret_cast<const u8*>(link_site);
+  const Link* link = link_key != 0 ? &missed_link(link_key) : nullptr;
   // What one block met, its successors may: data across pages. Unshared blocks link to unshared ones, and return to the
   // others through indirect jumps.
-  const bool unshared = site != nullptr && is_in_unshared_block(site);
+  const bool unshared = link != nullptr && link->from->key.unshared;
   const Lookup found = find_block(pc, unshared);
   if (found.what == Lookup::What::Fault) return exit_code(ExitReason::Fault);
   if (found.what != Lookup::What::Block) return exit_code(ExitReason::Lookup);
@@ -270,8 +283,8 @@ const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_site) {
     // and its next use will make it: either way there is nothing to look up under the cache's lock.
     const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
     if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view(), block.page_id, found.global);
-    if (was_executable && site != nullptr && shared_.techniques.links &&
-        shared_.blocks->link(site, block, env_.mode, &participant_)) {
+    if (was_executable && link != nullptr && shared_.techniques.links &&
+        shared_.blocks->link(link->from->hot + link->offset, block, env_.mode, &participant_)) {
       statistics_.links_made.add();
     }
   }

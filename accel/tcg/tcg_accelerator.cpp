@@ -42,6 +42,7 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
                                         .helper_left = &tcg::RuntimeVcpu::helper_left,
                                         .indirect_miss = &tcg::RuntimeVcpu::indirect_miss,
                                         .link_miss = &tcg::RuntimeVcpu::link_miss,
+                                        .exit_request = &tcg::RuntimeVcpu::exit_request,
                                         .trap = &tcg::RuntimeVcpu::trap,
                                         .exit = &tcg::RuntimeVcpu::exit,
                                         .mode_miss = &tcg::RuntimeVcpu::mode_miss};

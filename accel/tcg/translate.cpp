@@ -297,6 +297,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
                         .kind = site.kind,
                         .target_pc = site.target_pc,
                         .mode = site.mode,
+                        .key = site.key,
                         .from = &block};
     }
     hot_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(hot_chunk_.used + skew + block.hot_size, 16)));

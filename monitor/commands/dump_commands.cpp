@@ -190,12 +190,12 @@ void register_dump_commands(CommandRegistry& registry) {
   registry.add({.name = "memsave",
                 .arguments = save_arguments,
                 .syntax = "addr size file",
-                .help = "save to disk virtual memory dump starting at 'addr' of size 'size'",
+                .help = "save to disk virtual memory dump starting at 'addr' of size 'size' (quote a file that begins with '/')",
                 .run = hmp_memsave});
   registry.add({.name = "pmemsave",
                 .arguments = save_arguments,
                 .syntax = "addr size file",
-                .help = "save to disk physical memory dump starting at 'addr' of size 'size'",
+                .help = "save to disk physical memory dump starting at 'addr' of size 'size' (quote a file that begins with '/')",
                 .run = hmp_pmemsave});
   registry.add({.name = "dump-guest-memory",
                 .arguments = {{"p", ArgKind::Flag, Need::Optional}, {"d", ArgKind::Flag, Need::Optional}, {"file"}},

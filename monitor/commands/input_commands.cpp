@@ -146,7 +146,8 @@ Result<void> send_key(CommandContext& context, const SendKeyArguments& arguments
 
 Result<Reply> hmp_sendkey(CommandContext& context, const Arguments& arguments) {
   std::vector<u8> codes;
-  for (const std::string_view name : split(arguments.text("keys"), '-')) {
+  const std::string keys = arguments.text("keys");  // the pieces below point into it
+  for (const std::string_view name : split(keys, '-')) {
     if (const KeyRow* key = find_key(name)) {
       codes.push_back(key->code);
     } else if (const auto number = parse_u64(name); number && name.starts_with("0x") && *number > 0 && *number <= 0xff) {

@@ -49,14 +49,25 @@ Result<qom::Object*> resolve(CommandContext& context, const std::string& path) {
   return error(Error(fmt::format("Device '{}' not found", path), ErrorClass::DeviceNotFound));
 }
 
+/// To clients the board is /machine itself, and has the folders in it beside its own properties; here it is one of them.
+qom::Object& face_of(CommandContext& context, qom::Object& object) {
+  return object.path() == "/machine" ? static_cast<qom::Object&>(context.control.board()) : object;
+}
+
+/// Of devices: whether it is plugged. Not of types, so that nobody tries to start with it.
+constexpr const char* kRealized = "realized";
+
 Result<std::vector<PropertyInfo>> qom_list(CommandContext& context, const PathArguments& arguments) {
-  const qom::Object* object = EMU_TRY(resolve(context, arguments.path));
+  qom::Object* object = EMU_TRY(resolve(context, arguments.path));
+  const qom::Object& face = face_of(context, *object);
   std::vector<PropertyInfo> list = {{"type", "string", {}, {}}};
-  for (const qom::Property* property : object->type().properties()) {
+  for (const qom::Property* property : face.type().properties()) {
     list.push_back({property->name(), property->type_name(), {}, {}});
   }
+  if (dynamic_cast<const hw::Device*>(object) != nullptr) list.push_back({kRealized, "bool", {}, {}});
   for (const auto& child : object->children()) {
-    list.push_back({child->name(), fmt::format("child<{}>", child->type().name()), {}, {}});
+    if (child.get() == &face) continue;
+    list.push_back({child->name(), fmt::format("child<{}>", face_of(context, *child).type().name()), {}, {}});
   }
   return list;
 }
@@ -70,11 +81,14 @@ struct GetArguments {
   }
 };
 Result<Json> qom_get(CommandContext& context, const GetArguments& arguments) {
-  const qom::Object* object = EMU_TRY(resolve(context, arguments.path));
-  if (arguments.property == "type") return Json(object->type().name());
+  qom::Object* object = EMU_TRY(resolve(context, arguments.path));
+  const qom::Object& face = face_of(context, *object);
+  if (arguments.property == "type") return Json(face.type().name());
   if (const qom::Object* child = object->child(arguments.property)) return Json(child->path());
+  const auto* device = dynamic_cast<const hw::Device*>(object);
+  if (device != nullptr && arguments.property == kRealized) return Json(device->is_realized());
   mem::MachineLockScope guard(context.control.machine().memory().lock());
-  return to_json(EMU_TRY(object->get(arguments.property)));
+  return to_json(EMU_TRY(face.get(arguments.property)));
 }
 
 struct SetArguments {
@@ -88,7 +102,11 @@ struct SetArguments {
   }
 };
 Result<void> qom_set(CommandContext& context, const SetArguments& arguments) {
-  qom::Object* object = EMU_TRY(resolve(context, arguments.path));
+  qom::Object* object = &face_of(context, *EMU_TRY(resolve(context, arguments.path)));
+  if (const auto* device = dynamic_cast<const hw::Device*>(object); device && arguments.property == kRealized) {
+    if (arguments.value == Json(device->is_realized())) return {};
+    return error("Property '{}.{}' cannot be changed: device_add and device_del do that", object->type().name(), kRealized);
+  }
   const qom::Property* property = EMU_TRY(object->type().require_property(arguments.property));
   EMU_TRY(check_json_type(*property, arguments.value));
   const qom::PropertyValue value = EMU_TRY(to_property_value(arguments.property, arguments.value));
@@ -290,9 +308,14 @@ Result<Reply> hmp_qom_get(CommandContext& context, const Arguments& arguments) {
   return Reply{value.dump(4, ' ', false, Json::error_handler_t::replace) + "\n"};
 }
 Result<Reply> hmp_qom_set(CommandContext& context, const Arguments& arguments) {
-  qom::Object* object = EMU_TRY(resolve(context, arguments.text("path")));
+  const std::string path = arguments.text("path"), property = arguments.text("property"), value = arguments.text("value");
+  qom::Object& object = face_of(context, *EMU_TRY(resolve(context, path)));
+  if (property == kRealized && dynamic_cast<const hw::Device*>(&object) != nullptr) {
+    EMU_TRY(qom_set(context, {path, property, Json(value == "on" || value == "true")}));
+    return Reply{};
+  }
   mem::MachineLockScope guard(context.control.machine().memory().lock());
-  EMU_TRY(object->set(arguments.text("property"), arguments.text("value")));
+  EMU_TRY(object.set(property, value));
   return Reply{};
 }
 Result<Reply> hmp_object_add(CommandContext& context, const Arguments& arguments) {

@@ -73,20 +73,18 @@ Result<void> set_state(CommandContext&, const TraceSetArguments& arguments) {
   return {};
 }
 
-Result<Reply> trace_event(CommandContext&, const Arguments& arguments) {
+Result<Reply> trace_event(CommandContext& context, const Arguments& arguments) {
   const std::string how = arguments.text("option");
   if (how != "on" && how != "off") return error("write 'on' or 'off' behind the event's name");
-  for (const std::string& name : EMU_TRY(chosen(arguments.text("name"), std::nullopt))) {
-    trace::enable(name, how == "on");
-  }
+  EMU_TRY(set_state(context, {.name = arguments.text("name"), .enable = how == "on"}));
   return Reply{};
 }
 
-Result<Reply> info_trace_events(CommandContext&, const Arguments& arguments) {
-  const std::string pattern = arguments.has("name") ? arguments.text("name") : "*";
+Result<Reply> info_trace_events(CommandContext& context, const Arguments& arguments) {
   Reply reply;
-  for (const std::string& name : EMU_TRY(chosen(pattern, std::nullopt))) {
-    reply.text += fmt::format("{} : state {}\n", name, unsigned(trace::is_enabled(name)));
+  const std::string names = arguments.has("name") ? arguments.text("name") : "*";
+  for (const TraceEventInfo& event : EMU_TRY(get_state(context, {.name = names}))) {
+    reply.text += fmt::format("{} : state {}\n", event.name, unsigned(event.state == TraceEventState::Enabled));
   }
   return reply;
 }

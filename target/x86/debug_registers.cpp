@@ -3,10 +3,12 @@
 #include "target/x86/debug_registers.h"
 
 #include <cstring>
+#include <optional>
 
 #include "target/x86/cpu.h"
 #include "target/x86/eflags.h"
 #include "target/x86/fpu_image.h"
+#include "target/x86/mode_key.h"
 #include "util/check.h"
 
 namespace emu::x86 {
@@ -17,7 +19,7 @@ using target::DebugRegister;
 namespace {
 
 /// What a number stands for.
-enum class Kind : u8 { Gpr, Ip, Flags, Selector, St, Fpu, Xmm, Mxcsr, YmmHigh, SegmentBase, KernelGsBase, Control, Cr8, Efer, Xcr0, Debug, TableBase, TableLimit };
+enum class Kind : u8 { Gpr, Ip, Flags, Selector, St, Fpu, Xmm, Mxcsr, YmmHigh, ZmmHigh, Opmask, Pkru, SegmentBase, KernelGsBase, Control, Cr8, Efer, Xcr0, Debug, TableBase, TableLimit };
 struct Row {
   Kind kind;
   u8 index = 0;
@@ -33,29 +35,34 @@ constexpr Seg kSelectorOrder[] = {CS, SS, DS, ES, FS, GS};
 enum FpuWord : u8 { kControl, kStatus, kTags, kCodeSegment, kCodeOffset, kDataSegment, kDataOffset, kOpcode };
 constexpr const char* kFpuWords[] = {"fctrl", "fstat", "ftag", "fiseg", "fioff", "foseg", "fooff", "fop"};
 
-struct FlagBit {
+/// A bit, or a field of several. The highest comes first, as in the manual's drawings and as gdb then shows them.
+struct FlagBits {
   const char* name;
-  unsigned bit;
+  unsigned low;
+  unsigned high = low;
 };
 
-std::string flags_type(const char* id, unsigned bytes, std::span<const FlagBit> bits) {
+std::string flags_type(const char* id, unsigned bytes, std::span<const FlagBits> bits) {
   std::string xml = fmt::format("<flags id=\"{}\" size=\"{}\">", id, bytes);
-  for (const FlagBit& f : bits) xml += fmt::format("<field name=\"{}\" start=\"{}\" end=\"{}\"/>", f.name, f.bit, f.bit);
+  for (const FlagBits& f : bits) {
+    xml += fmt::format("<field name=\"{}\" start=\"{}\" end=\"{}\"{}/>", f.name, f.low, f.high,
+                       f.low == f.high ? "" : " type=\"uint32\"");
+  }
   return xml + "</flags>\n";
 }
 
-constexpr FlagBit kEflagsBits[] = {{"CF", 0},  {"", 1},    {"PF", 2},  {"AF", 4},  {"ZF", 6},   {"SF", 7},
-                                   {"TF", 8},  {"IF", 9},  {"DF", 10}, {"OF", 11}, {"NT", 14},  {"RF", 16},
-                                   {"VM", 17}, {"AC", 18}, {"VIF", 19}, {"VIP", 20}, {"ID", 21}};
-constexpr FlagBit kMxcsrBits[] = {{"IE", 0}, {"DE", 1}, {"ZE", 2}, {"OE", 3}, {"UE", 4},  {"PE", 5},  {"DAZ", 6},
-                                  {"IM", 7}, {"DM", 8}, {"ZM", 9}, {"OM", 10}, {"UM", 11}, {"PM", 12}, {"FZ", 15}};
-constexpr FlagBit kCr0Bits[] = {{"PE", 0}, {"MP", 1}, {"EM", 2},  {"TS", 3},  {"ET", 4}, {"NE", 5},
-                                {"WP", 16}, {"AM", 18}, {"NW", 29}, {"CD", 30}, {"PG", 31}};
-constexpr FlagBit kCr4Bits[] = {{"VME", 0},     {"PVI", 1},         {"TSD", 2},   {"DE", 3},    {"PSE", 4},
-                                {"PAE", 5},     {"MCE", 6},         {"PGE", 7},   {"PCE", 8},   {"OSFXSR", 9},
-                                {"OSXMMEXCPT", 10}, {"UMIP", 11},   {"LA57", 12}, {"VMXE", 13}, {"FSGSBASE", 16},
-                                {"PCIDE", 17},  {"OSXSAVE", 18},    {"SMEP", 20}, {"SMAP", 21}, {"PKE", 22}};
-constexpr FlagBit kEferBits[] = {{"SCE", 0}, {"LME", 8}, {"LMA", 10}, {"NXE", 11}};
+constexpr FlagBits kEflagsBits[] = {{"ID", 21}, {"VIP", 20}, {"VIF", 19}, {"AC", 18}, {"VM", 17},       {"RF", 16},
+                                    {"NT", 14}, {"IOPL", 12, 13}, {"OF", 11}, {"DF", 10}, {"IF", 9},   {"TF", 8},
+                                    {"SF", 7},  {"ZF", 6},   {"AF", 4},   {"PF", 2},  {"", 1},         {"CF", 0}};
+constexpr FlagBits kMxcsrBits[] = {{"IE", 0}, {"DE", 1}, {"ZE", 2}, {"OE", 3},  {"UE", 4},  {"PE", 5},  {"DAZ", 6},
+                                   {"IM", 7}, {"DM", 8}, {"ZM", 9}, {"OM", 10}, {"UM", 11}, {"PM", 12}, {"FZ", 15}};
+constexpr FlagBits kCr0Bits[] = {{"PG", 31}, {"CD", 30}, {"NW", 29}, {"AM", 18}, {"WP", 16}, {"NE", 5},
+                                 {"ET", 4},  {"TS", 3},  {"EM", 2},  {"MP", 1},  {"PE", 0}};
+constexpr FlagBits kCr4Bits[] = {{"PKE", 22},     {"SMAP", 21},  {"SMEP", 20},       {"OSXSAVE", 18}, {"PCIDE", 17},
+                                 {"FSGSBASE", 16}, {"VMXE", 13}, {"LA57", 12},       {"UMIP", 11},    {"OSXMMEXCPT", 10},
+                                 {"OSFXSR", 9},   {"PCE", 8},    {"PGE", 7},         {"MCE", 6},      {"PAE", 5},
+                                 {"PSE", 4},      {"DE", 3},     {"TSD", 2},         {"PVI", 1},      {"VME", 0}};
+constexpr FlagBits kEferBits[] = {{"NXE", 11}, {"LMA", 10}, {"LME", 8}, {"SCE", 0}};
 
 constexpr const char* kVectorTypes =
     "<vector id=\"v4f\" type=\"ieee_single\" count=\"4\"/>\n"
@@ -106,6 +113,14 @@ struct DebugRegisterAccess {
     cpu.update_mode();
     return true;
   }
+  /// The guest has enabled them; otherwise the CPU's own instructions would not keep them in order.
+  bool has_avx512_state() const { return has_avx512(s); }
+  /// From the first bit above the 255th on, instructions have to keep what is there.
+  void set_zmm_high(unsigned i, std::span<const u8> value) const {
+    std::memcpy(s.vec[i].bytes + 32, value.data(), 32);
+    if (!s.avx512_live) cpu.enter_avx512();
+  }
+  void set_pkru(u32 value) const { cpu.set_pkru(value); }
   /// A refused write leaves a fault pending; the debugger's is not the guest's.
   bool checked(bool done) const {
     if (!done) cpu.pending_ = {};
@@ -195,6 +210,8 @@ class X86DebugRegisters final : public target::DebugRegisters {
     add_sse();
     if (cpu.has(Cpuid::Avx)) add_avx();
     add_bases();
+    if (cpu.has(Cpuid::Avx) && cpu.has(Cpuid::Avx512f)) add_avx512();
+    if (cpu.has(Cpuid::Pku)) add_pkeys();
     add_system();
   }
 
@@ -207,8 +224,8 @@ class X86DebugRegisters final : public target::DebugRegisters {
     const X86State& s = cpu_.state();
     if (row.kind == Kind::St) {
       std::memcpy(value.data(), access().st(row.index), 10);
-    } else if (row.kind == Kind::Xmm || row.kind == Kind::YmmHigh) {
-      std::memcpy(value.data(), s.vec[row.index].bytes + (row.kind == Kind::Xmm ? 0 : 16), 16);
+    } else if (const std::optional<unsigned> at = vector_offset(row.kind)) {
+      std::memcpy(value.data(), s.vec[row.index].bytes + *at, row.bytes);
     } else {
       const u64 word = read_word(row);
       std::memcpy(value.data(), &word, row.bytes);
@@ -223,8 +240,16 @@ class X86DebugRegisters final : public target::DebugRegisters {
       std::memcpy(access().st(row.index), value.data(), 10);
       return true;
     }
-    if (row.kind == Kind::Xmm || row.kind == Kind::YmmHigh) {
-      std::memcpy(s.vec[row.index].bytes + (row.kind == Kind::Xmm ? 0 : 16), value.data(), 16);
+    if (const std::optional<unsigned> at = vector_offset(row.kind)) {
+      u8* const there = s.vec[row.index].bytes + *at;
+      if (std::memcmp(there, value.data(), row.bytes) == 0) return true;
+      const bool is_avx512 = row.kind == Kind::ZmmHigh || row.index >= 16;
+      if (is_avx512 && !access().has_avx512_state()) return false;
+      if (row.kind == Kind::ZmmHigh) {
+        access().set_zmm_high(row.index, value);
+      } else {
+        std::memcpy(there, value.data(), row.bytes);
+      }
       return true;
     }
     u64 word = 0;
@@ -234,6 +259,20 @@ class X86DebugRegisters final : public target::DebugRegisters {
 
  private:
   DebugRegisterAccess access() const { return DebugRegisterAccess{cpu_}; }
+
+  /// Where in its slot a part of a vector register is.
+  static std::optional<unsigned> vector_offset(Kind kind) {
+    switch (kind) {
+      case Kind::Xmm:
+        return 0;
+      case Kind::YmmHigh:
+        return 16;
+      case Kind::ZmmHigh:
+        return 32;
+      default:
+        return std::nullopt;
+    }
+  }
 
   u64 read_word(Row row) const {
     const X86State& s = cpu_.state();
@@ -269,9 +308,14 @@ class X86DebugRegisters final : public target::DebugRegisters {
         return row.index == 0 ? s.gdt.base : s.idt.base;
       case Kind::TableLimit:
         return row.index == 0 ? s.gdt.limit : s.idt.limit;
+      case Kind::Opmask:
+        return s.opmask[row.index];
+      case Kind::Pkru:
+        return s.pkru;
       case Kind::St:
       case Kind::Xmm:
       case Kind::YmmHigh:
+      case Kind::ZmmHigh:
         break;
     }
     return 0;
@@ -297,6 +341,13 @@ class X86DebugRegisters final : public target::DebugRegisters {
         return true;
       case Kind::Mxcsr:
         a.set_mxcsr(u32(value));
+        return true;
+      case Kind::Opmask:
+        if (value != s.opmask[row.index] && !a.has_avx512_state()) return false;
+        s.opmask[row.index] = value;
+        return true;
+      case Kind::Pkru:
+        if (u32(value) != s.pkru) a.set_pkru(u32(value));
         return true;
       case Kind::SegmentBase:
         return a.set_base(Seg(row.index), value);
@@ -348,6 +399,20 @@ class X86DebugRegisters final : public target::DebugRegisters {
   void add_avx() {
     DebugFeature& f = feature("org.gnu.gdb.i386.avx", file("avx"));
     for (unsigned i = 0; i < vectors(); ++i) add(f, fmt::format("ymm{}h", i), 128, "uint128", {Kind::YmmHigh, u8(i)});
+  }
+  void add_avx512() {
+    DebugFeature& f = feature("org.gnu.gdb.i386.avx512", file("avx512"),
+                              std::string(kVectorTypes) + "<vector id=\"v2ui128\" type=\"uint128\" count=\"2\"/>\n");
+    for (unsigned i = 16; is_wide_ && i < 32; ++i) add(f, fmt::format("xmm{}", i), 128, "vec128", {Kind::Xmm, u8(i)});
+    for (unsigned i = 16; is_wide_ && i < 32; ++i) add(f, fmt::format("ymm{}h", i), 128, "uint128", {Kind::YmmHigh, u8(i)});
+    for (unsigned i = 0; i < 8; ++i) add(f, fmt::format("k{}", i), 64, "uint64", {Kind::Opmask, u8(i)});
+    for (unsigned i = 0; i < 2 * vectors(); ++i) {
+      if (is_wide_ || i < 8) add(f, fmt::format("zmm{}h", i), 256, "v2ui128", {Kind::ZmmHigh, u8(i)});
+    }
+  }
+  void add_pkeys() {
+    DebugFeature& f = feature("org.gnu.gdb.i386.pkeys", file("pkeys"));
+    add(f, "pkru", 32, "uint32", {Kind::Pkru});
   }
   void add_bases() {
     if (!is_wide_) return;

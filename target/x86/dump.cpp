@@ -5,6 +5,7 @@
 
 #include "target/x86/cpu.h"
 #include "target/x86/eflags.h"
+#include "target/x86/mode_key.h"
 
 namespace emu::x86 {
 
@@ -37,6 +38,26 @@ std::string segment_kind(const Segment& seg, bool is_system, bool long_mode) {
   const char* kind = a & bit(22) || long_mode ? "DS  " : "DS16";
   return fmt::format(" DPL={} {} [{}{}{}]", dpl, kind, type & 4 ? 'E' : '-', type & 2 ? 'W' : '-',
                      type & 1 ? 'A' : '-');
+}
+
+/// As wide as the guest has enabled them, the highest bits first.
+std::string dump_vectors(const X86State& s, bool wide) {
+  constexpr u64 kXcr0Avx = 6;
+  const bool zmm = has_avx512(s), ymm = (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & kXcr0Avx) == kXcr0Avx;
+  std::string out;
+  for (unsigned i = 0; zmm && i < 8; ++i) {
+    out += fmt::format("Opmask{:02}={:016x}{}", i, s.opmask[i], i % 4 == 3 ? "\n" : " ");
+  }
+  const unsigned count = !wide ? 8 : zmm ? 32 : 16, words = zmm ? 8 : ymm ? 4 : 2;
+  for (unsigned i = 0; i < count; ++i) {
+    out += fmt::format("{}MM{:02}=", zmm ? 'Z' : ymm ? 'Y' : 'X', i);
+    for (unsigned word = words; word-- > 0;) {
+      u64 value = 0;
+      std::memcpy(&value, s.vec[i].bytes + 8 * word, 8);
+      out += fmt::format("{:016x}{}", value, word != 0 || (words == 2 && i % 2 == 0) ? " " : "\n");
+    }
+  }
+  return out;
 }
 
 }  // namespace
@@ -78,13 +99,7 @@ std::string X86Cpu::dump_registers() const {
     std::memcpy(&exponent, s.hdr.fpu_image + 32 + i * 16 + 8, 2);
     out += fmt::format("FPR{}={:016x} {:04x}{}", i, significand, exponent, i & 1 ? "\n" : " ");
   }
-  for (unsigned i = 0; i < (wide ? 16u : 8u); ++i) {
-    u64 low = 0, high = 0;
-    std::memcpy(&low, s.vec[i].bytes, 8);
-    std::memcpy(&high, s.vec[i].bytes + 8, 8);
-    out += fmt::format("XMM{:02}={:016x} {:016x}{}", i, high, low, i & 1 ? "\n" : " ");
-  }
-  return out;
+  return out + dump_vectors(s, wide);
 }
 
 std::string X86Cpu::summary() const {

@@ -37,8 +37,10 @@ struct RuntimeCallbacks {
   const u8* (*helper_left)(EnvHeader& env) = nullptr;
   /// env.pc is set; find or translate the block there in the current mode and fill the jump cache.
   const u8* (*indirect_miss)(EnvHeader& env) = nullptr;
-  /// An unlinked or failed direct link: env.pc is the target, env.exit_arg the address of the link site, or 0.
+  /// An unlinked or failed direct link: env.pc is the target, env.exit_arg the address that its LinkSite::key is for, or 0.
   const u8* (*link_miss)(EnvHeader& env) = nullptr;
+  /// Somebody asks the vCPU out of generated code; env.return_site lies in the block that was entered.
+  const u8* (*exit_request)(EnvHeader& env) = nullptr;
   /// TrapIf/Trap: env.exit_arg = code, env.return_site identifies the instruction.
   const u8* (*trap)(EnvHeader& env) = nullptr;
   /// An exit whose cause C++ deals with before the guest goes on: env.exit_reason (System, FpuLoad), env.pc and
@@ -71,9 +73,8 @@ struct ThunkTable {
   const u8* lookup = nullptr;         ///< called, with the pc (8 bytes) behind the call
   const u8* indirect_miss = nullptr;  ///< jumped to with the pc in the address register
   const u8* checked_miss = nullptr;   ///< called likewise; goes to `trap` if the pc's upper 17 bits differ
-  /// Called, with data behind the call: the target pc (8 bytes), and the distance of the link site from here (4 bytes).
-  const u8* link_miss = nullptr;
-  const u8* exit_request = nullptr;   ///< called, with the pc (8 bytes) behind the call
+  const u8* link_miss = nullptr;      ///< called, with the target pc (8 bytes) behind the call
+  const u8* exit_request = nullptr;   ///< called
   const u8* trap = nullptr;
   const u8* system = nullptr;         ///< env.pc and env.exit_arg set by the stub
   const u8* checked = nullptr;        ///< env.pc set by the stub

@@ -29,6 +29,7 @@ struct LinkSite {
   u64 target_pc = 0;
   LinkKind kind = LinkKind::SamePage;
   i64 mode = -1;          ///< mode key of the target where it is not the block's own
+  i32 key = 0;            ///< from the hot exec base: what RuntimeCallbacks::link_miss is given for it
 };
 
 /// A word in code that changes when the block is cloned at another virtual page.

@@ -13,9 +13,9 @@ BASH = shutil.which("bash")
 
 @pytest.fixture
 def quickstart(tmp_path):
-    """Runs `quickstart build` with fake programs, of which dpkg-query says that no package is installed."""
+    """Runs `quickstart build` (or another command) with fake programs, of which dpkg-query says that no package is installed."""
 
-    def run(programs=None, hidden=(), **environment):
+    def run(programs=None, hidden=(), command=("build",), **environment):
         tools = tmp_path / "tools"
         tools.mkdir()
         for folder in ("/usr/bin", "/bin", "/usr/sbin", "/sbin"):
@@ -26,7 +26,7 @@ def quickstart(tmp_path):
             (tools / name).unlink(missing_ok=True)
             (tools / name).write_text(f"#!{BASH}\n{script}\n")
             (tools / name).chmod(0o755)
-        return subprocess.run([BASH, str(SOURCE / "quickstart"), "build"], capture_output=True, text=True, timeout=60,
+        return subprocess.run([BASH, str(SOURCE / "quickstart"), *command], capture_output=True, text=True, timeout=60,
                               check=False, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": str(tools), **environment})
 
     return run
@@ -86,7 +86,67 @@ def test_other_architecture(quickstart):
     expect_problem(quickstart({"uname": "echo aarch64"}), "this machine is aarch64", "Use an x86_64 machine")
 
 
+def test_fuzzers_run_for_as_long_as_told_on_the_build_with_sanitizers(quickstart):
+    programs = {"dpkg-query": INSTALLED, "cmake": "echo cmake $*", "ninja": "echo ninja $*", "ctest": "echo $FUZZ_SECONDS: $*"}
+    result = quickstart(programs, command=("fuzz", "7"))
+    assert result.returncode == 0, result
+    assert "ninja -C build/asan system-emu\n7: --test-dir build/asan -L ^fuzz$" in result.stdout
+
+
 def test_unknown_command_is_explained():
     result = subprocess.run([BASH, str(SOURCE / "quickstart"), "bot"], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
     assert "usage: quickstart build" in result.stderr
+
+
+GTEST_LOG = """\
+[ RUN      ] Avx512State.XsaveRoundTrip
+{file}:192: Skipped
+{reason}
+
+[  SKIPPED ] Avx512State.XsaveRoundTrip (0 ms)
+[ RUN      ] Other.Test
+[       OK ] Other.Test (1 ms)
+[  SKIPPED ] 1 test, listed below:
+[  SKIPPED ] Avx512State.XsaveRoundTrip
+"""
+
+
+@pytest.fixture
+def report_skips(tmp_path):
+    def run(log):
+        (tmp_path / "log").write_text(log)
+        return subprocess.run([BASH, "-euc", f". '{SOURCE}/tests/report-skips.sh'; report_skips '{tmp_path}/log'"],
+                              capture_output=True, text=True, timeout=60, check=False)
+
+    return run
+
+
+def test_nothing_skipped_is_nothing_said(report_skips):
+    result = report_skips("[ RUN      ] A.B\n[       OK ] A.B (0 ms)\n....  [100%]\n4 passed in 0.1s\n")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_what_the_machine_lacks_may_be_skipped(report_skips):
+    result = report_skips(GTEST_LOG.format(file="evex_test.cpp", reason="cannot run here: this processor has no AVX-512"))
+    assert result.returncode == 0, result
+    assert result.stderr == ("quickstart: skipped, because they cannot run on this machine:\n"
+                             "Avx512State.XsaveRoundTrip: cannot run here: this processor has no AVX-512\n")
+
+
+def test_what_could_have_been_made_may_not(report_skips):
+    result = report_skips(GTEST_LOG.format(file="x.cpp", reason="cannot run here: this processor has no AVX-512") +
+                          GTEST_LOG.format(file="tables_test.cpp", reason="iasl is not installed").replace("Avx512State", "Tables") +
+                          "SKIPPED: test_gdb.py::test_steps: Skipped: gdb-multiarch is not installed\n"
+                          "SKIPPED: test_gdb.py::test_x: Skipped: cannot run here: one processor\n")
+    assert result.returncode == 1, result
+    cannot, could = result.stderr.split("quickstart: skipped, though they could run here:\n")
+    assert "Avx512State.XsaveRoundTrip: cannot run here" in cannot and "test_x" in cannot
+    assert could == ("Tables.XsaveRoundTrip: iasl is not installed\n"
+                     "test_gdb.py::test_steps: gdb-multiarch is not installed\n")
+
+
+def test_quickstart_reads_the_log_that_ctest_writes():
+    text = (SOURCE / "quickstart").read_text()
+    assert ". tests/report-skips.sh\n" in text
+    assert "report_skips build/release/Testing/Temporary/LastTest.log || status=1" in text

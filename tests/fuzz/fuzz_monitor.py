@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speaks QMP, HMP or gdb's protocol with random mistakes, for a while: no crash, no hang, no growth without end.
+"""Speaks QMP, HMP or gdb's protocol with random mistakes, for a while: no crash, no hang, no growth without end. In a
+program built with sanitizers, nothing that they complain of either, leaks at the end included.
 
     fuzz_monitor.py qmp|hmp|gdb [--seconds 600] [--seed N]
 """
@@ -18,6 +19,9 @@ import time
 BINARY = os.path.abspath(os.environ.get("EMU_BINARY", "build/release/system-emu"))
 PATIENCE_S = 60  # of a busy host
 MOST_GROWTH_KIB = 400 << 10
+SANITIZED = 99  # the status by which sanitizers end a program; theirs by default is one of ours
+SANITIZERS = {"ASAN_OPTIONS": f"exitcode={SANITIZED}:quarantine_size_mb=64:detect_leaks=1",
+              "UBSAN_OPTIONS": f"exitcode={SANITIZED}:halt_on_error=1:print_stacktrace=1"}
 
 
 class Failure(Exception):
@@ -37,7 +41,7 @@ class Program:
         arguments = [BINARY, "-display", "none", "-nodefaults", "-smp", "2", "-m", "16", "-bios", "bios", "-serial", "null",
                      "-chardev", "ringbuf,id=ring", "-D", "log2", option, "unix:socket,server=on,wait=off"]
         self.process = subprocess.Popen(arguments, cwd=self.folder.name, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log, restore_signals=False,
+                                        stderr=self.log, restore_signals=False, env={**os.environ, **SANITIZERS},
                                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20)))
         self.connect()
 
@@ -50,7 +54,7 @@ class Program:
                 break
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > end:
-                    raise Failure("nobody listens")
+                    raise Failure(f"nobody listens: {self.said()}") from None
                 time.sleep(0.02)
         self.socket.setblocking(False)
         self.received = b""
@@ -79,13 +83,13 @@ class Program:
         with open(f"/proc/{self.process.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
 
-    def ended(self):
+    def ended(self, allowed=(0, 1, 3)):
         """Whether it ended, as it may if it was told to."""
         try:
             status = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise Failure("the connection ended, the program did not") from None
-        if status not in (0, 1, 3):
+        if status not in allowed:
             raise Failure(f"ended with status {status}")
         self.close()
         return True
@@ -142,6 +146,7 @@ class Words:
 
 class QmpFuzzer:
     option = "-qmp"
+    farewell = b'{"execute":"quit"}\n'
     # What only ends the program, or makes it wait for a name server.
     left_out = {"quit"}
 
@@ -219,6 +224,7 @@ class QmpFuzzer:
 
 class HmpFuzzer:
     option = "-monitor"
+    farewell = b"quit\n"
 
     def __init__(self, source):
         self.source, self.words, self.commands, self.count = source, Words(source), None, 0
@@ -261,6 +267,7 @@ class HmpFuzzer:
 
 class GdbFuzzer:
     option = "-gdb"
+    farewell = b"$vKill;1#6e"
     PACKETS = ["?", "g", "G00", "p0", "p10", "p99", "P0=0100000000000000", "m1000,10", "m0,ffffffff", "mffffffffffffffff,8",
                "M1000,4:01020304", "X1000,4:abcd", "X1000,0:", "Z0,fff00,1", "z0,fff00,1", "Z1,fff02,1", "Z2,1000,2", "z2,1000,2",
                "Z3,1000,8", "Z4,1000,4", "Z9,0,0", "vCont?", "vCont;s:p1.1;c:p1.-1", "vCont;c", "vCont;s", "c", "s", "C05", "S05",
@@ -321,7 +328,7 @@ def run_gdb(program, fuzzer):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("language", choices=["qmp", "hmp", "gdb"])
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS", 600)))
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1000000)
     arguments = parser.parse_args()
     print(f"fuzzing {arguments.language}, --seed {arguments.seed}", flush=True)
@@ -351,12 +358,14 @@ def main():
                 first_kib = first_kib or program.memory_kib()
                 if program.memory_kib() > first_kib + MOST_GROWTH_KIB:
                     raise Failure(f"memory grew from {first_kib} to {program.memory_kib()} KiB")
+        if program:  # ended in good order, so that leaks are looked for
+            program.exchange(fuzzer.farewell, seconds=0.5)
+            program.ended(allowed=(0,))
     except (Failure, OSError) as failure:
         print(f"FAILED after {batches} batches: {failure}; status {program.process.poll() if program else None}\n"
               f"last sent: {sent[-6000:]!r}\nlast received: {program.received[-2000:] if program else None!r}\n"
               f"it said: {program.said() if program else None}")
         sys.exit(1)
-    program and program.close()
     print(f"{batches} batches of 40, {starts} starts: no crash, no hang")
 
 

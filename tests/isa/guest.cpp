@@ -98,6 +98,7 @@ Result<void> GuestRunner::make_code(bool avx512) {
   callbacks.helper_left = &on_helper_left;
   callbacks.indirect_miss = &to_lookup;
   callbacks.link_miss = &to_lookup;
+  callbacks.exit_request = &on_exit_request;
   callbacks.trap = &on_trap;
   size_t used = 0;
   thunks_ = EMU_TRY(backend_->emit_thunks({room_, room_, kThunkBytes}, translator_.layout(), callbacks, used));
@@ -342,6 +343,11 @@ const u8* GuestRunner::leave_at(const ir::RecoveryPoint& p, u32 delta, ExitReaso
   ir::apply_recovery(p, translator_.layout(), cpu_->env());
   cpu_->env().pc = running_->pc + delta;
   return leave(reason);
+}
+
+const u8* GuestRunner::on_exit_request(EnvHeader& env) {
+  env.pc = of(env).running_->pc;
+  return of(env).leave(ExitReason::ExitRequest);
 }
 
 const u8* GuestRunner::on_trap(EnvHeader& env) {

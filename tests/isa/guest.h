@@ -60,6 +60,7 @@ class GuestRunner {
   // What thunks call.
   static GuestRunner& of(tcg::EnvHeader& env) { return *reinterpret_cast<GuestRunner*>(env.runtime); }
   static const u8* to_lookup(tcg::EnvHeader& env) { return of(env).leave(tcg::ExitReason::Lookup); }
+  static const u8* on_exit_request(tcg::EnvHeader& env);
   static const u8* on_trap(tcg::EnvHeader& env);
   static const u8* on_helper_left(tcg::EnvHeader& env);
   static const u8* on_slow_access(tcg::EnvHeader& env) { return of(env).access(); }

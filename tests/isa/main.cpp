@@ -291,7 +291,7 @@ int run(int argc, char** argv) {
   }
   auto native = NativeRunner::create();
   if (!native) return fmt::print(stderr, "isa-oracle: {}\n", native.error().message()), 1;
-  auto guest = GuestRunner::create(native->window(), native->code(), true);
+  auto guest = GuestRunner::create(native->window(), native->code(), host_has_avx512());
   if (!guest) return fmt::print(stderr, "isa-oracle: {}\n", guest.error().message()), 1;
   return Comparison(*options, *native, **guest).run() ? 0 : 1;
 }

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace emu::isa {
 namespace {
@@ -72,7 +73,7 @@ const Components& components() {
     Components c;
     u32 a = 0, b = 0, cx = 0, d = 0;
     __cpuid_count(0xd, 0, a, b, cx, d);
-    if ((a & 0xe0) != 0xe0 || !__builtin_cpu_supports("avx512f")) return c;
+    if ((a & 0xe0) != 0xe0 || !__builtin_cpu_supports("avx512f") || std::getenv("ISA_WITHOUT_AVX512") != nullptr) return c;
     for (unsigned i = 5; i < 8; ++i) {
       u32 size = 0, at = 0;
       __cpuid_count(0xd, i, size, at, cx, d);

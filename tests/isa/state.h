@@ -33,6 +33,7 @@ constexpr PageKind page_kind(u64 address) {
 size_t component_offset(unsigned number);
 /// Components of State that this host has: 0 to 2, and 5 to 7 with AVX-512.
 u64 component_mask();
+/// Neither where ISA_WITHOUT_AVX512 is in the environment.
 inline bool host_has_avx512() { return component_mask() & 0x80; }
 
 /// x87, MXCSR, XMM, the upper parts of YMM and ZMM and the mask registers as XSAVE lays them out.

@@ -97,7 +97,7 @@ class Compiler {
     const u8* thunk = nullptr;
     u32 recovery = 0;
     u64 pc = 0;
-    u32 code = 0;
+    u32 code = 0;  ///< TrapIf: the trap's; LinkMiss: index of the link
     Reg addend = kNoReg;  ///< Access with a borrowed address register
     i32 base_slot = 0;    ///< Window: of the base, if there is no address register
     i32 disp = 0;         ///< Window: of the access from the base
@@ -310,7 +310,7 @@ class Compiler {
   void forget_state();
   void emit_direct(u64 pc);
   bool is_own_loop(u64 pc) const { return pc == block_->pc && request_->loops_in_place; }
-  void emit_link_miss(u64 pc, size_t from, bool in_cold);
+  void emit_link_miss(u64 pc, Assembler& a, size_t from, u32 link);
   void call_with_pc(const u8* thunk, u64 pc);
   void emit_access_stub(const Stub& stub);
   bool is_pc_relative_target(u64 pc) const;

@@ -144,22 +144,21 @@ void Compiler::emit_link(Assembler& a, u64 pc, i64 mode) {
   finish_counted_exit(a);
   result_->links.push_back({i32(offset_in(a, site)), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage,
                              mode});
-  if (in_cold) return emit_link_miss(pc, from, true);
+  const u32 link = u32(result_->links.size()) - 1;
+  if (in_cold) return emit_link_miss(pc, a, from, link);
   Stub stub;
   stub.kind = Stub::LinkMiss;
   stub.pc = pc;
   stub.from = from;
+  stub.code = link;
   stubs_.push_back(stub);
 }
 
-/// A call whose return address tells the thunk where its data are: the target, and how far away the site is.
-void Compiler::emit_link_miss(u64 pc, size_t from, bool in_cold) {
-  Assembler& a = in_cold ? cold_ : hot_;
+/// A call whose return address says which link it is.
+void Compiler::emit_link_miss(u64 pc, Assembler& a, size_t from, u32 link) {
   a.patch_rel32(from, cold_.here());
-  const u8* site = a.exec_base() + from - 5;
   call_with_pc(request_->thunks->link_miss, pc);
-  const i32 distance = i32(site - (cold_.here() - 8));
-  cold_.bytes(reinterpret_cast<const u8*>(&distance), 4);
+  result_->links[link].key = i32(offset_in(cold_, cold_.position() - sizeof pc));
 }
 
 /// In the cold part: a call with `pc`, which moves with the block, behind it. The thunk does not return there.
@@ -334,10 +333,10 @@ void Compiler::emit_cold() {
         break;
       }
       case Stub::LinkMiss:
-        emit_link_miss(stub.pc, stub.from, false);
+        emit_link_miss(stub.pc, hot_, stub.from, stub.code);
         break;
       case Stub::ExitRequest:
-        call_with_pc(request_->thunks->exit_request, block_->pc);
+        cold_.call(request_->thunks->exit_request);
         break;
       case Stub::FpuLoad:
         store_pc(cold_, block_->pc);

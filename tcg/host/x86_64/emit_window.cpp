@@ -139,7 +139,7 @@ Compiler::Access Compiler::open_window(Window& w, const Op& op, i32 own) {
   stub.resume = hot_.position();
   ir::MemInfo first = mem;
   first.disp = w.low - own;
-  access.address = address_of(op, first, true);
+  access.address = address_of(op, first, /*copy=*/access.check == kNoReg);
   const Operand base = operand(op.a, Type::I64);
   stub.recovery = new_recovery(&op);
   recovery_[stub.recovery].access.unshares = true;

@@ -44,6 +44,7 @@ class ThunkEmitter {
   const u8* link_miss(const u8* (*callback)(EnvHeader&));
   /// Called, with the pc behind the call.
   const u8* called_with_pc(const u8* next);
+  const u8* called_for_block(const u8* (*callback)(EnvHeader&));
   const u8* leave_with(ExitReason reason, const u8* exit);
 
  private:
@@ -280,6 +281,16 @@ const u8* ThunkEmitter::called_with_pc(const u8* next) {
   return start;
 }
 
+/// The callback learns the block from the return address.
+const u8* ThunkEmitter::called_for_block(const u8* (*callback)(EnvHeader&)) {
+  const u8* next = callback_from_jump(callback);
+  const u8* start = begin();
+  a_.pop(r11);
+  a_.mov(Width::q, ptr(rsp, off_site), r11);
+  a_.jmp(next);
+  return start;
+}
+
 /// A link that is not made yet, or must not be: for the latter kind the jump cache knows the way.
 const u8* ThunkEmitter::link_miss(const u8* (*callback)(EnvHeader&)) {
   const u8* in_cpp = callback_from_jump(callback);
@@ -287,8 +298,6 @@ const u8* ThunkEmitter::link_miss(const u8* (*callback)(EnvHeader&)) {
   a_.pop(r10);
   a_.mov(Width::q, r11, ptr(r10));
   a_.mov(Width::q, ptr(rsp, off_pc), r11);
-  a_.movsx(Width::d, Width::q, r9, ptr(r10, 8));
-  a_.alu(Alu::Add, Width::q, r10, r9);
   a_.mov(Width::q, ptr(rsp, off_arg), r10);
   a_.rorx(Width::q, r9, r11, kPageBits);
   a_.alu(Alu::Xor, Width::q, r9, r11);
@@ -331,7 +340,7 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   table.indirect_miss = emit.with_pc(lookup);
   table.link_miss = emit.link_miss(callbacks.link_miss);
   table.trap = emit.call_out(callbacks.trap);
-  table.exit_request = emit.called_with_pc(emit.leave_with(ExitReason::ExitRequest, table.exit));
+  table.exit_request = emit.called_for_block(callbacks.exit_request);
   const u8* handled = callbacks.exit == nullptr ? table.exit : emit.callback_from_jump(callbacks.exit);
   table.checked_miss = emit.checked_miss(table.indirect_miss, table.trap);
   table.system = emit.leave_with(ExitReason::System, handled);

@@ -101,6 +101,28 @@ TEST_F(RunStateTest, ContDoesNotOvertakeARequestOnItsWay) {
   EXPECT_FALSE(accelerator->paused);
 }
 
+TEST_F(RunStateTest, ABreakpointHoldsTheMachine) {
+  std::vector<unsigned> told;
+  run->on_debug_stop([&](unsigned vcpu, const accel::DebugStop&) { told.push_back(vcpu); });
+  run->launch(true);
+  run->stopped_for_debugger(*board->cpus()[1].cpu, {.why = accel::DebugStop::Why::Breakpoint, .address = 0x1000});
+  EXPECT_TRUE(accelerator->paused);
+  serve();
+  EXPECT_EQ(run->state(), State::Debug);
+  EXPECT_EQ(told, std::vector<unsigned>{1});
+}
+
+TEST_F(RunStateTest, ABreakpointReportedBeforeStopAndContIsOfThePast) {
+  run->on_debug_stop([](unsigned, const accel::DebugStop&) { FAIL(); });
+  run->launch(true);
+  run->stopped_for_debugger(*board->cpus()[0].cpu, {.why = accel::DebugStop::Why::Breakpoint, .address = 0x1000});
+  run->stop();  // a debugger was lost, and takes its breakpoints away
+  ASSERT_TRUE(run->cont().has_value());
+  serve();
+  EXPECT_EQ(run->state(), State::Running);
+  EXPECT_FALSE(accelerator->paused);
+}
+
 TEST_F(RunStateTest, NoRebootTurnsResetIntoShutdown) {
   make({.reboot = RebootAction::Shutdown});
   run->launch(true);

@@ -178,7 +178,7 @@ TEST(Interpreter, volatile_header_fields_are_read_where_the_get_stands) {
 class X87 : public testing::Test {
  protected:
   void SetUp() override {
-    if (!ir::host_has_x87()) GTEST_SKIP() << "x87 operations are interpreted on x86 hosts only";
+    if (!ir::host_has_x87()) GTEST_SKIP() << "cannot run here: x87 operations are interpreted on x86 hosts only";
     run(ir::X87Op::Init);
   }
   u64 run(ir::X87Op op, unsigned reg = 0, u64 a = 0, u64 b = 0) { return ir::run_x87(op, reg, a, b, env_); }

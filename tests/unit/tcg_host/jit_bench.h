@@ -37,6 +37,7 @@ class JitBench {
     callbacks.helper_left = &helper_left;
     callbacks.indirect_miss = &to_lookup;
     callbacks.link_miss = &to_lookup;
+    callbacks.exit_request = &exit_request;
     callbacks.trap = &trap;
     callbacks.mode_miss = &mode_miss;
     size_t used = 0;
@@ -179,6 +180,10 @@ class JitBench {
   static const u8* mode_miss(EnvHeader& env) {
     of(env).mode_entered_ = true;
     return reinterpret_cast<const u8*>(env.return_site);
+  }
+  static const u8* exit_request(EnvHeader& env) {
+    env.pc = of(env).block_->pc;
+    return of(env).leave(ExitReason::ExitRequest);
   }
   static const u8* trap(EnvHeader& env) {
     const ir::RecoveryPoint p = of(env).point();

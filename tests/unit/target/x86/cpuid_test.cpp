@@ -107,7 +107,7 @@ TEST(CpuidLeaves, XsaveSize) {
   EXPECT_EQ(b.cpu.cpuid(0xd, 0), (CpuidResult{7, 576, 832, 0}));
   EXPECT_EQ(b.cpu.cpuid(0xd, 5), (CpuidResult{}));
   CpuBench wide;
-  if (!wide.cpu.has(Cpuid::Avx512f)) GTEST_SKIP() << "this host has no AVX-512";
+  if (!wide.cpu.has(Cpuid::Avx512f)) GTEST_SKIP() << "cannot run here: this processor has no AVX-512";
   EXPECT_EQ(wide.cpu.cpuid(0xd, 0), (CpuidResult{0x2e7, 576, 2696, 0}));
   EXPECT_EQ(wide.cpu.cpuid(0xd, 7), (CpuidResult{1024, 1664, 0, 0}));
 }

@@ -75,6 +75,51 @@ TEST_F(DebugRegisters, AvxIsThereWhenTheCpuHasIt) {
   EXPECT_EQ(find("ymm0h").first, 999u);
 }
 
+TEST_F(DebugRegisters, Avx512AndKeysAreThereWhenTheCpuHasThem) {
+  use("max");
+  if (!bench_->cpu.has(Cpuid::Avx512f)) GTEST_SKIP() << "cannot run here: this processor has no AVX-512";
+  for (const char* name : {"xmm16", "xmm31", "ymm16h", "ymm31h", "k0", "k7", "zmm0h", "zmm31h", "pkru"}) {
+    EXPECT_NE(find(name).first, 999u) << name;
+  }
+  EXPECT_EQ(find("zmm0h").second, 32u);
+  use("qemu64");
+  for (const char* name : {"xmm16", "k0", "zmm0h", "pkru"}) EXPECT_EQ(find(name).first, 999u) << name;
+}
+
+TEST_F(DebugRegisters, UpperHalvesOfVectorsAreWrittenOnceTheGuestHasEnabledThem) {
+  use("max");
+  if (!bench_->cpu.has(Cpuid::Avx512f)) GTEST_SKIP() << "cannot run here: this processor has no AVX-512";
+  bench_->enter_long();
+  for (const char* name : {"xmm16", "ymm31h", "k3", "zmm5h"}) {
+    EXPECT_FALSE(set(name, 0x1234)) << name;
+    EXPECT_EQ(get(name), 0u);
+  }
+  s().cr4 |= kCr4OSXSAVE;
+  s().xcr0 = kXcr0Avx512 | 1;
+  for (const char* name : {"xmm16", "ymm31h", "k3"}) EXPECT_TRUE(set(name, 0x1234)) << name;
+  EXPECT_EQ(s().avx512_live, 0u);
+  EXPECT_TRUE(set("zmm5h", 0x5678));
+  EXPECT_EQ(s().avx512_live, 1u) << "now instructions have to clear it";
+  EXPECT_EQ(s().opmask[3], 0x1234u);
+  EXPECT_EQ(s().vec[16].bytes[0], 0x34);
+  EXPECT_EQ(s().vec[31].bytes[16], 0x34);
+  EXPECT_EQ(s().vec[5].bytes[32], 0x78);
+  const std::string dump = bench_->cpu.dump_registers();
+  EXPECT_NE(dump.find("Opmask03=0000000000001234"), std::string::npos);
+  EXPECT_NE(dump.find("ZMM05=0000000000000000 0000000000000000 0000000000000000 0000000000005678 "), std::string::npos);
+  s().xcr0 = 7;
+  EXPECT_NE(bench_->cpu.dump_registers().find("\nYMM15="), std::string::npos);
+  s().xcr0 = 3;
+  EXPECT_NE(bench_->cpu.dump_registers().find(" XMM15="), std::string::npos);
+}
+
+TEST_F(DebugRegisters, ProtectionKeysAreWritten) {
+  use("max");
+  bench_->enter_long();
+  EXPECT_TRUE(set("pkru", 0x5555'5554));
+  EXPECT_EQ(s().pkru, 0x5555'5554u);
+}
+
 TEST_F(DebugRegisters, AllAreReadAndTakeTheirOwnValueBack) {
   use("max");
   bench_->enter_long();

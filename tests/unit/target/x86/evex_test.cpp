@@ -189,7 +189,7 @@ TEST(EvexMemory, GatherKeepsWhatIsDone) {
 class Avx512State : public testing::Test {
  protected:
   void SetUp() override {
-    if (!b.cpu.has(Cpuid::Avx512f)) GTEST_SKIP() << "this host has no AVX-512";
+    if (!b.cpu.has(Cpuid::Avx512f)) GTEST_SKIP() << "cannot run here: this processor has no AVX-512";
     b.enter_long(kCr4OSXSAVE);
     set_xcr0(0xe7);
   }
