@@ -3,6 +3,7 @@
 
 #include "hw/char/serial_16550.h"
 #include "hw/input/i8042.h"
+#include "hw/misc/fpu_error.h"
 #include "hw/misc/port92.h"
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
@@ -145,6 +146,13 @@ Result<void> PcBoard::build_isa_devices() {
   auto& port92 = place<Port92>(*machine_);
   EMU_TRY(port92.realize_on(isa_bus_));
   port92.irq_out("a20").connect(a20_.input());
+  auto& fpu_error = place<FpuError>(*machine_);
+  EMU_TRY(fpu_error.realize_on(isa_bus_));
+  fpu_error.irq_out("irq").connect(isa_bus_->irq(13));
+  for (Cpu& entry : cpus_) {
+    entry.cpu->connect_fpu_error({.set_ferr = [&fpu_error](bool level) { fpu_error.set_ferr(level); },
+                                  .ignne = [&fpu_error] { return fpu_error.ignne(); }});
+  }
 
   for (unsigned i = 0; i < config_.serials.size(); i++) {
     if (!config_.serial_present[i]) continue;

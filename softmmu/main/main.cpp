@@ -14,6 +14,7 @@
 #include "hw/isa/ich9_lpc.h"
 #include "hw/isa/piix3.h"
 #include "hw/misc/debug_exit.h"
+#include "hw/misc/fpu_error.h"
 #include "hw/misc/port92.h"
 #include "hw/misc/pvpanic.h"
 #include "hw/nvram/fw_cfg.h"
@@ -47,6 +48,7 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_mc146818(registry);
   hw::register_i8042(registry);
   hw::register_port92(registry);
+  hw::register_fpu_error(registry);
   hw::register_serial(registry);
   hw::register_debugcon(registry);
   hw::register_debug_exit(registry);

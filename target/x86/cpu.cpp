@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "target/x86/decode.h"
 #include "target/x86/eflags.h"
 #include "util/log.h"
 
@@ -60,6 +61,7 @@ void X86Cpu::reset_registers() {
 
 void X86Cpu::reset() {
   reset_registers();
+  if (asserts_ferr_) release_ferr();
   X86State& s = *s_;
   for (VectorSlot& v : s.vec) v = {};
   for (u64& mask : s.opmask) mask = 0;
@@ -306,10 +308,26 @@ void X86Cpu::handle_trap(u64 code) {
   if (code == kTrapAvx512) return enter_avx512();
   if (code == kTrapCodeLimit) return set_guest_debug(kDebugAlone, 0);
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
+  if (code == kTrapBadTarget) return refuse_target();
   const u8 vector = u8(code);
   instruction_faulted();
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
 }
+
+/// SDM vol. 2, CALL, JMP and RET: #GP before anything is changed.
+void X86Cpu::refuse_target() {
+  const u64 target = s_->hdr.slow_address;
+  if (is_canonical(target)) {
+    s_->hdr.pc = target;
+    return;
+  }
+  Insn insn;
+  if (decode_at_pc(insn)) s_->gpr(RSP) -= near_branch_stack_change(insn);
+  instruction_faulted();
+  raise_now(kGP, true, 0, Event::Kind::Fault);
+}
+
+u64 X86Cpu::helper_check_target(const u64* args) { return is_canonical(args[0]) || raise_gp(); }
 
 /// An instruction on zmm registers where the mode says that there is nothing above bit 255.
 void X86Cpu::enter_avx512() {

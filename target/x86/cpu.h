@@ -7,6 +7,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "target/x86/models.h"
 #include "target/x86/state.h"
 #include "tcg/abi/env_storage.h"
+#include "tcg/ir/vec_ops.h"
 
 namespace emu::x86 {
 
@@ -84,6 +86,8 @@ struct PageMapping {
   unsigned depth = 0;
 };
 
+struct Insn;
+
 /// See the head of this file. Locks none; CpuSignals may be called from any thread, the rest as target/cpu.h says.
 class X86Cpu final : public target::Vcpu {
  public:
@@ -98,6 +102,12 @@ class X86Cpu final : public target::Vcpu {
   tcg::EnvHeader& env() override { return s_->hdr; }
   target::Translator& translator() override { return translator_; }
   void attach(target::GuestAccess& memory, target::CpuServices& services) override;
+  /// Pins for x87 errors while CR0.NE is clear; the functions take no machine lock. Without them it is #MF then, too.
+  struct FpuErrorPins {
+    std::function<void(bool)> set_ferr;
+    std::function<bool()> ignne;
+  };
+  void connect_fpu_error(FpuErrorPins pins) { fpu_error_ = std::move(pins); }
   void set_interrupt_port(target::CpuInterruptPort* port) override { port_ = port; }
   void reset() override;
 
@@ -342,6 +352,16 @@ class X86Cpu final : public target::Vcpu {
   u32 guest_mxcsr() const;
   void set_mxcsr(u32 value);
   void fp_masks_changed();
+  u64 finish_simd(u32 flags);
+  bool report_through_ferr();
+  void release_ferr();
+  struct X87Run {
+    u64 result;
+    u16 raised;  ///< exceptions that are not masked
+  };
+  X87Run run_x87(ir::X87Op op, unsigned reg, u64 a, u64 b);
+  void refuse_target();
+  bool decode_at_pc(Insn& insn) const;
   u16 x87_pending() const;
   bool check_x87();
   bool check_fpu_image_address(u64 linear, u64 alignment);
@@ -366,6 +386,8 @@ class X86Cpu final : public target::Vcpu {
   target::GuestAccess* memory_ = nullptr;
   target::CpuServices* services_ = nullptr;
   target::CpuInterruptPort* port_ = nullptr;
+  FpuErrorPins fpu_error_;
+  bool asserts_ferr_ = false;
 
   std::atomic<u8> startup_vector_{0};
   std::atomic<bool> a20_wanted_{true};

@@ -270,6 +270,12 @@ enum class DecodeStatus : u8 {
 /// Decodes one instruction. A pure function of its arguments. `bytes` need not hold more than 15.
 DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features, Insn& insn);
 
+/// What an indirect near branch of 64-bit code adds to RSP.
+inline u64 near_branch_stack_change(const Insn& insn) {
+  if (insn.opcode == 0xff) return (insn.modrm >> 3 & 7) == 2 ? -u64(8) : 0;  // CALL, JMP
+  return insn.opcode == 0xc3 ? 8 : insn.opcode == 0xc2 ? 8 + (insn.imm & 0xffff) : 0;
+}
+
 /// Whether an exit, fault or helper call in the middle of the instruction may show the flags to the guest.
 bool observes_flags(const Insn& insn);
 /// Bytes of an EVEX instruction's memory operand.

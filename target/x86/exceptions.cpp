@@ -81,8 +81,8 @@ void X86Cpu::deliver_pending() {
                         .return_pc = s_->hdr.pc});
 }
 
-/// Whether SS is the segment of the memory operand at pc, or of what the instruction there does besides. Helpers get linear addresses; only a fault needs to know.
-bool X86Cpu::operand_is_on_stack() const {
+/// The instruction at pc. False: it cannot be read any more.
+bool X86Cpu::decode_at_pc(Insn& insn) const {
   std::array<u8, 15> bytes{};
   for (unsigned i = 0; i < bytes.size(); ++i) {
     const std::optional<u64> at = const_cast<X86Cpu*>(this)->debug_translate(s_->hdr.pc + i);
@@ -90,8 +90,14 @@ bool X86Cpu::operand_is_on_stack() const {
     if (!at || !memory_->load_physical(*at & ~u64(7), 8, word)) break;
     bytes[i] = u8(word >> (*at & 7) * 8);
   }
+  return decode(bytes, Mode{mode_key()}, kAllFeatures, insn) == DecodeStatus::Ok;
+}
+
+/// Whether SS is the segment of the memory operand at pc, or of what the instruction there does besides. Helpers get
+/// linear addresses; only a fault needs to know.
+bool X86Cpu::operand_is_on_stack() const {
   Insn insn;
-  if (decode(bytes, Mode{mode_key()}, kAllFeatures, insn) != DecodeStatus::Ok) return false;
+  if (!decode_at_pc(insn)) return false;
   if (insn.is_memory) return insn.segment == SS;
   const std::string_view name = insn.row->name;
   constexpr std::string_view kOfStack[] = {"PUSH", "POP", "ENTER", "LEAVE", "CALL", "RET"};

@@ -6,12 +6,17 @@
 
 #include "target/x86/cpu.h"
 #include "target/x86/evex_access.h"
+#include "target/x86/simd_exceptions.h"
 #include "tcg/abi/host_vector.h"
 #include "util/bits.h"
 
 namespace emu::x86 {
 
 using target::AccessStatus;
+
+namespace {
+constexpr u32 kSticky = 0x3f, kFlushToZero = 0x8000;  ///< of MXCSR
+}
 
 u64 X86Cpu::helper_evex(const u64* args) {
   tcg::run_host_vector(tcg::HostVector::unpack(args[0]), s_->vec[0].bytes, s_->opmask, s_->hdr.fp_control);
@@ -27,8 +32,17 @@ u64 X86Cpu::helper_evex_trapping(const u64* args) {
   const VectorSlot vector = s_->vec[o.kind == Kind::Vector ? o.index : 0];
   const u64 mask = s_->opmask[o.index & 7];
   helper_simd_begin(nullptr);
+  const SimdExceptions exceptions(v, s_->vec[0].bytes, s_->opmask);
+  const bool decides = exceptions.decide(s_->mxcsr);
+  const u32 flags = decides ? exceptions.flags(s_->mxcsr) : 0;  // before operands are overwritten
+  // An instruction that suppresses exceptions masks them, so that its underflows are flushed again.
+  const bool is_estimate = v.map == 2 && (v.opcode & 0xfc) == 0x4c;
+  const bool suppresses = is_estimate || (v.b && v.rm.kind != Kind::Memory);
+  const u32 control = s_->hdr.fp_control;
+  if (suppresses) s_->hdr.fp_control |= s_->mxcsr & kFlushToZero;
   helper_evex(args);
-  helper_simd_end(nullptr);
+  if (suppresses) s_->hdr.fp_control = (s_->hdr.fp_control & ~kFlushToZero) | (control & kFlushToZero);
+  finish_simd(decides ? flags : s_->hdr.fp_control & kSticky);
   if (s_->hdr.leave == tcg::kLeaveNot || v.dest == Dest::None) return 0;
   if (o.kind == Kind::Vector) s_->vec[o.index] = vector;
   if (o.kind == Kind::Mask) s_->opmask[o.index & 7] = mask;

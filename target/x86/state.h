@@ -128,6 +128,7 @@ enum Field : ir::FieldId {
   F_EVEX_MEM_LOW = F_ZMM16_LOW + 16,  // V256: HostVector::kMemorySlot
   F_EVEX_MEM_HIGH,
   F_EVEX_GENERAL,      // I64: HostVector::kGeneralSlot
+  F_SIMD_A, F_SIMD_B, F_SIMD_C,  // V256: operands for SimdExceptions, in the same slots
   F_COUNT,
 };
 ir::StateLayout make_state_layout();
@@ -161,6 +162,9 @@ enum Vector : u8 { kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOFv = 4, kBR = 5, kUD =
 inline constexpr u32 kTrapShadow = 0x200;
 /// No exception: FLDCW at pc is about to unmask one, which needs the block of a Mode::kX87Traps.
 inline constexpr u32 kTrapX87Unmasks = 0x201;
+/// A near branch in 64-bit mode to an address that is not canonical, unless it is with five levels of paging: then it goes
+/// on in env.slow_address. RSP has changed already.
+inline constexpr u32 kTrapBadTarget = 0x204;
 /// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
 inline constexpr u32 kTrapAvx512 = 0x202;
 /// No exception: the block at pc reaches beyond the limit of its code segment: its instructions go one by one.

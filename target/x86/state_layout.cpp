@@ -95,6 +95,9 @@ ir::StateLayout make_state_layout() {
   put(F_EVEX_MEM_LOW, "evex_mem_low", slot(tcg::HostVector::kMemorySlot), Type::V256);
   put(F_EVEX_MEM_HIGH, "evex_mem_high", slot(tcg::HostVector::kMemorySlot) + 32, Type::V256);
   put(F_EVEX_GENERAL, "evex_general", slot(tcg::HostVector::kGeneralSlot), Type::I64);
+  put(F_SIMD_A, "simd_a", slot(tcg::HostVector::kMemorySlot), Type::V256);
+  put(F_SIMD_B, "simd_b", slot(tcg::HostVector::kMemorySlot) + 32, Type::V256);
+  put(F_SIMD_C, "simd_c", slot(tcg::HostVector::kGeneralSlot), Type::V256);
   put(F_TSC_AUX, "tsc_aux", offsetof(X86State, tsc_aux), Type::I64);
   return layout;
 }

@@ -2,6 +2,8 @@
 // AVX, AVX2, FMA and F16C: VEX forms on whole ymm registers. What is written clears the register above the vector's
 // length (SDM vol. 1, chapter 14). Exception classes: vol. 2, 2.4. Instructions that only read vectors, or make one of
 // integers, share their handlers with SSE.
+#include <algorithm>
+
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
@@ -40,7 +42,8 @@ Emitter::Value Emitter::ymm_rm(const Insn& insn, unsigned log2, bool is_aligned)
 }
 
 Emitter::Value Emitter::wide_op(const Insn& insn, VecOp op, Value a, Value b, u8 imm) {
-  return with_simd_traps(ir::is_float(op), [&] { return b_.vec_wide(op, !is_256(insn), a, b, imm); });
+  return with_simd_traps(op, is_256(insn) ? 32 : 16, imm, {a, b, Value{}},
+                         [&] { return b_.vec_wide(op, !is_256(insn), a, b, imm); });
 }
 
 // ---- One operation --------------------------------------------------------------------------------------------------
@@ -72,15 +75,12 @@ void Emitter::avx_fused(const Insn& insn) {
   const Value rm = ymm_rm(insn, avx_memory_log2(insn), false);
   const Value old = ymm(insn.reg), vvvv = ymm(insn.vvvv);
   const bool low = !is_256(insn);
-  set_ymm(insn.reg, with_simd_traps(true, [&] {
-    switch (insn.opcode >> 4) {
-      case 0x9:  // 132
-        return b_.vec3(vec_op(insn), low, old, rm, vvvv, 0);
-      case 0xa:  // 213
-        return b_.vec3(vec_op(insn), low, vvvv, old, rm, 1);
-      default:  // 231
-        return b_.vec3(vec_op(insn), low, vvvv, rm, old, 2);
-    }
+  std::array<Value, 3> operands{vvvv, rm, old};  // 231
+  if (insn.opcode >> 4 == 0x9) operands = {old, rm, vvvv};
+  if (insn.opcode >> 4 == 0xa) operands = {vvvv, old, rm};
+  const u8 upper_from = u8(std::min((insn.opcode >> 4) - 0x9, 2));
+  set_ymm(insn.reg, with_simd_traps(vec_op(insn), low ? 16 : 32, 0, operands, [&] {
+    return b_.vec3(vec_op(insn), low, operands[0], operands[1], operands[2], upper_from);
   }));
 }
 

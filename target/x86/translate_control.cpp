@@ -11,6 +11,7 @@ using ir::Cond;
 
 namespace {
 enum Hint : unsigned { kJump = 0, kCall = 1, kReturn = 2 };
+static_assert(kTrapBadTarget == ir::kBadTargetTrap);
 }
 
 // ---- Leaving
@@ -27,7 +28,7 @@ void Emitter::go_indirect(Value pc, unsigned hint) {
   if (is_single())
     b_.exit_system(pc, single_reason());
   else
-    b_.exit_indirect(pc, hint);
+    b_.exit_indirect(pc, hint, code64());
 }
 
 /// After a helper that may have changed the mode, or has transferred control (then this is never reached).
@@ -43,6 +44,7 @@ Emitter::Value Emitter::ip_value(u64 linear_pc, unsigned log2) {
 
 /// The linear pc of a near IP (I64, zero-extended), after the limit check.
 Emitter::Value Emitter::checked_target(Value ip) {
+  if (code64() && is_single()) call(H_check_target, {ip});  // elsewhere go_indirect() sees to it
   if (code64() || is_flat(CS)) return ip;
   raise_if(b_.compare(Cond::Above, ip, b_.zext(Type::I64, b_.get(F_CS_LIMIT))), trap_code(kGP, 0));
   return b_.zext(Type::I64, b_.trunc(Type::I32, b_.add(ip, b_.get(field_at(F_SEG_BASE, CS)))));

@@ -6,6 +6,8 @@
 // before.
 #pragma once
 
+#include <array>
+
 #include "target/x86/decode.h"
 #include "target/x86/helpers.h"
 #include "tcg/abi/host_vector.h"
@@ -456,9 +458,19 @@ class Emitter {
     may_trap = may_trap && mode_.has(Mode::kSimdTraps);
     if (may_trap) call(H_simd_begin, {});
     const Value v = compute();
-    if (may_trap) call(H_simd_end, {});
+    if (may_trap) end_simd();
     return v;
   }
+  /// The same of one operation that may overflow or underflow; `bytes` are those of the vector.
+  template <typename Compute>
+  Value with_simd_traps(ir::VecOp op, unsigned bytes, u8 imm, std::array<Value, 3> operands, Compute compute) {
+    const bool may_trap = ir::is_float(op) && mode_.has(Mode::kSimdTraps);
+    if (may_trap) call(H_simd_begin, {});
+    const Value v = compute();
+    if (may_trap) end_simd(op, bytes, imm, operands);
+    return v;
+  }
+  void end_simd(ir::VecOp op = ir::VecOp::kCount, unsigned bytes = 0, u8 imm = 0, std::array<Value, 3> operands = {});
   Value mmx(unsigned reg);  ///< I64; the unit is in MMX state from here on
   void set_mmx(unsigned reg, Value i64);
   Value mmx_rm(const Insn& insn, unsigned log2);

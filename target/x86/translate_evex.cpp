@@ -181,7 +181,9 @@ tcg::HostVector Emitter::host_vector(const Insn& insn) {
 }
 
 void Emitter::run_host_vector(const Insn& insn, const tcg::HostVector& v) {
-  const bool may_trap = insn.row->is(kFloatOp) && mode_.has(Mode::kSimdTraps);
+  // VRCP14 and VRSQRT14 raise nothing, but flush whether or not underflow is masked, which the helper sees to.
+  const bool is_estimate = insn.row->map == kMap38 && (insn.opcode & 0xfc) == 0x4c;
+  const bool may_trap = (insn.row->is(kFloatOp) || is_estimate) && mode_.has(Mode::kSimdTraps);
   call(may_trap ? H_evex_trapping : H_evex, {b_.i64(v.pack())});
 }
 

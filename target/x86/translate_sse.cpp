@@ -37,13 +37,22 @@ Emitter::Value Emitter::vec_rm(const Insn& insn, unsigned log2, bool is_aligned)
   return b_.load(Type::V128, p.value, p.mem);
 }
 
+void Emitter::end_simd(VecOp op, unsigned bytes, u8 imm, std::array<Value, 3> operands) {
+  for (unsigned i = 0; i < 3; ++i) {
+    if (operands[i].type == Type::Void) continue;
+    b_.set(F_SIMD_A + i, operands[i].type == Type::V128 ? b_.vec_widen(operands[i]) : operands[i]);
+  }
+  call(H_simd_end, {b_.i64(u64(op) | bytes << 16 | u64(imm) << 24)});
+}
+
 /// The row's operation on a and b, or on b if it takes one.
 Emitter::Value Emitter::apply_vec(const Insn& insn, Value a, Value b) {
   const VecOp op = vec_op(insn);
   const bool is_compare = op >= VecOp::VCmpF32 && op <= VecOp::VCmpSF64;
   const u8 imm = u8(is_compare ? insn.imm & 7 : insn.imm);
-  return with_simd_traps(ir::is_float(op),
-                         [&] { return info(op).arity == 1 ? b_.vec1(op, b, imm) : b_.vec(op, a, b, imm); });
+  const bool is_unary = info(op).arity == 1;
+  return with_simd_traps(op, 16, imm, is_unary ? std::array{b, Value{}, Value{}} : std::array{a, b, Value{}},
+                         [&] { return is_unary ? b_.vec1(op, b, imm) : b_.vec(op, a, b, imm); });
 }
 
 // ---- Arithmetic, logic, shuffles, conversions between vectors -------------------------------------------------------
@@ -186,7 +195,7 @@ void Emitter::sse_compare_flags(const Insn& insn) {
   if (mode_.has(Mode::kSimdTraps)) {  // a helper looks at the flags before the compare's
     call(H_simd_begin, {});
     const Value packed = b_.fl_pack(b_.fl_fcmp(a, b, is_f64, insn.row->arg & 2));
-    call(H_simd_end, {});
+    end_simd();
     if (wants_flags(insn)) b_.set_flags(b_.fl_unpack(packed));
     return;
   }

@@ -72,6 +72,7 @@ struct ThunkTable {
   const u8* leaf_helper = nullptr;    ///< caller-saved registers only
   const u8* lookup = nullptr;         ///< called, with the pc (8 bytes) behind the call
   const u8* indirect_miss = nullptr;  ///< jumped to with the pc in the address register
+  const u8* checked_miss = nullptr;   ///< called likewise; goes to `trap` if the pc's upper 17 bits differ
   const u8* link_miss = nullptr;      ///< called, with the target pc (8 bytes) behind the call
   const u8* exit_request = nullptr;   ///< called
   const u8* trap = nullptr;

@@ -102,9 +102,16 @@ class Interpreter {
       case Opcode::ExitMode:
         leave(ExitReason::Leave, integer(op.a, Type::I64), 0, started_);
         break;
+      case Opcode::ExitIndirect: {
+        const u64 pc = integer(op.a, Type::I64);
+        if (!indirect_checks(op.c.bits()) || sign_extend(pc, 48) == i64(pc)) return leave_to(pc);
+        env_.slow_address = pc;
+        leave(ExitReason::Trap, insn_pc_, kBadTargetTrap, started_ - 1);
+        break;
+      }
       default:
         leave_to(integer(op.a, Type::I64));
-        break;  // ExitDirect, ExitIndirect
+        break;  // ExitDirect
     }
   }
 

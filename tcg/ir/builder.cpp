@@ -360,9 +360,9 @@ void Builder::exit_direct(u64 pc) {
 void Builder::exit_mode(u64 pc, u32 mode) {
   if (!ended_) end(Opcode::ExitMode, pc_constant(pc).ref, Ref::raw(mode));
 }
-void Builder::exit_indirect(Value pc, unsigned hint) {
+void Builder::exit_indirect(Value pc, unsigned hint, bool checks) {
   EMU_CHECK(pc.type == Type::I64);
-  end(Opcode::ExitIndirect, pc.ref, Ref::raw(hint));
+  end(Opcode::ExitIndirect, pc.ref, Ref::raw(pack_indirect(hint, checks)));
 }
 void Builder::exit_system(Value pc, u32 reason) {
   EMU_CHECK(pc.type == Type::I64);

@@ -111,7 +111,9 @@ class Builder {
   void exit_direct(u64 pc);
   /// Goes on at pc in another mode: the state must hold what makes the target's mode key `mode`.
   void exit_mode(u64 pc, u32 mode);
-  void exit_indirect(Value pc, unsigned hint = 0);
+  /// With `checks` a pc whose upper 17 bits differ raises kBadTargetTrap and is in env.slow_address then. The state is
+  /// what it is behind the instruction, but env.pc is at it.
+  void exit_indirect(Value pc, unsigned hint = 0, bool checks = false);
   void exit_system(Value pc, u32 reason);
   /// Whether the last op is out; whatever comes after it is dropped.
   bool is_ended() const { return ended_; }

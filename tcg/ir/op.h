@@ -71,6 +71,13 @@ constexpr Type result_type(Opcode opcode, Type type) {
   const Kind kind = info(opcode).result;
   return kind == Kind::T ? type : kTypeOfKind[unsigned(kind)];
 }
+/// ExitIndirect's c. Hint: 0 jump, 1 call, 2 return.
+constexpr u32 pack_indirect(unsigned hint, bool checks) { return hint | u32(checks) << 2; }
+constexpr unsigned indirect_hint(u32 c) { return c & 3; }
+constexpr bool indirect_checks(u32 c) { return c >> 2 & 1; }
+/// The trap of an ExitIndirect that checks.
+inline constexpr u32 kBadTargetTrap = 0x204;
+
 constexpr Type result_type(const Op& op) { return result_type(op.opcode, op.type); }
 
 struct PoolConstant {

@@ -208,7 +208,7 @@ class Refolder {
         builder_.exit_mode(from_.constant_value(op.a), c);
         return {};
       case Opcode::ExitIndirect:
-        builder_.exit_indirect(value(op.a, Type::I64), c);
+        builder_.exit_indirect(value(op.a, Type::I64), indirect_hint(c), indirect_checks(c));
         return {};
       default:
         builder_.exit_system(value(op.a, Type::I64), c);

@@ -20,6 +20,7 @@ struct CpuTestAccess {
   static u64 address(const X86Cpu& cpu) { return cpu.pending_.address; }
   static void drop(X86Cpu& cpu) { cpu.pending_ = {}; }
   static void update_mode(X86Cpu& cpu) { cpu.update_mode(); }
+  static bool decode_at_pc(const X86Cpu& cpu, Insn& insn) { return cpu.decode_at_pc(insn); }
 };
 
 }  // namespace emu::x86
@@ -286,6 +287,12 @@ Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
   }
   if (reason == ExitReason::Trap && (arg == kTrapX87Unmasks || arg == kTrapAvx512))
     return {.pc = pc, .changes_mode = true};
+  if (reason == ExitReason::Trap && arg == kTrapBadTarget) {
+    cpu_->env().pc = pc;
+    Insn insn;
+    if (CpuTestAccess::decode_at_pc(*cpu_, insn)) cpu_->state().gpr(RSP) -= near_branch_stack_change(insn);
+    return {.faulted = true, .vector = kGP, .pc = pc};
+  }
   if (reason == ExitReason::Trap) {
     return {.faulted = true, .vector = u8(arg), .error = arg & 0x100 ? u32(arg >> 16 & 0xffff) : 0, .pc = pc};
   }

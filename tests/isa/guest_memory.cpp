@@ -195,6 +195,10 @@ u64 GuestMemory::fill_run(u64 to, u8 value, u64 bytes, u8) {
 
 bool GuestMemory::load_physical(u64 pa, unsigned bytes, u64& value) {
   value = 0;
+  if (pa >= kCodePhysical && pa + bytes <= kCodePhysical + kCodeBytes) {  // X86Cpu::decode_at_pc()
+    std::memcpy(&value, code_ + (pa - kCodePhysical), bytes);
+    return true;
+  }
   if (pa < kTables || pa + bytes > kTables + kTableBytes) return false;
   std::memcpy(&value, &tables_[pa - kTables], bytes);
   return true;

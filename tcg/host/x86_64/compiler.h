@@ -84,6 +84,7 @@ class Compiler {
       Window,
       Side,
       TrapIf,
+      IndirectMiss,
       LinkMiss,
       ExitRequest,
       Budget,

@@ -184,7 +184,15 @@ void Compiler::emit_indirect(const Op& op) {
   hot_.alu_imm32(Alu::And, Width::d, r9, i32((kJumpCacheEntries - 1) << 4));
   hot_.alu(Alu::Add, Width::q, r9, slot(i32(offsetof(EnvHeader, jc))));
   hot_.alu(Alu::Cmp, Width::q, ptr(r9), r11);
-  hot_.jcc(Cc::NotEqual, request_->thunks->indirect_miss);
+  if (!ir::indirect_checks(op.c.bits())) {
+    hot_.jcc(Cc::NotEqual, request_->thunks->indirect_miss);
+  } else {  // what the cache never holds is looked for behind a miss
+    Stub stub;
+    stub.kind = Stub::IndirectMiss;
+    stub.recovery = new_recovery(nullptr);
+    stub.from = hot_.jcc_forward(Cc::NotEqual);
+    stubs_.push_back(stub);
+  }
   hot_.jmp(ptr(r9, 8));
   finish_counted_exit(hot_);
 }
@@ -318,6 +326,13 @@ void Compiler::emit_cold() {
       case Stub::TrapIf:
         emit_trap(cold_, stub.code, stub.recovery);
         break;
+      case Stub::IndirectMiss: {
+        cold_.call(request_->thunks->checked_miss);
+        ir::RecoveryPoint& p = recovery_[stub.recovery];
+        p.key = offset_in(cold_, cold_.position());
+        side_table_.add(p);
+        break;
+      }
       case Stub::LinkMiss:
         emit_link_miss(stub.pc, hot_, stub.from, stub.code);
         break;

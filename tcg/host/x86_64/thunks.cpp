@@ -9,6 +9,7 @@
 #include "tcg/host/x86_64/backend.h"
 #include "tcg/host/x86_64/event_thunks.h"
 #include "tcg/host/x86_64/refill_thunks.h"
+#include "tcg/ir/op.h"
 
 namespace emu::tcg::x86_64 {
 namespace {
@@ -38,6 +39,8 @@ class ThunkEmitter {
   const u8* callback_from_jump(const u8* (*callback)(EnvHeader&));
   /// Jumped to, with the pc in r11.
   const u8* with_pc(const u8* next);
+  /// Called, with the pc in r11.
+  const u8* checked_miss(const u8* next, const u8* trap);
   const u8* link_miss(const u8* (*callback)(EnvHeader&));
   /// Called, with the pc behind the call.
   const u8* called_with_pc(const u8* next);
@@ -250,6 +253,25 @@ const u8* ThunkEmitter::with_pc(const u8* next) {
   return start;
 }
 
+const u8* ThunkEmitter::checked_miss(const u8* next, const u8* trap) {
+  const u8* start = begin();
+  const Label bad = a_.new_label();
+  a_.mov(Width::q, r9, r11);
+  a_.shift_imm(Shift::Shl, Width::q, r9, 16);
+  a_.shift_imm(Shift::Sar, Width::q, r9, 16);
+  a_.alu(Alu::Cmp, Width::q, r9, r11);
+  a_.jcc(Cond::NotEqual, bad);
+  a_.pop(r9);
+  a_.jmp(next);
+  a_.bind(bad);
+  a_.pop(r9);
+  a_.mov(Width::q, ptr(rsp, off_slow), r11);
+  a_.mov_imm(Width::q, ptr(rsp, off_arg), i32(ir::kBadTargetTrap));
+  a_.push(r9);
+  a_.jmp(trap);
+  return start;
+}
+
 const u8* ThunkEmitter::called_with_pc(const u8* next) {
   const u8* start = begin();
   a_.pop(r11);
@@ -320,6 +342,7 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   table.trap = emit.call_out(callbacks.trap);
   table.exit_request = emit.called_for_block(callbacks.exit_request);
   const u8* handled = callbacks.exit == nullptr ? table.exit : emit.callback_from_jump(callbacks.exit);
+  table.checked_miss = emit.checked_miss(table.indirect_miss, table.trap);
   table.system = emit.leave_with(ExitReason::System, handled);
   table.checked = emit.leave_with(ExitReason::Checked, table.exit);
   table.fpu_load = emit.leave_with(ExitReason::FpuLoad, handled);

@@ -209,6 +209,16 @@ void show_hex(word value) {
   put_text(text + n);
 }
 
+void report_of(const char* group, const char* name) {
+  static char text[96];
+  char* to = text;
+  while (*group) *to++ = *group++;
+  *to++ = '.';
+  while (*name) *to++ = *name++;
+  *to = 0;
+  report(text);
+}
+
 void show(const char* name) { put_text(name); }
 void show_text(const char* text) {
   put_text(" ");

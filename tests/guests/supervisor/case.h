@@ -13,6 +13,11 @@ struct Regs {
 #endif
   word ip, flags, cs, ss, ds, es, fs, gs;
 };
+/// Selectors that cases go through.
+struct Named {
+  const char* name;
+  word selector;
+};
 struct Outcome {
   struct Regs regs;
   word vector, error, cr2, dr6;
@@ -49,6 +54,7 @@ void execute(struct Regs regs, const uint8_t* code, const uint8_t* end);
 /// Enters regs.ip as it is.
 void execute_there(struct Regs regs);
 void report(const char* name);  // the line of `outcome`
+void report_of(const char* group, const char* name);  // of "group.name"
 void show(const char* name);
 void show_value(const char* key, word value);
 void show_line(void);

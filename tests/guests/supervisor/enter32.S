@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way into a case and out of it by a trap, 32 bits. struct Regs: ax cx dx bx sp bp si di ip flags cs ss ds es fs gs.
 
+#include "vectors.h"
+
         .text
         .globl enter_case
 enter_case:
@@ -51,21 +53,7 @@ load:   pushl   8(%edx)
 case_iret:
         iret
 
-        .altmacro
-        .macro entry number
-entry_\number:
-        .set has_error, \number == 8 || (\number >= 10 && \number <= 14) || \number == 17 || \number == 21
-        .if !has_error
-        push    $-1
-        .endif
-        push    $\number
-        jmp     common
-        .endm
-        .set vector, 0
-        .rept 256
-        entry   %vector
-        .set vector, vector + 1
-        .endr
+        vectors trap_entry_table, -1
 
 common: pusha
         push    %ds
@@ -91,19 +79,6 @@ common: pusha
         pop     %ebx
         pop     %ebp
         ret
-
-        .macro address number
-        .long entry_\number
-        .endm
-        .section .rodata
-        .balign 8
-        .globl trap_entry_table
-trap_entry_table:
-        .set vector, 0
-        .rept 256
-        address %vector
-        .set vector, vector + 1
-        .endr
 
         .bss
         .balign 16

@@ -2,6 +2,8 @@
 // The way into a case and out of it by a trap, 64 bits. struct Regs: ax cx dx bx sp bp si di r8-r15 ip flags cs ss ds es
 // fs gs.
 
+#include "vectors.h"
+
         .text
         .globl enter_case
 enter_case:
@@ -40,21 +42,7 @@ enter_case:
 case_iret:
         iretq
 
-        .altmacro
-        .macro entry number
-entry_\number:
-        .set has_error, \number == 8 || (\number >= 10 && \number <= 14) || \number == 17 || \number == 21
-        .if !has_error
-        push    $-1
-        .endif
-        push    $\number
-        jmp     common
-        .endm
-        .set vector, 0
-        .rept 256
-        entry   %vector
-        .set vector, vector + 1
-        .endr
+        vectors trap_entry_table, -1
 
 common: push    %r15
         push    %r14
@@ -89,19 +77,6 @@ common: push    %r15
         pop     %rbx
         pop     %rbp
         ret
-
-        .macro address number
-        .quad entry_\number
-        .endm
-        .section .rodata
-        .balign 8
-        .globl trap_entry_table
-trap_entry_table:
-        .set vector, 0
-        .rept 256
-        address %vector
-        .set vector, vector + 1
-        .endr
 
         .bss
         .balign 16

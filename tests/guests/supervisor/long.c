@@ -18,10 +18,6 @@ static void tables(void) {
   case_tss[12] = 0x8000;  // IST2: not canonical
 }
 
-struct Named {
-  const char* name;
-  word selector;
-};
 static const struct Named kSelectors[] = {
     {"null", 0}, {"null3", 3}, {"code0", kCode0}, {"long0", kLong0}, {"data0", kData0}, {"code3", kCode3}, {"long3", kLong3},
     {"long3.rpl0", kLong3 & ~3}, {"data3", kData3}, {"conforming", kConforming | 3}, {"absent", kAbsentCode | 3}, {"both", kBoth | 3},
@@ -29,23 +25,13 @@ static const struct Named kSelectors[] = {
 };
 enum { kSelectorCount = sizeof kSelectors / sizeof *kSelectors };
 
-static void name2(const char* a, const char* b) {
-  static char text[96];
-  char* to = text;
-  while (*a) *to++ = *a++;
-  *to++ = '.';
-  while (*b) *to++ = *b++;
-  *to = 0;
-  report(text);
-}
-
 #define EACH(group, regs_function, text)           \
   for (unsigned i = 0; i < kSelectorCount; ++i) {  \
     tables();                                      \
     struct Regs r = regs_function();               \
     r.ax = kSelectors[i].selector;                 \
     TRY(r, text);                                  \
-    name2(group, kSelectors[i].name);              \
+    report_of(group, kSelectors[i].name);              \
   }
 #define ONE(name, regs, text) \
   do {                        \
@@ -147,7 +133,7 @@ static void gates(void) {
       } else {
         TRY(user_regs(), "lcall *(%rsi)\n.org 0x40 + 771b\nmov %rsp, %rax\nmov (%rsp), %rbx\nmov 8(%rsp), %rcx\nmov 16(%rsp), %rdx\nmov 24(%rsp), %rdi\nmov %ss, %ebp");
       }
-      name2(jump ? "lgate.jmp" : "lgate.call", kGates[i].name);
+      report_of(jump ? "lgate.jmp" : "lgate.call", kGates[i].name);
     }
   }
   ONE("lgate.return", user_regs(), "nop");
@@ -172,7 +158,7 @@ static void gates(void) {
       r.sp -= 3;
       r.flags |= 0xcd5;
       TRY(r, "int $0x40\n.org 0x40 + 771b\nmov %rsp, %rax\nmov (%rsp), %rbx\nmov 16(%rsp), %rcx\nmov 24(%rsp), %rdx\nmov 32(%rsp), %rdi\nmov %ss, %ebp");
-      name2(from ? "lint.cpl3" : "lint.cpl0", kVectors[i].name);
+      report_of(from ? "lint.cpl3" : "lint.cpl0", kVectors[i].name);
     }
   }
   tables();
@@ -260,7 +246,7 @@ static void system_calls(void) {
       if (i == 2) TRY(u, "sldt %eax");
       if (i == 3) TRY(u, "str %eax");
       if (i == 4) TRY(u, "smsw %eax");
-      name2("umip.on", kUmip[i]);
+      report_of("umip.on", kUmip[i]);
     }
   } else {
     show("umip absent");

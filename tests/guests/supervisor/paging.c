@@ -67,11 +67,24 @@ static uint64_t middle_now(void) {
 }
 
 static word saved_cr0, saved_cr3, saved_cr4;
+#ifdef __x86_64__
+/// Out of long mode and back: the number of levels changes nowhere else.
+void set_paging(word cr3, word cr4, word cr0);
+__asm__(".pushsection .text\nset_paging:\n"
+        "push $0x08\npush $1f\nlretq\n"
+        ".code32\n1: mov %cr0, %eax\nbtr $31, %eax\nmov %eax, %cr0\n"
+        "mov %esi, %cr4\nmov %edi, %cr3\nmov %edx, %cr0\nljmp $0x18, $2f\n"
+        ".code64\n2: ret\n.popsection");
+#endif
 static void paging_on(word cr0, word cr4) {
   __asm__("mov %%cr0, %0" : "=r"(saved_cr0));
   __asm__("mov %%cr3, %0" : "=r"(saved_cr3));
   __asm__("mov %%cr4, %0" : "=r"(saved_cr4));
 #ifdef __x86_64__
+  if (mode.levels == 5) {
+    set_paging((word)low_tables[4], saved_cr4 | cr4 | kCr4LA57, (saved_cr0 & ~(word)kCr0WP) | cr0);
+    return;
+  }
   __asm__ volatile("mov %0, %%cr3\nmov %1, %%cr4\nmov %2, %%cr0" ::"r"((word)low_tables[mode.levels - 1]), "r"(saved_cr4 | cr4),
                    "r"((saved_cr0 & ~(word)kCr0WP) | cr0) : "memory");
 #else
@@ -81,6 +94,10 @@ static void paging_on(word cr0, word cr4) {
 }
 static void paging_off(void) {
 #ifdef __x86_64__
+  if (mode.levels == 5) {
+    set_paging(saved_cr3, saved_cr4, saved_cr0);
+    return;
+  }
   __asm__ volatile("mov %2, %%cr0\nmov %1, %%cr4\nmov %0, %%cr3" ::"r"(saved_cr3), "r"(saved_cr4), "r"(saved_cr0) : "memory");
 #else
   __asm__ volatile("mov %2, %%cr0\nmov %1, %%cr4\nmov %0, %%cr3" ::"r"(saved_cr3), "r"(saved_cr4), "r"(saved_cr0) : "memory");
@@ -300,6 +317,10 @@ static void all_of_mode(bool has_smap) {
     large("reserved.pml4", 3, kP | kW | kU | (uint64_t)1 << 51, 0);
     large("reserved.pdpt", 2, kP | kW | kU | (uint64_t)1 << 51, 0);
   }
+  if (mode.levels >= 5) {
+    large("ps.pml5", 4, base, 0);
+    large("reserved.pml5", 4, kP | kW | kU | (uint64_t)1 << 51, 0);
+  }
   if (mode.levels >= 3) large("reserved.directory", 1, kP | kW | kU | mode.reserved, 0);
   build(7, 7 | kA, true);
   one("accessed.already", kWrite, true, kCr0WP, 0);
@@ -400,6 +421,45 @@ static void pcid(void) {
   CASE("pcid.invpcid.cpl3", user_regs(), "xor %eax, %eax\ninvpcid (%rsi), %rax");
 }
 
+/// Branches and accesses where 57 bits count.
+static void wide(const char* name, word target, const uint8_t* start, const uint8_t* end) {
+  build(7, 7, false);
+  low32(kTargetPage)[0] = 0x9090f0cd;  // int $0xf0
+  struct Regs r = kernel_regs();
+  r.ax = target;
+  copy_code(start, end);
+  paging_on(0, 0);
+  execute_there(r);
+  paging_off();
+  if (outcome.regs.ax == target) outcome.regs.ax = initial.ax;
+  report_of("page.5level", name);
+}
+#define WIDE(name, target, text)              \
+  do {                                        \
+    const uint8_t *start_, *end_;             \
+    CODE_OF(text "\nint $0xf0", start_, end_);\
+    wide(name, target, start_, end_);         \
+  } while (0)
+
+static void five_levels(void) {
+  mode = (__typeof__(mode)){"5level", 5, 8, 9, (word)1 << 48, (uint64_t)1 << 51};
+  all_of_mode(true);
+  const word high = ~(word)0 << 56, beyond = (word)1 << 56;
+  WIDE("jmp", mode.address, "jmp *%rax");
+  WIDE("call", mode.address, "call *%rax");
+  WIDE("ret", mode.address, "push %rax\nret");
+  WIDE("ret.16", mode.address, "push %rax\nret $16");
+  WIDE("jmp.noncanonical", beyond, "jmp *%rax");
+  WIDE("call.noncanonical", beyond, "call *%rax");
+  WIDE("ret.noncanonical", beyond, "push %rax\nret $16");
+  WIDE("load.noncanonical", beyond, "mov (%rax), %ecx");
+  WIDE("load.high", high, "mov (%rax), %ecx");
+  WIDE("load.low", (word)1 << 47, "mov (%rax), %ecx");
+  WIDE("off", 0, "mov %cr4, %rax\nbtr $12, %rax\nmov %rax, %cr4\nxor %eax, %eax");
+  fresh();
+  CASE("page.5level.on", kernel_regs(), "mov %cr4, %rax\nbts $12, %rax\nmov %rax, %cr4");
+}
+
 void paging_cases(void) {
   uint32_t leaf7[4], extended[4];
   cpuid(7, leaf7);
@@ -411,6 +471,8 @@ void paging_cases(void) {
   mode.address = ((word)1 << 39) | 0x12345 << 12;
   build(7, 7, true);
   one("deep", kWrite, true, kCr0WP, 0);
+  fresh();
+  if (leaf7[2] >> 16 & 1) five_levels();
   fresh();
   pcid();
   fresh();

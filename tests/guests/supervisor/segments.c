@@ -29,10 +29,6 @@ static void tables(void) {
   for (unsigned i = 0; i < 64; ++i) low32(kDataPage)[i] = 0x01010101 * i;
 }
 
-struct Named {
-  const char* name;
-  unsigned selector;
-};
 static const struct Named kSelectors[] = {
     {"null", 0},          {"null3", 3},           {"code0", kCode0},       {"data0", kData0},        {"data0.rpl3", kData0 | 3},
     {"code3", kCode3},    {"data3", kData3},      {"data3.rpl0", kData3 & ~3}, {"data1", kData1 | 1},    {"data1.rpl0", kData1},
@@ -40,16 +36,6 @@ static const struct Named kSelectors[] = {
     {"tss", kSystem | 3}, {"ldt", kLdt | 3},      {"hole", kHole | 3},     {"beyond", 0x203},        {"local", 7},  {"small", kSmall | 3},
 };
 enum { kSelectorCount = sizeof kSelectors / sizeof *kSelectors };
-
-static void name2(const char* a, const char* b) {
-  static char text[96];
-  char* to = text;
-  while (*a) *to++ = *a++;
-  *to++ = '.';
-  while (*b) *to++ = *b++;
-  *to = 0;
-  report(text);
-}
 
 #define EACH_SELECTOR(group, regs_function, text)                  \
   for (unsigned i = 0; i < kSelectorCount; ++i) {                  \
@@ -59,7 +45,7 @@ static void name2(const char* a, const char* b) {
     low32(kDataPage)[0] = 0x10;                                    \
     low32(kDataPage)[1] = kSelectors[i].selector;                  \
     TRY(r, text);                                                  \
-    name2(group, kSelectors[i].name);                              \
+    report_of(group, kSelectors[i].name);                              \
   }
 
 static void loads(void) {
@@ -264,12 +250,12 @@ static void far_transfers(void) {
     struct Regs r = kernel_regs();
     r.ax = kCodes[i].selector;
     TRY(r, "pushl $0x2b\npushl $0x30700\npush %eax\npushl $0x20020\nlret\n.skip 24, 0x90\nnop");
-    name2("ret.far.cpl0", kCodes[i].name);
+    report_of("ret.far.cpl0", kCodes[i].name);
     tables();
     r = user_regs();
     r.ax = kCodes[i].selector;
     TRY(r, "movl $0x20010, (%esi)\nmov %ax, 4(%esi)\nljmp *(%esi)\n.skip 8, 0x90\nnop");
-    name2("jmp.far.cpl3", kCodes[i].name);
+    report_of("jmp.far.cpl3", kCodes[i].name);
   }
   // What an outer return leaves of data segments: those of higher privilege become null.
   tables();
@@ -333,10 +319,10 @@ static void gates(void) {
       low32(kDataPage)[1] = kGate | kGates[i].rpl;
       if (jump) {
         TRY(r, "pushl $0x77\npushl $0x88\npushl $0x99\nljmp *(%esi)\n.org 0x20 + 771b\nmov %esp, %eax\nmov (%esp), %ebx\nmov 4(%esp), %ecx\nmov 8(%esp), %edx\nmov %ss, %ebp");
-        name2("gate.jmp", kGates[i].name);
+        report_of("gate.jmp", kGates[i].name);
       } else {
         TRY(r, "pushl $0x77\npushl $0x88\npushl $0x99\nlcall *(%esi)\n.org 0x20 + 771b\nmov %esp, %eax\nmov (%esp), %ebx\nmov 4(%esp), %ecx\nmov 8(%esp), %edx\nmov 16(%esp), %edi\nmov %ss, %ebp");
-        name2("gate.call", kGates[i].name);
+        report_of("gate.call", kGates[i].name);
       }
     }
   }
@@ -356,7 +342,7 @@ static void gates(void) {
       if (i == 6) set_descriptor(kHole, kDataPage, 0x10, absent ? 0x33 : 0xb3, 4), case_tss[4] |= 1;
       low32(kDataPage)[1] = kGate | 3;
       TRY(user_regs(), "lcall *(%esi)\n.org 0x20 + 771b\nnop");
-      name2(absent ? "gate.stack.absent" : "gate.stack", kStacks[i].name);
+      report_of(absent ? "gate.stack.absent" : "gate.stack", kStacks[i].name);
     }
   }
   tables();
@@ -386,7 +372,7 @@ static void interrupts(void) {
       struct Regs r = from ? user_regs() : kernel_regs();
       r.flags |= kAC | kNT * 0 | 0xcd5;
       TRY(r, "int $0x40\n.org 0x20 + 771b\nmov (%esp), %ebx\nmov 4(%esp), %ecx\nmov 8(%esp), %edx\nmov %ss, %ebp");
-      name2(from ? "int.cpl3" : "int.cpl0", kGates[i].name);
+      report_of(from ? "int.cpl3" : "int.cpl0", kGates[i].name);
     }
   }
   // 16-bit gates

@@ -550,7 +550,7 @@ inline void RandomBlock::end() {
       emit(Opcode::ExitMode, Type::Void, Ref::pool_constant(u32(block_->pool.size() - 1)), {}, Ref::raw(below(100)));
       break;
     case 0:
-      emit(Opcode::ExitIndirect, Type::Void, pick(Type::I64), {}, Ref::raw(below(3)));
+      emit(Opcode::ExitIndirect, Type::Void, pick(Type::I64), {}, Ref::raw(ir::pack_indirect(below(3), below(2) != 0)));
       break;
     case 1:
       emit(Opcode::ExitSystem, Type::Void, pick(Type::I64), {}, Ref::raw(below(100)));

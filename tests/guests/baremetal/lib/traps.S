@@ -1,30 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One entry per vector; all save the registers as struct TrapFrame and call trap().
 
+#include "vectors.h"
+
         .text
-#ifdef __x86_64__
-#define ADDRESS .quad
-#else
-#define ADDRESS .long
-#endif
-
-        .altmacro
-        .macro entry number
-trap_\number:
-        // 8, 10-14, 17, 21, 29, 30 push an error code themselves
-        .set has_error, \number == 8 || (\number >= 10 && \number <= 14) || \number == 17 || \number == 21
-        .if !(has_error || \number == 29 || \number == 30)
-        push    $0
-        .endif
-        push    $\number
-        jmp     common
-        .endm
-
-        .set vector, 0
-        .rept 256
-        entry   %vector
-        .set vector, vector + 1
-        .endr
+        vectors trap_entries, 0
 
 #ifdef __x86_64__
 common:
@@ -74,16 +54,3 @@ common:
         add  $8, %esp
         iret
 #endif
-
-        .macro address number
-        ADDRESS trap_\number
-        .endm
-        .section .rodata
-        .balign 8
-        .globl trap_entries
-trap_entries:
-        .set vector, 0
-        .rept 256
-        address %vector
-        .set vector, vector + 1
-        .endr

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "hw/misc/debug_exit.h"
+#include "hw/misc/fpu_error.h"
 #include "hw/misc/port92.h"
 #include "hw/misc/pvpanic.h"
 #include "support/device_bench.h"
@@ -38,6 +39,31 @@ TEST(Port92, A20FollowsItsBit) {
   EXPECT_TRUE(bench.irq("a20").is_high());
   bench.write8(0, 0x00);
   EXPECT_FALSE(bench.irq("a20").is_high());
+}
+
+TEST(FpuError, PortTakesTheInterruptBackAndAssertsIgnne) {
+  DeviceBench<FpuError> bench;
+  bench.device().set_ferr(true);
+  EXPECT_TRUE(bench.irq("irq").is_high());
+  EXPECT_FALSE(bench.device().ignne());
+  bench.write8(0, 0);
+  EXPECT_FALSE(bench.irq("irq").is_high());
+  EXPECT_TRUE(bench.device().ignne());
+  bench.expect_round_trip();
+  EXPECT_TRUE(bench.device().ignne());
+  bench.device().set_ferr(false);
+  EXPECT_FALSE(bench.device().ignne());
+}
+
+TEST(FpuError, InterruptStaysUntilThePortIsWritten) {
+  DeviceBench<FpuError> bench;
+  bench.device().set_ferr(true);
+  bench.device().set_ferr(false);
+  EXPECT_TRUE(bench.irq("irq").is_high());
+  bench.write8(0, 0);
+  EXPECT_FALSE(bench.irq("irq").is_high());
+  EXPECT_FALSE(bench.device().ignne());
+  EXPECT_EQ(bench.read8(0), 0xff);
 }
 
 TEST(PvPanic, EventsAreOfferedAndReported) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "target/x86/fpu_image.h"
 #include "unit/target/x86/cpu_bench.h"
 
 namespace emu::x86 {
@@ -49,6 +50,55 @@ TEST(Events, InterruptWaitsForFlagAndShadow) {
   EXPECT_FALSE(read_rflags(b.s()) & kIF);
   b.cpu.set_interrupt(false);
   EXPECT_FALSE(b.cpu.has_deliverable_event());
+}
+
+TEST(NearBranches, RefusedTargetGivesBackTheStackPointer) {
+  CpuBench b;
+  b.enter_long();
+  b.put_gate64(kGP, kKernelCode64, kHandler, 14, 0);
+  const u64 sp = b.s().gpr(RSP);
+  b.put(0x8100, 4, 0x0010c2);  // ret $16
+  b.env().pc = 0x8100;
+  b.env().slow_address = 0x0000'8000'0000'0000;
+  b.s().gpr(RSP) = sp + 0x18;
+  b.cpu.handle_trap(kTrapBadTarget);
+  EXPECT_EQ(b.env().pc, kHandler);
+  EXPECT_EQ(b.get(b.s().gpr(RSP), 8), 0u);
+  EXPECT_EQ(b.get(b.s().gpr(RSP) + 8, 8), 0x8100u);
+  EXPECT_EQ(b.get(b.s().gpr(RSP) + 32, 8), sp);
+}
+
+TEST(NearBranches, FiveLevelsAcceptWhatFourRefuse) {
+  CpuBench b;
+  b.enter_long();
+  b.s().cr4 |= kCr4LA57;
+  const u64 sp = b.s().gpr(RSP);
+  b.env().slow_address = 0x0000'8000'0000'0000;
+  b.cpu.handle_trap(kTrapBadTarget);
+  EXPECT_EQ(b.env().pc, 0x0000'8000'0000'0000u);
+  EXPECT_EQ(b.s().gpr(RSP), sp);
+}
+
+TEST(X87Errors, GoThroughFerrWhileNumericErrorIsClear) {
+  CpuBench b;
+  b.enter_protected();
+  bool ferr = false, ignne = false;
+  b.cpu.connect_fpu_error({.set_ferr = [&](bool level) { ferr = level; }, .ignne = [&] { return ignne; }});
+  b.s().cr0 &= ~u64(kCr0NE);
+  b.s().hdr.fpu_control = 0x37b;
+  image_put<u16>(b.s().hdr.fpu_image, 2, 4);  // a division by zero
+  b.env().pc = 0x8100;
+  b.call(H_x87_pending);
+  EXPECT_TRUE(ferr);
+  EXPECT_EQ(b.cpu.halt_state(), target::Halt::Halted);
+  EXPECT_EQ(b.env().pc, 0x8100u);
+  EXPECT_FALSE(b.cpu.has_pending_fault());
+  ignne = true;
+  b.call(H_x87_pending);
+  EXPECT_FALSE(b.cpu.has_pending_fault());
+  image_put<u16>(b.s().hdr.fpu_image, 2, 0);
+  b.call(H_x87_pending);
+  EXPECT_FALSE(ferr);
 }
 
 TEST(Events, HaltEndsWithAnInterruptAndNothingElse) {

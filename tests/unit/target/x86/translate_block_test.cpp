@@ -214,13 +214,28 @@ TEST(TranslateBlock, StacAndClacChangeTheModeWhereSmapCounts) {
   EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitIndirect);
 }
 
+TEST(TranslateBlock, BranchesToBadAddressesTrapAtTheBranch) {
+  Bench b;
+  b.state().gpr(RAX) = 0x0000'8000'0000'0000;
+  const auto r = b.run({0x90, 0xff, 0xe0}, 0x1000, kLong);
+  EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
+  EXPECT_EQ(r.arg, kTrapBadTarget);
+  EXPECT_EQ(r.pc, 0x1001u);
+  b.state().gpr(RAX) = 0xffff'8000'0000'0000;
+  EXPECT_EQ(b.run({0x90, 0xff, 0xe0}, 0x1000, kLong).reason, tcg::ExitReason::Lookup);
+}
+
 TEST(TranslateBlock, HintsCallsAndReturns) {
   Bench b;
   b.translate({0xff, 0xd0}, 0x1000, kLong);
   EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitIndirect);
-  EXPECT_EQ(b.last_reason(), 1u);
-  b.translate({0xc3}, 0x1000, kLong);
-  EXPECT_EQ(b.last_reason(), 2u);
+  EXPECT_EQ(ir::indirect_hint(b.last_reason()), 1u);
+  EXPECT_TRUE(ir::indirect_checks(b.last_reason()));
+  b.translate({0xc2, 0x10, 0x00}, 0x1000, kLong);
+  EXPECT_EQ(ir::indirect_hint(b.last_reason()), 2u);
+  EXPECT_TRUE(ir::indirect_checks(b.last_reason()));
+  b.translate({0xff, 0xd0}, 0x1000, kLong & ~m(Mode::kCode64));
+  EXPECT_FALSE(ir::indirect_checks(b.last_reason()));
 }
 
 // ---- Faults find the state of the instruction's start

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whetstone in the x87's own format.
+#define REAL long double
+#define EXACT_TO 1e-15L
+#define EXPECT_2 -0.068342198629951770413L
+#define EXPECT_3 -0.053648824359655479104L
+#define EXPECT_7X 0.49040731615904650814L
+#define EXPECT_7Y 0.49039249795610111361L
+#define EXPECT_8 0.99993750062500000688L
+#define EXPECT_11 0.83466551951905033338L
+#include "whetstone.c"
