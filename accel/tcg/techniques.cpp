@@ -19,7 +19,6 @@ constexpr Name kNames[] = {
     {"links", &Techniques::links},
     {"jump-cache", &Techniques::jump_cache},
     {"check-sharing", &Techniques::check_sharing},
-    {"dead-flags", &Techniques::dead_flags},
     {"dead-code", &Techniques::dead_code},
     {"refill", &Techniques::refill},
     {"direct-entry", &Techniques::direct_entry},

@@ -12,8 +12,7 @@ struct Techniques {
   bool links = true;          ///< a block jumps to its successor
   bool jump_cache = true;     ///< indirect jumps find their targets without C++
   bool check_sharing = true;  ///< accesses off one base share a TLB check
-  bool dead_flags = true;     ///< flags that nothing sees are not computed
-  bool dead_code = true;      ///< nor values
+  bool dead_code = true;      ///< values and flags that nothing sees are not computed
   bool refill = true;         ///< first-level TLB misses are served from the second level in assembly
   bool direct_entry = true;   ///< events, SYSCALL and returns go on without the run loop
   bool kept_contexts = true;  ///< address-space switches with a PCID keep what the TLB knows

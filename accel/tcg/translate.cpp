@@ -202,7 +202,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
       block->ir = std::make_unique<ir::Block>(scratch_ir_);
     } else {
       ir::optimize(scratch_ir_, translator.layout(), translator.helpers(),
-                   {.dead_code = shared_.techniques.dead_code, .dead_flags = shared_.techniques.dead_flags});
+                   {.dead_code = shared_.techniques.dead_code});
       block->guest_insns = scratch_ir_.guest_insns;  // none behind an exit that is always taken
       if (log::enabled_at(log::Mask::OpOpt, key.pc)) {
         log::write("op_opt: {:#x}\n{}\n", key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));

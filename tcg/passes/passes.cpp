@@ -10,8 +10,9 @@
 namespace emu::ir {
 namespace {
 
-/// While the walk is under way, marks ops whose value is wanted. No opcode uses this bit of Op::flags.
-constexpr u8 kWanted = 0x80;
+/// While the walk is under way, mark ops whose value is wanted, and whose value a later Set of a pinned field takes. No
+/// opcode uses these bits of Op::flags.
+constexpr u8 kWanted = 0x80, kPlaced = 0x40;
 constexpr size_t kMaxFields = 1024;
 
 /// The backward walk. A Set may go when another Set of the field follows with nothing between that could see the first:
@@ -27,8 +28,8 @@ class DeadWalk {
     for (size_t i = block_.ops.size(); i-- > 1;) {
       Op& op = block_.ops[i];
       const bool wanted = op.flags & kWanted;
-      op.flags &= u8(~kWanted);
-      if (may_drop(op, wanted)) {
+      op.flags &= u8(~(kWanted | kPlaced));
+      if (may_drop(i, wanted)) {
         op = Op{};
         continue;
       }
@@ -40,17 +41,33 @@ class DeadWalk {
   }
 
  private:
-  bool may_drop(const Op& op, bool wanted) const {
-    if (op.opcode == Opcode::Set) return options_.dead_code && is_overwritten(op);
-    if (op.opcode == Opcode::SetFlags) return options_.dead_flags && flags_overwritten_;
-    if (wanted || !is_removable(op, helpers_)) return false;
-    return result_type(op) == Type::Flags ? options_.dead_flags || options_.dead_code : options_.dead_code;
+  bool may_drop(size_t i, bool wanted) const {
+    const Op& op = block_.ops[i];
+    if (op.opcode == Opcode::Set) return options_.dead_code && is_overwritten(op) && !gives_place(i);
+    if (op.opcode == Opcode::SetFlags) return options_.dead_code && flags_overwritten_;
+    return options_.dead_code && !wanted && is_removable(op, helpers_);
+  }
+
+  /// A dead Set of a pinned field costs nothing where its value is computed in that register, and is used later: without
+  /// it the value would need one of the few scratch registers.
+  bool gives_place(size_t at) const {
+    const Op& set = block_.ops[at];
+    if (layout_.fields[set.c.bits()].pin == Pin::None || !set.a.is_value()) return false;
+    const Op& value = block_.ops[set.a.id()];
+    if (!(value.flags & kWanted) || (value.flags & kPlaced) || value.opcode == Opcode::Get) return false;
+    for (size_t i = set.a.id() + 1; i < at; ++i) {  // usually none or two
+      const Op& op = block_.ops[i];
+      const bool same_field = (op.opcode == Opcode::Get || op.opcode == Opcode::Set) && op.c == set.c;
+      if (same_field || observes_state(op, helpers_)) return false;
+    }
+    return true;
   }
 
   void follow_state(const Op& op) {
     switch (op.opcode) {
       case Opcode::Set:
         mark_overwritten(op);
+        if (layout_.fields[op.c.bits()].pin != Pin::None && op.a.is_value()) block_.ops[op.a.id()].flags |= kPlaced;
         break;
       case Opcode::Get:
         overwritten_[op.c.bits() / 64] &= ~(u64(1) << op.c.bits() % 64);
@@ -98,7 +115,7 @@ void optimize(Block& block, const StateLayout& layout, const HelperTable& helper
     refold(block, layout, helpers);
     EMU_CHECK(!options.verify || verify(block, layout, helpers));
   }
-  if (options.dead_code || options.dead_flags) {
+  if (options.dead_code) {
     DeadWalk(block, layout, helpers, options).run();
     EMU_CHECK(!options.verify || verify(block, layout, helpers));
   }

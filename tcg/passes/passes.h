@@ -12,7 +12,6 @@ namespace emu::ir {
 /// Each can be switched off for bisecting and ablation.
 struct PassOptions {
   bool dead_code = true;       ///< unused pure ops, sets overwritten before anything can see them
-  bool dead_flags = true;      ///< SetFlags that no exit, fault or use can see
   bool fold = true;            ///< second round of constant and copy folding, for blocks that Builder did not fold
   bool verify = false;         ///< check the block after each pass; for tests and debug builds
 };

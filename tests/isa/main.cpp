@@ -81,7 +81,7 @@ class Comparison {
       c = make_case(forms_[form], random);
     }
     if (c.code.empty()) return;
-    const ir::PassOptions passes{.dead_code = !random.one_in(8), .dead_flags = !random.one_in(8)};
+    const ir::PassOptions passes{.dead_code = !random.one_in(8)};
     guest_.set_traps(c.simd_traps, c.x87_traps, c.avx512);
     if (!guest_.set_code(c.code, unsigned(c.insns.size()), c.bits, c.align_check ? u64(x86::kAC) : 0, passes)) {
       ++too_complex_;

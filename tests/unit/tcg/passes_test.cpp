@@ -190,7 +190,7 @@ class RandomPassTest : public PassTest, public testing::WithParamInterface<unsig
 
 TEST_P(RandomPassTest, optimized_block_means_the_same) {
   const unsigned bits = GetParam();
-  const PassOptions options{bool(bits & 1), bool(bits & 2), bool(bits & 4), true};
+  const PassOptions options{.dead_code = bool(bits & 1), .fold = bool(bits & 2), .verify = true};
   for (u64 seed = 0; seed < 1500; ++seed) {
     RandomBlock random(seed * 8 + bits);
     Block block;
@@ -215,7 +215,7 @@ TEST_P(RandomPassTest, optimized_block_means_the_same) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(EachPassToggled, RandomPassTest, testing::Range(1u, 8u));
+INSTANTIATE_TEST_SUITE_P(EachPassToggled, RandomPassTest, testing::Range(1u, 4u));
 
 }  // namespace
 }  // namespace emu::test
