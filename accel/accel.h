@@ -100,7 +100,9 @@ class Accelerator {
   /// Adds a vCPU, paused. Before start. Main thread. `memory` is the CPU's view; `ports` its I/O ports (may be null).
   virtual Result<void> add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports) = 0;
 
-  /// Lets all vCPU threads run; creates them the first time.
+  /// Creates the vCPUs' threads, which wait: thread_id() knows them then. Once, after the last add_vcpu.
+  virtual void start() {}
+  /// Lets all vCPU threads run.
   virtual void resume_all() = 0;
   /// Stops all vCPUs at an instruction boundary; returns when all stand still. Not from a vCPU thread.
   virtual void pause_all() = 0;

@@ -161,6 +161,7 @@ void RunState::stop_as(State state) {
 
 void RunState::launch(bool start) {
   reset_machine();
+  accelerator_->start();  // clients place the threads of a stopped machine
   if (start) run();
 }
 

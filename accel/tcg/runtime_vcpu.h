@@ -83,6 +83,10 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
     ir::RecoveryPoint point;
   };
   class PageBytes;
+  struct PageMark {
+    mem::RamPage page = mem::kNoRamPage;
+    accel::PageCode* code = nullptr;
+  };
   static constexpr size_t kSites = 512;
 
   // vcpu_thread.cpp
@@ -168,6 +172,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   ir::Block scratch_ir_;
   ir::CompiledBlock compiled_;
   accel::CodeCache::Chunk hot_chunk_, cold_chunk_;
+  PageMark marked_;  ///< translated from last, and still marked as holding code
   std::vector<Site> sites_{kSites};
 };
 

@@ -77,13 +77,17 @@ Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memo
 
 // --- Running and standing still ---
 
-void TcgAccelerator::resume_all() {
-  if (shared_.icount != nullptr) shared_.icount->resumed();
-  shared_.run.set_stop(false);
+void TcgAccelerator::start() {
   if (started_) return;
   started_ = true;
   for (auto& v : vcpus_) v->start();
-  for (auto& v : vcpus_) v->wait_until_started();  // who asks next wants to know their thread ids
+  for (auto& v : vcpus_) v->wait_until_started();
+}
+
+void TcgAccelerator::resume_all() {
+  start();
+  if (shared_.icount != nullptr) shared_.icount->resumed();
+  shared_.run.set_stop(false);
 }
 
 void TcgAccelerator::request_pause_all() {

@@ -24,6 +24,7 @@ class TcgAccelerator final : public Accelerator,
 
   std::string name() const override { return "tcg"; }
   Result<void> add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports) override;
+  void start() override;
   void resume_all() override;
   /// The machine lock may be held: it is let go while waiting, as a vCPU may want it to come to rest.
   void pause_all() override;

@@ -30,7 +30,10 @@ constexpr size_t kStubRoom = 64;
 class PublishTimer {
  public:
   explicit PublishTimer(VcpuStatistics& statistics) : statistics_(statistics) {}
+  /// It was not done.
+  void forget() { counts_ = false; }
   ~PublishTimer() {
+    if (!counts_) return;
     const u64 ns = u64((std::chrono::steady_clock::now() - begin_) / std::chrono::nanoseconds(1));
     if (ns <= kInterruptedNs) {
       statistics_.publish_ns.add(ns);
@@ -43,6 +46,7 @@ class PublishTimer {
 
  private:
   VcpuStatistics& statistics_;
+  bool counts_ = true;
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
@@ -53,12 +57,12 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
  public:
   enum class Use : u8 {
     Once,  ///< for one instruction, executed at once: as a processor fetches
-    Kept,  ///< for a block: both pages stay marked as holding code while this lives
+    Kept,  ///< for a block: both pages stay marked as holding code while this lives, at least
   };
   PageBytes(RuntimeVcpu& vcpu, u64 pc, mem::RamPage page, Use use) : vcpu_(vcpu), pc_(pc), use_(use) {
     const u32 offset = u32(pc & (kPageSize - 1));
     const u32 size = u32(kPageSize) - offset;
-    if (copy_page(page, offset, first_.data(), size, marked_)) first_size_ = size;
+    if (copy_page(page, offset, first_.data(), size)) first_size_ = size;
   }
   /// Of code outside RAM: a few bytes from the bus.
   PageBytes(RuntimeVcpu& vcpu, u64 pc, u64 physical) : vcpu_(vcpu), pc_(pc), use_(Use::Once) {
@@ -67,7 +71,6 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
                                                {.requester = mem::MemTxAttrs::Requester::Cpu}));
   }
   ~PageBytes() override {
-    if (marked_ != nullptr) marked_->end_translation();
     if (second_marked_ != nullptr) second_marked_->end_translation();
   }
 
@@ -82,7 +85,7 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
     second_.resize(kPageSize);
     if (entry->has(kL2Ram)) {
       second_page_ = mem::RamPage(entry->ram_page);
-      if (!copy_page(second_page_, 0, second_.data(), kPageSize, second_marked_)) second_.clear();
+      if (!copy_page(second_page_, 0, second_.data(), kPageSize)) second_.clear();
     } else {
       second_is_device_ = true;
       static_cast<void>(vcpu_.address_space_.read(entry->target, {second_.data(), kLongestInsn},
@@ -107,15 +110,11 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
 
  private:
   std::span<const u8> second_bytes() const { return {second_.data(), second_.size()}; }
-  bool copy_page(mem::RamPage page, u32 offset, u8* to, u64 bytes, PageCode*& marked) {
+  bool copy_page(mem::RamPage page, u32 offset, u8* to, u64 bytes) {
     const mem::RamRef ram = vcpu_.shared_.memory->ram_block_of(page);
     if (use_ == Use::Kept) {
       // The mark comes before the bytes are read; our own write permission goes at once, that of others by request.
-      {
-        const PublishTimer timer(vcpu_.statistics_);
-        marked = vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
-      }
-      if (marked == nullptr) {
+      if (!mark(page)) {
         lock_was_taken_ = true;
         return false;
       }
@@ -125,10 +124,28 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
     return true;
   }
 
+  /// The mark of the first page is kept until a block of another page is translated: usually the next one is of the same.
+  bool mark(mem::RamPage page) {
+    PageMark& kept = vcpu_.marked_;
+    if (kept.page == page) return true;
+    PublishTimer timer(vcpu_.statistics_);
+    PageCode* marked = vcpu_.shared_.blocks->begin_translation(page, &vcpu_.participant_);
+    if (marked == nullptr) {
+      timer.forget();
+      return false;
+    }
+    if (asked_) {
+      second_marked_ = marked;
+    } else {
+      if (kept.code != nullptr) kept.code->end_translation();
+      kept = {page, marked};
+    }
+    return true;
+  }
+
   RuntimeVcpu& vcpu_;
   const u64 pc_;
   const Use use_;
-  PageCode* marked_ = nullptr;
   PageCode* second_marked_ = nullptr;
   bool lock_was_taken_ = false;
   std::array<u8, kPageSize> first_;
@@ -219,9 +236,11 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
       }
     }
     const BlockCache::Inserted done = [&] {
-      const PublishTimer timer(statistics_);
-      return shared_.blocks->insert(std::move(block), source, &participant_, shared_.backend ? &hot_chunk_ : nullptr,
-                                    &cold_chunk_);
+      PublishTimer timer(statistics_);
+      const auto attempt = shared_.blocks->insert(std::move(block), source, &participant_,
+                                                           shared_.backend ? &hot_chunk_ : nullptr, &cold_chunk_);
+      if (attempt.block == nullptr) timer.forget();
+      return attempt;
     }();
     if (done.lock_was_taken) return {Lookup::What::Alone};
     CodeBlock* inserted = done.block;

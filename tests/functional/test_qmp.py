@@ -160,9 +160,11 @@ def test_cpus_have_objects_with_their_features():
         assert qmp.command("qom-get", path=path, property="sse2") is True
         assert qmp.command("qom-get", path=path, property="type") == "qemu64-x86_64-cpu"
         assert isinstance(qmp.command("qom-get", path=path, property="unavailable-features"), list)
+        threads = [cpu["thread-id"] for cpu in cpus]
+        assert len(set(threads)) == 2 and min(threads) > 0  # clients place them before they start the machine
         qmp.command("cont")
         qmp.command("stop")
-        assert all(cpu["thread-id"] > 0 for cpu in qmp.command("query-cpus-fast"))
+        assert [cpu["thread-id"] for cpu in qmp.command("query-cpus-fast")] == threads
 
 
 def test_preconfig_waits():
