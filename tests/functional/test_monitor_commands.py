@@ -56,6 +56,8 @@ ROWS = {
     "sendkey": ([("sendkey ctrl-alt-f1 50", SILENT), ("sendkey 0x1e", SILENT)],
                 [("sendkey a-nosuchkey", "invalid parameter: nosuchkey"), ("sendkey 0x100", "invalid parameter"),
                  ("sendkey", "'keys' is missing")]),
+    "symbol-add": ([(f"symbol-add {os.path.abspath(emu.BINARY)}", SILENT)],
+                   [("symbol-add guest", "no Linux kernel's symbols"), ("symbol-add /nope", "'/nope' cannot be opened")]),
     "x": ([("x /2xb 0xffff0", r"^00000000000ffff0: 0x\w\w 0x\w\w\n"), ("x/1i 0xfffffff0", "ljmp|jmp")],
           [("x /2zz 0", "invalid char in format: 'z'"), ("x", "unexpected end")]),
     "xp": ([("xp /1xb 0xffff0", "^00000000000ffff0: ")], [("xp /1xb nope", "unknown symbol 'nope'")]),
