@@ -20,6 +20,8 @@ add_library(emu_flags INTERFACE)
 target_compile_options(emu_flags INTERFACE
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers
   $<$<BOOL:${EMU_WERROR}>:-Werror> -fno-strict-aliasing)
+# Checks every translated block's IR; it takes as long as translating does.
+target_compile_definitions(emu_flags INTERFACE $<$<CONFIG:Debug>:EMU_VERIFY_IR>)
 if(EMU_SANITIZE)
   # With its checks in between, the compiler sees overflows that cannot happen (its manual says so of these warnings).
   add_compile_options(-fsanitize=${EMU_SANITIZE} -fno-omit-frame-pointer -Wno-stringop-overflow -Wno-maybe-uninitialized)

@@ -166,7 +166,7 @@ bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::Gues
     if (!cpu_.has_pending_fault()) tlb_.translate(result.fault_address, Access::Fetch, view());
     return false;
   }
-#ifndef NDEBUG
+#ifdef EMU_VERIFY_IR
   if (auto ok = ir::verify(scratch_ir_, translator.layout(), translator.helpers()); !ok) {
     log::error("block at {:#x}: {}\n{}", request.pc, ok.error().message(),
                ir::print(scratch_ir_, translator.layout(), translator.helpers()));
