@@ -128,7 +128,7 @@ Compiler::Access Compiler::open_window(Window& w, const Op& op, i32 own) {
   access.view = w.view;
   access.addend = temp(1u << kAddress);
   for (const Reg r : kScratch) {
-    if (r != kAddress && !(held_ >> r & 1) && !holds_window(r) && is_free(r, now_)) access.check = r;
+    if (r != kAddress && !(held_ >> r & 1) && !holds_window(r) && is_free(r, now_ - 1)) access.check = r;
   }
   if (access.check != kNoReg) take(access.check);
   w.reg = access.addend;
