@@ -249,6 +249,13 @@ bool is_same_by_exception(const Case& c, const State& before, const Outcome& hos
       if (name == "LDMXCSR" || name == "VLDMXCSR" || name == "FXRSTOR") return true;
     }
   }
+  // AMD's processors want an address canonical before FS's base is added, too; by the manuals it is the sum that counts.
+  if (ours.faulted && host.faulted && ours.vector == kPFv && host.vector == kGP && ours.pc == host.pc) {
+    const u64 offset = ours.address - before.fs_base;
+    for (const Insn& insn : c.insns) {
+      if (ours.pc == kCodeAt + insn.offset && insn.segment == FS && sign_extend(offset, 48) != i64(offset)) return true;
+    }
+  }
   // CALL to an address that is not canonical: our push below RSP has taken place.
   if (ours.faulted && host.faulted && ours.vector == kGP && host.vector == kGP && ours.pc == host.pc) {
     for (const Insn& insn : c.insns) {
