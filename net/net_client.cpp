@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/net_client.h"
+
+namespace emu::net {
+
+std::size_t Packet::bytes() const {
+  std::size_t sum = 0;
+  for (const iovec& part : parts) sum += part.iov_len;
+  return sum;
+}
+
+NetClient::~NetClient() { disconnect(); }
+
+Result<void> NetClient::connect(NetClient& a, NetClient& b) {
+  for (const NetClient* end : {&a, &b}) {
+    if (end->peer_ != nullptr) return error("network client '{}' is already in use", end->name());
+  }
+  a.peer_ = &b;
+  b.peer_ = &a;
+  return {};
+}
+
+void NetClient::disconnect() {
+  if (peer_ == nullptr) return;
+  peer_->peer_ = nullptr;
+  peer_ = nullptr;
+}
+
+bool NetClient::send(const Packet& packet) {
+  if (peer_ == nullptr || !link_up_ || !peer_->link_up_) return true;
+  if (peer_->receive(packet)) return true;
+  peer_->refused_ = true;
+  return false;
+}
+
+void NetClient::ready() {
+  if (!refused_) return;
+  refused_ = false;
+  if (peer_ != nullptr) peer_->peer_ready();
+}
+
+void NetClient::set_link(bool up) {
+  if (link_up_ == up) return;
+  link_up_ = up;
+  if (peer_ != nullptr) peer_->link_changed();
+}
+
+}  // namespace emu::net
