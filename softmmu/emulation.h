@@ -75,12 +75,16 @@ class Emulation final : public monitor::MachineControl {
   bool is_qtest() const;
   Clock::Drive clock_drive() const;
   Result<u64> choose_ram(const std::string& machine_type) const;
-  Result<void> make_objects();
+  enum class Stage : u8 { Early, WithNetwork };
+  Result<void> make_objects(Stage stage);
   Result<void> make_cpu_objects();
   Result<chardev::Chardev*> make_stream(const chardev::ChardevOptions& options, EventLoop& loop);
   void stop_monitor_thread();
   void report(const RunEvent& event);
   Result<void> make_streams();
+  Result<void> make_network();
+  Result<std::vector<DeviceRequest>> network_cards() const;
+  void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();
   Result<void> make_monitors();
@@ -104,6 +108,7 @@ class Emulation final : public monitor::MachineControl {
   std::unique_ptr<hw::Machine> machine_;
   hw::Board* board_ = nullptr;
   ConsolePlan consoles_;
+  NetworkOptions network_;
   std::unique_ptr<accel::Accelerator> accelerator_;
   std::unique_ptr<monitor::Monitors> monitors_;
   std::vector<std::unique_ptr<monitor::HmpSession>> people_;

@@ -3,6 +3,7 @@
 
 #include <glib.h>
 
+#include "net/register.h"
 #include "qom/user_creatable.h"
 #include "util/file.h"
 
@@ -82,6 +83,7 @@ void register_objects(qom::TypeRegistry& registry) {
   registry.add<RamBackend>("memory-backend-ram");
   registry.add_abstract<FileBackendName, qom::UserCreatable>();
   registry.add<Secret>("secret");
+  net::register_net_objects(registry);
 }
 
 }  // namespace emu::softmmu

@@ -11,6 +11,7 @@
 #include "accel/accel.h"
 #include "chardev/chardev_options.h"
 #include "hw/machine/board.h"
+#include "softmmu/net_options.h"
 #include "softmmu/run_options.h"
 #include "softmmu/sandbox.h"
 #include "util/log.h"
@@ -31,6 +32,8 @@ enum class HelpTopic : u8 {
   DeviceProperties,
   Accel,
   Chardev,
+  Netdev,
+  NicModels,
   Log,
   Display,
   Vga,
@@ -119,6 +122,7 @@ struct StartOptions {
   std::vector<chardev::ChardevOptions> chardevs;
   std::vector<std::string> serials;              ///< -serial as typed, in order
   std::vector<MonitorRequest> monitors;
+  NetworkOptions network;
   std::vector<ObjectRequest> objects;
   std::vector<FdRequest> fds;
   std::string debugcon;
