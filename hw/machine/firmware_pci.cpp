@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of FirmwareSetup that sets PCI up: bus numbers, addresses, bridge windows.
 #include <algorithm>
+#include <utility>
 
 #include "hw/machine/firmware_setup.h"
 #include "hw/pci/pci_express.h"
@@ -125,7 +126,7 @@ void FirmwareSetup::collect_bars(u16 function, unsigned count, std::vector<Want>
 void FirmwareSetup::collect_windows(PciDevice& bridge, PciBus& behind, std::vector<Want>& wants) {
   const u16 function = function_of(bridge.pci_bus(), bridge.devfn());
   const bool takes_more = behind.hotplug() != nullptr;
-  const bool express = bridge.config().find_capability(kCapExpress) != 0;
+  const bool express = std::as_const(bridge).config().find_capability(kCapExpress) != 0;
   std::vector<Want> all = collect(behind);
   for (const auto kind : {Want::Kind::IoWindow, Want::Kind::MemoryWindow, Want::Kind::PrefetchWindow}) {
     Want window{.kind = kind, .function = function};
