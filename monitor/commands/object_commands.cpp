@@ -273,6 +273,9 @@ Result<hw::Bus*> bus_for(CommandContext& context, const DeviceRequest& request, 
   qom::ObjectTree& tree = context.control.machine().tree();
   const std::string kind = hw::bus_type_of(type);
   hw::Bus* bus = nullptr;
+  if (kind.empty() && !request.bus) {
+    return error("Device '{}' can not be hotplugged on this machine", request.driver);
+  }
   if (request.bus) {
     bus = hw::find_bus(tree.root(), *request.bus);
     if (bus == nullptr) return error("Bus '{}' not found", *request.bus);
@@ -280,11 +283,11 @@ Result<hw::Bus*> bus_for(CommandContext& context, const DeviceRequest& request, 
       return error("Device '{}' can't go on {} bus", request.driver, bus->type().name());
     }
   } else {
-    bus = kind.empty() ? nullptr : context.control.board().default_bus(kind);
+    bus = context.control.board().default_bus(kind);
     if (bus == nullptr) {
       tree.root().visit([&](qom::Object& object) {
         auto* found = dynamic_cast<hw::Bus*>(&object);
-        if (bus == nullptr && found != nullptr && !kind.empty() && found->type().is_a(kind)) bus = found;
+        if (bus == nullptr && found != nullptr && found->type().is_a(kind)) bus = found;
       });
     }
     if (bus == nullptr) return error("No '{}' bus found for device '{}'", kind, request.driver);
