@@ -74,6 +74,7 @@ void I440FxBoard::adapt_acpi(AcpiConfig& acpi) const {
   acpi.pm_base = kPmBase;
   acpi.offers_s3 = pm_ != nullptr && pm_->offers_s3();
   acpi.offers_s4 = pm_ != nullptr && pm_->offers_s4();
+  acpi.has_pci_hotplug = pm_ != nullptr && pm_->offers_hotplug();
   acpi.pci_memory32 = {{std::max<u64>(layout_.low_bytes, 0xc000'0000), 0xfebf'ffff}};
 }
 

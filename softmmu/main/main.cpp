@@ -14,6 +14,7 @@
 #include "hw/isa/ich9_lpc.h"
 #include "hw/isa/piix3.h"
 #include "hw/misc/debug_exit.h"
+#include "hw/misc/edu.h"
 #include "hw/misc/fpu_error.h"
 #include "hw/misc/port92.h"
 #include "hw/misc/pvpanic.h"
@@ -53,6 +54,7 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_debugcon(registry);
   hw::register_debug_exit(registry);
   hw::register_pvpanic(registry);
+  hw::register_edu(registry);
   hw::register_boards(registry);
 }
 
