@@ -59,6 +59,7 @@ void VirtQueue::reset() {
   strays_.fetch_add(in_use_ - waiting, std::memory_order_acq_rel);
   waiting_.clear();
   in_use_ = descriptors_out_ = 0;
+  unsaid_ = false;
   next_sequence_ = oldest_sequence_ = 0;
   setup_ = {.size = max_size_};
   set_vector(kNoVector);
@@ -138,6 +139,7 @@ bool VirtQueue::push_locked(VirtElement& element, u32 written) {
   --in_use_;
   descriptors_out_ -= element.descriptors_;
   if (ring_ == nullptr) return false;
+  unsaid_ = true;
   if (ring_->push(element, written)) return true;
   break_locked("the used ring is not in RAM");
   return false;
@@ -174,7 +176,7 @@ void VirtQueue::notify() {
   bool wanted = false;
   {
     const std::lock_guard hold(mutex_);
-    if (ring_ == nullptr) return;
+    if (ring_ == nullptr || !std::exchange(unsaid_, false)) return;
     wanted = ring_->should_interrupt();
     // 6.3: a legacy driver may ask to hear of an empty queue whatever else it said.
     if (!wanted && features_.notify_on_empty) wanted = in_use_ == 0 && !ring_->has_more();

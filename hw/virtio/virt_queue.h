@@ -178,6 +178,7 @@ class VirtQueue {
   u32 life_ = 0;
   u32 in_use_ = 0;
   u32 descriptors_out_ = 0;
+  bool unsaid_ = false;  ///< something was pushed since the last notify()
   u32 next_sequence_ = 0;
   struct Done {
     VirtElementPtr element;

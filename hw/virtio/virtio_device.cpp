@@ -47,8 +47,12 @@ Result<void> VirtioDevice::before_realize() {
   return {};
 }
 
-void VirtioDevice::after_unrealize() {
+void VirtioDevice::stop_queues() {
   for (const auto& events : events_) events->close();
+}
+
+void VirtioDevice::after_unrealize() {
+  stop_queues();
   for (const auto& queue : queues_) queue->reset();
   events_.clear();
   queues_.clear();

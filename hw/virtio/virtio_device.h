@@ -94,6 +94,8 @@ class VirtioDevice : public Device, public VirtQueueOwner {
   /// In realize(). `loop`: where handle_queue() is called; null for the main loop with the machine lock held.
   VirtQueue& add_queue(u16 size, EventLoop* loop = nullptr);
   std::shared_ptr<VirtQueue> shared_queue(unsigned index) const { return queues_.at(index); }
+  /// First in unrealize() of models whose queues have loops: no handler runs from here on.
+  void stop_queues();
   /// Calls handle_queue() from its loop. Any thread.
   void schedule(unsigned index) { kick(index); }
   /// The configuration space reads differently now. Any thread.
