@@ -5,6 +5,7 @@
 #include "hw/virtio/virtio_mmio.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_serial.h"
 
 namespace emu::hw {
 namespace {
@@ -22,6 +23,8 @@ void register_virtio(TypeRegistry& registry) {
   register_virtio_mmio(registry);
   register_virtio_pci_base(registry);
   add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
+  register_virtio_serial_ports(registry);
+  add<VirtioSerial>(registry, "virtio-serial", Category::Input);
   add<VirtioRng>(registry, "virtio-rng", Category::Misc);
 }
 
