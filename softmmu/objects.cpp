@@ -3,6 +3,7 @@
 
 #include <glib.h>
 
+#include "hw/virtio/rng_backend.h"
 #include "qom/user_creatable.h"
 #include "util/file.h"
 
@@ -82,6 +83,7 @@ void register_objects(qom::TypeRegistry& registry) {
   registry.add<RamBackend>("memory-backend-ram");
   registry.add_abstract<FileBackendName, qom::UserCreatable>();
   registry.add<Secret>("secret");
+  hw::register_rng_backends(registry);
 }
 
 }  // namespace emu::softmmu

@@ -25,6 +25,7 @@
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
+#include "hw/virtio/register.h"
 #include "softmmu/startup.h"
 #include "target/x86/debug_registers.h"
 #include "target/x86/models.h"
@@ -55,6 +56,7 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_debug_exit(registry);
   hw::register_pvpanic(registry);
   hw::register_edu(registry);
+  hw::register_virtio(registry);
   hw::register_boards(registry);
 }
 
