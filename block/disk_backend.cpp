@@ -57,7 +57,17 @@ Result<void> DiskBackend::attach(BlockFrontend& frontend) {
 void DiskBackend::detach(BlockFrontend& frontend) {
   EMU_CHECK(frontend_ == &frontend && in_flight_ == 0);
   frontend_ = nullptr;
-  if (root_) static_cast<void>(graph_->attach(root_, *this, Access{}));  // less than before
+  if (!root_) return;
+  if (stands_for_node_) {
+    graph_->drop(root_, *this);
+  } else {
+    static_cast<void>(graph_->attach(root_, *this, Access{}));  // less than before
+  }
+}
+
+void DiskBackend::stand_for(NodeRef node) {
+  stands_for_node_ = true;
+  medium_is(std::move(node));
 }
 
 void DiskBackend::medium_is(NodeRef node) {
@@ -90,6 +100,11 @@ Task<Result<void>> DiskBackend::remove() {
   NodeRef node = root_;
   medium_is(nullptr);
   drain_end();
+  if (stands_for_node_) {
+    stands_for_node_ = false;  // from now on media come and go
+    graph_->drop(node, *this);
+    co_return Result<void>();
+  }
   auto detached = co_await graph_->detach(std::move(node), *this);
   co_return detached;
 }

@@ -93,6 +93,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   bool is_tray_open() const { return frontend_ != nullptr && frontend_->is_tray_open(); }
   /// Puts a medium in (the drive had none). The node stays its owner's; ours is a use.
   Task<Result<void>> insert(NodeRef node);
+  /// Stands for a node that somebody owns: it is used while a device is attached, and no longer.
+  void stand_for(NodeRef node);
   /// Takes it out; nothing is under way when it is done.
   Task<Result<void>> remove();
   /// Another device may write, too (share-rw=on). Before attach().
@@ -136,6 +138,7 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   BlockErrorListener* errors_ = nullptr;
   BlockFrontend* frontend_ = nullptr;
   bool share_writes_ = false;
+  bool stands_for_node_ = false;
 
   // What requests look at; changes only while none is under way.
   EventLoop* loop_ = nullptr;

@@ -52,6 +52,7 @@ void register_block_drivers(DriverRegistry& drivers) {
   register_throttle_driver(drivers);
   register_copy_on_read_driver(drivers);
   register_blkdebug_driver(drivers);
+  register_temporary_driver(drivers);
 }
 
 namespace {

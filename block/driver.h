@@ -83,6 +83,7 @@ void register_raw_driver(DriverRegistry& drivers);
 void register_throttle_driver(DriverRegistry& drivers);
 void register_copy_on_read_driver(DriverRegistry& drivers);
 void register_blkdebug_driver(DriverRegistry& drivers);
+void register_temporary_driver(DriverRegistry& drivers);
 /// All of them.
 void register_block_drivers(DriverRegistry& drivers);
 

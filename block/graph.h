@@ -65,6 +65,9 @@ class NodeGraph {
   /// May close the node.
   Task<Result<void>> detach(NodeRef node, GraphUser& user);
 
+  /// The same for a node that somebody owns, and that stays open for it.
+  void drop(const NodeRef& node, GraphUser& user);
+
   /// Those who stand above a node.
   std::vector<GraphUser*> users_above(const Node& node) const;
   /// Puts `child` in the place of the parent's child of that role, with requests going on before and after. The old

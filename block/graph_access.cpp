@@ -148,6 +148,13 @@ Task<Result<void>> NodeGraph::detach(NodeRef node, GraphUser& user) {
   co_return closed;
 }
 
+void NodeGraph::drop(const NodeRef& node, GraphUser& user) {
+  Entry* const used = entry(*node);
+  EMU_CHECK(used != nullptr && used->owned);
+  const auto mine = std::ranges::find(used->uses, &user, &Use::user);
+  if (mine != used->uses.end()) remove_use(*used, std::size_t(mine - used->uses.begin()));
+}
+
 // ---- Drained changes
 
 namespace {
