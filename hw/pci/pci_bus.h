@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -28,6 +29,8 @@ class PciBus : public Bus {
   void set_first_free_slot(unsigned slot) { first_free_slot_ = slot; }
 
   u8 number() const { return number_; }
+  /// Who accesses, as an IOMMU and error messages know it: bus number and function.
+  u16 requester_id(u8 devfn) const { return u16(number_ << 8 | devfn); }
   mem::Region& memory_space() { return *memory_; }
   const mem::RegionRef& memory_ref() const { return memory_; }
   mem::Region& ports() { return *ports_; }
@@ -53,7 +56,7 @@ class PciBus : public Bus {
 
   mem::RegionRef memory_, ports_;
   std::array<PciDevice*, pci::kSlots * pci::kFunctions> functions_{};
-  u8 number_ = 0;
+  std::atomic<u8> number_ = 0;
   unsigned first_free_slot_ = 0;
   PinMap map_;
   std::mutex irq_mutex_;  ///< the two below

@@ -64,7 +64,7 @@ void PciDevice::describe(TypeInfo<PciDevice>& type) {
   type.property("multifunction", &PciDevice::multifunction_, "whether the slot may have more functions than 0");
   type.property("romfile", &PciDevice::rom_file_, "file with the expansion ROM");
   type.property("rombar", &PciDevice::rom_bar_, "whether the guest sees the expansion ROM");
-  type.saved(1, &PciDevice::fields, &PciDevice::after_load);
+  type.saved(2, &PciDevice::fields, &PciDevice::after_load);
 }
 
 PciBus& PciDevice::pci_bus() const {
@@ -78,6 +78,8 @@ PciBus& PciDevice::pci_bus() const {
 Result<void> PciDevice::before_realize() {
   config_ = PciConfig(config_.size());
   for (PciBar& bar : bars_) bar = {};
+  msi_.reset();
+  msix_.reset();
   write_standard_header();
   return {};
 }
@@ -119,6 +121,11 @@ void PciDevice::after_unrealize() {
 
 void PciDevice::before_reset_enter() {
   config_.reset();
+  if (msi_ != nullptr) msi_->take_registers();
+  if (msix_ != nullptr) {
+    msix_->reset();
+    msix_->take_registers();
+  }
   update_mappings();
   update_bus_master();
   intx_disabled_ = false;
@@ -142,23 +149,41 @@ Result<void> PciDevice::add_rom() {
 
 void PciDevice::fields(Archive& ar) {
   bool level = intx_level_;
+  if (!ar.is_loading()) show_changing_bits(0, config_.size());
   ar("config", config_.bytes())("intx_level", level);
   intx_level_ = level;
+  MsixTable::State messages = msix_ == nullptr ? MsixTable::State() : msix_->state();
+  ar.since(2)("msix_table", messages.table).since(2)("msix_pending", messages.pending);
+  if (ar.is_loading() && msix_ != nullptr) msix_->set_state(messages);
 }
 
 Result<void> PciDevice::after_load() {
   if (!config_.is_plausible()) return error("{}: saved configuration space is of another device", type().name());
+  if (msi_ != nullptr) msi_->take_registers();
+  if (msix_ != nullptr) msix_->take_registers();
   update_mappings();
   update_bus_master();
   intx_disabled_ = (config_.get16(COMMAND) & kCommandIntxDisable) != 0;
   update_intx();
+  message_vectors_changed();
   config_written(0, config_.size());
   return {};
 }
 
 // Configuration accesses. --------------------------------------------------------------------------------------------
 
-u32 PciDevice::config_read(unsigned offset, unsigned size) { return read_config(offset, size); }
+u32 PciDevice::config_read(unsigned offset, unsigned size) {
+  show_changing_bits(offset, size);
+  return read_config(offset, size);
+}
+
+/// Bits that other threads change are copied into configuration space when somebody looks.
+void PciDevice::show_changing_bits(unsigned offset, unsigned size) {
+  if (msi_ != nullptr && msi_->covers(offset, size)) msi_->show_pending();
+  if (offset >= STATUS + 2 || offset + size <= STATUS) return;
+  const u16 status = config_.get16(STATUS);
+  config_.set16(STATUS, u16(intx_level_ ? status | kStatusInterrupt : status & ~kStatusInterrupt));
+}
 
 void PciDevice::config_write(unsigned offset, unsigned size, u32 value) {
   if (offset + size > config_.size()) return;
@@ -172,6 +197,7 @@ void PciDevice::config_write(unsigned offset, unsigned size, u32 value) {
     intx_disabled_ = (config_.get16(COMMAND) & kCommandIntxDisable) != 0;
     update_intx();
   }
+  message_registers_written(offset, size);
   config_written(offset, size);
 }
 
@@ -253,7 +279,89 @@ void PciDevice::update_intx() {
   auto* pci = dynamic_cast<PciBus*>(bus());
   const u8 pin = config_.get8(INTERRUPT_PIN);
   if (pci == nullptr || pin == 0 || pin > 4) return;
-  pci->set_pin(devfn_, pin - 1, intx_level_ && !intx_disabled_);
+  pci->set_pin(devfn_, pin - 1, intx_level_ && !intx_disabled_ && !uses_msi() && !uses_msix());
+}
+
+// Messages. ----------------------------------------------------------------------------------------------------------
+
+void PciDevice::add_msi(unsigned vectors) {
+  EMU_CHECK(msi_ == nullptr);
+  msi_ = std::make_unique<MsiCapability>(config_, vectors);
+  static_cast<void>(dma());  // made now: a thread that notifies must not
+}
+
+void PciDevice::add_msix(unsigned vectors, unsigned bar) {
+  const u32 table_bytes = vectors * MsixTable::kEntryBytes;
+  const u32 pending_offset = table_bytes <= 0x800 ? 0x800 : u32(align_up(table_bytes, 0x1000));
+  const u64 size = std::bit_ceil(std::max<u64>(0x1000, pending_offset + align_up(vectors, 64) / 8));
+  auto container = add_region(mem::Region::container(memory(), type().name() + "-msix", size));
+  add_msix_in(vectors, bar, container, 0, pending_offset);
+  add_bar(bar, BarKind::Memory32, std::move(container));
+}
+
+void PciDevice::add_msix_in(unsigned vectors, unsigned bar_index, mem::RegionRef bar_container, u32 table_offset,
+                            u32 pending_offset) {
+  EMU_CHECK(msix_ == nullptr);
+  msix_ = std::make_unique<MsixTable>(config_, vectors, bar_index, table_offset, pending_offset);
+  static_cast<void>(dma());
+  constexpr int kOverOthers = 1;
+  bar_container->add(table_offset,
+                     add_region(mem::Region::mmio(
+                         memory(), "msix-table", msix_->table_bytes(),
+                         [this](u64 offset, unsigned) { return msix_->read_table(u32(offset)); },
+                         [this](u64 offset, u64 value, unsigned) { write_msix_table(u32(offset), u32(value)); },
+                         {.valid = {4, 8}, .impl = {4, 4}})),
+                     kOverOthers);
+  bar_container->add(pending_offset,
+                     add_region(mem::Region::mmio(
+                         memory(), "msix-pba", msix_->pending_bytes(),
+                         [this](u64 offset, unsigned) { return msix_->read_pending(u32(offset)); }, {},
+                         {.valid = {4, 8}, .impl = {4, 4}, .locking = mem::Locking::None})),
+                     kOverOthers);
+}
+
+void PciDevice::write_msix_table(u32 offset, u32 value) {
+  const auto due = msix_->write_table(offset, value);
+  if (due) send(*due);
+  message_vectors_changed();
+}
+
+void PciDevice::message_registers_written(unsigned offset, unsigned size) {
+  const bool msi = msi_ != nullptr && msi_->covers(offset, size);
+  const bool msix = msix_ != nullptr && msix_->covers(offset, size);
+  if (!msi && !msix) return;
+  const auto due = msi ? msi_->registers_changed() : msix_->registers_changed();
+  update_intx();  // before the messages: whoever hears of one finds the pin released
+  for (const PciMessage& message : due) send(message);
+  message_vectors_changed();
+}
+
+void PciDevice::notify_msi(unsigned vector) {
+  if (msi_ == nullptr) return;
+  if (const auto message = msi_->notify(vector)) send(*message);
+}
+
+void PciDevice::notify_msix(unsigned vector) {
+  if (msix_ == nullptr) return;
+  if (const auto message = msix_->notify(vector)) send(*message);
+}
+
+/// The sender may hold a lock of its device, so a message must not end where the machine lock would be taken.
+void PciDevice::send(const PciMessage& message) {
+  mem::AddressSpace& space = dma();
+  {
+    const mem::GracePeriods::ReadGuard guard(memory().grace());
+    const mem::Section target = space.view().lookup(message.address);
+    if (!target.is_mapped()) return;
+    if (!target.is_ram() && target.region->options().locking == mem::Locking::Machine) {
+      log::guest_error("{}: an interrupt message to {:#x} would go to a device, which takes none", type().name(),
+                       message.address);
+      return;
+    }
+  }
+  const auto* pci = dynamic_cast<const PciBus*>(bus());
+  const u16 requester = pci == nullptr ? u16(0) : pci->requester_id(devfn_);
+  static_cast<void>(space.store(message.address, 4, message.data, {.requester_id = requester}));
 }
 
 }  // namespace emu::hw

@@ -44,6 +44,9 @@ inline constexpr u16 kStatusInterrupt = bit(3), kStatusCapabilities = bit(4), kS
 inline constexpr u8 kMultifunction = 0x80;  // HEADER_TYPE
 inline constexpr u32 kRomEnable = bit(0);   // ROM_ADDRESS
 
+// Capability identifiers, appendix H
+inline constexpr u8 kCapMsi = 0x05, kCapExpress = 0x10, kCapMsix = 0x11;
+
 // Class codes (base << 8 | sub), appendix D
 inline constexpr u16 kClassHostBridge = 0x0600, kClassIsaBridge = 0x0601, kClassOtherBridge = 0x0680,
                      kClassVga = 0x0300;
