@@ -65,6 +65,7 @@ void IdeHd::fields(Archive& ar, State& s) {
   ar("multiword_dma", s.multiword_dma)("ultra_dma", s.ultra_dma)("uses_ultra_dma", s.uses_ultra_dma);
   ar("write_cache", s.write_cache)("look_ahead", s.look_ahead)("smart", s.smart);
   ar("smart_autosave", s.smart_autosave)("power_mode", s.power_mode);
+  ar("failed_tag", s.failed_tag)("failed_error", s.failed_error)("failed_lba", s.failed_lba);
 }
 
 Result<void> IdeHd::after_load() {
@@ -290,8 +291,14 @@ AtaPlan IdeHd::smart_plan(const AtaTaskFile& r) {
 
 Task<u8> IdeHd::execute(IdeRequest& request) {
   const AtaPlan& plan = request.plan;
-  if (plan.error != 0) co_return plan.error;
   AtaTaskFile& r = request.registers;
+  if (r.command == READ_FPDMA_QUEUED || r.command == WRITE_FPDMA_QUEUED) {
+    u8 failed = plan.error;
+    if (failed == 0) failed = co_await move(request);
+    if (failed != 0) note_queued_failure(r, failed);
+    co_return failed;
+  }
+  if (plan.error != 0) co_return plan.error;
   switch (r.command) {
     case FLUSH_CACHE:
     case FLUSH_CACHE_EXT: {
@@ -329,6 +336,7 @@ Task<u8> IdeHd::execute(IdeRequest& request) {
       if (request.offset < bytes.size()) {
         scsi::copy_in(request.parts, std::span(bytes).subspan(request.offset));
       }
+      if (r.command == READ_LOG_EXT && u8(r.lba_low) == 0x10) state_.failed_tag = 0x80;  // told
       co_return u8(0);
     }
     default:
@@ -337,6 +345,14 @@ Task<u8> IdeHd::execute(IdeRequest& request) {
   if (plan.bytes == 0) co_return u8(0);
   const u8 error = co_await move(request);
   co_return error;
+}
+
+void IdeHd::note_queued_failure(const AtaTaskFile& r, u8 failed) {
+  const mem::MachineLockScope guard(memory().lock());
+  if (!(state_.failed_tag & 0x80)) return;
+  state_.failed_tag = u8(r.count >> 3) & 31;
+  state_.failed_error = failed;
+  state_.failed_lba = r.lba48();
 }
 
 Task<u8> IdeHd::move(IdeRequest& request) {
@@ -425,7 +441,16 @@ std::vector<u8> IdeHd::log_page(const AtaTaskFile& r) const {
     return d;
   }
   if (log != 0x10 || !ide_bus().is_serial()) return {};
-  d[0] = 0x80;  // NQ: no queued command; the port fills in the one that failed
+  d[0] = state_.failed_tag;  // NQ, 0x80: none
+  if (!(state_.failed_tag & 0x80)) {
+    d[2] = DRDY | DSC | ERR;
+    d[3] = state_.failed_error;
+    for (unsigned i = 0; i < 3; i++) {
+      d[4 + i] = u8(state_.failed_lba >> (8 * i));
+      d[8 + i] = u8(state_.failed_lba >> (24 + 8 * i));
+    }
+    d[7] = kDeviceLba;
+  }
   put_checksum(d, std::nullopt);
   return d;
 }

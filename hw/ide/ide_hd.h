@@ -31,6 +31,9 @@ class IdeHd final : public IdeDevice {
     bool uses_ultra_dma = true;
     bool write_cache = true, look_ahead = true, smart = true, smart_autosave = true;
     u8 power_mode = 0xff;  ///< as CHECK POWER MODE answers: active
+    // The queued command that failed first, for log 10h.
+    u8 failed_tag = 0x80, failed_error = 0;
+    u64 failed_lba = 0;
   };
   static void fields(Archive& ar, State& s);
   Result<void> after_load();
@@ -48,6 +51,7 @@ class IdeHd final : public IdeDevice {
   std::vector<u8> smart_data(u8 feature, u8 log) const;
   std::vector<u8> log_page(const AtaTaskFile& registers) const;
   Task<u8> execute(IdeRequest& request) override;
+  void note_queued_failure(const AtaTaskFile& registers, u8 failed);
   Task<u8> move(IdeRequest& request);
   Task<u8> trim(IdeRequest& request);
 
