@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "hw/acpi/piix4_pm.h"
+#include "hw/block/pflash.h"
 #include "hw/char/debugcon.h"
 #include "hw/char/serial_16550.h"
 #include "hw/display/vga.h"
@@ -40,6 +41,7 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_piix4_pm(registry);
   hw::register_q35(registry);
   hw::register_ich9_lpc(registry);
+  hw::register_pflash(registry);
   hw::register_ide_drives(registry);
   hw::register_piix3_ide(registry);
   hw::register_ahci(registry);
