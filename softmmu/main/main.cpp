@@ -4,9 +4,12 @@
 #include <vector>
 
 #include "hw/acpi/piix4_pm.h"
+#include "hw/block/pflash.h"
 #include "hw/char/debugcon.h"
 #include "hw/char/serial_16550.h"
 #include "hw/display/vga.h"
+#include "hw/ide/ahci.h"
+#include "hw/ide/piix3_ide.h"
 #include "hw/input/i8042.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
@@ -40,6 +43,10 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_piix4_pm(registry);
   hw::register_q35(registry);
   hw::register_ich9_lpc(registry);
+  hw::register_pflash(registry);
+  hw::register_ide_drives(registry);
+  hw::register_piix3_ide(registry);
+  hw::register_ahci(registry);
   hw::register_vga(registry);
   hw::register_fw_cfg(registry);
   hw::register_i8259(registry);
