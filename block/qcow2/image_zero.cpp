@@ -168,8 +168,13 @@ Task<IoStatus> Image::discard(u64 offset, u64 length) {
 Task<IoStatus> Image::discard_locked(u64 offset, u64 length, bool whole) {
   const u64 end = offset + length;
   if (geometry_.external_data && !whole && offset < data_.bytes()) {
-    static_cast<void>(co_await data_.node().discard(offset, std::min(end, data_.bytes()) - offset));
-    if (header_.is_raw_external()) co_return 0;  // reads the same both ways
+    const u64 bytes = std::min(end, data_.bytes()) - offset;
+    if (header_.is_raw_external()) {
+      // Has to read the same through the table, which may say zero, and without it.
+      const IoStatus status = co_await data_.node().write_zeroes(offset, bytes, IoFlags::MayUnmap);
+      co_return status;
+    }
+    static_cast<void>(co_await data_.node().discard(offset, bytes));  // a hint
   }
   for (u64 at = offset; at < end;) {
     if (map_->table_of(at) == 0) {
