@@ -45,6 +45,16 @@ std::string filename_beside(const std::string& beside, const std::string& filena
   return slash == std::string::npos ? filename : beside.substr(0, slash + 1) + filename;
 }
 
+void register_block_drivers(DriverRegistry& drivers) {
+  register_file_drivers(drivers);
+  register_null_drivers(drivers);
+  register_raw_driver(drivers);
+  register_throttle_driver(drivers);
+  register_copy_on_read_driver(drivers);
+  register_blkdebug_driver(drivers);
+  register_temporary_driver(drivers);
+}
+
 namespace {
 
 /// "null" or "" for a backing child: the user says that there is none.

@@ -80,6 +80,12 @@ constexpr std::size_t kProbeBytes = 2048;
 void register_file_drivers(DriverRegistry& drivers);
 void register_null_drivers(DriverRegistry& drivers);
 void register_raw_driver(DriverRegistry& drivers);
+void register_throttle_driver(DriverRegistry& drivers);
+void register_copy_on_read_driver(DriverRegistry& drivers);
+void register_blkdebug_driver(DriverRegistry& drivers);
+void register_temporary_driver(DriverRegistry& drivers);
+/// All of them.
+void register_block_drivers(DriverRegistry& drivers);
 
 /// A file name beside another one: absolute names and "protocol:" ones are kept.
 std::string filename_beside(const std::string& beside, const std::string& filename);

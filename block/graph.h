@@ -13,6 +13,8 @@
 
 namespace emu::block {
 
+class ThrottleGroup;
+
 /// Who stands at the top of a graph: a BlockBackend or a job.
 class GraphUser {
  public:
@@ -63,12 +65,11 @@ class NodeGraph {
   /// May close the node.
   Task<Result<void>> detach(NodeRef node, GraphUser& user);
 
+  /// The same for a node that somebody owns, and that stays open for it.
+  void drop(const NodeRef& node, GraphUser& user);
+
   /// Those who stand above a node.
   std::vector<GraphUser*> users_above(const Node& node) const;
-  /// Runs `work` while no request is under way in anything above or below `node`.
-  Task<void> drain_begin(NodeRef node);
-  void drain_end(NodeRef node);
-
   /// Puts `child` in the place of the parent's child of that role, with requests going on before and after. The old
   /// child is closed when nobody else uses it.
   Task<Result<void>> replace_child(NodeRef parent, std::string role, NodeRef child);
@@ -81,6 +82,15 @@ class NodeGraph {
 
   /// A context for opening on behalf of the graph itself; for tests of drivers.
   Task<Result<NodeRef>> open_node(Options options, NodeSettings inherited, bool wants_format);
+
+  /// Of a drive's own (throttling.group=), or else of -object throttle-group. Null: there is none.
+  std::shared_ptr<ThrottleGroup> find_throttle_group(const std::string& name);
+  /// The drive's own group of that name, made if absent; it lives while a drive uses it.
+  std::shared_ptr<ThrottleGroup> own_throttle_group(const std::string& name);
+  /// How to find the objects.
+  void set_group_finder(std::function<std::shared_ptr<ThrottleGroup>(const std::string& name)> finder) {
+    group_finder_ = std::move(finder);
+  }
 
   EventLoop& main_loop() const { return loop_; }
   const DriverRegistry& drivers() const { return drivers_; }
@@ -122,6 +132,9 @@ class NodeGraph {
   void roll_back(std::vector<Change>& done);
   Result<void> add_use(Entry& entry, Use use);
   void remove_use(Entry& entry, std::size_t index);
+  /// Drains everything above the node; undrain() takes what it gives.
+  Task<std::vector<GraphUser*>> drain(const Node& node);
+  void undrain(const Node& node, const std::vector<GraphUser*>& users);
   void connected(const Node& node, std::set<const Node*>& found) const;
 
   EventLoop& loop_;
@@ -129,6 +142,8 @@ class NodeGraph {
   IoEngines engines_;
   std::map<std::string, Entry, std::less<>> entries_;
   std::map<std::string, std::string, std::less<>> reserved_;  ///< name, and what has it
+  std::map<std::string, std::weak_ptr<ThrottleGroup>> own_groups_;
+  std::function<std::shared_ptr<ThrottleGroup>(const std::string&)> group_finder_;
   u64 next_serial_ = 0;
   u64 next_auto_name_ = 0;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "block/graph.h"
+#include "block/filter/throttle.h"
 #include "block/on_loop.h"
 #include "util/check.h"
 
@@ -147,6 +148,13 @@ Task<Result<void>> NodeGraph::detach(NodeRef node, GraphUser& user) {
   co_return closed;
 }
 
+void NodeGraph::drop(const NodeRef& node, GraphUser& user) {
+  Entry* const used = entry(*node);
+  EMU_CHECK(used != nullptr && used->owned);
+  const auto mine = std::ranges::find(used->uses, &user, &Use::user);
+  if (mine != used->uses.end()) remove_use(*used, std::size_t(mine - used->uses.begin()));
+}
+
 // ---- Drained changes
 
 namespace {
@@ -185,13 +193,39 @@ std::vector<GraphUser*> NodeGraph::users_above(const Node& node) const {
   return users;
 }
 
-Task<void> NodeGraph::drain_begin(NodeRef node) {
+Task<std::vector<GraphUser*>> NodeGraph::drain(const Node& node) {
   // Whoever may make requests to the node stands above it.
-  for (GraphUser* user : users_above(*node)) co_await user->drain_begin();
+  std::vector<GraphUser*> users = users_above(node);
+  std::set<const Node*> nodes;
+  connected(node, nodes);
+  for (const Node* held : nodes) {
+    if (Entry* const here = entry(*held)) here->node->drained_changed(true);
+  }
+  for (GraphUser* user : users) co_await user->drain_begin();
+  co_return users;
 }
 
-void NodeGraph::drain_end(NodeRef node) {
-  for (GraphUser* user : users_above(*node)) user->drain_end();
+void NodeGraph::undrain(const Node& node, const std::vector<GraphUser*>& users) {
+  std::set<const Node*> nodes;
+  connected(node, nodes);
+  for (const Node* held : nodes) {
+    if (Entry* const here = entry(*held)) here->node->drained_changed(false);
+  }
+  for (GraphUser* user : users) user->drain_end();
+}
+
+std::shared_ptr<ThrottleGroup> NodeGraph::find_throttle_group(const std::string& name) {
+  if (const auto own = own_groups_.find(name); own != own_groups_.end()) {
+    if (auto alive = own->second.lock()) return alive;
+  }
+  return group_finder_ ? group_finder_(name) : nullptr;
+}
+
+std::shared_ptr<ThrottleGroup> NodeGraph::own_throttle_group(const std::string& name) {
+  if (auto found = find_throttle_group(name)) return found;
+  auto made = std::make_shared<ThrottleGroup>();
+  own_groups_[name] = made;
+  return made;
 }
 
 Task<Result<void>> NodeGraph::replace_child(NodeRef parent, std::string role, NodeRef child) {
@@ -202,8 +236,7 @@ Task<Result<void>> NodeGraph::replace_child(NodeRef parent, std::string role, No
   if (stands_over(*child, *parent)) {
     co_return error("making '{}' a child of '{}' would make a loop", child->name(), parent->name());
   }
-  const std::vector<GraphUser*> above = users_above(*parent);
-  for (GraphUser* user : above) co_await user->drain_begin();
+  const std::vector<GraphUser*> above = co_await drain(*parent);
 
   Result<void> result;
   if (&child->loop() != &parent->loop() && is_used(*child)) {
@@ -221,17 +254,17 @@ Task<Result<void>> NodeGraph::replace_child(NodeRef parent, std::string role, No
       remove_use(*undone, std::size_t(mine - undone->uses.begin()));
     }
   }
-  for (GraphUser* user : above) user->drain_end();
+  undrain(*old->node, {});
+  undrain(*parent, above);
   auto closed = co_await close_if_unused(result ? old->node : child);
   if (result && !closed) result = std::move(closed);
   co_return result;
 }
 
 Task<Result<void>> NodeGraph::truncate(NodeRef node, u64 bytes, Preallocation preallocation) {
-  const std::vector<GraphUser*> above = users_above(*node);
-  for (GraphUser* user : above) co_await user->drain_begin();
+  const std::vector<GraphUser*> above = co_await drain(*node);
   auto result = co_await on_loop(loop_, node->loop(), node->truncate(bytes, preallocation));
-  for (GraphUser* user : above) user->drain_end();
+  undrain(*node, above);
   if (result) {
     for (GraphUser* user : above) user->resized();
   }
@@ -249,10 +282,9 @@ Task<Result<void>> NodeGraph::set_read_only(NodeRef node, bool read_only) {
       }
     }
   }
-  const std::vector<GraphUser*> above = users_above(*node);
-  for (GraphUser* user : above) co_await user->drain_begin();
+  const std::vector<GraphUser*> above = co_await drain(*node);
   auto result = co_await on_loop(loop_, node->loop(), node->set_read_only(read_only));
-  for (GraphUser* user : above) user->drain_end();
+  undrain(*node, above);
   if (result) {
     changed->settings.read_only = read_only;
     // What it does with its children may have changed with it.

@@ -139,6 +139,8 @@ class Node : public std::enable_shared_from_this<Node> {
   virtual Result<void> replace_child(std::string_view role, NodeRef node);
   /// Requests are made on this loop from now on; the graph tells each node once. Nothing is under way.
   virtual void change_loop(EventLoop& loop) { loop_ = &loop; }
+  /// Somebody waits until no request is under way, or no longer does: what is held back goes on at once. Any thread.
+  virtual void drained_changed(bool drained) { static_cast<void>(drained); }
 
  protected:
   Node(EventLoop& loop, std::string name, bool read_only)

@@ -3,7 +3,9 @@
 
 #include <glib.h>
 
+#include "block/filter/throttle.h"
 #include "qom/user_creatable.h"
+#include "softmmu/io_thread.h"
 #include "util/file.h"
 
 namespace emu::softmmu {
@@ -82,6 +84,9 @@ void register_objects(qom::TypeRegistry& registry) {
   registry.add<RamBackend>("memory-backend-ram");
   registry.add_abstract<FileBackendName, qom::UserCreatable>();
   registry.add<Secret>("secret");
+  registry.add_abstract<hw::IoThreadObject, qom::UserCreatable>();
+  registry.add<IoThread>("iothread");
+  block::register_block_objects(registry);
 }
 
 }  // namespace emu::softmmu

@@ -17,9 +17,7 @@ namespace emu::block {
 class BlockBench {
  public:
   BlockBench() {
-    register_file_drivers(drivers_);
-    register_null_drivers(drivers_);
-    register_raw_driver(drivers_);
+    register_block_drivers(drivers_);
     char name[] = "/tmp/block_test_XXXXXX";
     folder_ = ::mkdtemp(name);
   }
