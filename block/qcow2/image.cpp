@@ -23,11 +23,11 @@ Task<Result<std::shared_ptr<Image>>> Image::open(EventLoop& loop, std::string na
   ready = co_await image->open_children();
   EMU_CO_TRY(ready);
   if (!image->is_read_only()) {
-    ready = co_await image->prepare_for_writing();
+    ready = image->prepare_for_writing();
     if (!ready && image->options_.auto_read_only && !image->broken_) {
       log::warn("{}: opened read-only: {}", image->filename(), ready.error().message());
       image->change_read_only(true);
-      ready = {};
+      ready = Result<void>();
     }
     EMU_CO_TRY(ready);
   }
@@ -113,19 +113,26 @@ Task<Result<void>> Image::open_children() {
   co_return Result<void>();
 }
 
-Task<Result<void>> Image::prepare_for_writing() {
+Result<void> Image::prepare_for_writing() {
   if (header_.has(kCorrupt) && !options_.for_check) {
-    co_return error("the image is marked corrupt and cannot be opened for writing; repair it with "
+    return error("the image is marked corrupt and cannot be opened for writing; repair it with "
                     "'system-emu-img check -r all', or open it read-only");
   }
+  use_lazy_refcounts_ = options_.lazy_refcounts.value_or(header_.has_lazy_refcounts()) && header_.version >= 3 &&
+                        !options_.for_check;
+  has_written_ = options_.for_check;
+  return {};
+}
+
+/// What has to be done before the image is changed, and not before it is ours: by the first request that writes the
+/// graph has taken the locks.
+Task<Result<void>> Image::make_consistent() {
   if (header_.version >= 3 && (header_.autoclear & ~kKnownAutoclear) != 0) {
     const IoStatus status =
         co_await set_feature_bits(header_.incompatible, header_.compatible, header_.autoclear & kKnownAutoclear);
     if (status != 0) co_return error("cannot write the qcow2 header: {}", std::strerror(status));
   }
-  use_lazy_refcounts_ = options_.lazy_refcounts.value_or(header_.has_lazy_refcounts()) && header_.version >= 3 &&
-                        !options_.for_check;
-  if (header_.has(kDirty) && !options_.for_check) {
+  if (header_.has(kDirty)) {
     // §: scan the tables to repair counts before using the image.
     std::function<void(const std::string&)> silent;
     Result<CheckReport> repaired = co_await check(*this, Repair::All, std::move(silent));
@@ -134,9 +141,14 @@ Task<Result<void>> Image::prepare_for_writing() {
     const IoStatus cleaned = co_await become_clean();
     if (cleaned != 0) co_return error("cannot write the qcow2 header: {}", std::strerror(cleaned));
   }
-  if (header_.bitmaps && (header_.autoclear & kBitmaps) && !options_.for_check) {
+  if (header_.bitmaps && (header_.autoclear & kBitmaps)) {
     const Result<void> loaded = co_await bitmaps_->open(*header_.bitmaps, header_.bytes);
     if (!loaded) co_return error(Error(loaded.error()).within("persistent bitmaps"));
+  }
+  if (bitmaps_->has_enabled()) {
+    IoStatus status = co_await bitmaps_->mark_in_use();
+    if (status == 0) status = co_await file_.flush();
+    if (status != 0) co_return error("cannot mark the persistent bitmaps: {}", std::strerror(status));
   }
   co_return Result<void>();
 }
@@ -256,16 +268,14 @@ Task<IoStatus> Image::set_feature_bits(u64 incompatible, u64 compatible, u64 aut
   co_return status;
 }
 
-/// Before anything is written: others must not trust what will no longer be true.
 Task<IoStatus> Image::first_write() {
   AsyncMutex::Guard guard(first_write_mutex_);
   co_await guard.acquired();
   if (has_written_) co_return 0;
-  if (bitmaps_->has_enabled()) {
-    const IoStatus marked = co_await bitmaps_->mark_in_use();
-    if (marked != 0) co_return marked;
-    const IoStatus flushed = co_await file_.flush();
-    if (flushed != 0) co_return flushed;
+  const Result<void> ready = co_await make_consistent();
+  if (!ready) {
+    log::error("{}: {}", filename(), ready.error().message());
+    co_return EIO;
   }
   has_written_ = true;
   co_return 0;
@@ -276,7 +286,7 @@ Task<IoStatus> Image::first_write() {
 Task<Result<void>> Image::close() {
   if (closed_) co_return Result<void>();
   IoStatus status = 0;
-  if (!is_read_only() && !broken_) {
+  if (!is_read_only() && !broken_ && has_written_) {
     status = co_await settle();
     if (status == 0 && bitmaps_->is_in_use()) {
       status = co_await bitmaps_->store(*refcounts_);
@@ -299,12 +309,11 @@ Task<Result<void>> Image::set_read_only(bool read_only) {
   if (!read_only) {
     if (file_.node().is_read_only()) co_return error("{} is read-only", file_.node().filename());
     change_read_only(false);
-    const Result<void> ready = co_await prepare_for_writing();
+    const Result<void> ready = prepare_for_writing();
     if (!ready) {
       change_read_only(true);
       co_return error(ready.error());
     }
-    has_written_ = false;
     co_return Result<void>();
   }
   Result<void> closed = co_await close();

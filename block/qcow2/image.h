@@ -111,7 +111,8 @@ class Image final : public Node {
   // image.cpp
   Task<Result<void>> read_header_and_tables();
   Task<Result<void>> open_children();
-  Task<Result<void>> prepare_for_writing();
+  Result<void> prepare_for_writing();
+  Task<Result<void>> make_consistent();
   void report(const std::string& message, u64 offset, u64 bytes);
   Task<IoStatus> finish(IoStatus status);  ///< of a request: writes the corrupt bit if it was found to be needed
   IoStatus check_request(u64 offset, u64 bytes, bool writes) const;

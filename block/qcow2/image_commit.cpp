@@ -25,7 +25,7 @@ Task<IoStatus> Image::flush_all() {
 
 Task<IoStatus> Image::flush() {
   if (broken_ || closed_) co_return EIO;
-  if (is_read_only()) co_return 0;
+  if (is_read_only() || !has_written_) co_return 0;
   const IoStatus status = co_await commit_if_needed(++flush_tickets_);
   const IoStatus final = co_await finish(status);
   co_return final;

@@ -129,6 +129,10 @@ Task<Result<void>> Image::shrink(u64 bytes) {
 
 /// Maps [from, to), whole clusters, without writing data. Nothing else is under way.
 Task<Result<void>> Image::preallocate(u64 from, u64 to, Preallocation preallocation) {
+  if (!has_written_) {
+    const IoStatus first = co_await first_write();
+    if (first != 0) co_return error("{}: {}", filename(), std::strerror(first));
+  }
   const u64 cluster = geometry_.cluster();
   const auto failed = [](IoStatus status) { return error("cannot preallocate: {}", std::strerror(status)); };
   for (u64 at = align_down(from, cluster); at < to;) {
