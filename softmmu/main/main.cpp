@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "block/img/img.h"
 #include "hw/acpi/piix4_pm.h"
 #include "hw/block/pflash.h"
 #include "hw/char/debugcon.h"
@@ -94,5 +95,6 @@ Parts make_x86_64_parts() {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv, argv + argc);
+  if (argc > 0 && emu::block::img::is_tool_name(arguments[0])) return emu::block::img::run(arguments);
   return emu::softmmu::run_program(arguments, emu::softmmu::make_x86_64_parts());
 }
