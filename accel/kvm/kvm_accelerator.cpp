@@ -39,16 +39,18 @@ Result<std::unique_ptr<KvmAccelerator>> KvmAccelerator::create(std::unique_ptr<K
                                                                const KvmOptions& options, AccelClient& client) {
   KvmDevice device = EMU_TRY(KvmDevice::open(*api));
   KvmFd vm = EMU_TRY(device.create_vm());
-  EMU_TRY(target->set_up(device, vm, options));
-  install_kick_signal();
-  return std::unique_ptr<KvmAccelerator>(
+  std::unique_ptr<KvmAccelerator> made(
       new KvmAccelerator(std::move(api), std::move(device), std::move(vm), std::move(target), client));
+  EMU_TRY(made->target_->set_up(made->device_, made->vm_, options));
+  made->shared_.hardware_points = made->target_->hardware_points();
+  install_kick_signal();
+  return made;
 }
 
 KvmAccelerator::KvmAccelerator(std::unique_ptr<KvmApi> api, KvmDevice device, KvmFd vm,
                                std::unique_ptr<KvmTarget> target, AccelClient& client)
     : api_(std::move(api)), device_(std::move(device)), vm_(std::move(vm)), target_(std::move(target)),
-      shared_{.client = client, .run = {}, .points = {}, .hardware_points = target_->hardware_points()} {
+      shared_{.client = client, .run = {}, .points = {}} {
   const unsigned offered = unsigned(device_.extension(KVM_CAP_NR_MEMSLOTS));
   slots_ = std::make_unique<SlotTable>(vm_, std::min(std::max(offered, kLeastSlots), kMostSlots),
                                        [this](const std::function<void()>& work) { outside_of_kernel(work); });

@@ -6,6 +6,7 @@
 #include <linux/kvm.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -30,6 +31,25 @@ class KvmApi {
 
 /// The real one.
 std::unique_ptr<KvmApi> make_kvm_api();
+
+// The kernel's header gives structures with a list at their end another size in C++ than in C, and so the requests that
+// take them other numbers. These are C's.
+struct KvmCpuidHeader {
+  u32 nent = 0, padding = 0;
+};
+struct KvmMsrsHeader {
+  u32 nmsrs = 0, padding = 0;
+};
+struct KvmRoutingHeader {
+  u32 nr = 0, flags = 0;
+};
+/// XSAVE's standard format.
+using KvmXsave = std::array<u32, 1024>;
+inline constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, KvmCpuidHeader),
+                               kSetCpuid2 = _IOW(KVMIO, 0x90, KvmCpuidHeader),
+                               kGetMsrs = _IOWR(KVMIO, 0x88, KvmMsrsHeader), kSetMsrs = _IOW(KVMIO, 0x89, KvmMsrsHeader),
+                               kSetGsiRouting = _IOW(KVMIO, 0x6a, KvmRoutingHeader),
+                               kGetXsave = _IOR(KVMIO, 0xa4, KvmXsave), kSetXsave = _IOW(KVMIO, 0xa5, KvmXsave);
 
 /// A request with a header and a list behind it, as the kernel lays them out.
 template <typename Header, typename Entry>

@@ -29,7 +29,7 @@ Result<void> Q35Board::build_chipset() {
   EMU_TRY(lpc_->realize_on(&host_->pci_bus()));
   isa_bus_ = &lpc_->isa_bus();
   for (unsigned gsi = Ich9Lpc::kFirstGsi; gsi < IoApic::kPins; gsi++)
-    lpc_->connect_gsi(gsi, ioapic_->irq_in("irq", gsi));
+    lpc_->connect_gsi(gsi, gsi_input(gsi));
   return {};
 }
 

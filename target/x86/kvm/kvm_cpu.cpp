@@ -25,11 +25,11 @@ class MsrList {
   }
   u32 count() { return list_.header().nmsrs; }
   kvm_msr_entry get(size_t i) const { return list_.get(i); }
-  kvm_msrs* data() { return list_.data(); }
+  accel::KvmMsrsHeader* data() { return list_.data(); }
 
  private:
   static constexpr size_t kMost = 96;
-  accel::KvmList<kvm_msrs, kvm_msr_entry> list_{kMost};
+  accel::KvmList<accel::KvmMsrsHeader, kvm_msr_entry> list_{kMost};
 };
 
 }  // namespace
@@ -38,10 +38,10 @@ class MsrList {
 
 Result<void> KvmX86Cpu::set_up() {
   std::vector<kvm_cpuid_entry2> list = guest_cpuid(cpu_, features_.kvm_features);
-  accel::KvmList<kvm_cpuid2, kvm_cpuid_entry2> request(list.size());
+  accel::KvmList<accel::KvmCpuidHeader, kvm_cpuid_entry2> request(list.size());
   request.header().nent = u32(list.size());
   for (size_t i = 0; i < list.size(); ++i) request.set(i, list[i]);
-  EMU_TRY(fd_.require("KVM_SET_CPUID2", KVM_SET_CPUID2, request.data()));
+  EMU_TRY(fd_.require("KVM_SET_CPUID2", accel::kSetCpuid2, request.data()));
   if (features_.msrs.empty()) find_msrs();
   return {};
 }
@@ -55,7 +55,7 @@ void KvmX86Cpu::find_msrs() {
   const auto is_there = [this](u32 index) {
     MsrList list;
     list.add(index);
-    return fd_.call(KVM_GET_MSRS, list.data()) == 1;
+    return fd_.call(accel::kGetMsrs, list.data()) == 1;
   };
   for (u32 index : candidates) {
     if (state_.msr(index) != nullptr && is_there(index)) features_.msrs.push_back(index);
@@ -114,7 +114,7 @@ Result<void> KvmX86Cpu::put_vectors(bool) {
   }
   XsaveArea area;
   state_.fill(area);
-  EMU_TRY(fd_.require("KVM_SET_XSAVE", KVM_SET_XSAVE, area.data()));
+  EMU_TRY(fd_.require("KVM_SET_XSAVE", accel::kSetXsave, area.data()));
   return {};
 }
 
@@ -125,7 +125,7 @@ Result<void> KvmX86Cpu::put_msrs(bool fresh) {
     for (u32 index : features_.paravirtual_msrs) list.add(index);
     list.add(kMsrTsc);
   }
-  const int done = EMU_TRY(fd_.require("KVM_SET_MSRS", KVM_SET_MSRS, list.data()));
+  const int done = EMU_TRY(fd_.require("KVM_SET_MSRS", accel::kSetMsrs, list.data()));
   if (u32(done) < list.count()) {
     const kvm_msr_entry refused = list.get(size_t(done));
     return error("KVM refuses {:#x} as the value of MSR {:#x}", u64(refused.data), refused.index);
@@ -173,7 +173,7 @@ Result<void> KvmX86Cpu::get_state() {
       if (xcrs.nr_xcrs != 0) state_.s.xcr0 = xcrs.xcrs[0].value;
     }
     XsaveArea area{};
-    EMU_TRY(fd_.require("KVM_GET_XSAVE", KVM_GET_XSAVE, area.data()));
+    EMU_TRY(fd_.require("KVM_GET_XSAVE", accel::kGetXsave, area.data()));
     state_.load(area);
   } else {
     kvm_fpu fpu{};
@@ -205,7 +205,7 @@ Result<void> KvmX86Cpu::get_state() {
 Result<void> KvmX86Cpu::get_msrs() {
   MsrList list;
   for (u32 index : features_.msrs) list.add(index);
-  const int done = EMU_TRY(fd_.require("KVM_GET_MSRS", KVM_GET_MSRS, list.data()));
+  const int done = EMU_TRY(fd_.require("KVM_GET_MSRS", accel::kGetMsrs, list.data()));
   for (int i = 0; i < done; ++i) {
     const kvm_msr_entry entry = list.get(size_t(i));
     if (u64* place = state_.msr(entry.index)) *place = entry.data;

@@ -28,9 +28,9 @@ constexpr u32 kX2apic = bit(21), kTscDeadline = bit(24), kHypervisor = bit(31);
 
 Result<std::vector<kvm_cpuid_entry2>> supported_cpuid(const accel::KvmFd& device) {
   for (u32 room = 128; room <= 4096; room *= 2) {
-    accel::KvmList<kvm_cpuid2, kvm_cpuid_entry2> request(room);
+    accel::KvmList<accel::KvmCpuidHeader, kvm_cpuid_entry2> request(room);
     request.header().nent = room;
-    const int result = device.call(KVM_GET_SUPPORTED_CPUID, request.data());
+    const int result = device.call(accel::kGetSupportedCpuid, request.data());
     if (result == -E2BIG) continue;
     if (result < 0) return error("KVM does not say what CPUs it has: {}", std::strerror(-result));
     std::vector<kvm_cpuid_entry2> list(std::min(request.header().nent, room));
@@ -132,10 +132,10 @@ std::array<u32, 4> KvmX86Target::host_cpuid(u32 leaf, u32 subleaf) const {
 
 /// KVM_GET_MSRS on the device itself: feature MSRs.
 u64 KvmX86Target::host_feature_msr(u32 index) const {
-  accel::KvmList<kvm_msrs, kvm_msr_entry> request(1);
+  accel::KvmList<accel::KvmMsrsHeader, kvm_msr_entry> request(1);
   request.header().nmsrs = 1;
   request.set(0, {.index = index});
-  return device_->call(KVM_GET_MSRS, request.data()) == 1 ? u64(request.get(0).data) : 0;
+  return device_->call(accel::kGetMsrs, request.data()) == 1 ? u64(request.get(0).data) : 0;
 }
 
 // --- Interrupt chips ---
@@ -149,6 +149,7 @@ Result<void> KvmInterruptChips::create(accel::KvmFd& vm, KernelChips kind) {
     EMU_TRY(vm.require("KVM_CAP_SPLIT_IRQCHIP", KVM_ENABLE_CAP, &enable));
   } else if (kind == KernelChips::On) {
     EMU_TRY(vm.require("KVM_CREATE_IRQCHIP", KVM_CREATE_IRQCHIP, u64(0)));
+    EMU_TRY(route_pins());
     kvm_pit_config pit{};
     pit.flags = KVM_PIT_SPEAKER_DUMMY;
     EMU_TRY(vm.require("KVM_CREATE_PIT2", KVM_CREATE_PIT2, &pit));
@@ -159,6 +160,26 @@ Result<void> KvmInterruptChips::create(accel::KvmFd& vm, KernelChips kind) {
     EMU_TRY(vm.require("KVM_GET_PIT2", KVM_GET_PIT2, &fresh_pit_));
   }
   kind_ = kind;
+  return {};
+}
+
+/// Global system interrupts 0..23: the 8259 pair and the IOAPIC side by side; 0 is input 2 of the latter, 2 is the cascade.
+Result<void> KvmInterruptChips::route_pins() {
+  accel::KvmList<accel::KvmRoutingHeader, kvm_irq_routing_entry> table(16 + routes_.size());
+  const auto add = [&table](u32 gsi, u32 chip, u32 pin) {
+    kvm_irq_routing_entry entry{};
+    entry.gsi = gsi;
+    entry.type = KVM_IRQ_ROUTING_IRQCHIP;
+    entry.u.irqchip.irqchip = chip;
+    entry.u.irqchip.pin = pin;
+    table.set(table.header().nr++, entry);
+  };
+  for (u32 gsi = 0; gsi < routes_.size(); ++gsi) {
+    if (gsi == 2) continue;
+    if (gsi < 16) add(gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi & 7);
+    add(gsi, KVM_IRQCHIP_IOAPIC, gsi == 0 ? 2 : gsi);
+  }
+  EMU_TRY(vm_->require("KVM_SET_GSI_ROUTING", accel::kSetGsiRouting, table.data()));
   return {};
 }
 
@@ -184,7 +205,7 @@ void KvmInterruptChips::set_ioapic_routes(const std::array<Route, 24>& routes) {
   const std::lock_guard guard(mutex_);
   if (routes == routes_) return;
   routes_ = routes;
-  accel::KvmList<kvm_irq_routing, kvm_irq_routing_entry> table(routes.size());
+  accel::KvmList<accel::KvmRoutingHeader, kvm_irq_routing_entry> table(routes.size());
   for (u32 pin = 0; pin < routes.size(); ++pin) {
     if (!routes[pin].active) continue;
     kvm_irq_routing_entry entry{};
@@ -195,7 +216,7 @@ void KvmInterruptChips::set_ioapic_routes(const std::array<Route, 24>& routes) {
     entry.u.msi.data = routes[pin].data;
     table.set(table.header().nr++, entry);
   }
-  if (const int set = vm_->call(KVM_SET_GSI_ROUTING, table.data()); set < 0) {
+  if (const int set = vm_->call(accel::kSetGsiRouting, table.data()); set < 0) {
     log::error("KVM refuses the interrupt routes: {}", std::strerror(-set));
   }
 }

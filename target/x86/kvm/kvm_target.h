@@ -28,6 +28,8 @@ class KvmInterruptChips final : public target::InterruptChips {
   std::function<void(u8 vector)>& ended() { return ended_; }
 
  private:
+  Result<void> route_pins();
+
   accel::KvmFd* vm_ = nullptr;
   accel::KernelChips kind_ = accel::KernelChips::Off;
   std::function<void(u8 vector)> ended_;

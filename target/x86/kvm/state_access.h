@@ -8,12 +8,13 @@
 #include <optional>
 #include <span>
 
+#include "accel/kvm/kvm_api.h"
 #include "target/x86/cpu.h"
 
 namespace emu::x86 {
 
 /// 4096 bytes in the standard format of XSAVE.
-using XsaveArea = std::array<u32, 1024>;
+using XsaveArea = accel::KvmXsave;
 
 /// A view of one CPU, on its thread or with it standing still.
 struct KvmStateAccess {
