@@ -100,6 +100,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
 
   // accel::AccelClient: vCPU threads.
   void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) override;
+  void vcpu_failed(target::Vcpu& cpu, const std::string& why) override;
   void stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) override;
   u64 guest_ns() override { return u64(machine_->clock().now().count()); }
   std::optional<ClockNs> next_timer() override { return machine_->clock().main_queue().deadline(); }

@@ -11,6 +11,7 @@
 #include "block/block_backend.h"
 #include "hw/char/chardev_object.h"
 #include "hw/machine/machine.h"
+#include "target/acceleration.h"
 #include "target/cpu.h"
 
 namespace emu::hw {
@@ -51,6 +52,7 @@ struct BoardConfig {
   std::optional<i64> rtc_base;  ///< seconds since 1970 at start; empty: the host's UTC
   bool rtc_localtime = false;
   std::string rtc_clock = "host";
+  target::Acceleration* acceleration = nullptr;  ///< null: guest code is translated
   std::vector<std::string> warnings;  ///< what the board has to say to the person, filled by build()
 };
 

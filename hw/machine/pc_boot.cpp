@@ -237,6 +237,7 @@ void PcBoard::reset() {
   set_boot_letters(!booted_once_ && !boot.once.empty() ? boot.once : boot.order.empty() ? "cad" : boot.order);
   booted_once_ = true;
   reset_all(*machine_->tree().find("/machine"));
+  if (chips() != nullptr) chips()->reset();
   for (Cpu& entry : cpus_) entry.cpu->reset();
   if (direct_boot_) enter_directly();
 }
@@ -245,6 +246,7 @@ void PcBoard::reset() {
 void PcBoard::wake() {
   constexpr u8 kShutdownStatus = 0x0f, kResume = 0xfe;
   reset_all(*machine_->tree().find("/machine"));
+  if (chips() != nullptr) chips()->reset();
   for (Cpu& entry : cpus_) entry.cpu->reset();
   if (direct_boot_) return resume_directly();
   open_shadow_ram();

@@ -34,7 +34,7 @@ Result<void> Q35Board::build_chipset() {
   EMU_TRY(ahci.set("multifunction", true));
   EMU_TRY(ahci.realize_on(&host_->pci_bus()));
   for (unsigned gsi = Ich9Lpc::kFirstGsi; gsi < IoApic::kPins; gsi++)
-    lpc_->connect_gsi(gsi, ioapic_->irq_in("irq", gsi));
+    lpc_->connect_gsi(gsi, gsi_input(gsi));
   return {};
 }
 

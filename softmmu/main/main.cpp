@@ -32,6 +32,7 @@
 #include "hw/virtio/register.h"
 #include "softmmu/startup.h"
 #include "target/x86/debug_registers.h"
+#include "target/x86/kvm/kvm_target.h"
 #include "target/x86/models.h"
 
 namespace emu::softmmu {
@@ -88,6 +89,7 @@ Parts make_x86_64_parts() {
           .cpu_models = x86::model_names,
           .cpu_details = cpu_details,
           .make_tcg = accel::make_tcg_accelerator,
+          .make_kvm = x86::make_kvm_accelerator,
           .make_debug_registers = x86::make_debug_registers};
 }
 
