@@ -57,7 +57,7 @@ std::vector<Choice> choices(const Row& row) {
   std::vector<Choice> all;
   for (const bool is_memory : {false, true}) {
     if (row.mod == (is_memory ? Mod::Register : Mod::Memory)) continue;
-    for (unsigned kind = 0; kind < 8; ++kind) {  // three lengths; b: broadcast, {sae} or four modes of rounding
+    for (unsigned kind = 0; kind < 7; ++kind) {  // three lengths; b: broadcast, {sae} or four modes of rounding
       const bool b = kind >= 3;
       const unsigned ll = b ? kind - 3 : kind;
       for (const bool w : {false, true}) {
