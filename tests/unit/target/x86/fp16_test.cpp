@@ -8,6 +8,7 @@
 #include <array>
 #include <map>
 
+#include "target/x86/evex_access.h"
 #include "target/x86/helpers.h"
 #include "target/x86/translate.h"
 #include "tcg/host/x86_64/backend.h"
@@ -144,7 +145,7 @@ TEST(Fp16Decode, WithoutTheFeatureEveryRowIsUndefined) {
   }
 }
 
-// ---- Host code ------------------------------------------------------------------------------------------------------
+// ---- Memory ---------------------------------------------------------------------------------------------------------
 
 class OneInsn final : public target::GuestCode {
  public:
@@ -155,6 +156,62 @@ class OneInsn final : public target::GuestCode {
  private:
   std::span<const u8> bytes_;
 };
+
+constexpr u32 bit_of(Mode::Bit b) { return 1u << b; }
+constexpr u32 kUsesAvx512 = kMode64.key | bit_of(Mode::kFlatDS) | bit_of(Mode::kFlatES) | bit_of(Mode::kFlatSS) |
+                            bit_of(Mode::kFlatCS) | bit_of(Mode::kOsFxsr) | bit_of(Mode::kOsXsave) | bit_of(Mode::kAvx) |
+                            bit_of(Mode::kAvx512) | bit_of(Mode::kZmm);
+
+/// What a masked instruction tells the helper that loads its operand.
+EvexAccess masked_access(std::initializer_list<int> list) {
+  X86Translator translator(make_helper_table(), kAllFeatures);
+  const std::vector<u8> code(list.begin(), list.end());
+  OneInsn guest(code);
+  ir::Block block;
+  ir::Builder builder(block, translator.layout(), translator.helpers());
+  translator.translate({.pc = 0x1000, .mode = kUsesAvx512, .max_insns = 1}, guest, builder);
+  for (const ir::Op& op : block.ops) {
+    if (op.opcode == ir::Opcode::Call && op.c.bits() == H_evex_load)
+      return EvexAccess::unpack(block.constant_value(block.call_args(op)[1]));
+  }
+  ADD_FAILURE() << "no masked load";
+  return {};
+}
+
+TEST(Fp16Memory, MasksChooseAmongTheElementsInMemory) {
+  const auto expect = [](const EvexAccess& a, unsigned element_log2, unsigned bytes, unsigned repeated) {
+    EXPECT_EQ(a.mask, 1);
+    EXPECT_EQ(a.element_log2, element_log2);
+    EXPECT_EQ(a.bytes, bytes);
+    EXPECT_EQ(a.repeated, repeated);
+  };
+  expect(masked_access({0x62, 0xf5, 0x74, 0x49, 0x58, 0x00}), 1, 64, 0);   // vaddph zmm0{k1}, zmm1, [rax]
+  expect(masked_access({0x62, 0xf5, 0x74, 0x59, 0x58, 0x00}), 1, 2, 32);   // ..., word [rax]{1to32}
+  expect(masked_access({0x62, 0xf5, 0x7c, 0x49, 0x5a, 0x00}), 1, 16, 0);   // vcvtph2pd zmm0{k1}, [rax]
+  expect(masked_access({0x62, 0xf5, 0x7c, 0x59, 0x5a, 0x00}), 1, 2, 8);    // ..., word [rax]{1to8}
+  expect(masked_access({0x62, 0xf6, 0x7d, 0x59, 0x13, 0x00}), 1, 2, 16);   // vcvtph2psx zmm0{k1}, word [rax]{1to16}
+  expect(masked_access({0x62, 0xf6, 0x76, 0x59, 0xd6, 0x00}), 2, 4, 16);   // vfmulcph zmm0{k1}, zmm1, dword [rax]{1to16}
+  expect(masked_access({0x62, 0xf5, 0x76, 0x09, 0x58, 0x00}), 1, 2, 0);    // vaddsh xmm0{k1}, xmm1, [rax]
+  expect(masked_access({0x62, 0xf5, 0x7e, 0x09, 0x10, 0x00}), 1, 2, 0);    // vmovsh xmm0{k1}, [rax]
+}
+
+/// Halves on a page that is not there are not read, and fault if they are.
+TEST(Fp16Memory, OnlySelectedHalvesFault) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE);
+  const u64 end = 4 << 20;  // behind the last page
+  b.put(end - 4, 4, 0x3c003800);
+  const EvexAccess access{.slot = 32, .mask = 1, .element_log2 = 1, .bytes = 64};
+  b.s().opmask[1] = 3;
+  b.call(H_evex_load, end - 4, access.pack());
+  EXPECT_EQ(b.pending_vector(), -1);
+  EXPECT_EQ(b.s().vec_tmp[0].bytes[3], 0x3c);
+  b.s().opmask[1] = u64(1) << 31;
+  b.call(H_evex_load, end - 4, access.pack());
+  EXPECT_EQ(b.pending_vector(), kPFv);
+}
+
+// ---- Host code ------------------------------------------------------------------------------------------------------
 
 /// Translates and compiles for a host with AVX-512, whatever this one has; nothing is run.
 class HostCode {
@@ -167,14 +224,10 @@ class HostCode {
     if (thunks) thunks_ = *thunks;
   }
 
-  std::vector<u8> compile(const std::vector<u8>& code, u32 more_mode = 0) {
-    constexpr auto bit_of = [](Mode::Bit b) { return 1u << b; };
-    const u32 mode = kMode64.key | bit_of(Mode::kFlatDS) | bit_of(Mode::kFlatES) | bit_of(Mode::kFlatSS) |
-                     bit_of(Mode::kFlatCS) | bit_of(Mode::kOsFxsr) | bit_of(Mode::kOsXsave) | bit_of(Mode::kAvx) |
-                     bit_of(Mode::kAvx512) | bit_of(Mode::kZmm) | more_mode;
+  std::vector<u8> compile(const std::vector<u8>& code) {
     OneInsn guest(code);
     ir::Builder builder(block_, translator_.layout(), translator_.helpers());
-    translator_.translate({.pc = 0x1000, .mode = mode, .max_insns = 1}, guest, builder);
+    translator_.translate({.pc = 0x1000, .mode = kUsesAvx512, .max_insns = 1}, guest, builder);
     EXPECT_TRUE(ir::verify(block_, translator_.layout(), translator_.helpers()).has_value());
     u8* const hot = room_.data() + kHotAt;
     ir::CompiledBlock compiled;
@@ -380,6 +433,23 @@ TEST(Fp16Model, WhatTheHostLacksIsDroppedInTheSummaryLine) {
   const auto enforced = parse_cpu_option("max,+avx512-fp16,enforce");
   ASSERT_FALSE(enforced);
   EXPECT_NE(enforced.error().text().find("avx512-fp16"), std::string::npos);
+}
+
+/// What such a CPU's translator makes of every row: #UD.
+TEST(Fp16Model, WithoutItEveryRowRaisesUd) {
+  const InsnFeatures features = insn_features(parse_cpu_option("max,-avx512-fp16")->features);
+  X86Translator translator(make_helper_table(), features);
+  std::mt19937_64 random(6);
+  for (const Row* row : fp16_rows()) {
+    for (const EvexCase& c : evex_cases(*row, true, 1, random)) {
+      OneInsn guest(c.code);
+      ir::Block block;
+      ir::Builder builder(block, translator.layout(), translator.helpers());
+      translator.translate({.pc = 0x1000, .mode = kUsesAvx512, .max_insns = 1}, guest, builder);
+      ASSERT_EQ(block.ops.back().opcode, ir::Opcode::Trap) << row->name;
+      EXPECT_EQ(block.ops.back().c.bits(), u32(kUD)) << row->name;
+    }
+  }
 }
 
 TEST(Fp16Model, IsOnlyInMaxAndGoesWithAvx512) {
