@@ -11,7 +11,8 @@ namespace {
 
 enum Flag : u32 { kOverflow = 8, kUnderflow = 16, kPrecision = 32 };
 constexpr u32 kDenormalsAreZeros = 0x40;
-constexpr int kBits = 11, kLargest = 15, kLeastNormal = -14, kLeast = -24;  // of a significand; exponents of leading bits
+constexpr int kBits = 11, kLargest = 15, kLeastNormal = -14,
+              kLeast = -24;  // of a significand; exponents of leading bits
 
 int bit_width(u128 v) {
   const u64 high = u64(v >> 64);

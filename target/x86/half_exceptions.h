@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What SimdExceptions is for single and double precision: which exceptions an AVX512-FP16 instruction has where overflow
-// or underflow is unmasked. Here the exact result fits an integer, so nothing is run.
+// What SimdExceptions is for single and double precision: which exceptions an AVX512-FP16 instruction has where
+// overflow or underflow is unmasked. Here the exact result fits an integer, so nothing is run.
 #pragma once
 
 #include "tcg/abi/host_vector.h"

@@ -18,7 +18,7 @@ struct EvexCase {
 /// Register and memory; each length, W and mode of rounding that the row has; masks none, merging, zeroing; broadcast.
 std::vector<EvexCase> evex_cases(const Row& row, bool is_64, unsigned per_form, std::mt19937_64& random);
 /// In Intel's syntax as binutils 2.40 writes it, but without the {1toN} that it has where the size is ambiguous.
-std::string evex_text(const Insn& insn, bool is_64);
+std::string evex_text(const Insn& insn);
 /// How often the memory operand's element is repeated: the N of {1toN}; 0 if it is not.
 unsigned evex_repeats(const Insn& insn);
 /// `text` without {1toN}; N, or 0, goes to `repeats`.

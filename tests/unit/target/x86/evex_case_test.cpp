@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <string_view>
 
@@ -25,17 +26,23 @@ class Encoder {
     const bool has_vvvv = names(row_, Operand::H), has_k = names(row_, Operand::KG);
     const bool has_general = names(row_, Operand::Gy) || names(row_, Operand::Gd);
     const unsigned limit = is_64_ ? 32 : 8;
-    const unsigned reg = below(has_k ? 8 : has_general ? std::min(limit, 16u) : limit), vvvv = has_vvvv ? below(limit) : 0;
-    const unsigned pp = row_.prefix == Prefix::P66 ? 1 : row_.prefix == Prefix::PF3 ? 2 : row_.prefix == Prefix::PF2 ? 3 : 0;
+    const unsigned reg = below(has_k         ? 8
+                               : has_general ? std::min(limit, 16u)
+                                             : limit),
+                   vvvv = has_vvvv ? below(limit) : 0;
+    const unsigned pp = row_.prefix == Prefix::P66   ? 1
+                        : row_.prefix == Prefix::PF3 ? 2
+                        : row_.prefix == Prefix::PF2 ? 3
+                                                     : 0;
     const unsigned rm = below(!c.is_memory && !row_.names_general() ? limit : std::min(limit, 16u));
     const unsigned index = below(std::min(limit, 16u));
     const bool has_sib = c.is_memory && ((rm & 7) == 4 || below(3) == 0) && index != 4;
     const unsigned base = c.is_memory && (rm & 7) == 4 && !has_sib ? rm - 1 : rm;
     const bool x = c.is_memory ? has_sib && (index & 8) : rm & 16;
-    std::vector<u8> code = {0x62, u8(!(reg & 8) << 7 | !x << 6 | !(base & 8) << 5 | !(reg & 16) << 4 | row_.map),
-                            u8(c.w << 7 | (~vvvv & 15) << 3 | 4 | pp),
-                            u8(c.zeroing << 7 | c.ll << 5 | c.b << 4 | !(vvvv & 16) << 3 | (c.is_masked ? 1 + below(7) : 0)),
-                            row_.opcode};
+    std::vector<u8> code = {
+        0x62, u8(!(reg & 8) << 7 | !x << 6 | !(base & 8) << 5 | !(reg & 16) << 4 | row_.map),
+        u8(c.w << 7 | (~vvvv & 15) << 3 | 4 | pp),
+        u8(c.zeroing << 7 | c.ll << 5 | c.b << 4 | !(vvvv & 16) << 3 | (c.is_masked ? 1 + below(7) : 0)), row_.opcode};
     const unsigned mod = !c.is_memory ? 3 : has_sib ? 2 : 1;
     code.push_back(u8(mod << 6 | (reg & 7) << 3 | (has_sib ? 4 : base & 7)));
     if (has_sib) code.push_back(u8(below(4) << 6 | (index & 7) << 3 | (base & 7)));
@@ -84,7 +91,8 @@ std::vector<Choice> choices(const Row& row) {
 
 const char* general_name(unsigned reg, unsigned log2) {
   constexpr const char* kNames[2][16] = {
-      {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "r8d", "r9d", "r10d", "r11d", "r12d", "r13d", "r14d", "r15d"},
+      {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "r8d", "r9d", "r10d", "r11d", "r12d", "r13d", "r14d",
+       "r15d"},
       {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}};
   return kNames[log2 - 2][reg];
 }
@@ -107,7 +115,7 @@ unsigned vector_log2(const Insn& insn, Operand o) {
   const bool has_short_source = row.tuple == Tuple::Half || row.tuple == Tuple::Quarter;
   const unsigned less = has_short_source ? (row.tuple == Tuple::Half ? 1 : 2)
                         : row.tuple == Tuple::Full && row.element > 1 && !row.is(kDistinctDest) ? row.element - 1u
-                                                                                                 : 0;
+                                                                                                : 0;
   const bool is_source = o == Operand::W;
   return is_source == has_short_source ? std::max(4u, insn.length_log2 - less) : insn.length_log2;
 }
@@ -129,7 +137,7 @@ std::string operand_text(const Insn& insn, Operand o) {
       break;
   }
   if (insn.is_memory) return memory_text(insn);
-  std::string text = o == Operand::Ed ? general_name(insn.rm, 2)
+  std::string text = o == Operand::Ed   ? general_name(insn.rm, 2)
                      : o == Operand::Ey ? general_name(insn.rm, insn.rex_w() ? 3 : 2)
                                         : vector(insn.rm);
   constexpr const char* kRounding[] = {"{rn-sae}", "{rd-sae}", "{ru-sae}", "{rz-sae}"};
@@ -140,9 +148,9 @@ std::string operand_text(const Insn& insn, Operand o) {
 /// VCMP with one of the first 32 immediates has it in its name.
 bool name_predicate(const Insn& insn, std::string& name) {
   constexpr const char* kPredicates[] = {
-      "eq",    "lt",    "le",    "unord",   "neq",    "nlt",    "nle",    "ord",   "eq_uq",  "nge",      "ngt",
-      "false", "neq_oq", "ge",   "gt",      "true",   "eq_os",  "lt_oq",  "le_oq", "unord_s", "neq_us",  "nlt_uq",
-      "nle_uq", "ord_s", "eq_us", "nge_uq", "ngt_uq", "false_os", "neq_os", "ge_oq", "gt_oq", "true_us"};
+      "eq",     "lt",     "le",    "unord",  "neq",    "nlt",      "nle",    "ord",   "eq_uq",   "nge",    "ngt",
+      "false",  "neq_oq", "ge",    "gt",     "true",   "eq_os",    "lt_oq",  "le_oq", "unord_s", "neq_us", "nlt_uq",
+      "nle_uq", "ord_s",  "eq_us", "nge_uq", "ngt_uq", "false_os", "neq_os", "ge_oq", "gt_oq",   "true_us"};
   if (!name.starts_with("vcmp") || (insn.imm & 0xff) >= 32) return false;
   name.insert(4, kPredicates[insn.imm & 31]);
   return true;
@@ -167,7 +175,7 @@ std::vector<EvexCase> evex_cases(const Row& row, bool is_64, unsigned per_form, 
   return cases;
 }
 
-std::string evex_text(const Insn& insn, bool) {
+std::string evex_text(const Insn& insn) {
   const Row& row = *insn.row;
   std::string name = row.name;
   std::ranges::transform(name, name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });

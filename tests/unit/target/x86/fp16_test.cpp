@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX512-FP16. Processors that have it are rare, so most of this is about encodings: what the decoder reads in each form
-// of each row, and what host code is made of it, both against objdump. Nothing here executes an FP16 instruction.
+// AVX512-FP16. Processors that have it are rare, so most of this is about encodings: what the decoder reads in each
+// form of each row, and what host code is made of it, both against objdump. Nothing here executes an FP16 instruction.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <map>
 
 #include "target/x86/evex_access.h"
@@ -69,10 +70,11 @@ TEST_P(Fp16Encodings, ReadAsObjdumpReadsThem) {
   for (size_t i = 0; i < cases.size() && wrong < 20; ++i) {
     if (is_undefined(cases[i].insn)) continue;
     unsigned repeats = 0;
-    const std::string ours = evex_text(cases[i].insn, is_64), theirs = without_repeats(intel[i], repeats);
+    const std::string ours = evex_text(cases[i].insn), theirs = without_repeats(intel[i], repeats);
     without_repeats(att[i], repeats);
     const bool is_same = ours == theirs && repeats == evex_repeats(cases[i].insn);
-    EXPECT_TRUE(is_same) << fmt::format("{:02x}", fmt::join(codes[i], " ")) << ": " << ours << " / " << intel[i] << " / " << att[i];
+    EXPECT_TRUE(is_same) << fmt::format("{:02x}", fmt::join(codes[i], " ")) << ": " << ours << " / " << intel[i]
+                         << " / " << att[i];
     wrong += !is_same;
   }
   EXPECT_GT(cases.size(), 5000u);
@@ -98,8 +100,10 @@ TEST(Fp16Decode, KnowsWhatObjdumpKnows) {
     std::vector<u8> bytes = codes[i];
     bytes.resize(15, 0x90);
     ASSERT_EQ(decode(bytes, kMode64, kAllFeatures, insn), DecodeStatus::Ok);
-    const bool theirs = !texts[i].empty() && texts[i].find("bad)") == std::string::npos && texts[i].find("bad}") == std::string::npos;
-    EXPECT_EQ(!is_undefined(insn), theirs) << fmt::format("{:02x}", fmt::join(codes[i], " ")) << ": " << insn.row->name << " / " << texts[i];
+    const bool theirs =
+        !texts[i].empty() && texts[i].find("bad)") == std::string::npos && texts[i].find("bad}") == std::string::npos;
+    EXPECT_EQ(!is_undefined(insn), theirs)
+        << fmt::format("{:02x}", fmt::join(codes[i], " ")) << ": " << insn.row->name << " / " << texts[i];
   }
 }
 
@@ -108,7 +112,8 @@ TEST(Fp16Decode, ShortDisplacementsCountInOperands) {
   EXPECT_EQ(decoded({0x62, 0xf5, 0x74, 0x58, 0x58, 0x40, 0x02}).disp, 4);    // ..., word [rax+2*2]{1to32}
   EXPECT_EQ(decoded({0x62, 0xf5, 0x7c, 0x48, 0x5a, 0x40, 0x02}).disp, 32);   // vcvtph2pd zmm0, [rax+2*16]
   EXPECT_EQ(decoded({0x62, 0xf5, 0x7c, 0x08, 0x5a, 0x40, 0x02}).disp, 8);    // vcvtph2pd xmm0, dword [rax+2*4]
-  EXPECT_EQ(decoded({0x62, 0xf6, 0x76, 0x58, 0xd6, 0x40, 0x02}).disp, 8);    // vfmulcph zmm0, zmm1, dword [rax+2*4]{1to16}
+  EXPECT_EQ(decoded({0x62, 0xf6, 0x76, 0x58, 0xd6, 0x40, 0x02}).disp,
+            8);  // vfmulcph zmm0, zmm1, dword [rax+2*4]{1to16}
 }
 
 TEST(Fp16Decode, ComplexSourcesMayNotBeTheDestination) {
@@ -159,8 +164,8 @@ class OneInsn final : public target::GuestCode {
 
 constexpr u32 bit_of(Mode::Bit b) { return 1u << b; }
 constexpr u32 kUsesAvx512 = kMode64.key | bit_of(Mode::kFlatDS) | bit_of(Mode::kFlatES) | bit_of(Mode::kFlatSS) |
-                            bit_of(Mode::kFlatCS) | bit_of(Mode::kOsFxsr) | bit_of(Mode::kOsXsave) | bit_of(Mode::kAvx) |
-                            bit_of(Mode::kAvx512) | bit_of(Mode::kZmm);
+                            bit_of(Mode::kFlatCS) | bit_of(Mode::kOsFxsr) | bit_of(Mode::kOsXsave) |
+                            bit_of(Mode::kAvx) | bit_of(Mode::kAvx512) | bit_of(Mode::kZmm);
 
 /// What a masked instruction tells the helper that loads its operand.
 EvexAccess masked_access(std::initializer_list<int> list) {
@@ -185,14 +190,14 @@ TEST(Fp16Memory, MasksChooseAmongTheElementsInMemory) {
     EXPECT_EQ(a.bytes, bytes);
     EXPECT_EQ(a.repeated, repeated);
   };
-  expect(masked_access({0x62, 0xf5, 0x74, 0x49, 0x58, 0x00}), 1, 64, 0);   // vaddph zmm0{k1}, zmm1, [rax]
-  expect(masked_access({0x62, 0xf5, 0x74, 0x59, 0x58, 0x00}), 1, 2, 32);   // ..., word [rax]{1to32}
-  expect(masked_access({0x62, 0xf5, 0x7c, 0x49, 0x5a, 0x00}), 1, 16, 0);   // vcvtph2pd zmm0{k1}, [rax]
-  expect(masked_access({0x62, 0xf5, 0x7c, 0x59, 0x5a, 0x00}), 1, 2, 8);    // ..., word [rax]{1to8}
-  expect(masked_access({0x62, 0xf6, 0x7d, 0x59, 0x13, 0x00}), 1, 2, 16);   // vcvtph2psx zmm0{k1}, word [rax]{1to16}
-  expect(masked_access({0x62, 0xf6, 0x76, 0x59, 0xd6, 0x00}), 2, 4, 16);   // vfmulcph zmm0{k1}, zmm1, dword [rax]{1to16}
-  expect(masked_access({0x62, 0xf5, 0x76, 0x09, 0x58, 0x00}), 1, 2, 0);    // vaddsh xmm0{k1}, xmm1, [rax]
-  expect(masked_access({0x62, 0xf5, 0x7e, 0x09, 0x10, 0x00}), 1, 2, 0);    // vmovsh xmm0{k1}, [rax]
+  expect(masked_access({0x62, 0xf5, 0x74, 0x49, 0x58, 0x00}), 1, 64, 0);  // vaddph zmm0{k1}, zmm1, [rax]
+  expect(masked_access({0x62, 0xf5, 0x74, 0x59, 0x58, 0x00}), 1, 2, 32);  // ..., word [rax]{1to32}
+  expect(masked_access({0x62, 0xf5, 0x7c, 0x49, 0x5a, 0x00}), 1, 16, 0);  // vcvtph2pd zmm0{k1}, [rax]
+  expect(masked_access({0x62, 0xf5, 0x7c, 0x59, 0x5a, 0x00}), 1, 2, 8);   // ..., word [rax]{1to8}
+  expect(masked_access({0x62, 0xf6, 0x7d, 0x59, 0x13, 0x00}), 1, 2, 16);  // vcvtph2psx zmm0{k1}, word [rax]{1to16}
+  expect(masked_access({0x62, 0xf6, 0x76, 0x59, 0xd6, 0x00}), 2, 4, 16);  // vfmulcph zmm0{k1}, zmm1, dword [rax]{1to16}
+  expect(masked_access({0x62, 0xf5, 0x76, 0x09, 0x58, 0x00}), 1, 2, 0);   // vaddsh xmm0{k1}, xmm1, [rax]
+  expect(masked_access({0x62, 0xf5, 0x7e, 0x09, 0x10, 0x00}), 1, 2, 0);   // vmovsh xmm0{k1}, [rax]
 }
 
 /// Halves on a page that is not there are not read, and fault if they are.
@@ -265,7 +270,8 @@ class Reader {
         learn(lines[i]);
         continue;
       }
-      const std::string dest = lines[i].substr(mnemonic.size() + 1, lines[i].find_first_of(",{", mnemonic.size()) - mnemonic.size() - 1);
+      const std::string dest =
+          lines[i].substr(mnemonic.size() + 1, lines[i].find_first_of(",{", mnemonic.size()) - mnemonic.size() - 1);
       find_home(lines, i + 1, dest);
       return rename(lines[i]);
     }
@@ -280,7 +286,8 @@ class Reader {
       while (end < line.size() && std::isalnum(line[end])) ++end;
       if (line[i] == '[') {
         end = line.find(']', i) + 1;
-        out += is_slot(line.substr(i, end - i), tcg::HostVector::kMemorySlot, 0) || is_guest_ ? "[M]" : line.substr(i, end - i);
+        out += is_slot(line.substr(i, end - i), tcg::HostVector::kMemorySlot, 0) || is_guest_ ? "[M]"
+                                                                                              : line.substr(i, end - i);
       } else if (end == i) {
         out += line[end++];
       } else {
@@ -299,7 +306,8 @@ class Reader {
     return true;
   }
   static bool is_general(const std::string& w) {
-    constexpr std::array kNames = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
+    constexpr std::array kNames = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                   "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
     unsigned n = 0;
     return std::ranges::find(kNames, w) != kNames.end() || (w[0] == 'r' && number(w, 1, n));
   }
@@ -324,7 +332,8 @@ class Reader {
   }
   bool vector_slot(const std::string& line, unsigned more, unsigned& slot) const {
     for (slot = 0; slot < 32; ++slot)
-      if (line.find(fmt::format("[rsp+0x{:x}]", homes_.vectors + i32(slot * 64 + more))) != std::string::npos) return true;
+      if (line.find(fmt::format("[rsp+0x{:x}]", homes_.vectors + i32(slot * 64 + more))) != std::string::npos)
+        return true;
     return false;
   }
   bool mask_slot(const std::string& line, unsigned& mask) const {
@@ -354,7 +363,9 @@ class Reader {
       vectors_[n] = slot;
     }
     if (line.starts_with("kmovq k") && number(o[0], 1, n) && mask_slot(line, slot)) masks_[n] = slot;
-    if (line.starts_with("mov r11,") && line.find(fmt::format("[rsp+0x{:x}]", homes_.vectors + 64 * i32(tcg::HostVector::kGeneralSlot))) != std::string::npos)
+    if (line.starts_with("mov r11,") &&
+        line.find(fmt::format("[rsp+0x{:x}]", homes_.vectors + 64 * i32(tcg::HostVector::kGeneralSlot))) !=
+            std::string::npos)
       has_general_ = true;
   }
 
@@ -364,14 +375,17 @@ class Reader {
     for (size_t i = from; i < lines.size(); ++i) {
       const std::vector<std::string> o = operands(lines[i]);
       if (o.size() < 2) continue;
-      if (dest[0] == 'k' && lines[i].starts_with("kmovq QWORD") && o[1] == dest && mask_slot(lines[i], slot) && number(dest, 1, n))
+      if (dest[0] == 'k' && lines[i].starts_with("kmovq QWORD") && o[1] == dest && mask_slot(lines[i], slot) &&
+          number(dest, 1, n))
         return void(masks_[n] = slot);
       if (dest[0] == 'r' && lines[i].starts_with("mov QWORD") && o[1] == "r11") return void(has_general_ = true);
       if (dest.size() < 4 || !number(dest, 3, n) || n < 16) continue;
       unsigned from_register = 0;
-      if (lines[i].starts_with("vmovups ZMMWORD") && number(o[1], 3, from_register) && from_register == n && vector_slot(lines[i], 0, slot))
+      if (lines[i].starts_with("vmovups ZMMWORD") && number(o[1], 3, from_register) && from_register == n &&
+          vector_slot(lines[i], 0, slot))
         return void(vectors_[n] = slot);
-      if (lines[i].starts_with("vextractf64x4 ") && number(o[1], 3, from_register) && from_register == n && vector_slot(lines[i], 32, slot))
+      if (lines[i].starts_with("vextractf64x4 ") && number(o[1], 3, from_register) && from_register == n &&
+          vector_slot(lines[i], 32, slot))
         return void(vectors_[n] = slot);
     }
   }
@@ -387,12 +401,10 @@ TEST(Fp16HostCode, IsTheSameInstructionOnTheSameRegisters) {
   std::mt19937_64 random(5);
   std::vector<std::vector<u8>> guest_codes;
   std::vector<u8> all;
-  std::vector<size_t> ends;
   unsigned wrong = 0, compared = 0;
   for (const Row* row : fp16_rows()) {
     guest_codes.clear();
     all.clear();
-    std::vector<unsigned> insn_counts;
     for (const EvexCase& c : evex_cases(*row, true, 1, random)) {
       guest_codes.push_back(c.code);
       const std::vector<u8> code = host.compile(c.code);
@@ -412,7 +424,9 @@ TEST(Fp16HostCode, IsTheSameInstructionOnTheSameRegisters) {
       const std::string wanted = as_guest.rename(guest[i]), found = as_host.find(own, mnemonic);
       ++compared;
       if (wanted == found) continue;
-      if (++wrong < 10) ADD_FAILURE() << guest[i] << ": " << wanted << " / " << found << "\n" << fmt::format("{}", fmt::join(own, "\n"));
+      if (++wrong < 10)
+        ADD_FAILURE() << guest[i] << ": " << wanted << " / " << found << "\n"
+                      << fmt::format("{}", fmt::join(own, "\n"));
     }
   }
   EXPECT_EQ(wrong, 0u);

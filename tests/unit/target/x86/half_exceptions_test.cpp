@@ -25,7 +25,7 @@ constexpr u32 kMasked = 0x1f80, kOverflowUnmasked = kMasked & ~0x400u, kUnderflo
 
 double value(u16 bits) {
   const int exponent = bits >> 10 & 31;
-  const double magnitude = exponent == 31 ? double(INFINITY)
+  const double magnitude = exponent == 31  ? double(INFINITY)
                            : exponent == 0 ? std::ldexp(bits & 0x3ff, -24)
                                            : std::ldexp(1024 + (bits & 0x3ff), exponent - 25);
   return bits & 0x8000 ? -magnitude : magnitude;
@@ -46,7 +46,8 @@ u32 reference(double rounded, double error, u32 mxcsr) {
   const std::array<float, 4> x{to_odd<float, u32>(single, odd - double(single)), 1, 1, 1};
   const auto* bytes = reinterpret_cast<const u8*>(x.data());
   constexpr u8 kRoundAsMxcsrSays = 4;
-  return SimdExceptions(ir::VecOp::VCvtF32F16, 16, kRoundAsMxcsrSays, {bytes, bytes, bytes}).flags(mxcsr) & HalfExceptions::kRangeFlags;
+  return SimdExceptions(ir::VecOp::VCvtF32F16, 16, kRoundAsMxcsrSays, {bytes, bytes, bytes}).flags(mxcsr) &
+         HalfExceptions::kRangeFlags;
 }
 
 /// Registers 0 to 2, and the memory operand.
@@ -62,7 +63,12 @@ struct Slots {
 
 /// reg 0, vvvv 1, rm 2.
 HostVector scalar(u8 map, u8 pp, u8 opcode) {
-  return {.map = map, .pp = pp, .opcode = opcode, .reg = {Kind::Vector, 0}, .vvvv = {Kind::Vector, 1}, .rm = {Kind::Vector, 2},
+  return {.map = map,
+          .pp = pp,
+          .opcode = opcode,
+          .reg = {Kind::Vector, 0},
+          .vvvv = {Kind::Vector, 1},
+          .rm = {Kind::Vector, 2},
           .dest = HostVector::Dest::Reg};
 }
 
@@ -91,7 +97,8 @@ class HalfArithmetic : public testing::Test {
       if (!std::isfinite(rounded)) continue;
       const HalfExceptions exceptions = s.of(v);
       ASSERT_TRUE(exceptions.decide(mxcsr));
-      ASSERT_EQ(exceptions.flags(mxcsr), reference(rounded, error, mxcsr)) << std::hex << a << " " << b << " " << c << " " << mxcsr;
+      ASSERT_EQ(exceptions.flags(mxcsr), reference(rounded, error, mxcsr))
+          << std::hex << a << " " << b << " " << c << " " << mxcsr;
     }
   }
   std::mt19937_64 random_{6};
@@ -152,7 +159,9 @@ TEST_F(HalfArithmetic, ConversionsFromOtherFormats) {
     v.rm = {Kind::General, 0};
     s.put(HostVector::kGeneralSlot, n);
     const auto nearest = double(n);
-    ASSERT_EQ(s.of(v).flags(mxcsr), reference(nearest, double(i64(u64(n) - u64(std::abs(nearest) < 9e18 ? i64(nearest) : n))), mxcsr)) << n;
+    ASSERT_EQ(s.of(v).flags(mxcsr),
+              reference(nearest, double(i64(u64(n) - u64(std::abs(nearest) < 9e18 ? i64(nearest) : n))), mxcsr))
+        << n;
   }
   Slots s;
   s.put<u16>(2, 0xffff);  // VCVTUW2PH
@@ -187,8 +196,8 @@ TEST(HalfExceptions, SubtractsInTheLanesThatItSays) {
     s.put<u16>(2, 0x3c00, lane);
     s.put<u16>(0, lane == 0 ? 0x7bff : 0xfbff, lane);
   }
-  EXPECT_EQ(s.of(scalar(6, 1, 0xb6)).flags(kOverflowUnmasked), 0u);       // VFMADDSUB231PH: even lanes subtract
-  EXPECT_EQ(s.of(scalar(6, 1, 0xb7)).flags(kOverflowUnmasked), kOE);      // VFMSUBADD231PH
+  EXPECT_EQ(s.of(scalar(6, 1, 0xb6)).flags(kOverflowUnmasked), 0u);   // VFMADDSUB231PH: even lanes subtract
+  EXPECT_EQ(s.of(scalar(6, 1, 0xb7)).flags(kOverflowUnmasked), kOE);  // VFMSUBADD231PH
 }
 
 TEST(HalfExceptions, LeavesOthersAlone) {

@@ -86,14 +86,16 @@ std::vector<std::string> objdump(const std::vector<u8>& code) {
 }
 
 bool has_objdump() {
-  static const bool kHas = objdump({{0x62, 0xf5, 0x6c, 0x48, 0x58, 0xcb}}, true, Syntax::Intel)[0] == "vaddph zmm1,zmm2,zmm3";
+  static const bool kHas =
+      objdump({{0x62, 0xf5, 0x6c, 0x48, 0x58, 0xcb}}, true, Syntax::Intel)[0] == "vaddph zmm1,zmm2,zmm3";
   return kHas;
 }
 
 TEST(Objdump, ReadsWhatItIsGiven) {
   if (!has_objdump()) GTEST_SKIP() << "cannot run here: no objdump that knows AVX512-FP16";
   EXPECT_EQ(objdump({0x90, 0xc3}), (std::vector<std::string>{"nop", "ret"}));
-  EXPECT_EQ(objdump({{0x48, 0x01, 0xd8}, {0x90, 0x90}}, true, Syntax::Intel), (std::vector<std::string>{"add rax,rbx", ""}));
+  EXPECT_EQ(objdump({{0x48, 0x01, 0xd8}, {0x90, 0x90}}, true, Syntax::Intel),
+            (std::vector<std::string>{"add rax,rbx", ""}));
   EXPECT_EQ(objdump({{0x01, 0xd8}}, false, Syntax::Att), (std::vector<std::string>{"add %ebx,%eax"}));
 }
 
