@@ -23,6 +23,7 @@
 #include "hw/misc/port92.h"
 #include "hw/misc/pvpanic.h"
 #include "hw/net/e1000.h"
+#include "hw/net/e1000e.h"
 #include "hw/net/rtl8139.h"
 #include "hw/nvram/fw_cfg.h"
 #include "hw/pci/i440fx.h"
@@ -68,6 +69,7 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_pvpanic(registry);
   hw::register_nic_core(registry);
   hw::register_e1000(registry);
+  hw::register_e1000e(registry);
   hw::register_rtl8139(registry);
   hw::register_edu(registry);
   hw::register_virtio(registry);
