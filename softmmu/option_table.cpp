@@ -94,8 +94,7 @@ constexpr OptionRow kRows[] = {
      "user|tap|socket|stream|dgram|hubport,id=ID[,KEY=VALUE...]",
      "Host side of a network card, for -device CARD,netdev=ID; help lists the kinds and their keys."},
     {"nic", Opt::Nic, kYes, S::Network, "[KIND][,model=CARD][,mac=ADDRESS][,id=ID][,KEY=VALUE...]",
-     "A network card and its host side in one (user when no KIND is given); none for no card; model=help lists cards. "
-     "Without -netdev, -nic and -net there is one card on a user network."},
+     "A network card and its host side in one (user when no KIND is given); none for no card; model=help lists cards."},
     {"net", Opt::Net, kYes, S::Network, "nic[,netdev=ID][,model=CARD][,macaddr=ADDRESS] | KIND[,KEY=VALUE...]",
      "A card, or a host side, plugged into one common hub. Older spelling of -nic; none for no card."},
 
