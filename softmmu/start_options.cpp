@@ -167,7 +167,7 @@ Result<void> Reader::object(const std::string& text) {
     ask(HelpTopic::Object);
     return {};
   }
-  if (type == "secret") {
+  if (type == "secret" || type == "filter-dump") {
     ObjectRequest request{type, EMU_TRY(options.take_required("id")), {}};
     for (auto& [key, value] : options.take_rest()) request.properties.emplace_back(key, std::move(value));
     EMU_TRY(claim_id("object", request.id));
@@ -175,7 +175,7 @@ Result<void> Reader::object(const std::string& text) {
     return {};
   }
   if (type != "memory-backend-ram") {
-    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret"};
+    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret", "filter-dump"};
     static constexpr std::string_view kLater[] = {
         "iothread",       "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd",
         "tls-creds-x509", "throttle-group", "can-bus"};
