@@ -93,6 +93,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   bool is_tray_open() const { return frontend_ != nullptr && frontend_->is_tray_open(); }
   /// Puts a medium in (the drive had none). The node stays its owner's; ours is a use.
   Task<Result<void>> insert(NodeRef node);
+  /// The settings of the node are others now.
+  void settings_changed() { refresh(); }
   /// Stands for a node that somebody owns: it is used while a device is attached, and no longer.
   void stand_for(NodeRef node);
   /// Takes it out; nothing is under way when it is done.
