@@ -84,7 +84,9 @@ Result<void> BlockStore::remove_drive(DiskBackend& drive) {
 // ---- Nodes
 
 Result<NodeRef> BlockStore::add_node(Options options) {
-  if (!options.has("driver")) return error("Parameter 'driver' is missing");
+  const auto driver = options.peek("driver");
+  if (!driver) return error("Parameter 'driver' is missing");
+  if (drivers_.find(*driver) == nullptr) return error("Parameter 'driver' does not accept value '{}'", *driver);
   const auto name = options.peek("node-name");
   if (!name) return error("'node-name' must be specified for the root node");
   if (container().child(*name) != nullptr) return error("node-name={} is conflicting with a device id", *name);

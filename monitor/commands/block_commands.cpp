@@ -50,10 +50,7 @@ T wait_for(CommandContext& context, Task<T> task) {
 // ---- Nodes
 
 Result<void> blockdev_add(CommandContext& context, const BlockdevAddArguments& arguments) {
-  Json description = arguments.rest;
-  description["driver"] = arguments.driver;
-  if (arguments.node_name) description["node-name"] = *arguments.node_name;
-  auto pairs = EMU_TRY(block::flatten_json(description));
+  auto pairs = EMU_TRY(block::flatten_json(arguments.description()));
   EMU_TRY(disks(context).add_node(Options(std::move(pairs))));
   return {};
 }
@@ -96,7 +93,9 @@ Result<void> reopen_one(CommandContext& context, const BlockdevAddArguments& giv
   block::NodeRef node = graph.find(*given.node_name);
   if (!node) return error("Failed to find node with node-name='{}'", *given.node_name);
   if (given.driver != node->driver()) return error("Cannot change the option 'driver'");
-  Options options(EMU_TRY(block::flatten_json(given.rest)));
+  Options options(EMU_TRY(block::flatten_json(given.description())));
+  options.take("driver");
+  options.take("node-name");
   const block::NodeSettings before = graph.settings(*node);
   // As when it was opened: what is not said is the default.
   const bool read_only = EMU_TRY(options.take_bool_or("read-only", false));

@@ -42,9 +42,6 @@ struct CacheInfo {
     m("no-flush", no_flush);
   }
 };
-enum class DetectName : u8 { Off, On, Unmap };
-constexpr EnumNames enum_names(DetectName) { return {"BlockdevDetectZeroesOptions", {"off", "on", "unmap"}}; }
-
 struct NodeInfo {
   static constexpr const char* kName = "BlockDeviceInfo";
   std::string file, drv;

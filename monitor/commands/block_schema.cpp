@@ -38,21 +38,16 @@ std::string type_of(SchemaBuilder& builder, const std::string& type) {
   if (type == "any") return schema_type<Json>(builder);
   if (type == "BlockdevAioOptions") return builder.enumeration(type, {"threads", "native", "io_uring"});
   if (type == "OnOffAuto") return builder.enumeration(type, {"auto", "on", "off"});
-  if (type == "BlockdevDiscardOptions") return builder.enumeration(type, {"ignore", "unmap"});
-  if (type == "BlockdevDetectZeroesOptions") return builder.enumeration(type, {"off", "on", "unmap"});
+  if (type == "BlockdevDiscardOptions") return schema_type<DiscardName>(builder);
+  if (type == "BlockdevDetectZeroesOptions") return schema_type<DetectName>(builder);
+  if (type == "BlockdevCacheOptions") return schema_type<BlockdevCacheOptions>(builder);
   if (builder.claim(type)) {
     Json members = Json::array();
-    if (type == "BlockdevCacheOptions") {
-      for (const char* name : {"direct", "no-flush"}) {
-        members.push_back({{"name", name}, {"type", type_of(builder, "bool")}, {"default", nullptr}});
-      }
-      builder.add({{"name", type}, {"meta-type", "object"}, {"members", std::move(members)}});
-    } else {  // BlockdevRef and BlockdevRefOrNull
-      members.push_back({{"type", BlockdevAddArguments::describe_schema(builder)}});
-      members.push_back({{"type", type_of(builder, "str")}});
-      if (type == "BlockdevRefOrNull") members.push_back({{"type", builder.builtin("null", "null")}});
-      builder.add({{"name", type}, {"meta-type", "alternate"}, {"members", std::move(members)}});
-    }
+    // BlockdevRef and BlockdevRefOrNull: a node's name, or another node's description.
+    members.push_back({{"type", type_of(builder, "str")}});
+    members.push_back({{"type", BlockdevAddArguments::describe_schema(builder)}});
+    if (type == "BlockdevRefOrNull") members.push_back({{"type", builder.builtin("null", "null")}});
+    builder.add({{"name", type}, {"meta-type", "alternate"}, {"members", std::move(members)}});
   }
   return type;
 }
@@ -64,6 +59,14 @@ Json member(SchemaBuilder& builder, const MemberRow& row) {
 }
 
 }  // namespace
+
+Json BlockdevAddArguments::description() const {
+  BlockdevAddArguments own = *this;
+  own.rest = Json::object();
+  Json all = rest;
+  all.update(to_json_value(own));
+  return all;
+}
 
 std::string BlockdevAddArguments::describe_schema(SchemaBuilder& builder) {
   if (!builder.claim(kName)) return kName;
