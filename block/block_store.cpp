@@ -174,6 +174,10 @@ void BlockStore::retry_all() {
   for (DiskBackend* backend : backends()) backend->retry();
 }
 
+void BlockStore::give_up_all() {
+  for (DiskBackend* backend : backends()) backend->give_up();
+}
+
 Task<Result<void>> BlockStore::flush_drained(DiskBackend& backend) {
   co_await backend.drain_begin();
   IoStatus status = 0;
@@ -196,7 +200,11 @@ Result<void> BlockStore::flush_all() {
 
 void BlockStore::close() {
   for (DiskBackend* backend : backends()) {
-    EMU_CHECK(backend->frontend() == nullptr);
+    if (BlockFrontend* frontend = backend->frontend()) {
+      run_sync(loop_, backend->drain_begin());
+      backend->drain_end();
+      backend->detach(*frontend);
+    }
     if (auto removed = run_sync(loop_, backend->remove()); !removed) log::error(removed.error());
     container().remove_child(*backend);
   }

@@ -115,6 +115,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   const char* io_status() const;
   /// Requests that wait since an error are made again. Any thread.
   void retry();
+  /// The machine ends: what waits for a person fails instead, and limits do not count. Any thread.
+  void give_up();
   void clear_io_status() { io_status_.store(0); }
 
  private:
@@ -160,6 +162,7 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   RangeLock merging_;
   u64 write_generation_ = 0, flushed_generation_ = 0;
 
+  std::atomic<bool> gave_up_{false};
   std::atomic<bool> draining_{false};  ///< limits do not count
   std::atomic<int> io_status_{0};      ///< the errno that made requests wait
   std::array<IoCounters, kIoKinds> counters_;

@@ -144,7 +144,10 @@ Task<Result<NodeRef>> NodeGraph::open_node(Options options, NodeSettings inherit
     // The file first, to look at its first bytes.
     OpenContext context{*this, loop_, settings};
     auto file = co_await context.open_file(options);
-    EMU_CO_TRY(file);
+    if (!file) {
+      co_await close_all(std::move(context.opened));
+      co_return error(std::move(file).error());
+    }
     std::vector<u8> first(std::min<u64>(kProbeBytes, (*file)->bytes()));
     std::vector<u8> aligned_space(kProbeBytes * 4);
     // Direct I/O wants whole, aligned blocks.

@@ -68,6 +68,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
 Emulation::~Emulation() {
   sys::divert_termination(-1);
   signal_watch_.reset();
+  if (disks_ != nullptr) disks_->give_up_all();
   if (accelerator_ != nullptr) accelerator_->shut_down();
   flush_streams();
   stop_monitor_thread();
