@@ -2,6 +2,7 @@
 #include "block/driver.h"
 
 #include "block/graph.h"
+#include "block/qcow2/driver.h"
 #include "util/check.h"
 
 namespace emu::block {
@@ -49,6 +50,7 @@ void register_block_drivers(DriverRegistry& drivers) {
   register_file_drivers(drivers);
   register_null_drivers(drivers);
   register_raw_driver(drivers);
+  register_qcow2_driver(drivers);
   register_throttle_driver(drivers);
   register_copy_on_read_driver(drivers);
   register_blkdebug_driver(drivers);

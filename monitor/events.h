@@ -2,6 +2,9 @@
 // What events tell, for Monitors::emit(). Names and members are QEMU's.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "monitor/control.h"
 #include "monitor/schema/schema.h"
 
@@ -88,6 +91,17 @@ struct TrayMovedEvent {
     m("device", device);
     m("id", id);
     m("tray-open", tray_open);
+  }
+};
+
+/// DEVICE_DELETED: an unplugged device is gone.
+struct DeviceDeletedEvent {
+  static constexpr const char* kName = "DeviceDeletedEvent";
+  std::optional<std::string> device;
+  std::string path;
+  void members(auto& m) {
+    m("device", device);
+    m("path", path);
   }
 };
 
