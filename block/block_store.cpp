@@ -127,7 +127,7 @@ DiskBackend* BlockStore::find_drive(std::string_view id) const {
 DiskBackend* BlockStore::find_by_device(std::string_view name) const {
   if (name.empty()) return nullptr;
   for (DiskBackend* backend : backends()) {
-    if (backend->frontend() != nullptr && backend->frontend()->device_name() == name) return backend;
+    if (backend->device_name() == name) return backend;
   }
   return nullptr;
 }

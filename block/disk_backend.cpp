@@ -28,8 +28,18 @@ DiskBackend::~DiskBackend() { EMU_CHECK(in_flight_ == 0); }
 
 std::string DiskBackend::user_name() const {
   if (!settings_.id.empty()) return settings_.id;
-  const std::string device = frontend_ != nullptr ? frontend_->device_name() : std::string();
+  const std::string device = device_name();
   return device.empty() ? "block device" : fmt::format("block device '{}'", device);
+}
+
+std::string DiskBackend::device_name() const {
+  if (frontend_ == nullptr) return {};
+  if (std::string given = frontend_->device_name(); !given.empty()) return given;
+  const auto* object = dynamic_cast<const qom::Object*>(frontend_);
+  if (object == nullptr) return {};
+  const std::string path = object->path();
+  constexpr std::string_view kUsers = "/machine/peripheral/";
+  return path.starts_with(kUsers) ? path.substr(kUsers.size()) : path;
 }
 
 // ---- Front end and medium

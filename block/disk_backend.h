@@ -88,6 +88,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
 
   const BackendSettings& settings() const { return settings_; }
   BlockFrontend* frontend() const { return frontend_; }
+  /// The attached device's id, or its path in the tree; empty when there is none.
+  std::string device_name() const;
   NodeRef root() const { return root_; }
   bool is_removable() const { return settings_.is_removable || (frontend_ && frontend_->is_removable()); }
   bool is_tray_open() const { return frontend_ != nullptr && frontend_->is_tray_open(); }

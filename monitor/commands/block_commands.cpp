@@ -184,12 +184,12 @@ struct InsertArguments {
 
 std::string name_of(const DiskBackend& drive) {
   if (!drive.settings().id.empty()) return drive.settings().id;
-  return drive.frontend() != nullptr ? drive.frontend()->device_name() : drive.name();
+  const std::string device = drive.device_name();
+  return device.empty() ? drive.name() : device;
 }
 
 void tell_tray(CommandContext& context, DiskBackend& drive, bool open) {
-  const std::string device = drive.frontend() != nullptr ? drive.frontend()->device_name() : std::string();
-  context.monitors.emit("DEVICE_TRAY_MOVED", TrayMovedEvent{drive.settings().id, device, open});
+  context.monitors.emit("DEVICE_TRAY_MOVED", TrayMovedEvent{drive.settings().id, drive.device_name(), open});
 }
 
 /// `loads`: the medium is in (the tray closes over it), or comes out (the tray opens).

@@ -186,7 +186,7 @@ Result<std::vector<BlockInfo>> query_block(CommandContext& context) {
     info.device = drive->settings().id;
     info.removable = drive->is_removable();
     if (const block::BlockFrontend* frontend = drive->frontend()) {
-      if (std::string name = frontend->device_name(); !name.empty()) info.qdev = std::move(name);
+      if (std::string name = drive->device_name(); !name.empty()) info.qdev = std::move(name);
       info.locked = frontend->is_medium_locked();
       if (info.removable) info.tray_open = frontend->is_tray_open();
       const std::string_view status = drive->io_status();
@@ -306,9 +306,7 @@ Result<std::vector<BlockStats>> query_blockstats(CommandContext& context, const 
     BlockStats stats;
     if (drive->root()) stats = node_stats(*drive->root());
     stats.device = drive->settings().id;
-    if (const block::BlockFrontend* frontend = drive->frontend()) {
-      if (std::string name = frontend->device_name(); !name.empty()) stats.qdev = std::move(name);
-    }
+    if (std::string name = drive->device_name(); !name.empty()) stats.qdev = std::move(name);
     stats.stats = device_stats(*drive);
     list.push_back(std::move(stats));
   }
@@ -357,8 +355,8 @@ std::string describe(const DiskBackend& drive, const block::NodeGraph& graph) {
     text += fmt::format("{}: {} ({}{})\n", root.name().starts_with('#') ? fmt::format(" ({})", root.name()) : "",
                         root.filename(), root.driver(), drive.is_read_only() ? ", read-only" : "");
   }
-  if (const block::BlockFrontend* frontend = drive.frontend(); frontend && !frontend->device_name().empty()) {
-    text += fmt::format("    Attached to:      {}\n", frontend->device_name());
+  if (const std::string device = drive.device_name(); !device.empty()) {
+    text += fmt::format("    Attached to:      {}\n", device);
   }
   if (drive.is_removable()) {
     const bool locked = drive.frontend() != nullptr && drive.frontend()->is_medium_locked();
