@@ -11,7 +11,16 @@ QUIET = ["-display", "none"]
 
 @pytest.mark.parametrize("arguments, expected", [
     (["-kernal", "x"], "did you mean '-kernel'?"),
-    (["-drive", "file=x"], "-drive: not supported yet"),
+    (["-drive", "if=none,file=/nowhere/x"], "Could not open '/nowhere/x': No such file or directory"),
+    (["-drive", "if=idee"], "unsupported bus type"),
+    (["-drive", "if=none,file=x,cache=writebck"], "did you mean 'writeback'?"),
+    (["-drive", "if=none,file=x,werror=maybe"], "invalid write error action"),
+    (["-drive", "if=none,file.driver=null-co,fromat=raw"], "fromat"),
+    (["-blockdev", "driver=file,filename=/nowhere/x,node-name=n"], "No such file or directory"),
+    (["-blockdev", "driver=file,filename=x"], "'node-name' must be specified"),
+    (["-blockdev", "driver=fiel,filename=x,node-name=n"], "does not accept value 'fiel'"),
+    (["-blockdev", '{"driver":"raw","node-name":"n","file":"nobody"}'], "nobody"),
+    (["-fda", "x"], "there is no floppy drive"),
     (["-netdev", "user,id=n"], "-netdev: not supported yet"),
     (["-nic", "user"], "not supported yet"),
     (["-m"], "its argument is missing"),
