@@ -154,7 +154,8 @@ class PcBoard : public Board {
   void map_isa_bios(const mem::RegionRef& firmware);
   Result<std::string> find_firmware(const std::string& name) const;
   Result<void> offer_kernel_to_firmware();
-  void add_boot_order(std::string_view first);
+  void add_boot_order();
+  void set_boot_paths();
   void set_boot_letters(const std::string& letters);
   AcpiConfig acpi_config() const;
   SmbiosConfig smbios_config() const;
