@@ -63,6 +63,9 @@ class MachineServices {
     static_cast<void>(path);
   }
 
+  /// The guest's balloon holds this much of its memory now.
+  virtual void report_balloon_change(u64 balloon_bytes) { static_cast<void>(balloon_bytes); }
+
   /// Full path of a firmware file by its name (the -L folders); the name itself when it is a path or not found there.
   virtual std::string find_data_file(const std::string& name) const { return name; }
 
