@@ -112,7 +112,7 @@ Result<void> Emulation::build() {
   monitors_ = std::make_unique<monitor::Monitors>(*this, loop_);
   EMU_TRY(set_globals());
   EMU_TRY(make_objects());
-  const ChosenAccelerator accel = EMU_TRY(choose_accelerator());
+  EMU_TRY(make_accelerator());  // before the board, which goes by what it brings
   for (const std::string& file : options_.symbol_files) {
     if (file == "guest") {
       monitors_->symbols().add_guest_later(monitors_->guest_symbols());
@@ -124,8 +124,6 @@ Result<void> Emulation::build() {
   EMU_TRY(make_streams());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
-  accelerator_ = accel.qtest ? EMU_TRY(accel::make_qtest_accelerator(run_state_), "-accel qtest")
-                             : EMU_TRY(parts_.make_tcg(accel.options, run_state_), "-accel tcg");
   run_state_.attach(*machine_, *board_, *accelerator_);
   if (ClockCounter* counter = accelerator_->counter()) machine_->clock().set_counter(counter);
   {
@@ -157,57 +155,6 @@ Result<void> Emulation::set_globals() {
     machine_->tree().add_global(type->name(), global.property, global.value);
   }
   return {};
-}
-
-bool Emulation::is_qtest() const {
-  const auto chosen = choose_accelerator();
-  return chosen && chosen->qtest;
-}
-
-Clock::Drive Emulation::clock_drive() const {
-  if (is_qtest()) return Clock::Drive::Manual;
-  return options_.icount.enabled ? Clock::Drive::Counted : Clock::Drive::Automatic;
-}
-
-Result<Emulation::ChosenAccelerator> Emulation::choose_accelerator() const {
-  accel::AccelOptions chosen;
-  std::vector<AccelRequest> wanted = options_.accels;
-  if (wanted.empty()) wanted.push_back({.name = "tcg"});
-  for (const AccelRequest& request : wanted) {
-    if (request.name == "tcg") {
-      if (request.single_thread.value_or(false) && options_.cpus.cpus > 1 && !options_.icount.enabled) {
-        return error(Error("-accel tcg,thread=single is not supported")
-                         .with_hint("every vCPU has a thread of its own; with -icount they run in turn"));
-      }
-      if (!request.single_thread.value_or(true) && options_.icount.enabled) {
-        return error("-accel tcg,thread=multi: with -icount vCPUs run in turn");
-      }
-      chosen.icount = options_.icount;
-      if (request.code_cache_bytes) chosen.code_cache_bytes = *request.code_cache_bytes;
-      chosen.one_insn_per_block = request.one_insn_per_block || options_.one_insn_per_block;
-      chosen.count = request.count;
-      chosen.interpreter = request.interpreter;
-      chosen.split_wx = request.split_wx;
-      chosen.host_features = request.host_features;
-      chosen.without = request.without;
-      chosen.perf_map = options_.perf_map;
-      chosen.jit_dump = options_.jit_dump;
-      return ChosenAccelerator{false, chosen};
-    }
-    if (request.name == "qtest") {
-      if (options_.icount.enabled) return error("-icount goes with -accel tcg only: qtest executes no instructions");
-      return ChosenAccelerator{true};
-    }
-    static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm"};
-    if (std::find(std::begin(kLater), std::end(kLater), request.name) == std::end(kLater)) {
-      static constexpr std::string_view kAll[] = {"tcg", "kvm", "qtest"};
-      std::string hint = did_you_mean(request.name, kAll);
-      return error(Error(fmt::format("-accel {}: no such accelerator", request.name))
-                       .with_hint(hint.empty() ? "there is tcg" : hint));
-    }
-  }
-  return error(Error(fmt::format("-accel {} is not supported yet", wanted.front().name))
-                   .with_hint("use -accel tcg, which translates the guest's code"));
 }
 
 hw::ChardevObject* Emulation::stream(const std::string& id) const {
@@ -296,6 +243,7 @@ hw::BoardConfig Emulation::board_config() {
       if (item == "-avx512" && !config.cpu_model.empty()) config.cpu_model += ",-avx512f";
     }
   }
+  config.acceleration = accelerator_->acceleration();
   config.kernel = options_.kernel;
   config.initrd = options_.initrd;
   config.append = options_.append;

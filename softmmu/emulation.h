@@ -67,11 +67,10 @@ class Emulation final : public monitor::MachineControl {
   Result<void> set_debugger(const std::string& where) override;
 
  private:
-  struct ChosenAccelerator {
-    bool qtest = false;
-    accel::AccelOptions options = {};
-  };
-  Result<ChosenAccelerator> choose_accelerator() const;
+  Result<std::vector<AccelRequest>> accelerators_to_try() const;
+  Result<accel::AccelOptions> translation_options(const AccelRequest& request) const;
+  Result<accel::KvmOptions> kvm_options(const AccelRequest& request) const;
+  Result<void> make_accelerator();
   bool is_qtest() const;
   Clock::Drive clock_drive() const;
   Result<u64> choose_ram(const std::string& machine_type) const;

@@ -144,7 +144,7 @@ Result<std::string> help_text(const HelpRequest& request, const StartOptions& op
     case HelpTopic::Cpu:
       return parts.cpu_help();
     case HelpTopic::Accel:
-      return std::string("Accelerators supported:\ntcg\nqtest\n");
+      return std::string(fmt::format("Accelerators supported:\ntcg\n{}qtest\n", parts.make_kvm ? "kvm\n" : ""));
     case HelpTopic::Chardev:
       return chardev::chardev_help();
     case HelpTopic::Trace: {

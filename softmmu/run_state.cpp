@@ -300,6 +300,17 @@ void RunState::debug_stopped(unsigned vcpu, const accel::DebugStop& stop, unsign
   if (debug_stop_) debug_stop_(vcpu, stop);
 }
 
+/// Nothing can be done but look at it; a reset may help.
+void RunState::vcpu_failed(target::Vcpu& cpu, const std::string& why) {
+  log::error("CPU {} cannot go on: {}", cpu.index(), why);
+  stop_vcpus_soon();
+  loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.lock()) return;
+    if (stops_wanted_.load() != 0) stops_wanted_.fetch_sub(1);
+    if (!ending_ && is_running()) stop_as(State::InternalError);
+  });
+}
+
 void RunState::vcpu_shut_down(target::Vcpu& cpu, const std::string& why) {
   // An operating system may reboot that way, so it is told once in full.
   if (cpu_shutdowns_.fetch_add(1) == 0) {

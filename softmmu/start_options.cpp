@@ -112,8 +112,11 @@ Result<void> Reader::accel(Options options) {
   request.without = options.take("without").value_or("");
   request.host_features = options.take("host-features").value_or("");
   if (const auto thread = EMU_TRY(options.take_enum("thread", {"multi", "single"}))) request.single_thread = *thread == 1;
-  if (request.name == "kvm") {  // known properties of an accelerator that we have not: refused by its name, later
-    options.take_rest();
+  if (request.name == "kvm") {
+    request.kernel_chips = options.take("kernel-irqchip").value_or("");
+    if (EMU_TRY(options.take_u64("dirty-ring-size")).value_or(0) != 0) {
+      return error("-accel kvm,dirty-ring-size: not supported yet; stores are found by the bitmap");
+    }
   }
   EMU_TRY(options.finish());
   out_.accels.push_back(std::move(request));

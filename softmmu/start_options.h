@@ -48,7 +48,7 @@ struct AccelRequest {
   std::optional<u64> code_cache_bytes;
   bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false;
   std::optional<bool> single_thread;
-  std::string host_features = {}, without = {};
+  std::string host_features = {}, without = {}, kernel_chips = {};
 };
 
 struct DeviceRequest {

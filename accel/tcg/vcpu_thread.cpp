@@ -12,54 +12,14 @@
 #include "util/thread.h"
 #include "util/trace.h"
 
-namespace emu::accel {
-
-void RunControl::set_stop(bool stop) {
-  const std::lock_guard lock(mutex_);
-  stop_ = stop;
-  changed_.notify_all();
-}
-
-void RunControl::set_end() {
-  const std::lock_guard lock(mutex_);
-  end_ = true;
-  stop_ = true;
-  changed_.notify_all();
-}
-
-bool RunControl::wait_to_run(const std::atomic<bool>& held) {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return (!stop_ && !held) || end_; });
-  if (end_) return false;
-  ++running_;
-  return true;
-}
-
-void RunControl::leave() {
-  const std::lock_guard lock(mutex_);
-  --running_;
-  changed_.notify_all();
-}
-
-void RunControl::wait_until_still() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return running_ == 0; });
-}
-
-bool RunControl::is_still() const {
-  const std::lock_guard lock(mutex_);
-  return running_ == 0 && stop_;
-}
-
-}  // namespace emu::accel
-
 namespace emu::tcg {
 
 using namespace accel;
 
 RuntimeVcpu::RuntimeVcpu(TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports)
     : shared_(shared), cpu_(cpu), env_(cpu.env()), address_space_(memory), tlb_(cpu, memory, shared.debug, statistics_),
-      memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, shared.debug, statistics_}),
+      memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, shared.debug, statistics_,
+               participant_}),
       memory_participant_(memory.memory().grace()) {
   env_.runtime = this;
   shared_.quiescence.add(participant_);

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "hw/pci/pci_bus.h"
+#include "hw/pci/pci_express.h"
 #include "util/file.h"
 #include "util/log.h"
 
@@ -56,7 +57,7 @@ bool is_prefetchable(BarKind kind) {
 }  // namespace
 
 PciDevice::PciDevice(const PciIdentity& identity)
-    : identity_(identity), config_(identity.express ? kExpressConfigBytes : kConfigBytes) {}
+    : identity_(identity), config_(kConfigBytes) {}
 
 void PciDevice::describe(TypeInfo<PciDevice>& type) {
   type.plugs_into(PciBus::kTypeName);
@@ -76,7 +77,8 @@ PciBus& PciDevice::pci_bus() const {
 // Life cycle. --------------------------------------------------------------------------------------------------------
 
 Result<void> PciDevice::before_realize() {
-  config_ = PciConfig(config_.size());
+  const bool express = identity_.express && dynamic_cast<PcieBus*>(bus()) != nullptr;
+  config_ = PciConfig(express ? kExpressConfigBytes : kConfigBytes);
   for (PciBar& bar : bars_) bar = {};
   msi_.reset();
   msix_.reset();
@@ -90,9 +92,11 @@ void PciDevice::write_standard_header() {
   config_.set8(REVISION_ID, identity_.revision);
   config_.set8(CLASS_PROG, identity_.prog_if);
   config_.set16(CLASS_DEVICE, identity_.class_code);
-  config_.set8(HEADER_TYPE, multifunction_ ? kMultifunction : 0);
-  config_.set16(SUBSYSTEM_VENDOR_ID, identity_.subsystem_vendor);
-  config_.set16(SUBSYSTEM_ID, identity_.subsystem);
+  config_.set8(HEADER_TYPE, u8((multifunction_ ? kMultifunction : 0) | (identity_.bridge ? kBridgeHeader : 0)));
+  if (!identity_.bridge) {
+    config_.set16(SUBSYSTEM_VENDOR_ID, identity_.subsystem_vendor);
+    config_.set16(SUBSYSTEM_ID, identity_.subsystem);
+  }
   config_.allow16(COMMAND,
                   kCommandIo | kCommandMemory | kCommandMaster | kCommandParity | kCommandSerr | kCommandIntxDisable);
   config_.clears16(STATUS, kStatusErrors);
@@ -141,7 +145,7 @@ Result<void> PciDevice::add_rom() {
   }
   if (!rom_bar_) return {};
   const u64 size = std::max<u64>(std::bit_ceil(bytes.size()), 2048);
-  auto ram = EMU_TRY(memory().make_ram(pci_bus().device_address(*this) + "/rom", size), type().name());
+  auto ram = EMU_TRY(memory().make_ram(pci_bus().path_of(*this) + "/rom", size), type().name());
   ram->write(0, bytes.data(), bytes.size());
   add_bar(kRomBar, BarKind::Memory32, add_region(mem::Region::rom(memory(), type().name() + ".rom", std::move(ram))));
   return {};
@@ -191,7 +195,7 @@ void PciDevice::config_write(unsigned offset, unsigned size, u32 value) {
   const auto touches = [&](unsigned first, unsigned length) {
     return offset < first + length && first < offset + size;
   };
-  if (touches(COMMAND, 2) || touches(BAR0, 4 * kBars) || touches(ROM_ADDRESS, 4)) update_mappings();
+  if (touches(COMMAND, 2) || touches(BAR0, 4 * kBars) || touches(bar_offset(kRomBar), 4)) update_mappings();
   if (touches(COMMAND, 2)) {
     update_bus_master();
     intx_disabled_ = (config_.get16(COMMAND) & kCommandIntxDisable) != 0;
@@ -255,8 +259,10 @@ void PciDevice::update_mappings() {
 mem::AddressSpace& PciDevice::dma() const {
   if (dma_space_ == nullptr) {
     dma_root_ = mem::Region::container(memory(), "bus master container", mem::kWholeAddressSpace);
-    dma_window_ =
-        mem::Region::alias(memory(), "bus master", machine().system_memory().root(), 0, mem::kWholeAddressSpace);
+    const auto* pci = dynamic_cast<const PciBus*>(bus());
+    mem::RegionRef target = pci == nullptr ? nullptr : pci->dma_root(devfn_);
+    if (target == nullptr) target = machine().system_memory().root();
+    dma_window_ = mem::Region::alias(memory(), "bus master", std::move(target), 0, mem::kWholeAddressSpace);
     dma_window_->set_enabled(is_bus_master());
     dma_root_->add(0, dma_window_);
     dma_space_ = std::make_unique<mem::AddressSpace>(memory(), type().name(), dma_root_);
@@ -266,6 +272,14 @@ mem::AddressSpace& PciDevice::dma() const {
 
 void PciDevice::update_bus_master() {
   if (dma_window_ != nullptr) dma_window_->set_enabled(is_bus_master());
+}
+
+bool PciDevice::add_express_endpoint() {
+  const auto* pcie = dynamic_cast<const PcieBus*>(bus());
+  if (pcie == nullptr || config_.size() != kExpressConfigBytes) return false;
+  const bool integrated = pcie->bridge() == nullptr;
+  add_express_capability(config_, integrated ? ExpressKind::IntegratedEndpoint : ExpressKind::Endpoint);
+  return true;
 }
 
 // Interrupt pin. -----------------------------------------------------------------------------------------------------

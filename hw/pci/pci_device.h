@@ -22,7 +22,8 @@ struct PciIdentity {
   u16 class_code = 0;  ///< base class << 8 | sub-class
   u8 prog_if = 0;
   u16 subsystem_vendor = 0x1af4, subsystem = 0x1100;  ///< what QEMU's guests see where nothing else is said
-  bool express = false;                               ///< 4 KiB of configuration space
+  bool express = false;  ///< 4 KiB of configuration space, when the bus is PCI Express
+  bool bridge = false;   ///< type 1 header; see PciBridge
 };
 
 /// Place on a bus, "slot.function" in hexadecimal: the `addr` property.
@@ -66,6 +67,9 @@ class PciDevice : public Device {
   PciConfig& config() { return config_; }
   /// Region's size must be a power of two, at least 16 bytes (4 for I/O). 64-bit kinds take two indices.
   void add_bar(unsigned index, BarKind kind, mem::RegionRef region);
+  /// In realize(), by functions that may be PCI Express: the capability of an endpoint, of the kind that the bus calls
+  /// for. Nothing on a conventional bus. Returns whether there is one.
+  bool add_express_endpoint();
   /// INTA# by default; 0 for a function without a pin. In realize().
   void use_interrupt_pin(unsigned pin) { config_.set8(pci::INTERRUPT_PIN, u8(pin)); }
   /// The level of the function's interrupt pin. Any thread; the device orders its own sets.
@@ -99,7 +103,8 @@ class PciDevice : public Device {
     static_cast<void>(size);
   }
 
-  /// System memory while the guest lets the function be bus master, else nothing. First called in realize().
+  /// What the bus says (an IOMMU's view, or system memory) while the guest lets the function be bus master, else
+  /// nothing. First called in realize().
   mem::AddressSpace& dma() const override;
 
   Result<void> before_realize() override;
@@ -117,8 +122,9 @@ class PciDevice : public Device {
   /// Moves the BARs to where configuration space says.
   void update_mappings();
   std::optional<u64> bar_address(unsigned index) const;
-  static unsigned bar_offset(unsigned index) {
-    return index == pci::kRomBar ? unsigned(pci::ROM_ADDRESS) : unsigned(pci::BAR0) + 4 * index;
+  unsigned bar_offset(unsigned index) const {
+    if (index != pci::kRomBar) return unsigned(pci::BAR0) + 4 * index;
+    return identity_.bridge ? unsigned(pci::BRIDGE_ROM_ADDRESS) : unsigned(pci::ROM_ADDRESS);
   }
   void update_bus_master();
   void update_intx();

@@ -105,6 +105,7 @@ void RamBlock::set_logging(DirtyClient client, bool on) {
 void RamBlock::take_dirty(DirtyClient client, u64 offset, u64 length, const std::function<void(u64, u64)>& visitor) {
   if (length == 0) return;
   EMU_CHECK(offset < size_ && length <= size_ - offset);
+  memory_.tell_ram_listeners([this](RamListener& l) { l.dirty_wanted(*this); });
   const u8 mask = bit_of(client);
   const u64 end = (offset + length - 1) >> kPageShift;
   std::vector<std::pair<u64, u64>> runs;  // first page, count

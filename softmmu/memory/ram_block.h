@@ -30,6 +30,8 @@ class RamListener {
   /// granted because the pages were dirty already. A vCPU that drops such a permission later, when it applies the
   /// queued request, calls mark_dirty() for the page: stores since the bit was cleared went unseen.
   virtual void write_tracking_restarted(RamPage first, u64 count) = 0;
+  /// Dirty bits of the block are about to be read: who learns of stores by asking somebody else (KVM's log) sets them now.
+  virtual void dirty_wanted(RamBlock& block) { static_cast<void>(block); }
 };
 
 /// What is known about the pages of a block. Generated code reads it (by accel/tcg, which checks the layout).
