@@ -18,6 +18,7 @@ void register_events(CommandRegistry& registry) {
   registry.add_event<GuestPanickedEvent>("GUEST_CRASHLOADED");
   registry.add_event<RtcChangeEvent>("RTC_CHANGE", 1s);
   registry.add_event<DeviceDeletedEvent>("DEVICE_DELETED");
+  registry.add_event<BalloonChangeEvent>("BALLOON_CHANGE", 1s);
   registry.add_event<DumpCompletedEvent>("DUMP_COMPLETED");
 }
 
@@ -26,6 +27,7 @@ void register_commands(CommandRegistry& registry) {
   register_identity_commands(registry);
   register_machine_commands(registry);
   register_object_commands(registry);
+  register_balloon_commands(registry);
   register_chardev_commands(registry);
   register_fd_commands(registry);
   register_dump_commands(registry);
