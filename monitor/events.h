@@ -94,6 +94,13 @@ struct TrayMovedEvent {
   }
 };
 
+/// BALLOON_CHANGE: the guest has this much memory now.
+struct BalloonChangeEvent {
+  static constexpr const char* kName = "BalloonChangeEvent";
+  u64 actual = 0;
+  void members(auto& m) { m("actual", actual); }
+};
+
 /// DEVICE_DELETED: an unplugged device is gone.
 struct DeviceDeletedEvent {
   static constexpr const char* kName = "DeviceDeletedEvent";

@@ -159,6 +159,9 @@ void Emulation::report(const RunEvent& event) {
       return monitors_->emit("GUEST_CRASHLOADED", panic());
     case Kind::RtcChange:
       return monitors_->emit("RTC_CHANGE", monitor::RtcChangeEvent{event.offset_s, event.path}, event.path);
+    case Kind::BalloonChange:
+      return monitors_->emit("BALLOON_CHANGE",
+                             monitor::BalloonChangeEvent{ram_bytes_ - std::min(ram_bytes_, event.bytes)});
     case Kind::DeviceDeleted:
       return monitors_->emit("DEVICE_DELETED",
                              monitor::DeviceDeletedEvent{
