@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A qcow2 image as a node of the block graph.
 //
-// Order of what reaches the file (docs: block/qcow2/README.md). Requests write data only; tables change in memory.
+// Order of what reaches the file (docs/devel/qcow2.md). Requests write data only; tables change in memory.
 // commit() writes them, with a flush between the steps: (1) data, reference counts, new tables that nothing points to
 // yet; (2) what says where reference counts are; (3) L2 and L1 entries; then (4) counts of what is no longer referred to
 // go down, in memory. So at any moment the image in the file is one that checks clean but for leaked clusters.
