@@ -2,6 +2,8 @@
 // What firmware does to a PC before it hands over, done by us when there is none: through the same registers.
 #pragma once
 
+#include "target/acceleration.h"
+
 #include <functional>
 #include <initializer_list>
 
@@ -36,12 +38,13 @@ class FirmwareSetup {
   void assign_resources(const PciBus& bus, const Windows& windows,
                         const std::function<u8(u8 devfn, unsigned pin)>& irq_of);
   /// Virtual wire mode: the boot CPU's LINT0 takes the 8259's requests, LINT1 is NMI (MultiProcessor Specification 1.4,
-  /// section 3.6.2.2).
-  void enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory);
+  /// section 3.6.2.2). `chips`, if any, may have the APIC.
+  void enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory, target::InterruptChips* chips);
 
  private:
   void config_write(u8 devfn, unsigned reg, u32 value, unsigned bytes);
   mem::AddressSpace& ports_;
+  u16 level_triggered_ = 0;
 };
 
 }  // namespace emu::hw
