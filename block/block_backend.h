@@ -22,6 +22,10 @@ class BlockFrontend {
   virtual void eject_requested(bool force) { static_cast<void>(force); }
   virtual bool is_tray_open() const { return false; }
   virtual bool is_medium_locked() const { return false; }
+  /// A drive whose medium comes and goes: CD-ROM, floppy.
+  virtual bool is_removable() const { return false; }
+  /// The device's id, or its path when it has none: what QMP commands take as `id` and queries show as `qdev`.
+  virtual std::string device_name() const { return {}; }
 };
 
 /// Lent to one front end at a time; lives in the tree at /backend/ID, where `drive=ID` finds it. Requests may come with

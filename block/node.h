@@ -61,6 +61,31 @@ struct Child {
   NodeRef node;
 };
 
+/// What may be done with a node; the numbers are the bytes of QEMU's image locks (file_locks.h).
+enum class Perm : u8 {
+  None = 0,
+  ConsistentRead = 1,
+  Write = 2,
+  WriteUnchanged = 4,  ///< writes that change nothing a reader could see, as copy-on-read does
+  Resize = 8,
+  All = 15,
+};
+constexpr Perm operator|(Perm a, Perm b) { return Perm(u8(a) | u8(b)); }
+constexpr Perm operator&(Perm a, Perm b) { return Perm(u8(a) & u8(b)); }
+constexpr Perm operator~(Perm a) { return Perm(~u8(a) & u8(Perm::All)); }
+constexpr bool any(Perm perms) { return perms != Perm::None; }
+
+/// What a user of a node does with it, and what it lets others do meanwhile.
+struct Access {
+  Perm uses = Perm::None;
+  Perm shares = Perm::All;
+  bool operator==(const Access&) const = default;
+};
+/// What a format needs of the file it alone keeps its metadata in.
+Access storage_access(Access own, bool read_only);
+/// What an overlay needs of the image behind it: that nobody changes it.
+Access backing_access(Access own);
+
 enum class Preallocation : u8 { Off, Metadata, Falloc, Full };
 
 /// All requests are made and end on the thread of loop(); several are under way at once, in no order but what
@@ -78,7 +103,7 @@ class Node : public std::enable_shared_from_this<Node> {
   const std::string& name() const { return name_; }
   /// A file name a person knows it by; for messages, `info block` and query-block.
   virtual std::string filename() const = 0;
-  EventLoop& loop() const { return loop_; }
+  EventLoop& loop() const { return *loop_; }
   bool is_read_only() const { return read_only_; }
   virtual std::vector<Child> children() const { return {}; }
 
@@ -103,13 +128,27 @@ class Node : public std::enable_shared_from_this<Node> {
   /// The same node, read-only from now on or no longer (blockdev-reopen, auto-read-only).
   virtual Task<Result<void>> set_read_only(bool read_only);
 
+  // For the graph, on the main loop.
+
+  /// What it does with a child while its own users do `own` with it. As it stands: a filter over all children but
+  /// "backing". Formats say storage_access() for what holds their metadata.
+  virtual Access child_access(std::string_view role, Access own) const;
+  /// Its users together now do this; the file takes its locks here. An error leaves things as they were.
+  virtual Result<void> access_changed(Access access);
+  /// Puts another node in the place of a child (never null). Nothing is under way.
+  virtual Result<void> replace_child(std::string_view role, NodeRef node);
+  /// Requests are made on this loop from now on; the graph tells each node once. Nothing is under way.
+  virtual void change_loop(EventLoop& loop) { loop_ = &loop; }
+  /// Somebody waits until no request is under way, or no longer does: what is held back goes on at once. Any thread.
+  virtual void drained_changed(bool drained) { static_cast<void>(drained); }
+
  protected:
   Node(EventLoop& loop, std::string name, bool read_only)
-      : loop_(loop), name_(std::move(name)), read_only_(read_only) {}
+      : loop_(&loop), name_(std::move(name)), read_only_(read_only) {}
   void change_read_only(bool read_only) { read_only_ = read_only; }
 
  private:
-  EventLoop& loop_;
+  EventLoop* loop_;
   const std::string name_;
   bool read_only_;
 };

@@ -17,6 +17,7 @@ void register_events(CommandRegistry& registry) {
   registry.add_event<GuestPanickedEvent>("GUEST_PANICKED");
   registry.add_event<GuestPanickedEvent>("GUEST_CRASHLOADED");
   registry.add_event<RtcChangeEvent>("RTC_CHANGE", 1s);
+  registry.add_event<DeviceDeletedEvent>("DEVICE_DELETED");
   registry.add_event<DumpCompletedEvent>("DUMP_COMPLETED");
 }
 

@@ -2,6 +2,9 @@
 // What events tell, for Monitors::emit(). Names and members are QEMU's.
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "monitor/control.h"
 #include "monitor/schema/schema.h"
 
@@ -53,6 +56,17 @@ struct RtcChangeEvent {
   void members(auto& m) {
     m("offset", offset);
     m("qom-path", qom_path);
+  }
+};
+
+/// DEVICE_DELETED: an unplugged device is gone.
+struct DeviceDeletedEvent {
+  static constexpr const char* kName = "DeviceDeletedEvent";
+  std::optional<std::string> device;
+  std::string path;
+  void members(auto& m) {
+    m("device", device);
+    m("path", path);
   }
 };
 

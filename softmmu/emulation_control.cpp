@@ -153,6 +153,10 @@ void Emulation::report(const RunEvent& event) {
       return monitors_->emit("GUEST_CRASHLOADED", panic());
     case Kind::RtcChange:
       return monitors_->emit("RTC_CHANGE", monitor::RtcChangeEvent{event.offset_s, event.path}, event.path);
+    case Kind::DeviceDeleted:
+      return monitors_->emit("DEVICE_DELETED",
+                             monitor::DeviceDeletedEvent{
+                                 event.id.empty() ? std::nullopt : std::optional(event.id), event.path});
   }
 }
 

@@ -3,7 +3,10 @@
 
 #include <glib.h>
 
+#include "block/filter/throttle.h"
+#include "hw/virtio/rng_backend.h"
 #include "qom/user_creatable.h"
+#include "softmmu/io_thread.h"
 #include "util/file.h"
 
 namespace emu::softmmu {
@@ -82,6 +85,10 @@ void register_objects(qom::TypeRegistry& registry) {
   registry.add<RamBackend>("memory-backend-ram");
   registry.add_abstract<FileBackendName, qom::UserCreatable>();
   registry.add<Secret>("secret");
+  hw::register_rng_backends(registry);
+  registry.add_abstract<hw::IoThreadObject, qom::UserCreatable>();
+  registry.add<IoThread>("iothread");
+  block::register_block_objects(registry);
 }
 
 }  // namespace emu::softmmu

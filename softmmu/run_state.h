@@ -31,12 +31,13 @@ bool is_legal_transition(State from, State to);
 
 /// What happened, for monitors to report: QMP's events of the same name.
 struct RunEvent {
-  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange };
+  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange, DeviceDeleted };
   Kind kind;
   std::string_view reason = {};  ///< Reset, Shutdown: "guest-reset"; panic: what was done, "pause"
   bool by_guest = false;
   i64 offset_s = 0;      ///< RtcChange: from the host's time
-  std::string path = {};  ///< RtcChange: of the clock
+  std::string path = {};  ///< RtcChange, DeviceDeleted: of the clock or device
+  std::string id = {};    ///< DeviceDeleted: the user's, if there is one
 };
 
 /// Exit statuses of the program.
@@ -91,6 +92,9 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   void wakeup_requested(hw::WakeupReason reason) override { enqueue(WakeupRequest{reason}); }
   void rtc_changed(i64 offset_s, const std::string& path) override {
     emit({.kind = RunEvent::Kind::RtcChange, .by_guest = true, .offset_s = offset_s, .path = path});
+  }
+  void device_deleted(const std::string& id, const std::string& path) override {
+    emit({.kind = RunEvent::Kind::DeviceDeleted, .path = path, .id = id});
   }
   void stop_vcpus_soon() override;
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -175,7 +176,8 @@ Result<TimerAttachment> EventLoop::attach(TimerQueue& queue, std::function<void(
 struct EventLoop::Posted {
   explicit Posted(EventNotifier event) : notifier(std::move(event)) {}
   EventNotifier notifier;
-  Guarded<std::vector<UniqueFunction<void()>>> work;
+  Guarded<std::deque<UniqueFunction<void()>>> work;
+  bool running = false;  ///< loop's thread: some of it runs, and may run the loop itself
 };
 
 EventLoop::EventLoop(Context context)
@@ -186,15 +188,27 @@ EventLoop::EventLoop(Context context)
   posted_ = std::make_shared<Posted>(std::move(*notifier));
   posted_watch_ = watch_fd(posted_->notifier.fd(), FdEvents::Read, [posted = posted_](FdEvents) {
     posted->notifier.test_and_clear();
-    std::vector<UniqueFunction<void()>> batch;
-    posted->work.lock()->swap(batch);
-    for (auto& work : batch) work();
+    const bool outer = std::exchange(posted->running, true);
+    // One by one, so that work which runs the loop meanwhile finds what comes behind it there.
+    for (std::size_t left = posted->work.lock()->size(); left > 0; left--) {
+      UniqueFunction<void()> work;
+      {
+        auto queue = posted->work.lock();
+        if (queue->empty()) break;
+        work = std::move(queue->front());
+        queue->pop_front();
+      }
+      work();
+    }
+    posted->running = outer;
+    if (!posted->work.lock()->empty()) posted->notifier.notify();
   });
+  g_source_set_can_recurse(&posted_watch_.source_->base, TRUE);
 }
 
 EventLoop::~EventLoop() {
   posted_watch_.reset();
-  std::vector<UniqueFunction<void()>> dropped;
+  std::deque<UniqueFunction<void()>> dropped;
   posted_->work.lock()->swap(dropped);
   dropped.clear();
   g_main_context_unref(context_);
@@ -211,6 +225,7 @@ void EventLoop::quit() {
 
 bool EventLoop::run_once(bool wait) {
   thread_.store(std::this_thread::get_id(), std::memory_order_release);
+  if (posted_->running && !posted_->work.lock()->empty()) posted_->notifier.notify();
   return g_main_context_iteration(context_, wait);
 }
 

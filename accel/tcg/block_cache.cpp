@@ -13,6 +13,8 @@ using State = CodeBlock::State;
 namespace {
 
 constexpr size_t kLinkSiteBytes = 22;  ///< at most, of any host
+// What stores to a page with code cost, in stores that change no code.
+constexpr u32 kTrapCost = 1, kInvalidationCost = 16;
 
 }  // namespace
 
@@ -28,7 +30,8 @@ BlockCache::~BlockCache() {
       b = next;
     }
   }
-  for (const Retired& r : retired_) delete r.block;
+  for (CodeBlock* b : retired_) delete b;
+  for (CodeBlock* b : graveyard_.clear()) delete b;
 }
 
 void BlockCache::use_code(ir::HostBackend& backend, CodeCache& code) {
@@ -60,11 +63,8 @@ PageCode* BlockCache::begin_translation(mem::RamPage page, Self self) {
   if (!lock.owns_lock()) return nullptr;
   PageCode& code = page_locked(page);
   code.begin_translation();
-  if (code.ram().set_code(page)) return &code;
-  // Order: code bit, requests, epoch. A vCPU that passes a quiescent point of this epoch has seen the request; one that
-  // fills a write entry later sees the bit.
-  broadcast_.request_others({TlbRequest::Kind::DropWrite, code.ram_ref(), code.ram().offset_of(page), 1}, self);
-  code.write_epoch = quiescence_.advance();
+  if (!checked_pages_.empty()) end_old_checks_locked();
+  if (!code.is_checked()) protect_locked(code, self);
   return &code;
 }
 
@@ -90,30 +90,53 @@ BlockCache::Inserted BlockCache::insert(std::unique_ptr<CodeBlock> block, std::s
   const std::unique_lock lock = try_lock();
   if (!lock.owns_lock()) return {.lock_was_taken = true};
   if (hot != nullptr && (!code_->is_current(*hot) || !code_->is_current(*cold))) return {};
-  if (!source_matches_locked(*block, source)) return {};
+  if (!fits_pages_locked(*block) || !source_matches_locked(*block, source)) return {};
 
   CodeBlock& b = *block.release();
-  b.publish_epoch = write_epoch_locked(b);
-  if (quiescence_.passed(b.publish_epoch, self)) {
-    b.state.store(State::Published, std::memory_order_relaxed);
-  } else {
-    b.source.assign(source.begin(), source.end());
+  if (b.source.empty()) {
+    b.own_source.assign(source.begin(), source.end());
+    b.source = b.own_source;
   }
-  const auto [id, added] = page_ids_.try_emplace({b.key.pc & ~(mem::kPageSize - 1), u32(b.key.page)},
-                                                 u32(page_ids_.size()) + 1);
-  b.page_id = id->second;
   if (hot != nullptr) {
     code_->record(b.hot, b.hot_size, &b);
     code_->record(b.cold, b.cold_size, &b);
     statistics_.code_bytes.add(b.hot_size + b.cold_size);
   }
+  add_locked(b, self);
+  statistics_.blocks.add();
+  return {.block = &b};
+}
+
+/// From here on lookups find the block.
+void BlockCache::add_locked(CodeBlock& b, Self self) {
+  b.publish_epoch = write_epoch_locked(b);
+  const bool published = b.compares || quiescence_.passed(b.publish_epoch, self);
+  b.state.store(published ? State::Published : State::Checked, std::memory_order_relaxed);
+  const auto [id, added] = page_ids_.try_emplace({b.key.pc & ~(mem::kPageSize - 1), u32(b.key.page)},
+                                                 u32(page_ids_.size()) + 1);
+  b.page_id = id->second;
   page_locked(b.key.page).add(b);
   if (b.straddles() && b.second_page != b.key.page) page_locked(b.second_page).add(b);
   std::atomic<CodeBlock*>& head = bucket(b.key);
   b.hash_next.store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
   head.store(&b, std::memory_order_release);
-  statistics_.blocks.add();
-  return {.block = &b};
+}
+
+BlockCache::Inserted BlockCache::revive(const BlockKey& key, std::span<const u8> bytes, Self self) {
+  if (graveyard_.is_empty()) return {};
+  const std::unique_lock lock = try_lock();
+  if (!lock.owns_lock()) return {.lock_was_taken = true};
+  CodeBlock* b = graveyard_.exhume(key, bytes, [&](u64 epoch) { return quiescence_.passed(epoch, self); });
+  if (b == nullptr) return {};
+  // The page may have begun or ceased to be checked, or have changed since `bytes` were read.
+  if (!fits_pages_locked(*b) || !source_matches_locked(*b, b->source)) {
+    EMU_CHECK(graveyard_.bury(*b) == nullptr);
+    return {};
+  }
+  backend_->restore_entry(code_->span(b->entry(), b->hot_size - b->entry_offset), b->entry_bytes);
+  add_locked(*b, self);
+  statistics_.revived_blocks.add();
+  return {.block = b};
 }
 
 BlockCache::CheckVerdict BlockCache::check(CodeBlock& block, Self self) {
@@ -121,18 +144,18 @@ BlockCache::CheckVerdict BlockCache::check(CodeBlock& block, Self self) {
   if (!lock.owns_lock()) return CheckVerdict::LockWasTaken;
   switch (block.state.load(std::memory_order_relaxed)) {
     case State::Published:
-      return CheckVerdict::Same;
+      if (!block.compares) return CheckVerdict::Same;
+      break;
     case State::Dead:
       return CheckVerdict::Differs;
     case State::Checked:
       break;
   }
   if (!source_matches_locked(block, block.source)) {
-    kill_locked(block);
+    kill_locked(block, Fate::Buried);
     return CheckVerdict::Differs;
   }
-  if (quiescence_.passed(block.publish_epoch, self)) {
-    block.source = {};
+  if (!block.compares && quiescence_.passed(block.publish_epoch, self)) {
     block.state.store(State::Published, std::memory_order_release);
     statistics_.publications.add();
   }
@@ -158,7 +181,7 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
     if (l.kind == ir::LinkKind::SamePage) {
       // Without a guard: only while both are on one RAM page, which they are unless the page was just remapped.
       if (from->key.page != target.key.page) return false;
-      if (target.key.pc > from->key.pc) to = target.body();
+      if (target.key.pc > from->key.pc && !target.compares) to = target.body();
     }
     l.stub = backend_->link(code_->span(site, kLinkSiteBytes), l.kind, l.target_pc, target.page_id, to);
     l.to = &target;
@@ -178,7 +201,8 @@ void BlockCache::unlink_locked(Link& l) {
   statistics_.unlinks.add();
 }
 
-void BlockCache::drop_outgoing_locked(CodeBlock& block) {
+/// Of a block that may come back the sites are made to lead to their stubs again.
+void BlockCache::drop_outgoing_locked(CodeBlock& block, Fate fate) {
   for (u32 i = 0; i < block.link_count; ++i) {
     Link& l = block.links[i];
     if (l.to == nullptr) continue;
@@ -188,13 +212,17 @@ void BlockCache::drop_outgoing_locked(CodeBlock& block) {
         break;
       }
     }
-    l.to = nullptr;
+    if (fate == Fate::Buried) {
+      unlink_locked(l);
+    } else {
+      l.to = nullptr;
+    }
   }
 }
 
 // --- Invalidation ---
 
-void BlockCache::kill_locked(CodeBlock& block) {
+void BlockCache::kill_locked(CodeBlock& block, Fate fate) {
   if (block.state.load(std::memory_order_relaxed) == State::Dead) return;
   block.state.store(State::Dead, std::memory_order_release);
   for (std::atomic<CodeBlock*>* at = &bucket(block.key); at->load(std::memory_order_relaxed) != nullptr;
@@ -207,32 +235,45 @@ void BlockCache::kill_locked(CodeBlock& block) {
   page_locked(block.key.page).remove(block);
   if (block.straddles()) page_locked(block.second_page).remove(block);
   if (block.hot != nullptr) {
-    backend_->redirect_entry(code_->span(block.entry(), block.hot_size - block.entry_offset), block.stale_stub);
+    block.entry_bytes = backend_->redirect_entry(code_->span(block.entry(), block.hot_size - block.entry_offset), block.stale_stub);
     for (Link* l = block.incoming; l != nullptr;) {
       Link* next = l->next_incoming;
       unlink_locked(*l);
       l = next;
     }
     block.incoming = nullptr;
-    drop_outgoing_locked(block);
+    drop_outgoing_locked(block, fate);
   }
-  retired_.push_back({&block, quiescence_.advance()});
-  pending_ = true;
+  block.dead_since = quiescence_.advance();
   statistics_.invalidated_blocks.add();
+  CodeBlock* leaves = &block;
+  if (fate == Fate::Buried && keeps_dead_ && block.hot != nullptr && !block.straddles()) leaves = graveyard_.bury(block);
+  if (leaves == nullptr) return;
+  retired_.push_back(leaves);
+  pending_ = true;
 }
 
-BlockCache::StoreVerdict BlockCache::judge_store(mem::RamPage page, u32 offset, u32 length, const CodeBlock* running) {
+void BlockCache::empty_graveyard_locked() {
+  const std::vector<CodeBlock*> all = graveyard_.clear();
+  retired_.insert(retired_.end(), all.begin(), all.end());
+  pending_ = pending_ || !all.empty();
+}
+
+BlockCache::StoreVerdict BlockCache::judge_store(mem::RamPage page, u32 offset, u32 length, const CodeBlock* running,
+                                                 Self self) {
   const std::lock_guard lock(mutex_);
   PageCode* code = find_page_locked(page);
   if (code == nullptr) return StoreVerdict::Free;
-  if (code->is_empty()) {
+  // The running block counts even if it is dead by now: what is left of it must not become stale.
+  const bool runs_here = running != nullptr && (running->key.page == page || running->second_page == page);
+  if (runs_here && code->overlaps(*running, offset, length)) return StoreVerdict::HitsRunning;
+  const bool may_go_unseen = code->is_checked() ? (!runs_here || running->compares) && is_left_to_checks_locked(*code, self)
+                                                : !runs_here && code->is_empty();
+  if (may_go_unseen) {
     code->ram().clear_code(page);
     return StoreVerdict::Free;
   }
-  if (running != nullptr && code->granules_overlap(offset, length) &&
-      (running->key.page == page || running->second_page == page) && code->overlaps(*running, offset, length)) {
-    return StoreVerdict::HitsRunning;
-  }
+  if (checks_pages_ && !code->is_checked() && code->is_stormy(kTrapCost, host_now_)) begin_checking_locked(*code);
   return StoreVerdict::Code;
 }
 
@@ -245,9 +286,9 @@ void BlockCache::invalidate(mem::RamPage page, u32 offset, u32 length) {
     if (code->overlaps(*b, offset, length)) hit.push_back(b);
   }
   if (hit.empty()) return;
-  ++code->invalidations;
   statistics_.invalidations.add();
-  for (CodeBlock* b : hit) kill_locked(*b);
+  static_cast<void>(code->is_stormy(kInvalidationCost, host_now_));
+  for (CodeBlock* b : hit) kill_locked(*b, Fate::Buried);
 }
 
 void BlockCache::invalidate_at(u64 address) {
@@ -266,14 +307,16 @@ void BlockCache::invalidate_at(u64 address) {
       }
     }
   }
-  for (CodeBlock* b : hit) kill_locked(*b);
+  for (CodeBlock* b : hit) kill_locked(*b, Fate::Retired);
+  empty_graveyard_locked();  // they may be cut there, or not
 }
 
 void BlockCache::invalidate_all() {
   const std::lock_guard lock(mutex_);
   for (size_t i = 0; i < kBuckets; ++i) {
-    while (CodeBlock* b = buckets_[i].load(std::memory_order_relaxed)) kill_locked(*b);
+    while (CodeBlock* b = buckets_[i].load(std::memory_order_relaxed)) kill_locked(*b, Fate::Retired);
   }
+  empty_graveyard_locked();
 }
 
 // --- Memory ---
@@ -282,7 +325,10 @@ void BlockCache::start_eviction_locked(Self self) {
   const unsigned segment = code_->oldest_full();
   if (segment == CodeCache::kNoSegment) return;
   code_->mark_evicting(segment);
-  for (CodeBlock* b : code_->blocks_of(segment)) kill_locked(*b);
+  for (CodeBlock* b : code_->blocks_of(segment)) {
+    kill_locked(*b, Fate::Retired);
+    if (graveyard_.remove(*b)) retired_.push_back(b);
+  }
   // Jump caches hold entries of these blocks; they must be gone before the memory holds something else.
   broadcast_.request_others({TlbRequest::Kind::DropJumpCaches}, nullptr);
   static_cast<void>(self);
@@ -296,13 +342,13 @@ void BlockCache::collect(Self self) {
   const std::unique_lock lock = try_lock();
   if (!lock.owns_lock()) return;  // still pending: the next quiescent point does it
   const size_t before = retired_.size();
-  std::erase_if(retired_, [&](const Retired& r) {
-    if (!quiescence_.passed(r.epoch, self)) return false;
-    if (r.block->hot != nullptr) {
-      code_->forget(r.block->hot);
-      code_->forget(r.block->cold);
+  std::erase_if(retired_, [&](CodeBlock* b) {
+    if (!quiescence_.passed(b->dead_since, self)) return false;
+    if (b->hot != nullptr) {
+      code_->forget(b->hot);
+      code_->forget(b->cold);
     }
-    delete r.block;
+    delete b;
     return true;
   });
   bool reused = retired_.size() != before;

@@ -2,6 +2,7 @@
 // All translated blocks of a machine: lookup without a lock, insertion, links, invalidation and the reuse of memory.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "accel/tcg/code_cache.h"
+#include "accel/tcg/graveyard.h"
 #include "accel/tcg/page_code.h"
 #include "accel/tcg/quiescence.h"
 #include "accel/tcg/soft_tlb.h"
@@ -35,6 +37,12 @@ class BlockCache {
   ~BlockCache();
   /// Without these, blocks are only interpreted. Before any vCPU runs.
   void use_code(ir::HostBackend& backend, CodeCache& code);
+  /// Whether blocks whose source was overwritten are kept. Before any vCPU runs.
+  void keep_dead_blocks(bool keep) { keeps_dead_ = keep; }
+  /// Whether pages with many stores beside their code come to be checked.
+  void check_pages(bool check) { checks_pages_ = check; }
+  /// Tests move the time by which the cost of stores is judged themselves.
+  void use_clock(std::function<ClockNs()> now) { host_now_ = std::move(now); }
 
   // Lookup: lock-free, on a vCPU thread that is not quiescent while it uses the block.
   /// `second_page` is asked for the RAM page behind pc's when a straddling block is met.
@@ -64,9 +72,13 @@ class BlockCache {
   /// was taken.
   Inserted insert(std::unique_ptr<CodeBlock> block, std::span<const u8> source, Self self, const CodeCache::Chunk* hot,
                   const CodeCache::Chunk* cold);
+  /// In place of a translation, after begin_translation(): brings back a block of this key that was dropped when its
+  /// bytes changed, if they are again what it was made from. `bytes` are those at its pc, as far as its page goes.
+  /// Null: there is none.
+  Inserted revive(const BlockKey& key, std::span<const u8> bytes, Self self);
   enum class CheckVerdict : u8 { Same, Differs, LockWasTaken };
-  /// Before a Checked block is entered: compares its bytes, and publishes it if its time has come. Differs: the block
-  /// is dead.
+  /// Before a Checked block, or one of a checked page, is entered from C++: compares its bytes, and publishes it if its
+  /// time has come. Differs: the block is dead.
   CheckVerdict check(CodeBlock& block, Self self);
 
   // Links
@@ -76,7 +88,7 @@ class BlockCache {
   // Stores to code
   enum class StoreVerdict : u8 { Free, Code, HitsRunning };
   /// What a store to a page with the code bit does. Free: no code is left there and the bit is clear again.
-  StoreVerdict judge_store(mem::RamPage page, u32 offset, u32 length, const CodeBlock* running);
+  StoreVerdict judge_store(mem::RamPage page, u32 offset, u32 length, const CodeBlock* running, Self self);
   /// After bytes changed: drops all blocks made from them. Any thread.
   void invalidate(mem::RamPage page, u32 offset, u32 length);
   /// Drops all blocks that a breakpoint at this address cuts, or that one cut there. Any thread.
@@ -94,11 +106,7 @@ class BlockCache {
   u64 reuse_generation() const { return reuse_generation_.load(std::memory_order_acquire); }
 
  private:
-  static constexpr size_t kBuckets = size_t(1) << 16;
-  struct Retired {
-    CodeBlock* block;
-    u64 epoch;
-  };
+  static constexpr size_t kBuckets = size_t(1) << 17;
   struct PageIdKey {
     u64 virtual_page;
     u32 ram_page;
@@ -111,11 +119,22 @@ class BlockCache {
   std::atomic<CodeBlock*>& bucket(const BlockKey& key) const { return buckets_[key.hash() & (kBuckets - 1)]; }
   PageCode& page_locked(mem::RamPage page);
   PageCode* find_page_locked(mem::RamPage page);
+  bool fits_pages_locked(const CodeBlock& block);
+  void begin_checking_locked(PageCode& code);
+  bool is_left_to_checks_locked(const PageCode& code, Self self) const { return quiescence_.passed(code.checked_since, self); }
+  void end_old_checks_locked();
+  void protect_locked(PageCode& code, Self except);
   bool source_matches_locked(const CodeBlock& block, std::span<const u8> source);
   u64 write_epoch_locked(const CodeBlock& block);
-  void kill_locked(CodeBlock& block);
+  void add_locked(CodeBlock& block, Self self);
+  enum class Fate : u8 {
+    Buried,   ///< the same bytes may come back
+    Retired,  ///< it is not to be used again
+  };
+  void kill_locked(CodeBlock& block, Fate fate);
+  void drop_outgoing_locked(CodeBlock& block, Fate fate);
+  void empty_graveyard_locked();
   void unlink_locked(Link& link);
-  void drop_outgoing_locked(CodeBlock& block);
   void start_eviction_locked(Self self);
 
   mem::Memory& memory_;
@@ -128,7 +147,11 @@ class BlockCache {
   std::unique_ptr<std::atomic<CodeBlock*>[]> buckets_;
   std::unordered_map<u32, std::unique_ptr<PageCode>> pages_;
   std::map<PageIdKey, u32> page_ids_;
-  std::vector<Retired> retired_;
+  std::vector<CodeBlock*> retired_;  ///< freed once dead_since has passed
+  Graveyard graveyard_;
+  bool keeps_dead_ = true, checks_pages_ = true;
+  std::vector<PageCode*> checked_pages_;
+  std::function<ClockNs()> host_now_ = [] { return ClockNs(std::chrono::steady_clock::now().time_since_epoch()); };
   unsigned evicting_ = CodeCache::kNoSegment;
   u64 evict_epoch_ = 0;
   std::atomic<bool> pending_{false};

@@ -49,7 +49,7 @@ struct CodeBlock {
   enum class State : u8 {
     Checked,    ///< entered from C++ only, which compares the source bytes first
     Published,  ///< may be linked and cached
-    Dead,       ///< invalidated; memory waits for quiescence
+    Dead,       ///< invalidated: in the graveyard, or its memory waits for quiescence
   };
 
   BlockKey key;
@@ -58,6 +58,7 @@ struct CodeBlock {
   u32 guest_insns = 0;
   std::atomic<State> state{State::Checked};
   bool uses_fpu = false;
+  bool compares = false;  ///< it compares its source each time it is entered: its page is checked
   u32 page_id = 0;  ///< what the exec TLB holds for (virtual page, RAM page)
 
   // Host code; null when only interpreted.
@@ -74,7 +75,10 @@ struct CodeBlock {
   Link* incoming = nullptr;
 
   std::unique_ptr<ir::Block> ir;  ///< interpreter mode
-  std::vector<u8> source;         ///< while Checked
+  std::span<const u8> source;     ///< guest bytes it was made from: beside the stubs, or in own_source
+  std::vector<u8> own_source;     ///< of a block without host code
+  u64 entry_bytes = 0;            ///< Dead: what the entry began with
+  u64 dead_since = 0;             ///< Dead: grace period after which nobody is inside or on the way to it
   u64 publish_epoch = 0;          ///< grace period after which no vCPU can write the source unseen
   std::atomic<CodeBlock*> hash_next{nullptr};
 

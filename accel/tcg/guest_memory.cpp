@@ -87,7 +87,7 @@ bool GuestMemory::resolve_store(u64 va, unsigned bytes, u8 view, const L2Entry& 
   target.host = reinterpret_cast<u8*>(va + entry.addend);
   if (ram.has_code(page)) {
     p_.statistics.code_stores.add();
-    switch (p_.blocks.judge_store(page, u32(va & (kPageSize - 1)), bytes, p_.running.running_block())) {
+    switch (p_.blocks.judge_store(page, u32(va & (kPageSize - 1)), bytes, p_.running.running_block(), &p_.self)) {
       case BlockCache::StoreVerdict::HitsRunning:
         p_.statistics.restarts.add();
         p_.running.restart_alone();

@@ -43,6 +43,7 @@ class GuestMemory final : public target::GuestAccess, public ir::InterpreterMemo
     SplitLocks& split_locks;
     const DebugTable& debug;
     VcpuStatistics& statistics;
+    const Quiescence::Participant& self;
   };
   explicit GuestMemory(const Parts& parts) : p_(parts), env_(parts.cpu.env()) {}
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "accel/tcg/page_code.h"
 
+#include <chrono>
+
 #include "util/bits.h"
 
 namespace emu::accel {
@@ -40,6 +42,18 @@ void PageCode::remove(CodeBlock& block) {
 bool PageCode::overlaps(const CodeBlock& block, u32 offset, u32 length) const {
   const auto [first, end] = extent(block);
   return offset < end && first < offset + length;
+}
+
+bool PageCode::is_stormy(u32 cost, const std::function<ClockNs()>& host_now) {
+  const u32 before = cost_;
+  cost_ += cost;
+  if (before / kLookAtClock == cost_ / kLookAtClock) return false;
+  const ClockNs now = host_now();
+  if (now - window_began_ > std::chrono::milliseconds(1)) {
+    window_began_ = now;
+    cost_ = 0;
+  }
+  return cost_ >= kStormCost;
 }
 
 }  // namespace emu::accel

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <vector>
 
 #include "accel/tcg/code_block.h"
 #include "softmmu/memory/ram_block.h"
+#include "util/clock.h"
 
 namespace emu::accel {
 
@@ -33,7 +35,15 @@ class PageCode {
   void end_translation() { translating_.fetch_sub(1, std::memory_order_release); }  ///< without a lock
 
   u64 write_epoch = 0;  ///< grace period that began when the code bit was set
-  u64 invalidations = 0;
+
+  /// Whether the page's blocks compare their bytes each time they are entered, so that stores to it need not be seen.
+  /// Changes under the lock; a translator reads it without.
+  bool is_checked() const { return checked_.load(std::memory_order_relaxed); }
+  void set_checked(bool checked) { checked_.store(checked, std::memory_order_relaxed); }
+  u64 checked_since = 0;  ///< grace period after which no block of before can be running
+  ClockNs checked_at{};   ///< on the host's clock
+  /// Counts what stores to the page cost of late. True: so much that checking is cheaper.
+  bool is_stormy(u32 cost, const std::function<ClockNs()>& host_now);
 
  private:
   static constexpr unsigned kGranuleShift = 6;
@@ -41,8 +51,14 @@ class PageCode {
   /// The block's bytes on this page, as [first, second).
   std::pair<u32, u32> extent(const CodeBlock& block) const;
 
+  static constexpr u32 kStormCost = 1024;  ///< in one millisecond: about a seventh of the time
+  static constexpr u32 kLookAtClock = 64;
+
   const mem::RamRef ram_;
   const mem::RamPage page_;
+  u32 cost_ = 0;  ///< since window_began_
+  ClockNs window_began_{};
+  std::atomic<bool> checked_{false};
   std::vector<CodeBlock*> blocks_;
   u64 granules_ = 0;
   std::atomic<unsigned> translating_{0};

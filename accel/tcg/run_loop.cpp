@@ -50,7 +50,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::find_in_ram(const BlockKey& key, bool global) {
     });
     if (second_faulted) return {cpu_.has_pending_fault() ? Lookup::What::Fault : Lookup::What::Alone};
     if (block == nullptr) return translate(key, global);
-    if (block->state.load(std::memory_order_acquire) == CodeBlock::State::Published) {
+    if (block->state.load(std::memory_order_acquire) == CodeBlock::State::Published && !block->compares) {
       return {Lookup::What::Block, block, global};
     }
     statistics_.blocks_checked.add();

@@ -122,7 +122,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   // translate.cpp
   Lookup translate(const accel::BlockKey& key, bool global);
   enum class Compiled : u8 { Ok, NoRoom, Shorter };
-  Compiled compile(accel::CodeBlock& block);
+  Compiled compile(accel::CodeBlock& block, std::span<const u8> source);
   bool build_ir(const target::TranslateRequest& request, target::GuestCode& code, target::TranslateResult& result);
   void log_translation(const accel::CodeBlock& block, std::span<const u8> source);
 

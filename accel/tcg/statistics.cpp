@@ -83,6 +83,8 @@ std::string describe(const CacheStatistics& s) {
   out += fmt::format("  {:<28} {}\n", "cache lock found taken", s.lock_taken.load(std::memory_order_relaxed));
   line(out, "invalidations", s.invalidations);
   line(out, "blocks invalidated", s.invalidated_blocks);
+  line(out, "blocks revived", s.revived_blocks);
+  line(out, "pages put under checks", s.checked_pages);
   line(out, "links undone", s.unlinks);
   line(out, "segments evicted", s.evicted_segments);
   return out;

@@ -44,7 +44,7 @@ struct VcpuStatistics {
 /// Of the whole machine; written under the block cache's lock, but for the first.
 struct CacheStatistics {
   std::atomic<u64> lock_taken{0};  ///< times that a vCPU found the cache's lock taken, and went on without it
-  Counter blocks, invalidated_blocks, invalidations, unlinks, evicted_segments, code_bytes, publications;
+  Counter blocks, invalidated_blocks, revived_blocks, checked_pages, invalidations, unlinks, evicted_segments, code_bytes, publications;
 };
 
 /// One line a counter, for `info jit`.

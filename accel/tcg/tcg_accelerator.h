@@ -41,6 +41,7 @@ class TcgAccelerator final : public Accelerator,
 
   const tcg::RuntimeVcpu& vcpu(unsigned index) const { return *vcpus_[index]; }
   const BlockCache& blocks() const { return *shared_.blocks; }
+  BlockCache& blocks() { return *shared_.blocks; }
 
  private:
   TcgAccelerator(const AccelOptions& options, AccelClient& client) : shared_{.client = client, .options = options} {}

@@ -15,6 +15,8 @@ struct Techniques {
   bool dead_code = true;      ///< values and flags that nothing sees are not computed
   bool refill = true;         ///< first-level TLB misses are served from the second level in assembly
   bool direct_entry = true;   ///< events, SYSCALL and returns go on without the run loop
+  bool graveyard = true;      ///< blocks whose source was overwritten come back with their bytes
+  bool checked_pages = true;  ///< a page with many stores beside its code is written unseen; its blocks compare
   bool kept_contexts = true;  ///< address-space switches with a PCID keep what the TLB knows
 };
 

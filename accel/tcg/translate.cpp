@@ -50,6 +50,18 @@ class PublishTimer {
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+/// How many instructions there are up to the first that may write memory, that one included.
+unsigned insns_to_store(const ir::Block& block, const ir::HelperTable& helpers) {
+  unsigned insns = 0;
+  for (const ir::Op& op : block.ops) {
+    if (op.opcode == ir::Opcode::InsnStart) ++insns;
+    const bool writes = op.opcode == ir::Opcode::Call ? (helpers.helpers[op.c.bits()].effects & ir::kHelperMemory) != 0
+                                                      : (ir::info(op.opcode).effects & ir::kWrites) != 0;
+    if (writes) return std::max(insns, 1u);
+  }
+  return insns;
+}
+
 }  // namespace
 
 /// The bytes at a pc: a copy of the rest of its page, and of the next page when asked for.
@@ -98,6 +110,7 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
   /// A page could not be marked, so its bytes are not there.
   bool lock_was_taken() const { return lock_was_taken_; }
   bool second_is_device() const { return second_is_device_; }
+  bool second_is_checked() const { return second_marked_ != nullptr && second_marked_->is_checked(); }
   /// The first `bytes` bytes at pc.
   std::vector<u8> source(u32 bytes) const {
     std::vector<u8> all(first_.begin(), first_.begin() + std::min(bytes, first_size_));
@@ -185,6 +198,9 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   for (;;) {
     PageBytes bytes(*this, key.pc, key.page, PageBytes::Use::Kept);
     if (bytes.lock_was_taken()) return {Lookup::What::Alone};
+    const BlockCache::Inserted revived = shared_.blocks->revive(key, bytes.first(), &participant_);
+    if (revived.lock_was_taken) return {Lookup::What::Alone};
+    if (revived.block != nullptr) return {Lookup::What::Block, revived.block, global};
     TranslateResult result;
     target::TranslateRequest request{.pc = key.pc, .mode = key.mode, .max_insns = max_insns, .cpu = &cpu_};
     const u64 page_end = align_down(key.pc, kPageSize) + kPageSize;
@@ -195,6 +211,15 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
       request.break_after = shared_.debug.next_break(request.break_after, key.pc + scratch_ir_.guest_bytes).value_or(0);
       if (request.break_after != 0) built = build_ir(request, bytes, result);
     }
+    // Stores to a checked page go unseen: whatever follows one in the code has to be compared again.
+    const bool compares = marked_.code->is_checked();
+    if (built && compares) {
+      const unsigned most = insns_to_store(scratch_ir_, translator.helpers());
+      if (most < scratch_ir_.guest_insns) {
+        request.max_insns = most;
+        built = build_ir(request, bytes, result);
+      }
+    }
     if (bytes.lock_was_taken()) return {Lookup::What::Alone};
     if (!built) {
       if (cpu_.has_pending_fault()) return {Lookup::What::Fault};
@@ -202,11 +227,12 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     }
     auto block = std::make_unique<CodeBlock>();
     block->key = key;
+    block->compares = compares;
     block->guest_bytes = scratch_ir_.guest_bytes;
     block->guest_insns = scratch_ir_.guest_insns;
     block->uses_fpu = scratch_ir_.uses_fpu;
     if (block->guest_bytes > block->first_bytes()) {
-      if (bytes.second_is_device()) return {Lookup::What::Alone};
+      if (bytes.second_is_device() || compares || bytes.second_is_checked()) return {Lookup::What::Alone};
       block->second_page = bytes.second_page();
       EMU_CHECK(block->straddles());
     }
@@ -224,7 +250,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
       if (log::enabled_at(log::Mask::OpOpt, key.pc)) {
         log::write("op_opt: {:#x}\n{}\n", key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));
       }
-      switch (compile(*block)) {
+      switch (compile(*block, source)) {
         case Compiled::Ok:
           break;
         case Compiled::NoRoom:
@@ -254,8 +280,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   }
 }
 
-/// Host code of scratch_ir_ into this thread's chunks: hot code; stubs, the stale stub and the side table.
-RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
+/// Host code of scratch_ir_ into this thread's chunks: hot code; stubs, the stale stub, the side table and the source.
+RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8> source) {
   CodeCache& code = *shared_.code;
   const auto refill = [&](CodeCache::Chunk& chunk, size_t least) {
     return (chunk.left() >= least && code.is_current(chunk)) || code.take_chunk(chunk);
@@ -282,7 +308,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
 
     size_t cold_used = 0;
     bool fits = status == ir::CompileStatus::Ok &&
-                compiled_.cold_size + kStubRoom + compiled_.side_table.size() + 16 <= cold.size;
+                compiled_.cold_size + kStubRoom + compiled_.side_table.size() + source.size() + 16 <= cold.size;
     if (fits) {
       cold_used = compiled_.cold_size;
       const u8* stub = cold.exec + cold_used;
@@ -291,6 +317,18 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
       fits = stub_bytes != 0;
       block.stale_stub = stub;
       cold_used += stub_bytes;
+    }
+    if (fits && block.compares) {
+      // Every way in leads over the comparison: links go to the entry only, and jump caches hold it.
+      const PageCode& page = *marked_.code;
+      const u8* bytes = mem::host_address(page.ram(), page.ram().offset_of(page.page())) + block.page_offset();
+      const u8* stub = cold.exec + cold_used;
+      const size_t stub_bytes =
+          shared_.backend->emit_checked_stub(code.span(stub, cold.size - cold_used), block.key.pc, bytes, source,
+                                             hot.exec + compiled_.body, shared_.thunks.checked);
+      fits = stub_bytes != 0 && cold_used + stub_bytes + compiled_.side_table.size() + source.size() <= cold.size;
+      cold_used += stub_bytes;
+      if (fits) shared_.backend->redirect_entry(code.span(hot.exec + compiled_.entry, 8), stub);
     }
     if (!fits) {
       if (attempt == 2) return Compiled::Shorter;
@@ -305,6 +343,9 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block) {
     }
     block.side_table = {cold.exec + cold_used, compiled_.side_table.size()};
     cold_used += compiled_.side_table.size();
+    std::memcpy(cold.write + cold_used, source.data(), source.size());
+    block.source = {cold.exec + cold_used, source.size()};
+    cold_used += source.size();
 
     block.hot = hot.exec;
     block.cold = cold.exec;

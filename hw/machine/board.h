@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "block/block_backend.h"
 #include "hw/char/chardev_object.h"
 #include "hw/machine/machine.h"
 #include "target/acceleration.h"
@@ -39,6 +40,7 @@ struct BoardConfig {
   std::string cpu_model;  ///< "max,+x2apic"; empty: the board's default
   std::string kernel, initrd, append, dtb;
   std::string bios;                         ///< -bios
+  std::array<block::BlockBackend*, 2> flash{};  ///< if=pflash: unit 0 ends at 4 GiB, unit 1 below it; null: none
   BootOrder boot;
   std::vector<std::string> data_dirs;       ///< -L first, then the usual folders
   std::array<ChardevObject*, 4> serials{};  ///< null: that port has no back end; see serial_present

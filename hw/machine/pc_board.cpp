@@ -217,7 +217,7 @@ std::vector<BoardCpu> PcBoard::cpus() {
 
 Bus* PcBoard::default_bus(std::string_view bus_type) {
   if (bus_type == IsaBus::kTypeName) return isa_bus_;
-  return bus_type == PciBus::kTypeName ? &pci_bus() : nullptr;
+  return pci_bus().type().is_a(bus_type) ? &pci_bus() : nullptr;
 }
 
 target::InterruptChips* PcBoard::chips() const {

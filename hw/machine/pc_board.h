@@ -150,6 +150,9 @@ class PcBoard : public Board {
   Result<void> build_vga();
   Result<void> build_fw_cfg();
   Result<void> load_firmware();
+  Result<void> load_bios();
+  Result<void> map_flash();
+  void map_isa_bios(const mem::RegionRef& firmware);
   Result<std::string> find_firmware(const std::string& name) const;
   Result<void> offer_kernel_to_firmware();
   void add_boot_order(std::string_view first);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/machine/q35_board.h"
 
+#include "hw/ide/ahci.h"
 #include "hw/isa/ich9_lpc.h"
 #include "hw/machine/firmware_setup.h"
 #include "hw/pci/q35.h"
@@ -28,6 +29,10 @@ Result<void> Q35Board::build_chipset() {
   EMU_TRY(lpc_->set("multifunction", true));
   EMU_TRY(lpc_->realize_on(&host_->pci_bus()));
   isa_bus_ = &lpc_->isa_bus();
+  auto& ahci = place<Ahci>(machine());
+  EMU_TRY(ahci.set("addr", "1f.2"));
+  EMU_TRY(ahci.set("multifunction", true));
+  EMU_TRY(ahci.realize_on(&host_->pci_bus()));
   for (unsigned gsi = Ich9Lpc::kFirstGsi; gsi < IoApic::kPins; gsi++)
     lpc_->connect_gsi(gsi, gsi_input(gsi));
   return {};

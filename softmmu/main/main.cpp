@@ -3,10 +3,14 @@
 #include <string>
 #include <vector>
 
+#include "block/img/img.h"
 #include "hw/acpi/piix4_pm.h"
+#include "hw/block/pflash.h"
 #include "hw/char/debugcon.h"
 #include "hw/char/serial_16550.h"
 #include "hw/display/vga.h"
+#include "hw/ide/ahci.h"
+#include "hw/ide/piix3_ide.h"
 #include "hw/input/i8042.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
@@ -14,6 +18,7 @@
 #include "hw/isa/ich9_lpc.h"
 #include "hw/isa/piix3.h"
 #include "hw/misc/debug_exit.h"
+#include "hw/misc/edu.h"
 #include "hw/misc/fpu_error.h"
 #include "hw/misc/port92.h"
 #include "hw/misc/pvpanic.h"
@@ -24,6 +29,7 @@
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
+#include "hw/virtio/register.h"
 #include "softmmu/startup.h"
 #include "target/x86/debug_registers.h"
 #include "target/x86/kvm/kvm_target.h"
@@ -39,6 +45,10 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_piix4_pm(registry);
   hw::register_q35(registry);
   hw::register_ich9_lpc(registry);
+  hw::register_pflash(registry);
+  hw::register_ide_drives(registry);
+  hw::register_piix3_ide(registry);
+  hw::register_ahci(registry);
   hw::register_vga(registry);
   hw::register_fw_cfg(registry);
   hw::register_i8259(registry);
@@ -54,6 +64,8 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_debugcon(registry);
   hw::register_debug_exit(registry);
   hw::register_pvpanic(registry);
+  hw::register_edu(registry);
+  hw::register_virtio(registry);
   hw::register_boards(registry);
 }
 
@@ -85,5 +97,6 @@ Parts make_x86_64_parts() {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv, argv + argc);
+  if (argc > 0 && emu::block::img::is_tool_name(arguments[0])) return emu::block::img::run(arguments);
   return emu::softmmu::run_program(arguments, emu::softmmu::make_x86_64_parts());
 }

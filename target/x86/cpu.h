@@ -353,7 +353,7 @@ class X86Cpu final : public target::Vcpu {
   u32 guest_mxcsr() const;
   void set_mxcsr(u32 value);
   void fp_masks_changed();
-  u64 finish_simd(u32 flags);
+  u64 finish_simd(u32 flags, bool are_settled = false);
   bool report_through_ferr();
   void release_ferr();
   struct X87Run {

@@ -40,22 +40,22 @@ u64 X86Cpu::helper_simd_begin(const u64*) {
   return 0;
 }
 
-/// Deviation: the products and sums of DPPS and DPPD count as one step, whose flags are those of the masked response.
 u64 X86Cpu::helper_simd_end(const u64* args) {
   const auto op = ir::VecOp(args[0] & 0xffff);
   const u32 computed = s_->hdr.fp_control & kExceptionFlags;
   if (op >= ir::VecOp::kCount) return finish_simd(computed);
   const u8* const slots = s_->vec_tmp[0].bytes;
   const SimdExceptions exceptions(op, args[0] >> 16 & 0xff, u8(args[0] >> 24), {slots, slots + 32, s_->vec_tmp[1].bytes});
-  return finish_simd(exceptions.decide(s_->mxcsr) ? exceptions.flags(s_->mxcsr) : computed);
+  if (!exceptions.decide(s_->mxcsr)) return finish_simd(computed);
+  return finish_simd(exceptions.flags(s_->mxcsr), exceptions.has_steps());
 }
 
-/// SDM vol. 1, 11.5.2 and 11.5.3.
-u64 X86Cpu::finish_simd(u32 flags) {
+/// SDM vol. 1, 11.5.2 and 11.5.3. `are_settled`: of flags that were set in steps none is to be taken back.
+u64 X86Cpu::finish_simd(u32 flags, bool are_settled) {
   constexpr u32 kBeforeComputation = 7;  // IE, DE, ZE: nothing is computed if one is unmasked
   const u32 unmasked = flags & ~(s_->mxcsr >> 7);
   if (unmasked == 0) return 0;
-  if (unmasked & kBeforeComputation) flags &= kBeforeComputation;
+  if ((unmasked & kBeforeComputation) && !are_settled) flags &= kBeforeComputation;
   s_->mxcsr |= flags;
   s_->hdr.fp_control &= ~u32(kExceptionFlags);
   return raise(s_->cr4 & kCr4OSXMMEXCPT ? kXM : kUD);

@@ -55,11 +55,11 @@ bool has_all_rows(InsnFeature feature) {
 /// Instructions that are the host's own, one to one: a guest has them where the host does. The rest of what is
 /// translated so belongs to the baseline of the host's back end.
 bool is_on_host(InsnFeature feature) {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, ebx7 = 0, ecx7 = 0, eax71 = 0;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, ebx7 = 0, ecx7 = 0, edx7 = 0, eax71 = 0;
   bool avx512 = false;
 #if defined(__x86_64__)
   __cpuid_count(7, 1, eax71, ebx, ecx, edx);
-  __cpuid_count(7, 0, eax, ebx7, ecx7, edx);
+  __cpuid_count(7, 0, eax, ebx7, ecx7, edx7);
   avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   __cpuid(1, eax, ebx, ecx, edx);
@@ -97,6 +97,8 @@ bool is_on_host(InsnFeature feature) {
       return avx512 && (ecx7 >> 14 & 1);
     case InsnFeature::kAvx512bf16:
       return avx512 && (eax71 >> 5 & 1);
+    case InsnFeature::kAvx512fp16:
+      return avx512 && (edx7 >> 23 & 1);
     default:
       return true;
   }
@@ -345,7 +347,7 @@ Result<void> drop_missing(Parsed& parsed) {
                 {Cpuid::Avx512ifma, Cpuid::Avx512f}, {Cpuid::Avx512vbmi, Cpuid::Avx512bw},
                 {Cpuid::Avx512vbmi2, Cpuid::Avx512bw}, {Cpuid::Avx512vnni, Cpuid::Avx512f},
                 {Cpuid::Avx512bitalg, Cpuid::Avx512bw}, {Cpuid::Avx512vpopcnt, Cpuid::Avx512f},
-                {Cpuid::Avx512bf16, Cpuid::Avx512bw}};
+                {Cpuid::Avx512bf16, Cpuid::Avx512bw}, {Cpuid::Avx512fp16, Cpuid::Avx512bw}};
   for (const auto& need : kNeeds) {
     if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
   }

@@ -81,6 +81,9 @@ SimdExceptions::SimdExceptions(VecOp op, unsigned bytes, u8 immediate, const Sim
   } else if (is_in(VecOp::VFmaddsubF32, VecOp::VFmsubaddF64)) {
     set_fused(op >= VecOp::VFmsubaddF32);
     set_size(distance(op, VecOp::VFmaddsubF32) & 1, false, bytes);
+  } else if (op == VecOp::VDotF32 || op == VecOp::VDotF64) {
+    kind_ = Kind::Dot;
+    set_size(op == VecOp::VDotF64, false, bytes);
   } else if (op == VecOp::VCvtF64F32) {
     kind_ = Kind::Narrow;
     set_size(true, false, bytes);
@@ -199,6 +202,7 @@ u32 SimdExceptions::run(const Element& e, u32 control, double& result) const {
   const bool is_f64 = log2_ == 3;
   switch (kind_) {
     case Kind::Fused:
+    case Kind::Dot:
       r = ir::evaluate_vector_fused(is_f64 ? VecOp::VFmaddSF64 : VecOp::VFmaddSF32, x, y, z, 0, control);
       break;
     case Kind::Divide:
@@ -250,7 +254,7 @@ u32 SimdExceptions::element_flags(const Element& e, u32 mxcsr) const {
   const double x_part = std::frexp(x, &x_exponent), y_part = std::frexp(y, &y_exponent), z_part = std::frexp(z, &z_exponent);
   Range range = log2_ == 3 ? kDouble : kSingle;
   Element near_one;
-  if (kind_ == Kind::Fused) {
+  if (kind_ == Kind::Fused || kind_ == Kind::Dot) {
     const bool has_product = x != 0 && y != 0, has_c = z != 0;
     if (!has_product && !has_c) return masked;
     const int product_exponent = x_exponent + y_exponent;
@@ -285,12 +289,45 @@ u32 SimdExceptions::element_flags(const Element& e, u32 mxcsr) const {
   return masked;
 }
 
+/// Replaces each operation by its result. False: an exception is unmasked, no further step is done.
+bool SimdExceptions::add_step(std::vector<Element>& step, u32 mxcsr, u32& flags) const {
+  constexpr u32 kBeforeComputation = kInvalid | kDenormal | kDivideByZero;
+  u32 now = 0;
+  for (Element& e : step) {
+    now |= element_flags(e, mxcsr);
+    double result = 0;
+    run(e, (mxcsr & ~kSticky) | kAllMasked, result);
+    e = {raw(result), one(), 0};
+  }
+  const u32 unmasked = now & ~(mxcsr >> 7);
+  flags |= unmasked & kBeforeComputation ? now & kBeforeComputation : now;
+  return unmasked == 0;
+}
+
+/// SDM vol. 2, DPPS and DPPD: the products that the immediate selects, then their sums, pair by pair.
+u32 SimdExceptions::dot_flags(u32 mxcsr) const {
+  u32 flags = 0;
+  std::vector<Element> step;
+  const unsigned in_half = 16u >> log2_;
+  for (unsigned lane = 0; lane < lanes_; ++lane) {
+    const bool is_selected = immediate_ >> (4 + lane % in_half) & 1;
+    step.push_back(is_selected ? Element{operand(operands_.a, lane), operand(operands_.b, lane), 0} : Element{0, one(), 0});
+  }
+  while (add_step(step, mxcsr, flags) && step.size() > lanes_ / in_half) {
+    for (size_t i = 0; i < step.size() / 2; ++i) step[i] = {step[2 * i].x, one(), step[2 * i + 1].x};
+    step.resize(step.size() / 2);
+  }
+  return flags;
+}
+
 bool SimdExceptions::decide(u32 mxcsr) const {
+  if (has_steps()) return (~(mxcsr >> 7) & kSticky) != 0;
   return kind_ != Kind::None && (~(mxcsr >> 7) & (kOverflow | kUnderflow)) != 0;
 }
 
 u32 SimdExceptions::flags(u32 mxcsr) const {
   if (!(mxcsr >> 7 & kUnderflow)) mxcsr &= ~kFlushToZero;
+  if (has_steps()) return dot_flags(mxcsr);
   u32 all = 0;
   for (unsigned lane = 0; lane < lanes_; ++lane) {
     if (mask_ >> lane & 1) all |= element_flags(element(lane), mxcsr);

@@ -3,6 +3,8 @@
 // 11.5.2.
 #pragma once
 
+#include <vector>
+
 #include "tcg/abi/host_vector.h"
 #include "tcg/ir/vec_ops.h"
 #include "util/types.h"
@@ -25,13 +27,16 @@ class SimdExceptions {
   SimdExceptions(const tcg::HostVector& v, const u8* slots, const u64* masks);
 
   /// False: the flags are those of the masked response, since `mxcsr` masks overflow and underflow, or the operation has
-  /// neither or is DPPS or DPPD.
+  /// neither.
   bool decide(u32 mxcsr) const;
-  /// Sticky flags that the instruction sets under `mxcsr`, masks and all.
+  /// Whether it is done in steps, of which the first with an unmasked exception is the last: DPPS, DPPD.
+  bool has_steps() const { return kind_ == Kind::Dot; }
+  /// Sticky flags that the instruction sets under `mxcsr`, masks and all. Of one with steps also what remains of them
+  /// where an exception is unmasked.
   u32 flags(u32 mxcsr) const;
 
  private:
-  enum class Kind : u8 { None, Fused, Divide, Narrow, Half, Scale };
+  enum class Kind : u8 { None, Fused, Divide, Narrow, Half, Scale, Dot };
   enum class Form : u8 { Fused, Sum, HorizontalSum, Product, Other };
   struct Element {
     u64 x = 0, y = 0, z = 0;  ///< Fused: x * y + z
@@ -46,6 +51,8 @@ class SimdExceptions {
   u64 sign() const { return log2_ == 3 ? u64(1) << 63 : u64(1) << 31; }
   u32 run(const Element& e, u32 control, double& result) const;
   u32 element_flags(const Element& e, u32 mxcsr) const;
+  u32 dot_flags(u32 mxcsr) const;
+  bool add_step(std::vector<Element>& step, u32 mxcsr, u32& flags) const;
 
   Kind kind_ = Kind::None;
   Form form_ = Form::Other;

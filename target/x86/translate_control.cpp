@@ -12,7 +12,11 @@ using ir::Cond;
 namespace {
 enum Hint : unsigned { kJump = 0, kCall = 1, kReturn = 2 };
 static_assert(kTrapBadTarget == ir::kBadTargetTrap);
-}
+
+/// Whether bits 63..47 are equal; with five-level paging bits 56..47 may differ, which C++ knows.
+bool is_canonical_48(u64 linear) { return u64(i64(linear) >> 47) + 1 <= 1; }
+
+}  // namespace
 
 // ---- Leaving
 // ---------------------------------------------------------------------------------------------------------
@@ -50,9 +54,16 @@ Emitter::Value Emitter::checked_target(Value ip) {
   return b_.zext(Type::I64, b_.trunc(Type::I32, b_.add(ip, b_.get(field_at(F_SEG_BASE, CS)))));
 }
 
-/// Raises #GP if the branch is taken and its target lies beyond the CS limit. Flat code has no such fault.
+/// Raises #GP if the branch is taken and its target lies beyond the CS limit, or is not canonical. Flat code has no limit.
 void Emitter::check_branch_limit(const Insn& insn, Value taken) {
-  if (code64() || is_flat(CS)) return;
+  if (code64()) {
+    const u64 target = wrap_pc(next_pc(insn) + insn.imm);
+    if (is_canonical_48(target)) return;
+    const Value there = b_.i64(target);
+    call(H_check_target, {taken.type == Type::Void ? there : b_.select(taken, there, b_.pc_constant(next_pc(insn)))});
+    return;
+  }
+  if (is_flat(CS)) return;
   const Value next_ip = ip_value(next_pc(insn), 3);
   const u64 mask = insn.size == 1 ? 0xffff : 0xffff'ffff;
   const Value ip = b_.and_(b_.add(next_ip, b_.i64(insn.imm)), b_.i64(mask));
@@ -126,8 +137,26 @@ void Emitter::call_rel(const Insn& insn) {
   branch_relative(insn, {});
 }
 
+/// 64-bit code: a target that is not canonical is #GP, after the faults of the push and before anything is pushed. A
+/// suspicious one is looked at again, with the instruction alone in a block.
+void Emitter::check_call_target(const Insn& insn, Value target) {
+  if (!is_alone_) {
+    const Value top = b_.add(b_.sar(target, b_.i8(47)), b_.i64(1));
+    return raise_if(b_.compare(Cond::Above, top, b_.i64(1)), kTrapCodeLimit);
+  }
+  const u64 bytes = u64(1) << insn.size;
+  const Linear slot = stack_address(stack_pointer(), -i32(bytes), bytes, AccessKind::Write);
+  b_.probe(slot.address, mem_info(insn.size, slot));
+  call(H_check_target, {target});
+}
+
 void Emitter::call_indirect(const Insn& insn) {
-  const Value target = checked_target(to_i64(read(insn, 0)));
+  Value target = to_i64(read(insn, 0));
+  if (code64()) {
+    check_call_target(insn, target);
+  } else {
+    target = checked_target(target);
+  }
   set_stack_pointer(push_store(stack_pointer(), -(i64(1) << insn.size), ip_value(next_pc(insn), insn.size)));
   go_indirect(target, kCall);
 }

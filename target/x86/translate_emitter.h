@@ -390,6 +390,7 @@ class Emitter {
   void leave_to_system(u64 next, u32 reason = kSysLookup);
   void check_branch_limit(const Insn& insn, Value taken);
   void branch_relative(const Insn& insn, Value taken);  ///< no `taken` (Void): unconditional
+  void check_call_target(const Insn& insn, Value target);
   Value checked_target(Value ip);                       ///< CS limit check; linear pc
   bool is_single() const { return mode_.has(Mode::kTF) || mode_.has(Mode::kInhibit); }
   u32 stepped(u32 reason) const { return mode_.has(Mode::kTF) ? reason | kSysStepped : reason; }

@@ -197,12 +197,17 @@ ROWS = {
     # Right in every way, but there is nothing that it could do.
     "x-exit-preconfig": [bad("x-exit-preconfig", {}, "only before machine initialization")],
     "system_wakeup": [bad("system_wakeup", {}, "not in suspended state")],  # its success: test_wakeup, below
-    "device_add": [bad("device_add", {"driver": "nope"}, "not a valid device model name"),
+    "device_add": [good("device_add", {"driver": "edu", "id": "edu1", "addr": "1e.0"}, {}),
+                   bad("device_add", {"driver": "edu", "id": "edu1"}, "Duplicate device ID 'edu1'"),
+                   bad("device_add", {"driver": "edu", "bus": "nope"}, "Bus 'nope' not found"),
+                   bad("device_add", {"driver": "nope"}, "not a valid device model name"),
                    bad("device_add", {"driver": "isa-serial", "id": "s"}, "does not support hotplugging")],
-    "device_del": [bad("device_del", {"id": "nope"}, "'nope' not found", kind="DeviceNotFound")],
+    # The guest stands, so it does not let the device go: tests/functional/test_hotplug.py has one that does.
+    "device_del": [good("device_add", {"driver": "edu", "id": "edu2"}, {}), good("device_del", {"id": "edu2"}, {}),
+                   bad("device_del", {"id": "nope"}, "'nope' not found", kind="DeviceNotFound")],
 }
 # These have no successful call in the table, for the reasons given there.
-NEVER_SUCCEED = {"x-exit-preconfig", "system_wakeup", "device_add", "device_del"}
+NEVER_SUCCEED = {"x-exit-preconfig", "system_wakeup"}
 OTHERWISE = {"qmp_capabilities"}  # has a test of its own
 
 

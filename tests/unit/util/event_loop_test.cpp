@@ -137,5 +137,18 @@ TEST(EventNotifier, RemembersOneNotification) {
   EXPECT_FALSE(notifier->test_and_clear());
 }
 
+TEST(EventLoop, PostedWorkMayRunTheLoopForWhatWasPostedBehindIt) {
+  EventLoop loop;
+  bool second = false;
+  bool seen = false;
+  loop.post([&] {
+    while (!second) loop.run_once(/*wait=*/true);
+    seen = true;
+  });
+  loop.post([&] { second = true; });
+  while (!seen) loop.run_once(/*wait=*/true);
+  EXPECT_TRUE(second);
+}
+
 }  // namespace
 }  // namespace emu

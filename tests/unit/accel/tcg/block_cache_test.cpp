@@ -32,7 +32,7 @@ class NotingBackend final : public ir::HostBackend {
     redirected.insert(entry.exec);
     return 0;
   }
-  void restore_entry(ir::CodeSpan, u64) override {}
+  void restore_entry(ir::CodeSpan entry, u64) override { redirected.erase(entry.exec); }
   size_t emit_pc_stub(ir::CodeSpan, u64, const u8*) override { return 16; }
   size_t emit_checked_stub(ir::CodeSpan, u64, const u8*, std::span<const u8>, const u8*, const u8*) override { return 0; }
   std::string disassemble(std::span<const u8>, u64) const override { return {}; }
@@ -64,7 +64,7 @@ class BlockCacheTest : public testing::Test, public TlbBroadcast {
   }
 
   /// A block of `bytes` bytes at linear = RAM address pc, with one link to `target`.
-  CodeBlock* make(u64 pc, u32 bytes, u64 target = 0) {
+  CodeBlock* make(u64 pc, u32 bytes, u64 target = 0, bool compares = false) {
     const mem::RamPage page = ram_->page_at(pc);
     PageCode* marked = cache_->begin_translation(page, &self_);
     std::vector<u8> source(bytes);
@@ -79,6 +79,7 @@ class BlockCacheTest : public testing::Test, public TlbBroadcast {
     }
     auto block = std::make_unique<CodeBlock>();
     block->key = {pc, 0, page};
+    block->compares = compares;
     block->guest_bytes = bytes;
     block->hot = hot_.next();
     block->hot_size = kHot;
@@ -98,6 +99,20 @@ class BlockCacheTest : public testing::Test, public TlbBroadcast {
   }
   CodeBlock* find(u64 pc) {
     return cache_->find({pc, 0, ram_->page_at(pc)}, [] { return mem::kNoRamPage; });
+  }
+  void store(u64 pc, u8 value) {
+    *mem::host_address(*ram_, pc) = value;
+    cache_->invalidate(ram_->page_at(pc), u32(pc & (mem::kPageSize - 1)), 1);
+  }
+  /// As a translator does, which has marked the page.
+  CodeBlock* revive(u64 pc) {
+    const mem::RamPage page = ram_->page_at(pc);
+    PageCode* marked = cache_->begin_translation(page, &self_);
+    std::vector<u8> bytes(mem::kPageSize - (pc & (mem::kPageSize - 1)));
+    ram_->read(pc, bytes.data(), bytes.size());
+    CodeBlock* block = cache_->revive({pc, 0, page}, bytes, &self_).block;
+    marked->end_translation();
+    return block;
   }
   bool link(CodeBlock* from, CodeBlock* to) { return cache_->link(from->hot + 32, *to, 0, &self_); }
 
@@ -183,14 +198,14 @@ TEST_F(BlockCacheTest, WhoFindsTheLockTakenGoesOnWithoutIt) {
 TEST_F(BlockCacheTest, StoreBesideABlockLeavesIt) {
   CodeBlock* a = make(0x1000, 8);
   const mem::RamPage page = ram_->page_at(0x1000);
-  EXPECT_EQ(cache_->judge_store(page, 8, 8, a), BlockCache::StoreVerdict::Code);
-  EXPECT_EQ(cache_->judge_store(page, 4, 8, a), BlockCache::StoreVerdict::HitsRunning);
+  EXPECT_EQ(cache_->judge_store(page, 8, 8, a, &self_), BlockCache::StoreVerdict::Code);
+  EXPECT_EQ(cache_->judge_store(page, 4, 8, a, &self_), BlockCache::StoreVerdict::HitsRunning);
   cache_->invalidate(page, 8, 8);
   EXPECT_EQ(find(0x1000), a);
   cache_->invalidate(page, 7, 1);
   EXPECT_EQ(find(0x1000), nullptr);
   EXPECT_TRUE(ram_->has_code(page));
-  EXPECT_EQ(cache_->judge_store(page, 0, 8, nullptr), BlockCache::StoreVerdict::Free);
+  EXPECT_EQ(cache_->judge_store(page, 0, 8, nullptr, &self_), BlockCache::StoreVerdict::Free);
   EXPECT_FALSE(ram_->has_code(page));
 }
 
@@ -216,6 +231,115 @@ TEST_F(BlockCacheTest, CheckedBlockWhoseBytesChangedDies) {
   *host = 1;
   EXPECT_EQ(cache_->check(*a, &self_), CheckVerdict::Differs);
   EXPECT_EQ(find(0x1000), nullptr);
+}
+
+TEST_F(BlockCacheTest, SameBytesBringABlockBack) {
+  CodeBlock* a = make(0x1000, 8, 0x1100);
+  CodeBlock* b = make(0x1100, 8, 0x1000);
+  quiescence_.quiescent(other_);
+  ASSERT_TRUE(link(a, b));
+  ASSERT_TRUE(link(b, a));
+  store(0x1000, 1);
+  EXPECT_EQ(find(0x1000), nullptr);
+  EXPECT_TRUE(backend_.linked.empty());
+  EXPECT_TRUE(backend_.redirected.contains(a->entry()));
+  quiescence_.quiescent(other_);
+  EXPECT_EQ(revive(0x1000), nullptr);  // other bytes
+  store(0x1000, 0);
+  CodeBlock* again = revive(0x1000);
+  EXPECT_EQ(again, a);
+  EXPECT_EQ(find(0x1000), a);
+  EXPECT_EQ(a->state, CodeBlock::State::Published);
+  EXPECT_FALSE(backend_.redirected.contains(a->entry()));
+  EXPECT_TRUE(link(a, b));
+  EXPECT_TRUE(link(b, a));
+  EXPECT_EQ(revive(0x1000), nullptr);
+  EXPECT_EQ(cache_->statistics().revived_blocks.get(), 1u);
+}
+
+TEST_F(BlockCacheTest, BlockComesBackOnlyWhenAllCpusHaveLeftIt) {
+  quiescence_.quiescent(other_);
+  CodeBlock* a = make(0x1000, 8);
+  store(0x1000, 1);
+  store(0x1000, 0);
+  EXPECT_EQ(revive(0x1000), nullptr);
+  CodeBlock* second = make(0x1000, 8);
+  store(0x1000, 1);
+  store(0x1000, 0);
+  quiescence_.quiescent(other_);
+  EXPECT_EQ(revive(0x1000), second);  // of two that are alike one is kept
+  cache_->collect(&self_);
+  EXPECT_EQ(code_->find(a->hot + 1), nullptr);
+}
+
+TEST_F(BlockCacheTest, WhatABreakpointMayCutDoesNotComeBack) {
+  make(0x1000, 8);
+  store(0x1000, 1);
+  store(0x1000, 0);
+  cache_->invalidate_at(0x9000);
+  quiescence_.quiescent(other_);
+  EXPECT_EQ(revive(0x1000), nullptr);
+}
+
+TEST_F(BlockCacheTest, WithoutAGraveyardNothingComesBack) {
+  cache_->keep_dead_blocks(false);
+  make(0x1000, 8);
+  store(0x1000, 1);
+  store(0x1000, 0);
+  quiescence_.quiescent(other_);
+  EXPECT_EQ(revive(0x1000), nullptr);
+}
+
+TEST_F(BlockCacheTest, GraveyardKeepsTheYoungest) {
+  for (u64 pc = 0x1000; pc < 0x1000 + 16 * (Graveyard::kMost + 1); pc += 16) {
+    ASSERT_NE(make(pc, 8), nullptr);
+    store(pc, 1);
+    store(pc, 0);
+  }
+  quiescence_.quiescent(other_);
+  EXPECT_EQ(revive(0x1000), nullptr);
+  EXPECT_NE(revive(0x1010), nullptr);
+}
+
+TEST_F(BlockCacheTest, PageWithAStormOfStoresIsCheckedForAWhile) {
+  ClockNs now{};
+  cache_->use_clock([&] { return now; });
+  quiescence_.quiescent(other_);
+  CodeBlock* a = make(0x1000, 8);
+  quiescence_.quiescent(other_);
+  ASSERT_NE(a, nullptr);
+  const mem::RamPage page = ram_->page_at(0x1000);
+  const auto store_beside = [&] { return cache_->judge_store(page, 64, 8, nullptr, &self_); };
+  for (unsigned i = 0; i < 10000; i++, now += std::chrono::microseconds(2)) store_beside();
+  EXPECT_EQ(find(0x1000), a);  // not that many in a millisecond
+  for (unsigned i = 0; i < 1100; i++) store_beside();
+  EXPECT_EQ(cache_->statistics().checked_pages.get(), 1u);
+  EXPECT_EQ(find(0x1000), nullptr);
+  EXPECT_EQ(store_beside(), BlockCache::StoreVerdict::Code);  // the other vCPU may be inside the old block
+  quiescence_.quiescent(other_);
+  EXPECT_EQ(cache_->judge_store(page, 64, 8, a, &self_), BlockCache::StoreVerdict::Code);  // and so may we
+  EXPECT_EQ(store_beside(), BlockCache::StoreVerdict::Free);
+  EXPECT_FALSE(ram_->has_code(page));
+
+  EXPECT_EQ(make(0x1000, 8), nullptr);  // made before: it does not compare
+  CodeBlock* b = make(0x1000, 8, 0x1100, true);
+  CodeBlock* c = make(0x1100, 8, 0x1000, true);
+  ASSERT_NE(b, nullptr);
+  EXPECT_FALSE(ram_->has_code(page));
+  EXPECT_EQ(b->state, CodeBlock::State::Published);
+  EXPECT_TRUE(link(b, c));
+  EXPECT_EQ(backend_.last_target, c->entry());  // never behind the comparison
+  EXPECT_EQ(cache_->check(*b, &self_), CheckVerdict::Same);
+  *mem::host_address(*ram_, 0x1004) = 1;
+  EXPECT_EQ(cache_->check(*b, &self_), CheckVerdict::Differs);
+  EXPECT_EQ(find(0x1000), nullptr);
+
+  now += std::chrono::seconds(1);
+  requests.clear();
+  EXPECT_EQ(make(0x1000, 8)->state, CodeBlock::State::Checked);
+  EXPECT_TRUE(ram_->has_code(page));
+  EXPECT_FALSE(requests.empty());
+  EXPECT_EQ(find(0x1100), nullptr);
 }
 
 TEST_F(BlockCacheTest, FullCacheEvictsItsOldestSegmentAfterAGracePeriod) {

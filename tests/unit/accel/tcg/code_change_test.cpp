@@ -26,6 +26,54 @@ TEST_P(CodeChange, PatchedFunctionIsSeenByTheNextCall) {
   EXPECT_GE(m.accel().blocks().statistics().invalidated_blocks.get(), 199u);
 }
 
+TEST_P(CodeChange, CodeThatIsChangedBackIsNotTranslatedAgain) {
+  ToyMachine m(GetParam());
+  m.load(0x2000, {li(1, 1), insn(kJr, 5)});
+  m.poke(0x4000, li(1, 1));
+  m.poke(0x4008, li(1, 100));
+  m.load(kCode, {li(0, 0), li(2, 0), li(3, 0x2000), li(4, 200), li(6, 0x4000), insn(kLd, 7, 6, 8), insn(kLd, 6, 6, 0),
+                 /*0x101c*/ insn(kSt32, 6, 3, 0), li(5, 0x1028), insn(kJr, 3),
+                 /*0x1028*/ insn(kAdd, 2, 2, 1), insn(kSt32, 7, 3, 0), li(5, 0x1038), insn(kJr, 3),
+                 /*0x1038*/ insn(kAdd, 2, 2, 1), insn(kAddi, 4, 4, -1), insn(kBne, 4, 0, -9), insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.reg(2), 200u * 101);
+  if (m.accel().blocks().statistics().revived_blocks.get() == 0) {
+    EXPECT_GE(m.statistics().translations.get(), 400u);  // an engine without host code has nothing to keep
+  } else {
+    EXPECT_GE(m.accel().blocks().statistics().revived_blocks.get(), 390u);
+    EXPECT_LE(m.statistics().translations.get(), 20u);
+  }
+}
+
+TEST_P(CodeChange, StormOfStoresBesideCodeIsNoLongerSeen) {
+  ToyMachine m(GetParam());
+  m.accel().blocks().use_clock([] { return ClockNs(); });
+  m.load(kCode, {li(0, 0), li(1, 20000), li(2, 0x1800), insn(kSt, 1, 2, 0), insn(kAddi, 1, 1, -1),
+                 insn(kBne, 1, 0, -2), insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.word(0x1800), 1u);
+  EXPECT_EQ(m.accel().blocks().statistics().checked_pages.get(), 1u);
+  EXPECT_LT(m.statistics().code_stores.get(), 1200u);
+}
+
+TEST_P(CodeChange, StoresOfCheckedCodeIntoItselfTakeEffectAtOnce) {
+  ToyMachine m(GetParam());
+  m.accel().blocks().use_clock([] { return ClockNs(); });
+  m.poke(0x4000, li(1, 1));
+  m.poke(0x4008, li(1, 100));
+  // A storm beside the code; then a loop whose stores change, forth and back, the instruction that follows each.
+  m.load(kCode, {li(0, 0), li(1, 20000), li(2, 0x1800), insn(kSt, 1, 2, 0), insn(kAddi, 1, 1, -1),
+                 insn(kBne, 1, 0, -2), li(4, 200), li(2, 0),
+                 /*0x1020*/ li(6, 0x4000), insn(kLd, 7, 6, 8), insn(kLd, 6, 6, 0), li(3, 0x1034),
+                 /*0x1030*/ insn(kSt32, 6, 3, 0), /*0x1034*/ li(1, 7), insn(kAdd, 2, 2, 1), li(3, 0x1044),
+                 /*0x1040*/ insn(kSt32, 7, 3, 0), /*0x1044*/ li(1, 7), insn(kAdd, 2, 2, 1),
+                 /*0x104c*/ li(6, 0x1034), li(7, 0x1044), li(1, 0), insn(kSt32, 1, 6, 0), insn(kSt32, 1, 7, 0),
+                 /*0x1060*/ insn(kAddi, 4, 4, -1), insn(kBne, 4, 0, -17), insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.reg(2), 200u * 101);
+  EXPECT_EQ(m.accel().blocks().statistics().checked_pages.get(), 1u);
+}
+
 TEST_P(CodeChange, StoreIntoTheRunningBlockTakesEffectAtTheNextInstruction) {
   ToyMachine m(GetParam());
   m.poke(0x4000, li(1, 42));

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "block/driver.h"
+
+#include "block/graph.h"
+#include "block/qcow2/driver.h"
+#include "util/check.h"
+
+namespace emu::block {
+
+void DriverRegistry::add(Driver driver) {
+  EMU_CHECK(driver.open && !drivers_.contains(driver.name));
+  std::string name = driver.name;
+  drivers_.emplace(std::move(name), std::move(driver));
+}
+
+const Driver* DriverRegistry::find(std::string_view name) const {
+  const auto found = drivers_.find(name);
+  return found == drivers_.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> DriverRegistry::names() const {
+  std::vector<std::string> names;
+  for (const auto& entry : drivers_) names.push_back(entry.first);
+  return names;
+}
+
+std::string DriverRegistry::probe(std::span<const u8> first) const {
+  std::string best = "raw";
+  int surest = 0;
+  for (const auto& [name, driver] : drivers_) {
+    if (!driver.is_format || !driver.probe) continue;
+    const int sure = driver.probe(first);
+    if (sure > surest) {
+      surest = sure;
+      best = name;
+    }
+  }
+  return best;
+}
+
+std::string filename_beside(const std::string& beside, const std::string& filename) {
+  const auto colon = filename.find(':');
+  const bool has_protocol = colon != std::string::npos && colon < filename.find('/');
+  if (filename.empty() || filename.front() == '/' || has_protocol) return filename;
+  const auto slash = beside.rfind('/');
+  return slash == std::string::npos ? filename : beside.substr(0, slash + 1) + filename;
+}
+
+void register_block_drivers(DriverRegistry& drivers) {
+  register_file_drivers(drivers);
+  register_null_drivers(drivers);
+  register_raw_driver(drivers);
+  register_qcow2_driver(drivers);
+  register_throttle_driver(drivers);
+  register_copy_on_read_driver(drivers);
+  register_blkdebug_driver(drivers);
+  register_temporary_driver(drivers);
+}
+
+namespace {
+
+/// "null" or "" for a backing child: the user says that there is none.
+bool says_none(const std::string& role, const std::string& value) {
+  return role == "backing" && (value.empty() || value == "null");
+}
+
+/// Takes the keys below "role." and gives them without it.
+Options take_below(Options& options, const std::string& role) {
+  Options below;
+  const std::string prefix = role + ".";
+  for (const auto& [key, value] : options.pairs()) {
+    if (!key.starts_with(prefix)) continue;
+    below.set(key.substr(prefix.size()), value);
+    options.take(key);
+  }
+  return below;
+}
+
+/// What a child does unless it is told otherwise.
+NodeSettings inherited_by(const NodeSettings& parent, const std::string& role) {
+  NodeSettings settings = parent;
+  settings.name.clear();
+  settings.detect_zeroes = DetectZeroes::Off;
+  if (role == "backing") {
+    settings.read_only = true;
+    settings.auto_read_only = false;
+  }
+  return settings;
+}
+
+}  // namespace
+
+Task<Result<NodeRef>> OpenContext::open_child(Options& options, std::string role) {
+  Implied nothing;
+  std::string nowhere;
+  auto child = co_await open_child(options, std::move(role), std::move(nothing), std::move(nowhere));
+  co_return child;
+}
+
+Task<Result<NodeRef>> OpenContext::open_child(Options& options, std::string role, Implied implied,
+                                              std::string beside) {
+  const bool is_file = role == "file";
+  const auto reference = options.take(role);
+  Options below = take_below(options, role);
+  if (reference) {
+    if (says_none(role, *reference)) co_return NodeRef();
+    if (!below.empty()) co_return error("'{}' names a node and '{}.*' describes another", role, role);
+    NodeRef found = graph.find(*reference);
+    if (!found) co_return error("Cannot find device='{}' nor node-name='{}'", *reference, *reference);
+    opened.push_back(found);
+    co_return found;
+  }
+  // The header's image counts as long as the user names no other.
+  const bool names_one = below.has("filename") || below.has("driver") || below.has("file") || below.has("file.driver") ||
+                         below.has("file.filename");
+  if (is_file && below.empty()) {
+    if (const auto filename = options.take("filename")) below.set("filename", *filename);
+  } else if (!names_one && !implied.filename.empty()) {
+    below.set("filename", filename_beside(beside, implied.filename));
+    if (!implied.driver.empty()) below.set("driver", implied.driver);
+  }
+  if (below.empty()) co_return NodeRef();
+  NodeSettings inherited = inherited_by(settings, role);
+  auto child = co_await graph.open_node(std::move(below), std::move(inherited), !is_file);
+  if (!child) co_return error(std::move(child).error());
+  opened.push_back(*child);
+  co_return *child;
+}
+
+Task<Result<NodeRef>> OpenContext::open_file(Options& options) {
+  std::string role = "file";
+  auto file = co_await open_child(options, std::move(role));
+  EMU_CO_TRY(file);
+  if (!*file) co_return error("A block device must be specified for \"file\"");
+  if (!settings.read_only && (*file)->is_read_only()) {
+    if (!settings.auto_read_only) {
+      co_return error("node '{}' is read-only: the node above it must be, too (read-only=on)", (*file)->name());
+    }
+    settings.read_only = true;
+  }
+  co_return *file;
+}
+
+}  // namespace emu::block
