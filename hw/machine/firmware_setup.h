@@ -2,13 +2,12 @@
 // What firmware does to a PC before it hands over, done by us when there is none: through the same registers.
 #pragma once
 
-#include "target/acceleration.h"
-
 #include <functional>
 #include <initializer_list>
 #include <vector>
 
 #include "hw/pci/pci_bus.h"
+#include "target/acceleration.h"
 
 namespace emu::hw {
 
