@@ -33,6 +33,7 @@ void register_commands(CommandRegistry& registry) {
   register_chardev_commands(registry);
   register_block_commands(registry);
   register_fd_commands(registry);
+  register_net_commands(registry);
   register_dump_commands(registry);
   register_input_commands(registry);
   register_statistics_commands(registry);
