@@ -55,8 +55,11 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   net::register_net_types(registry_);
   parts_.register_types(registry_);
   register_objects(registry_);
+  block::register_backend_types(registry_);
   register_cpu_types(registry_, parts_);
   machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_, clock_drive());
+  disks_ = std::make_unique<block::BlockStore>(machine_->tree(), loop_);
+  disks_->set_error_listener(this);
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
   run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
@@ -67,6 +70,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
 Emulation::~Emulation() {
   sys::divert_termination(-1);
   signal_watch_.reset();
+  if (disks_ != nullptr) disks_->give_up_all();
   if (accelerator_ != nullptr) accelerator_->shut_down();
   flush_streams();
   stop_monitor_thread();
@@ -90,6 +94,8 @@ Emulation::~Emulation() {
   // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
   while (machine_->memory().grace().poll()) ::usleep(100);
   flush_streams();
+  disks_->close();
+  disks_.reset();
   machine_.reset();
 }
 
@@ -126,6 +132,7 @@ Result<void> Emulation::build() {
   EMU_TRY(make_streams());
   EMU_TRY(make_network());
   EMU_TRY(make_objects(Stage::WithNetwork));
+  EMU_TRY(make_nodes());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
   run_state_.attach(*machine_, *board_, *accelerator_);
@@ -300,6 +307,7 @@ Result<void> Emulation::make_board() {
   machine_->set_data_dirs(config.data_dirs);
   config.ram_bytes = EMU_TRY(choose_ram(type));
   ram_bytes_ = type == "none-machine" && !options_.ram_bytes ? 0 : config.ram_bytes;
+  EMU_TRY(make_drives(*board));
   EMU_TRY(machine_->tree().container("/machine").add_child("board", std::move(object)));
   board_ = board;
   {
@@ -330,6 +338,7 @@ void Emulation::add_notes(const hw::BoardConfig& config) {
 Result<void> Emulation::plug_devices() {
   mem::MachineLockScope guard(machine_->memory().lock());
   std::vector<DeviceRequest> devices = EMU_TRY(network_cards());  // first: they get the slots that guests know
+  devices.insert(devices.end(), drive_devices_.begin(), drive_devices_.end());
   devices.insert(devices.end(), options_.devices.begin(), options_.devices.end());
   if (!consoles_.debugcon.empty()) {
     devices.push_back({"isa-debugcon", "", "", {{"iobase", u64(0xe9)}, {"chardev", consoles_.debugcon}}});

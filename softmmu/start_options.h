@@ -11,6 +11,7 @@
 #include "accel/accel.h"
 #include "chardev/chardev_options.h"
 #include "hw/machine/board.h"
+#include "softmmu/drive_options.h"
 #include "softmmu/net_options.h"
 #include "softmmu/run_options.h"
 #include "softmmu/sandbox.h"
@@ -108,6 +109,9 @@ struct StartOptions {
   std::vector<MemoryBackend> memory_backends;
   std::vector<DeviceRequest> devices;
   std::vector<GlobalRequest> globals;
+  std::vector<DriveRequest> drives;
+  std::vector<Options> blockdevs;
+  bool snapshot = false;
 
   std::string kernel, initrd, append, dtb, bios;
   hw::BootOrder boot;

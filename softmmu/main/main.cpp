@@ -32,6 +32,7 @@
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
+#include "hw/scsi/scsi_bus.h"
 #include "hw/virtio/register.h"
 #include "softmmu/startup.h"
 #include "target/x86/debug_registers.h"
@@ -52,6 +53,7 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_ide_drives(registry);
   hw::register_piix3_ide(registry);
   hw::register_ahci(registry);
+  hw::register_scsi_devices(registry);
   hw::register_vga(registry);
   hw::register_fw_cfg(registry);
   hw::register_i8259(registry);

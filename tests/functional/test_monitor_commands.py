@@ -10,7 +10,9 @@ import emu
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 MACHINE = ["-machine", "pc", "-m", "64", "-smp", "2", "-name", "guest=g", "-uuid", UUID, "-chardev", "ringbuf,id=ring,size=64",
-           "-chardev", "null,id=spare", "-serial", "chardev:spare", "-object", "memory-backend-ram,id=ram1,size=1M"]
+           "-chardev", "null,id=spare", "-serial", "chardev:spare", "-object", "memory-backend-ram,id=ram1,size=1M",
+           "-drive", "if=none,id=cd0,media=cdrom", "-drive", "if=none,id=d0,format=raw,file.driver=null-co,file.size=1M",
+           "-object", "iothread,id=io0"]
 EXTRA = "extraneous characters at the end of line: 'x'"
 SILENT = r"\A\Z"
 
@@ -57,6 +59,17 @@ ROWS = {
                     [("chardev-add nope,id=d", "no back end 'nope'")]),
     "chardev-remove": ([("chardev-remove ring", SILENT)], [("chardev-remove ring", "'ring' not found")]),
     "chardev-send-break": ([("chardev-send-break spare", SILENT)], [("chardev-send-break nope", "'nope' not found")]),
+    "eject": ([("eject -f cd0", SILENT)], [("eject d0", "not removable"), ("eject nope", "'nope' not found")]),
+    "change": ([("change cd0 null-co:// raw", SILENT), ("info block", r"cd0.*null-co://"), ("eject cd0", SILENT)],
+               [("change d0 x", "not removable"), ("change cd0 /no/such", "No such file")]),
+    "block_resize": ([("block_resize d0 2", SILENT)], [("block_resize d0 lots", "lots"), ("block_resize nope 1", "nope")]),
+    "drive_add": ([("drive_add if=none,id=d1,file.driver=null-co,format=raw", "^OK")],
+                  [("drive_add if=ide,id=d2", "if=none"), ("drive_add if=none,file=x", "id")]),
+    "drive_del": ([("drive_add if=none,id=d3,file.driver=null-co,format=raw", "^OK"), ("drive_del d3", SILENT)],
+                  [("drive_del nope", "'nope' not found")]),
+    "info block": ([("info block", r"cd0: \[not inserted\]")], []),
+    "info blockstats": ([("info blockstats", r"d0: rd_bytes=0 wr_bytes=0")], []),
+    "info iothreads": ([("info iothreads", r"io0:\n  thread_id=[1-9]")], []),
     "ringbuf_read": ([("ringbuf_write ring hello", SILENT), ("ringbuf_read ring 4", r"^hell\n")],
                      [("ringbuf_read nope 3", "'nope' not found"), ("ringbuf_read ring y", "unknown symbol 'y'")]),
     "ringbuf_write": ([("ringbuf_write ring hello", SILENT)], [("ringbuf_write spare hello", "not a ringbuf device")]),
