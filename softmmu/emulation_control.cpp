@@ -134,8 +134,14 @@ void Emulation::report(const RunEvent& event) {
   using Kind = RunEvent::Kind;
   switch (event.kind) {
     case Kind::Stop:
+      // Who stops a machine may copy its images. Later, as nobody waits for the disk here.
+      loop_.post([this] {
+        if (is_running()) return;
+        if (auto flushed = disks_->flush_all(); !flushed) log::error(flushed.error());
+      });
       return monitors_->emit("STOP");
     case Kind::Resume:
+      disks_->retry_all();
       return monitors_->emit("RESUME");
     case Kind::Powerdown:
       return monitors_->emit("POWERDOWN");

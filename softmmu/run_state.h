@@ -24,7 +24,7 @@
 namespace emu::softmmu {
 
 /// As QMP's query-status names them.
-enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug };
+enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug, IoError };
 std::string_view state_name(State state);
 /// Whether the table of legal transitions has this one.
 bool is_legal_transition(State from, State to);
