@@ -182,6 +182,10 @@ ROWS = {
     "query-cpu-model-expansion": [
         good("query-cpu-model-expansion", {"type": "static", "model": {"name": "max"}}, {"model": {"props": {"sse2": True}}}),
         bad("query-cpu-model-expansion", {"type": "full", "model": {"name": "nope"}}, "'nope' not found")],
+    "balloon": [bad("balloon", {"value": 1 << 25}, "No balloon device", kind="DeviceNotActive"),
+                good("device_add", {"driver": "virtio-balloon-pci"}), good("balloon", {"value": 1 << 25}, {})],
+    "query-balloon": [bad("query-balloon", {}, "No balloon device", kind="DeviceNotActive"),
+                      good("device_add", {"driver": "virtio-balloon-pci"}), good("query-balloon", gives={"actual": 64 << 20})],
     "query-cpus-fast": [good("query-cpus-fast", gives=[{"cpu-index": 0, "target": "x86_64"}, {"cpu-index": 1}])],
     "query-current-machine": [good("query-current-machine", gives={"wakeup-suspend-support": True})],
     "query-display-options": [good("query-display-options", gives={"type": "none"})],

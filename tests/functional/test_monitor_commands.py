@@ -96,6 +96,7 @@ ROWS = {
     "info version": ([("info version", "compatible with QEMU 7.2")], []),
     "info pci": ([("info pci", "Host bridge: PCI device 8086:1237")], []),
     "info memdev": ([("info memdev", "memory backend: ram1")], []),
+    "info balloon": ([("info balloon", "No balloon device has been activated")], []),
     "info chardev": ([("info chardev", "ring: filename=ringbuf")], []),
     "info dump": ([("info dump", "Status: none")], []),
     "info trace-events": ([("info trace-events runstate*", "runstate_set : state 0")], [("info trace-events nope", "unknown event")]),
