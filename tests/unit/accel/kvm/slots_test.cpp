@@ -67,7 +67,7 @@ TEST_F(SlotTest, RamIsAWritableSlotAtItsHostAddress) {
 TEST_F(SlotTest, RomIsReadOnlyAndDevicesHaveNone) {
   const mem::MachineLockScope lock(memory.lock());
   root->add(0x100000, mem::Region::rom(memory, "rom", *memory.make_ram("rom", 0x2000)));
-  root->add(0x200000, mem::Region::mmio(memory, "device", 0x1000, {}, {}));
+  root->add(0x200000, mem::Region::mmio(memory, "device", 0x1000, mem::MmioFunctions::Read(), mem::MmioFunctions::Write()));
   ASSERT_NE(at(0x100000), nullptr);
   EXPECT_EQ(at(0x100000)->flags, u32(KVM_MEM_READONLY));
   EXPECT_EQ(kernel.size(), 2u);
@@ -75,7 +75,7 @@ TEST_F(SlotTest, RomIsReadOnlyAndDevicesHaveNone) {
 
 TEST_F(SlotTest, ADeviceOverRamSplitsItAndPartsOfPagesAreLeftOut) {
   const mem::MachineLockScope lock(memory.lock());
-  root->add(0x4800, mem::Region::mmio(memory, "device", 0x100, {}, {}), 1);
+  root->add(0x4800, mem::Region::mmio(memory, "device", 0x100, mem::MmioFunctions::Read(), mem::MmioFunctions::Write()), 1);
   ASSERT_NE(at(0x1000), nullptr);
   EXPECT_EQ(at(0x1000)->memory_size, 0x3000u);
   ASSERT_NE(at(0x5000), nullptr);
