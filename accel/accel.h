@@ -16,6 +16,9 @@
 namespace emu::mem {
 class AddressSpace;
 }
+namespace emu::target {
+class Acceleration;
+}
 
 namespace emu::accel {
 
@@ -55,6 +58,8 @@ class AccelClient {
   virtual ~AccelClient() = default;
   /// The vCPU ended in shutdown state (x86: triple fault). `why` says how, in words, with registers.
   virtual void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) = 0;
+  /// The vCPU cannot go on, and the machine with it: the accelerator failed. `why` says how, in words, with registers.
+  virtual void vcpu_failed(target::Vcpu& cpu, const std::string& why) { vcpu_shut_down(cpu, why); }
   /// The vCPU stands where a debugger wanted it to, and goes no further before it is resumed: the others must be stopped.
   virtual void stopped_for_debugger(target::Vcpu& cpu, const DebugStop& stop) {
     static_cast<void>(cpu), static_cast<void>(stop);
@@ -133,6 +138,9 @@ class Accelerator {
 
   /// What moves the machine's virtual clock, if that counts instructions; else null. Lives as long as this.
   virtual ClockCounter* counter() { return nullptr; }
+
+  /// What it brings that boards go by, before they make CPUs; null: nothing. Lives as long as this.
+  virtual target::Acceleration* acceleration() { return nullptr; }
 
   /// Counters for `info jit` and statistics queries: one line a counter.
   virtual std::string statistics() const = 0;

@@ -105,6 +105,11 @@ Result<Reply> info_jit(CommandContext& context, const Arguments&) {
                            context.control.accelerator().statistics())};
 }
 
+Result<Reply> info_kvm(CommandContext& context, const Arguments&) {
+  const bool enabled = context.control.accelerator().name() == "kvm";
+  return Reply{fmt::format("kvm support: {}\n", enabled ? "enabled" : "disabled")};
+}
+
 Result<Reply> info_pic(CommandContext& context, const Arguments&) {
   Reply reply;
   context.control.with_cpus_stopped([&] {
@@ -153,6 +158,7 @@ void register_info_commands(CommandRegistry& registry) {
   };
   add("cpus", "show infos for each CPU", info_cpus);
   add("jit", "show dynamic compiler info", info_jit);
+  add("kvm", "show whether the host's processor runs the guest", info_kvm);
   registry.add({.name = "info lapic",
                 .arguments = {{"apic-id", ArgKind::Expression, Need::Optional}},
                 .syntax = "[apic-id]",

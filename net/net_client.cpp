@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/net_client.h"
 
+#include <utility>
+
 namespace emu::net {
 
 std::size_t Packet::bytes() const {
@@ -9,7 +11,10 @@ std::size_t Packet::bytes() const {
   return sum;
 }
 
-NetClient::~NetClient() { disconnect(); }
+NetClient::~NetClient() {
+  disconnect();
+  for (PacketObserver* observer : std::vector(observers_)) observer->client_gone();
+}
 
 Result<void> NetClient::connect(NetClient& a, NetClient& b) {
   for (const NetClient* end : {&a, &b}) {
@@ -22,15 +27,21 @@ Result<void> NetClient::connect(NetClient& a, NetClient& b) {
 
 void NetClient::disconnect() {
   if (peer_ == nullptr) return;
-  peer_->peer_ = nullptr;
-  peer_ = nullptr;
+  NetClient& other = *std::exchange(peer_, nullptr);
+  other.peer_ = nullptr;
+  other.peer_gone();
 }
 
 bool NetClient::send(const Packet& packet) {
   if (peer_ == nullptr || !link_up_ || !peer_->link_up_) return true;
-  if (peer_->receive(packet)) return true;
-  peer_->refused_ = true;
-  return false;
+  NetClient& peer = *peer_;
+  if (!peer.receive(packet)) {
+    peer.refused_ = true;
+    return false;
+  }
+  for (PacketObserver* observer : observers_) observer->packet_sent(packet);
+  for (PacketObserver* observer : peer.observers_) observer->packet_received(packet);
+  return true;
 }
 
 void NetClient::ready() {

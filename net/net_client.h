@@ -43,6 +43,18 @@ struct OffloadSet {
 
 using MacAddress = std::array<u8, 6>;
 
+class NetClient;
+
+/// Sees the packets that a client sent and was sent, once the receiver took them (filter-dump). The wire's loop.
+class PacketObserver {
+ public:
+  virtual ~PacketObserver() = default;
+  virtual void packet_sent(const Packet& packet) = 0;
+  virtual void packet_received(const Packet& packet) = 0;
+  /// The client goes away.
+  virtual void client_gone() = 0;
+};
+
 /// One end of a wire. All calls on the thread of the wire's loop (loop(): the main loop, or an I/O thread for a pair
 /// that both allow it), without a lock of ours held: cards that are kicked on a vCPU thread go there first, by
 /// EventNotifier or EventLoop::post.
@@ -84,6 +96,8 @@ class NetClient : public qom::Object {
   /// The peer says what it takes from now on.
   virtual void peer_takes(const OffloadSet& offloads) { static_cast<void>(offloads); }
 
+  void add_observer(PacketObserver& observer) { observers_.push_back(&observer); }
+  void remove_observer(PacketObserver& observer) { std::erase(observers_, &observer); }
 
  protected:
   /// A packet from the peer: false when there is no room now (then call ready() once there is).
@@ -91,6 +105,8 @@ class NetClient : public qom::Object {
   /// The peer, which refused a packet, has room again.
   virtual void peer_ready() {}
   virtual void link_changed() {}
+  /// The peer went away (netdev_del): whoever keeps a reference to it lets go.
+  virtual void peer_gone() {}
   /// We have room again. Loop's thread; cheap when nothing was refused.
   void ready();
 
@@ -98,6 +114,7 @@ class NetClient : public qom::Object {
   NetClient* peer_ = nullptr;
   bool link_up_ = true;
   bool refused_ = false;
+  std::vector<PacketObserver*> observers_;
 };
 
 }  // namespace emu::net

@@ -12,6 +12,10 @@ class AccelType : public qom::Object {
   static constexpr const char* kTypeName = "accel";
   static void describe(qom::TypeInfo<AccelType>& type) { type.doc("Way to run guest code"); }
 };
+class KvmAccelType final : public AccelType {
+ public:
+  static void describe(qom::TypeInfo<KvmAccelType>& type) { type.doc("Runs guest code on the host's processor"); }
+};
 class TcgAccelType final : public AccelType {
  public:
   static void describe(qom::TypeInfo<TcgAccelType>& type) { type.doc("Translates guest code"); }
@@ -60,6 +64,7 @@ std::string cpu_type_name(const Parts& parts, std::string_view model) {
 void register_cpu_types(qom::TypeRegistry& registry, const Parts& parts) {
   registry.add_abstract<AccelType, qom::Object>();
   registry.add<TcgAccelType>("tcg-accel");
+  if (parts.make_kvm) registry.add<KvmAccelType>("kvm-accel");
   registry.add_abstract<CpuBase, qom::Object>();
   if (!parts.cpu_models) return;
   for (const std::string& model : parts.cpu_models()) {

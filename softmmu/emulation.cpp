@@ -9,6 +9,7 @@
 
 #include "chardev/backends.h"
 #include "chardev/mux.h"
+#include "net/register.h"
 #include "qom/user_creatable.h"
 #include "softmmu/cpu_objects.h"
 #include "softmmu/help.h"
@@ -51,10 +52,14 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
     : options_(options), parts_(parts), loop_(EventLoop::Context::Shared), run_state_(loop_, options.actions) {
   hw::register_core_types(registry_);
   hw::register_chardev_object(registry_);
+  net::register_net_types(registry_);
   parts_.register_types(registry_);
   register_objects(registry_);
+  block::register_backend_types(registry_);
   register_cpu_types(registry_, parts_);
   machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_, clock_drive());
+  disks_ = std::make_unique<block::BlockStore>(machine_->tree(), loop_);
+  disks_->set_error_listener(this);
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
   run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
@@ -65,6 +70,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
 Emulation::~Emulation() {
   sys::divert_termination(-1);
   signal_watch_.reset();
+  if (disks_ != nullptr) disks_->give_up_all();
   if (accelerator_ != nullptr) accelerator_->shut_down();
   flush_streams();
   stop_monitor_thread();
@@ -88,6 +94,8 @@ Emulation::~Emulation() {
   // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
   while (machine_->memory().grace().poll()) ::usleep(100);
   flush_streams();
+  disks_->close();
+  disks_.reset();
   machine_.reset();
 }
 
@@ -111,8 +119,8 @@ Result<void> Emulation::build() {
   if (options_.timeout_s && !options_.dry_run) start_deadline();
   monitors_ = std::make_unique<monitor::Monitors>(*this, loop_);
   EMU_TRY(set_globals());
-  EMU_TRY(make_objects());
-  const ChosenAccelerator accel = EMU_TRY(choose_accelerator());
+  EMU_TRY(make_objects(Stage::Early));
+  EMU_TRY(make_accelerator());  // before the board, which goes by what it brings
   for (const std::string& file : options_.symbol_files) {
     if (file == "guest") {
       monitors_->symbols().add_guest_later(monitors_->guest_symbols());
@@ -122,10 +130,11 @@ Result<void> Emulation::build() {
   }
   if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);
   EMU_TRY(make_streams());
+  EMU_TRY(make_network());
+  EMU_TRY(make_objects(Stage::WithNetwork));
+  EMU_TRY(make_nodes());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
-  accelerator_ = accel.qtest ? EMU_TRY(accel::make_qtest_accelerator(run_state_), "-accel qtest")
-                             : EMU_TRY(parts_.make_tcg(accel.options, run_state_), "-accel tcg");
   run_state_.attach(*machine_, *board_, *accelerator_);
   if (ClockCounter* counter = accelerator_->counter()) machine_->clock().set_counter(counter);
   {
@@ -157,57 +166,6 @@ Result<void> Emulation::set_globals() {
     machine_->tree().add_global(type->name(), global.property, global.value);
   }
   return {};
-}
-
-bool Emulation::is_qtest() const {
-  const auto chosen = choose_accelerator();
-  return chosen && chosen->qtest;
-}
-
-Clock::Drive Emulation::clock_drive() const {
-  if (is_qtest()) return Clock::Drive::Manual;
-  return options_.icount.enabled ? Clock::Drive::Counted : Clock::Drive::Automatic;
-}
-
-Result<Emulation::ChosenAccelerator> Emulation::choose_accelerator() const {
-  accel::AccelOptions chosen;
-  std::vector<AccelRequest> wanted = options_.accels;
-  if (wanted.empty()) wanted.push_back({.name = "tcg"});
-  for (const AccelRequest& request : wanted) {
-    if (request.name == "tcg") {
-      if (request.single_thread.value_or(false) && options_.cpus.cpus > 1 && !options_.icount.enabled) {
-        return error(Error("-accel tcg,thread=single is not supported")
-                         .with_hint("every vCPU has a thread of its own; with -icount they run in turn"));
-      }
-      if (!request.single_thread.value_or(true) && options_.icount.enabled) {
-        return error("-accel tcg,thread=multi: with -icount vCPUs run in turn");
-      }
-      chosen.icount = options_.icount;
-      if (request.code_cache_bytes) chosen.code_cache_bytes = *request.code_cache_bytes;
-      chosen.one_insn_per_block = request.one_insn_per_block || options_.one_insn_per_block;
-      chosen.count = request.count;
-      chosen.interpreter = request.interpreter;
-      chosen.split_wx = request.split_wx;
-      chosen.host_features = request.host_features;
-      chosen.without = request.without;
-      chosen.perf_map = options_.perf_map;
-      chosen.jit_dump = options_.jit_dump;
-      return ChosenAccelerator{false, chosen};
-    }
-    if (request.name == "qtest") {
-      if (options_.icount.enabled) return error("-icount goes with -accel tcg only: qtest executes no instructions");
-      return ChosenAccelerator{true};
-    }
-    static constexpr std::string_view kLater[] = {"kvm", "xen", "hax", "hvf", "whpx", "nvmm"};
-    if (std::find(std::begin(kLater), std::end(kLater), request.name) == std::end(kLater)) {
-      static constexpr std::string_view kAll[] = {"tcg", "kvm", "qtest"};
-      std::string hint = did_you_mean(request.name, kAll);
-      return error(Error(fmt::format("-accel {}: no such accelerator", request.name))
-                       .with_hint(hint.empty() ? "there is tcg" : hint));
-    }
-  }
-  return error(Error(fmt::format("-accel {} is not supported yet", wanted.front().name))
-                   .with_hint("use -accel tcg, which translates the guest's code"));
 }
 
 hw::ChardevObject* Emulation::stream(const std::string& id) const {
@@ -252,8 +210,10 @@ Result<chardev::Chardev*> Emulation::make_stream(const chardev::ChardevOptions& 
   return &made;
 }
 
-Result<void> Emulation::make_objects() {
+/// Filters look at network back ends, which are made after those objects that they may need themselves.
+Result<void> Emulation::make_objects(Stage stage) {
   for (const ObjectRequest& object : options_.objects) {
+    if (object.type.starts_with("filter-") != (stage == Stage::WithNetwork)) continue;
     EMU_TRY(qom::add_user_object(machine_->tree(), object.type, object.id, object.properties),
             fmt::format("-object {},id={}", object.type, object.id));
   }
@@ -296,6 +256,7 @@ hw::BoardConfig Emulation::board_config() {
       if (item == "-avx512" && !config.cpu_model.empty()) config.cpu_model += ",-avx512f";
     }
   }
+  config.acceleration = accelerator_->acceleration();
   config.kernel = options_.kernel;
   config.initrd = options_.initrd;
   config.append = options_.append;
@@ -346,6 +307,7 @@ Result<void> Emulation::make_board() {
   machine_->set_data_dirs(config.data_dirs);
   config.ram_bytes = EMU_TRY(choose_ram(type));
   ram_bytes_ = type == "none-machine" && !options_.ram_bytes ? 0 : config.ram_bytes;
+  EMU_TRY(make_drives(*board));
   EMU_TRY(machine_->tree().container("/machine").add_child("board", std::move(object)));
   board_ = board;
   {
@@ -375,7 +337,9 @@ void Emulation::add_notes(const hw::BoardConfig& config) {
 
 Result<void> Emulation::plug_devices() {
   mem::MachineLockScope guard(machine_->memory().lock());
-  std::vector<DeviceRequest> devices = options_.devices;
+  std::vector<DeviceRequest> devices = EMU_TRY(network_cards());  // first: they get the slots that guests know
+  devices.insert(devices.end(), drive_devices_.begin(), drive_devices_.end());
+  devices.insert(devices.end(), options_.devices.begin(), options_.devices.end());
   if (!consoles_.debugcon.empty()) {
     devices.push_back({"isa-debugcon", "", "", {{"iobase", u64(0xe9)}, {"chardev", consoles_.debugcon}}});
   }
@@ -397,6 +361,7 @@ Result<void> Emulation::plug_devices() {
     }
     EMU_TRY(hw::plug_user_device(*machine_, device.driver, device.id, device.properties, bus), option);
   }
+  note_unused_netdevs();
   return {};
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "accel/accel.h"
+#include "accel/kvm/kvm_target.h"
 #include "hw/machine/board.h"
 #include "target/debug_registers.h"
 
@@ -33,6 +34,8 @@ struct Parts {
   /// "max,-avx". Errors as for -cpu.
   std::function<Result<CpuDetails>(std::string_view)> cpu_details = {};
   std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::AccelOptions&, accel::AccelClient&)> make_tcg;
+  /// Null: not for this architecture, or not linked in.
+  std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::KvmOptions&, accel::AccelClient&)> make_kvm = {};
   /// Of a CPU of this architecture, for debuggers.
   std::function<std::unique_ptr<target::DebugRegisters>(target::Vcpu&)> make_debug_registers = {};
 };

@@ -35,6 +35,9 @@ constexpr Transition kTransitions[] = {
     {S::Debug, S::Running},          {S::Debug, S::Paused},
     {S::Debug, S::Shutdown},         {S::Debug, S::Suspended},
     {S::Debug, S::GuestPanicked},
+    {S::Running, S::IoError},  // a disk with werror=stop
+    {S::IoError, S::Running},        {S::IoError, S::Paused},
+    {S::IoError, S::Shutdown},       {S::Paused, S::IoError},
 };
 
 std::string_view cause_name(hw::ShutdownCause cause) {
@@ -75,7 +78,8 @@ bool is_by_guest(hw::ShutdownCause cause) {
 
 std::string_view state_name(State state) {
   constexpr std::string_view kNames[] = {"prelaunch", "running",        "paused",         "shutdown",
-                                         "suspended", "guest-panicked", "internal-error", "watchdog", "debug"};
+                                         "suspended", "guest-panicked", "internal-error", "watchdog", "debug",
+                                         "io-error"};
   return kNames[std::size_t(state)];
 }
 
@@ -298,6 +302,17 @@ void RunState::debug_stopped(unsigned vcpu, const accel::DebugStop& stop, unsign
   if (run != runs_.load()) return process();  // whoever was asked to stop for it goes on
   stop_as(State::Debug);
   if (debug_stop_) debug_stop_(vcpu, stop);
+}
+
+/// Nothing can be done but look at it; a reset may help.
+void RunState::vcpu_failed(target::Vcpu& cpu, const std::string& why) {
+  log::error("CPU {} cannot go on: {}", cpu.index(), why);
+  stop_vcpus_soon();
+  loop_.post([this, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.lock()) return;
+    if (stops_wanted_.load() != 0) stops_wanted_.fetch_sub(1);
+    if (!ending_ && is_running()) stop_as(State::InternalError);
+  });
 }
 
 void RunState::vcpu_shut_down(target::Vcpu& cpu, const std::string& why) {

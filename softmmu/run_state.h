@@ -24,19 +24,22 @@
 namespace emu::softmmu {
 
 /// As QMP's query-status names them.
-enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug };
+enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug, IoError };
 std::string_view state_name(State state);
 /// Whether the table of legal transitions has this one.
 bool is_legal_transition(State from, State to);
 
 /// What happened, for monitors to report: QMP's events of the same name.
 struct RunEvent {
-  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange };
+  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange, DeviceDeleted,
+                          BalloonChange };
   Kind kind;
   std::string_view reason = {};  ///< Reset, Shutdown: "guest-reset"; panic: what was done, "pause"
   bool by_guest = false;
   i64 offset_s = 0;      ///< RtcChange: from the host's time
-  std::string path = {};  ///< RtcChange: of the clock
+  std::string path = {};  ///< RtcChange, DeviceDeleted: of the clock or device
+  std::string id = {};    ///< DeviceDeleted: the user's, if there is one
+  u64 bytes = 0;          ///< BalloonChange: in the balloon
 };
 
 /// Exit statuses of the program.
@@ -92,10 +95,17 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   void rtc_changed(i64 offset_s, const std::string& path) override {
     emit({.kind = RunEvent::Kind::RtcChange, .by_guest = true, .offset_s = offset_s, .path = path});
   }
+  void balloon_changed(u64 balloon_bytes) override {
+    emit({.kind = RunEvent::Kind::BalloonChange, .by_guest = true, .bytes = balloon_bytes});
+  }
+  void device_deleted(const std::string& id, const std::string& path) override {
+    emit({.kind = RunEvent::Kind::DeviceDeleted, .path = path, .id = id});
+  }
   void stop_vcpus_soon() override;
 
   // accel::AccelClient: vCPU threads.
   void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) override;
+  void vcpu_failed(target::Vcpu& cpu, const std::string& why) override;
   void stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) override;
   u64 guest_ns() override { return u64(machine_->clock().now().count()); }
   std::optional<ClockNs> next_timer() override { return machine_->clock().main_queue().deadline(); }

@@ -2,6 +2,7 @@
 // Small text helpers: splitting, and numbers and sizes as users write them.
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,10 @@ namespace emu {
 
 /// The pieces between separators; an empty text has one empty piece.
 std::vector<std::string_view> split(std::string_view text, char separator);
+/// The pieces point into the text: one that goes away at the end of the call is refused.
+template <typename Text>
+requires std::same_as<Text, std::string>
+std::vector<std::string_view> split(Text&& text, char separator) = delete;
 std::string_view trim(std::string_view text);
 std::string to_lower(std::string_view text);
 

@@ -106,7 +106,7 @@ class BlockCache {
   u64 reuse_generation() const { return reuse_generation_.load(std::memory_order_acquire); }
 
  private:
-  static constexpr size_t kBuckets = size_t(1) << 16;
+  static constexpr size_t kBuckets = size_t(1) << 17;
   struct PageIdKey {
     u64 virtual_page;
     u32 ram_page;

@@ -243,7 +243,8 @@ Aml call(std::string_view object, std::initializer_list<Aml> arguments) {
   return out;
 }
 
-Aml notify(std::string_view object, u64 value) { return operation(kNotify, {path(object), integer(value)}); }
+Aml notify(std::string_view object, u64 value) { return notify_with(object, integer(value)); }
+Aml notify_with(std::string_view object, const Aml& value) { return operation(kNotify, {path(object), value}); }
 
 // Resource templates, §6.4. ------------------------------------------------------------------------------------------
 

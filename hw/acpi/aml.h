@@ -88,6 +88,7 @@ Aml while_loop(const Aml& condition, const Aml& body);
 Aml give(const Aml& value);  ///< Return
 Aml call(std::string_view method, std::initializer_list<Aml> arguments);
 Aml notify(std::string_view object, u64 value);
+Aml notify_with(std::string_view object, const Aml& value);
 
 // Resource templates. ------------------------------------------------------------------------------------------------
 enum class Trigger : u8 { Level = 0, Edge = 1 };

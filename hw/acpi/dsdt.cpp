@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "hw/acpi/pci_hotplug.h"
 #include "hw/isa/ich9_lpc.h"
 #include "hw/isa/piix3.h"
 
@@ -111,9 +112,9 @@ Aml pci_windows(const AcpiConfig& config) {
   return resources(r);
 }
 
-/// What the OS may control, PCI Firmware specification 3.2 §4.5.1: no native hot-plug.
+/// What the OS may control, PCI Firmware specification 3.2 §4.5.1.
 Aml pci_express_control() {
-  constexpr u32 kGranted = 0x1e;  // SHPC, PME, AER, PCIe capability structure
+  constexpr u32 kGranted = 0x1f;  // native hot plug, SHPC, PME, AER, PCIe capability structure
   Aml known = create_dword_field(arg(3), 4, "CDW2");
   known << create_dword_field(arg(3), 8, "CDW3");
   known << bit_and(path("CDW3"), integer(kGranted), local(0));
@@ -188,6 +189,46 @@ Aml route_registers(const AcpiConfig& config) {
   return field("PCI0.ISA.PIRQ", Access::Byte, Update::Preserve, {{"PRQA", 8}, {"PRQB", 8}, {"PRQC", 8}, {"PRQD", 8}});
 }
 
+// Hot plug of pci.0, §5.6.6 (notifications) and §6.3.3 (_EJ0). The registers: hw/acpi/pci_hotplug.h ------------------
+
+constexpr unsigned kFirstPlugSlot = 2;  // 0 and 1 are the board's bridges
+constexpr u64 kDeviceCheck = 1, kEjectRequest = 3;
+
+std::string slot_name(unsigned slot) { return fmt::format("S{:02X}", slot << 3); }
+
+Aml slot_device(unsigned slot) {
+  Aml body = name("_ADR", integer(u64(slot) << 16));
+  body << name("_SUN", integer(slot));
+  body << method("_EJ0", 1, Serialize::No, call("PCEJ", {integer(bit(slot))}));
+  return device(slot_name(slot), body);
+}
+
+/// In the scope of PCI0. PCEJ(mask) ejects slots, DVNT(mask, what) notifies, PCNT looks at what is to be told.
+Aml pci_hotplug() {
+  Aml body = operation_region("PCST", Space::SystemIo, AcpiPciHotplug::kPort, AcpiPciHotplug::kBytes);
+  body << field("PCST", Access::DWord, Update::Zeros,
+                {{"PCIU", 32}, {"PCID", 32}, {"B0EJ", 32}, {"PCRM", 32}, {"BNUM", 32}});
+  body << method("PCEJ", 1, Serialize::Yes, list({store(integer(0), path("BNUM")), store(arg(0), path("B0EJ"))}));
+  Aml tell;
+  for (unsigned slot = kFirstPlugSlot; slot < kSlotCount; slot++) {
+    body << slot_device(slot);
+    tell << if_then(bit_and(arg(0), integer(bit(slot))), notify_with(slot_name(slot), arg(1)));
+  }
+  body << method("DVNT", 2, Serialize::No, tell);
+  body << method("PCNT", 0, Serialize::Yes,
+                 list({store(integer(0), path("BNUM")), call("DVNT", {path("PCIU"), integer(kDeviceCheck)}),
+                       call("DVNT", {path("PCID"), integer(kEjectRequest)})}));
+  return body;
+}
+
+Aml general_events(const AcpiConfig& config) {
+  Aml body = name("_HID", text("ACPI0006"));
+  if (config.has_pci_hotplug) {
+    body << method("_E01", 0, Serialize::No, call("\\_SB.PCI0.PCNT", {}));
+  }
+  return scope("\\_GPE", body);
+}
+
 Aml host_bridge(const AcpiConfig& config) {
   Aml body;
   if (is_q35(config)) {
@@ -198,6 +239,7 @@ Aml host_bridge(const AcpiConfig& config) {
   body << name("_UID", integer(0)) << name("_BBN", integer(0));
   body << pci_windows(config) << (is_q35(config) ? q35_routing() : i440fx_routing()) << south_bridge(config);
   if (!is_q35(config)) body << device("PX13", name("_ADR", integer(0x0001'0003)));
+  if (config.has_pci_hotplug) body << pci_hotplug();
   return device("PCI0", body);
 }
 
@@ -210,6 +252,7 @@ Aml board_resources(const AcpiConfig& config) {
     r.io(config.pm_base, 0x80);
   } else {
     r.io(config.pm_base, 0x40).io(0xafe0, 4);
+    if (config.has_pci_hotplug) r.io(AcpiPciHotplug::kPort, u8(AcpiPciHotplug::kBytes));
   }
   Aml devices = device("MBRD", list({hardware_id("PNP0C02"), name("_UID", integer(1)), resources(r)}));
   if (config.ecam_base) {
@@ -260,7 +303,7 @@ aml::Aml build_dsdt_body(const AcpiConfig& config) {
   if (is_q35(config)) {
     body << name("\\PICF", integer(0)) << method("\\_PIC", 1, Serialize::No, store(arg(0), path("\\PICF")));
   }
-  body << scope("\\_SB", board) << scope("\\_GPE", name("_HID", text("ACPI0006")));
+  body << scope("\\_SB", board) << general_events(config);
   if (config.offers_s3) body << sleep_state("\\_S3", 1);
   if (config.offers_s4) body << sleep_state("\\_S4", 2);
   return body << sleep_state("\\_S5", 0);

@@ -23,11 +23,14 @@ void Piix4Pm::describe(TypeInfo<Piix4Pm>& type) {
   type.property("disable_s3", &Piix4Pm::disable_s3_, "whether suspend to RAM is refused");
   type.property("disable_s4", &Piix4Pm::disable_s4_, "whether suspend to disk is refused");
   type.property("s4_val", &Piix4Pm::s4_value_, "sleep type of suspend to disk");
+  type.property("acpi-root-pci-hotplug", &Piix4Pm::root_hotplug_, "whether devices come and go on pci.0");
   type.irq_out("sci", &Piix4Pm::sci_);
   type.irq_out("smi", &Piix4Pm::smi_);
   type.region("apm-io", 2, &Piix4Pm::read_apm, &Piix4Pm::write_apm, {.valid = {1, 1}, .impl = {1, 1}});
   type.region("pm-smbus", 16, &Piix4Pm::read_smbus, &Piix4Pm::write_smbus, {.valid = {1, 1}, .impl = {1, 1}});
-  type.saved(1, &Piix4Pm::fields, &Piix4Pm::after_load);
+  type.region("acpi-pci-hotplug", AcpiPciHotplug::kBytes, &Piix4Pm::read_hotplug, &Piix4Pm::write_hotplug,
+              {.valid = {4, 4}, .impl = {4, 4}});
+  type.saved(2, &Piix4Pm::fields, &Piix4Pm::after_load);
 }
 
 Result<void> Piix4Pm::realize() {
@@ -51,6 +54,11 @@ Result<void> Piix4Pm::realize() {
            -1);
   pci_bus().ports().add(kGpePort, pm_->gpe_region());
   pci_bus().ports().add(kSmiPort, region("apm-io"));
+  if (root_hotplug_) {
+    hotplug_ = std::make_unique<AcpiPciHotplug>(pci_bus(), [this] { pm_->raise_gpe(AcpiPciHotplug::kGpe); });
+    pci_bus().ports().add(AcpiPciHotplug::kPort, region("acpi-pci-hotplug"));
+    pci_bus().set_hotplug(hotplug_.get());
+  }
 
   PciConfig& c = config();
   c.set16(STATUS, kStatusDevselMedium | kStatusFastBackToBack);
@@ -70,6 +78,8 @@ Result<void> Piix4Pm::realize() {
 }
 
 void Piix4Pm::unrealize() {
+  if (hotplug_ != nullptr) pci_bus().set_hotplug(nullptr);
+  hotplug_.reset();
   pm_->gpe_region()->remove_from_parent();
   pm_.reset();
 }
@@ -79,12 +89,21 @@ void Piix4Pm::reset_enter() {
   refresh_ports();
 }
 
+void Piix4Pm::reset_hold() {
+  pm_->reset();
+  if (hotplug_ != nullptr) hotplug_->reset();
+}
+
 void Piix4Pm::fields(Archive& ar) {
   pm_->fields(ar);
   ar("apm_command", state_.apm_command)("apm_status", state_.apm_status)("smbus_status", state_.smbus_status);
   ar("smbus_control", state_.smbus_control)("smbus_command", state_.smbus_command)("smbus_address",
                                                                                    state_.smbus_address);
   ar("smbus_data0", state_.smbus_data0)("smbus_data1", state_.smbus_data1);
+  AcpiPciHotplug::State hotplug;
+  if (hotplug_ != nullptr) hotplug = hotplug_->state();
+  ar.since(2)("hotplug", hotplug);
+  if (hotplug_ != nullptr) hotplug_->set_state(hotplug);
 }
 
 void Piix4Pm::config_written(unsigned, unsigned) { refresh_ports(); }

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "hw/acpi/pci_hotplug.h"
 #include "hw/acpi/pm_block.h"
 #include "hw/pci/pci_bus.h"
 
@@ -24,11 +25,12 @@ class Piix4Pm final : public PciDevice {
   Result<void> realize() override;
   void unrealize() override;
   void reset_enter() override;
-  void reset_hold() override { pm_->reset(); }
+  void reset_hold() override;
   AcpiPmBlock& pm() { return *pm_; }
 
   bool offers_s3() const { return !disable_s3_; }
   bool offers_s4() const { return !disable_s4_; }
+  bool offers_hotplug() const { return hotplug_ != nullptr; }
 
  private:
   struct State {
@@ -43,13 +45,17 @@ class Piix4Pm final : public PciDevice {
 
   u64 read_apm(u64 offset, unsigned size);
   void write_apm(u64 offset, u64 value, unsigned size);
+  u64 read_hotplug(u64 offset, unsigned) { return hotplug_->read(offset); }
+  void write_hotplug(u64 offset, u64 value, unsigned) { hotplug_->write(offset, value); }
   u64 read_smbus(u64 offset, unsigned size);
   void write_smbus(u64 offset, u64 value, unsigned size);
 
   State state_;
   bool disable_s3_ = false, disable_s4_ = false;
   u8 s4_value_ = 2;
+  bool root_hotplug_ = true;
   std::unique_ptr<AcpiPmBlock> pm_;
+  std::unique_ptr<AcpiPciHotplug> hotplug_;  ///< null: acpi-root-pci-hotplug=off
   mem::RegionRef io_;
   IrqLine sci_, smi_;
 };

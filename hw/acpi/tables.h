@@ -32,6 +32,7 @@ struct AcpiConfig {
   bool has_hpet = true, has_rtc = true, has_ps2 = true, has_fw_cfg = true, has_vga = true;
   unsigned serial_ports = 1;  ///< COM1.. at their usual places
   std::optional<u16> pvpanic_port;
+  bool has_pci_hotplug = false;  ///< the slots of pci.0; AcpiPciHotplug
   bool offers_s3 = false, offers_s4 = false;
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hw/core/device_class.h"
+#include "hw/core/hotplug.h"
 #include "hw/core/irq.h"
 #include "hw/core/register_table.h"
 #include "hw/core/services.h"
@@ -150,7 +151,12 @@ class Bus : public qom::Object {
   /// Whether -device may put another one here.
   virtual bool is_full() const { return false; }
 
+  /// Who tells the guest of devices that come and go while it runs; null: they may not. By the owner, in realize().
+  void set_hotplug(HotplugHandler* handler) { hotplug_ = handler; }
+  HotplugHandler* hotplug() const { return hotplug_; }
+
  private:
+  HotplugHandler* hotplug_ = nullptr;
   std::vector<Device*> devices_;
 };
 

@@ -118,6 +118,28 @@ void destroy(Device& device, std::function<void()> freed) {
   });
 }
 
+void unplug(Device& device) {
+  for (Bus* bus : device.child_buses()) {
+    const std::vector<Device*> behind = bus->devices();
+    for (Device* child : behind) {
+      // What a device made for itself it takes away itself.
+      if (!child->path().starts_with(device.path() + "/")) unplug(*child);
+    }
+  }
+  MachineServices& machine = device.machine_services();
+  Bus* bus = device.bus();
+  destroy(device, [&machine, id = device.id(), path = device.path()] { machine.report_device_deleted(id, path); });
+  if (bus != nullptr && bus->hotplug() != nullptr) bus->hotplug()->device_unplugged(*bus);
+}
+
+void queue_unplug(Device& device) {
+  MachineServices& machine = device.machine_services();
+  machine.run_on_main_loop([&machine, path = device.path()] {
+    auto* found = dynamic_cast<Device*>(machine.tree().find(path));
+    if (found != nullptr && found->is_realized()) unplug(*found);
+  });
+}
+
 /// Devices to reset together, in order.
 class ResetList {
  public:

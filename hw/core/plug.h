@@ -32,6 +32,12 @@ Result<Device*> plug_user_device(MachineServices& machine, std::string_view type
 /// main loop (DEVICE_DELETED).
 void destroy(Device& device, std::function<void()> freed = {});
 
+/// Takes a device that the user asked for out of a running machine, and first those that sit on its buses. Reports
+/// DEVICE_DELETED for each once it is freed. Main loop.
+void unplug(Device& device);
+/// The same soon, on the main loop: for code that the device's own bus or guest called. Nothing if it is gone by then.
+void queue_unplug(Device& device);
+
 /// Resets every device below `root` (usually /machine), phase by phase, in tree order.
 void reset_all(qom::Object& root);
 /// Resets the devices of a bus and all below them (a secondary bus reset).

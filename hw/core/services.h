@@ -63,6 +63,14 @@ class MachineServices {
     static_cast<void>(path);
   }
 
+  /// The guest's balloon holds this much of its memory now.
+  virtual void report_balloon_change(u64 balloon_bytes) { static_cast<void>(balloon_bytes); }
+  /// A device that was taken out is gone for good; `id` is empty when the user gave it none.
+  virtual void report_device_deleted(const std::string& id, const std::string& path) {
+    static_cast<void>(id);
+    static_cast<void>(path);
+  }
+
   /// Full path of a firmware file by its name (the -L folders); the name itself when it is a path or not found there.
   virtual std::string find_data_file(const std::string& name) const { return name; }
 

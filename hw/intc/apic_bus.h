@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "target/acceleration.h"
 #include "util/types.h"
 
 namespace emu::hw {
@@ -38,6 +39,12 @@ class ApicBus {
   void add(LocalApic& apic) { apics_.push_back(&apic); }
   void add(EoiListener& listener) { listeners_.push_back(&listener); }
   const std::vector<LocalApic*>& apics() const { return apics_; }
+  /// The accelerator has the local APICs: messages go to it, and it tells which vectors are finished.
+  void connect(target::InterruptChips& chips);
+  /// What the IOAPIC's pins send now, for an accelerator that must know. Null otherwise.
+  target::InterruptChips* chips() const { return chips_; }
+  /// A message as a write of `data` to `address`.
+  static target::InterruptChips::Route as_msi(const ApicMessage& message);
 
   void deliver(const ApicMessage& message);
   /// A write of `data` to `address` in 0xfee00000..0xfeefffff by a device.
@@ -47,6 +54,7 @@ class ApicBus {
  private:
   std::vector<LocalApic*> apics_;
   std::vector<EoiListener*> listeners_;
+  target::InterruptChips* chips_ = nullptr;
 };
 
 }  // namespace emu::hw

@@ -85,6 +85,7 @@ void IoApic::write_window_locked(u32 value) {
   const u64 merged = word % 2 ? (old & 0xffff'ffff) | u64(value) << 32 : (old & ~u64(0xffff'ffff)) | value;
   entry = (merged & kWritable) | (old & ~kWritable);
   if (!(entry & kLevel)) entry &= ~kRemoteIrr;
+  publish_routes_locked();
   // A level that is still there is sent when its pin is unmasked.
   if ((entry & kLevel) && !(entry & (kMasked | kRemoteIrr)) && (state_.levels & bit(pin))) send_locked(pin);
 }
@@ -99,14 +100,30 @@ void IoApic::set_pin(unsigned pin, bool level) {
   if ((entry & kLevel) ? !(entry & kRemoteIrr) : !was) send_locked(pin);
 }
 
-void IoApic::send_locked(unsigned pin) {
-  u64& entry = state_.redirection[pin];
+ApicMessage IoApic::message_of(u64 entry) {
   ApicMessage message;
   message.destination = u32(entry >> 56);
   message.logical = entry & kLogical;
   message.mode = DeliveryMode(entry >> 8 & 7);
   message.vector = u8(entry);
   message.level_triggered = entry & kLevel;
+  return message;
+}
+
+/// Whoever has the local APICs must know for which vectors the end of interrupt is to be told.
+void IoApic::publish_routes_locked() const {
+  if (bus_ == nullptr || bus_->chips() == nullptr) return;
+  std::array<target::InterruptChips::Route, kPins> routes{};
+  for (unsigned pin = 0; pin < kPins; pin++) {
+    const u64 entry = state_.redirection[pin];
+    if ((entry & kLevel) && (!(entry & kMasked) || (entry & kRemoteIrr))) routes[pin] = ApicBus::as_msi(message_of(entry));
+  }
+  bus_->chips()->set_ioapic_routes(routes);
+}
+
+void IoApic::send_locked(unsigned pin) {
+  u64& entry = state_.redirection[pin];
+  const ApicMessage message = message_of(entry);
   if (message.level_triggered) entry |= kRemoteIrr;
   if (bus_ != nullptr) bus_->deliver(message);
 }

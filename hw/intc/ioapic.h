@@ -47,6 +47,8 @@ class IoApic final : public SysBusDevice, public EoiListener {
   void write_window_locked(u32 value);
   void set_pin(unsigned pin, bool level);
   void send_locked(unsigned pin);
+  static ApicMessage message_of(u64 entry);
+  void publish_routes_locked() const;
 
   ApicBus* bus_ = nullptr;
   mutable std::mutex mutex_;

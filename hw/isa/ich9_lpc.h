@@ -15,7 +15,7 @@ namespace emu::hw {
 /// Function 1f.0. Provides bus "isa.0", routes PIRQA..H to it and to I/O APIC inputs 16..23, has the PM registers, the
 /// reset port and the root complex registers. Output "smi". Deviations: no GPIO (GPIOBASE is kept, nothing decodes), no
 /// TCO watchdog, LPC decode ranges are kept without effect; interrupt routes of slots 25 to 31 are those of reset. The
-/// chip's other functions (AHCI 1f.2, SMBus 1f.3) are not part of this model.
+/// chip's other functions (AHCI 1f.2, SMBus 1f.3) are devices of their own.
 class Ich9Lpc final : public PciDevice {
  public:
   enum Reg : unsigned {

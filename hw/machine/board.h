@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "block/block_backend.h"
 #include "hw/char/chardev_object.h"
 #include "hw/machine/machine.h"
+#include "target/acceleration.h"
 #include "target/cpu.h"
 
 namespace emu::hw {
@@ -38,6 +40,7 @@ struct BoardConfig {
   std::string cpu_model;  ///< "max,+x2apic"; empty: the board's default
   std::string kernel, initrd, append, dtb;
   std::string bios;                         ///< -bios
+  std::array<block::BlockBackend*, 2> flash{};  ///< if=pflash: unit 0 ends at 4 GiB, unit 1 below it; null: none
   BootOrder boot;
   std::vector<std::string> data_dirs;       ///< -L first, then the usual folders
   std::array<ChardevObject*, 4> serials{};  ///< null: that port has no back end; see serial_present
@@ -49,6 +52,7 @@ struct BoardConfig {
   std::optional<i64> rtc_base;  ///< seconds since 1970 at start; empty: the host's UTC
   bool rtc_localtime = false;
   std::string rtc_clock = "host";
+  target::Acceleration* acceleration = nullptr;  ///< null: guest code is translated
   std::vector<std::string> warnings;  ///< what the board has to say to the person, filled by build()
 };
 

@@ -2,6 +2,7 @@
 #include "hw/machine/i440fx_board.h"
 
 #include "hw/acpi/piix4_pm.h"
+#include "hw/ide/piix3_ide.h"
 #include "hw/isa/piix3.h"
 #include "hw/machine/firmware_setup.h"
 #include "hw/pci/i440fx.h"
@@ -28,6 +29,11 @@ Result<void> I440FxBoard::build_chipset() {
   EMU_TRY(piix3_->set("multifunction", true));
   EMU_TRY(piix3_->realize_on(&host_->pci_bus()));
   isa_bus_ = &piix3_->isa_bus();
+
+  auto& ide = place<Piix3Ide>(machine());
+  EMU_TRY(ide.set("addr", "01.1"));
+  EMU_TRY(ide.realize_on(&host_->pci_bus()));
+  for (unsigned n = 0; n < Piix3Ide::kChannels; n++) ide.irq_out("irq", n).connect(isa_bus_->irq(14 + n));
 
   if (!has_acpi()) return {};
   pm_ = &place<Piix4Pm>(machine());
@@ -66,7 +72,7 @@ void I440FxBoard::configure_as_firmware() {
       {.memory_base = std::max<u64>(layout_.low_bytes, 0xc000'0000), .memory_end = 0xfec0'0000, .io_base = 0xc000},
       [&](u8 devfn, unsigned pin) { return kRoutes[host_->pci_bus().line_of(devfn, pin)]; });
   setup.set_up_keyboard();
-  setup.enable_interrupt_delivery(cpus_[0].memory.get());
+  setup.enable_interrupt_delivery(cpus_[0].memory.get(), chips());
 }
 
 void I440FxBoard::adapt_acpi(AcpiConfig& acpi) const {
@@ -74,6 +80,7 @@ void I440FxBoard::adapt_acpi(AcpiConfig& acpi) const {
   acpi.pm_base = kPmBase;
   acpi.offers_s3 = pm_ != nullptr && pm_->offers_s3();
   acpi.offers_s4 = pm_ != nullptr && pm_->offers_s4();
+  acpi.has_pci_hotplug = pm_ != nullptr && pm_->offers_hotplug();
   acpi.pci_memory32 = {{std::max<u64>(layout_.low_bytes, 0xc000'0000), 0xfebf'ffff}};
 }
 

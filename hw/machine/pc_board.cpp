@@ -19,6 +19,7 @@ void GsiRouter::wire(I8259Pair& pic, IoApic& ioapic) {
 }
 
 void GsiRouter::set_irq(unsigned gsi, bool level) {
+  if (chips_ != nullptr) return chips_->set_gsi(gsi, level);
   if (gsi < pic_.size()) pic_[gsi].set(level);
   if (gsi < ioapic_.size()) ioapic_[gsi == 0 ? 2 : gsi].set(level);
 }
@@ -64,7 +65,13 @@ Result<void> PcBoard::build_memory() {
 
 Result<void> PcBoard::build_cpus() {
   const std::string model_text = config_.cpu_model.empty() ? default_cpu() : config_.cpu_model;
-  const x86::CpuModel model = EMU_TRY(x86::parse_cpu_option(model_text));
+  std::optional<x86::HostCpu> host;
+  if (target::Acceleration* from = config_.acceleration; from != nullptr) {
+    constexpr u32 kArchCapabilities = 0x10a;
+    host = x86::describe_host([from](u32 leaf, u32 subleaf) { return from->host_cpuid(leaf, subleaf); },
+                              from->host_feature_msr(kArchCapabilities));
+  }
+  const x86::CpuModel model = EMU_TRY(x86::parse_cpu_option(model_text, host ? &*host : nullptr));
   if (!model.dropped.empty()) config_.warnings.push_back(model.dropped);
   translator_ = std::make_unique<x86::X86Translator>(x86::make_helper_table(), x86::insn_features(model.features));
   const x86::Topology topology{config_.cpus.sockets * config_.cpus.dies, config_.cpus.cores, config_.cpus.threads};
@@ -87,8 +94,16 @@ Result<void> PcBoard::build_cpus() {
 
 Result<void> PcBoard::build_interrupt_controllers() {
   Bus& bus = machine_->system_bus();
-  pic_ = &place<I8259Pair>(*machine_);  // realized on the ISA bus, when there is one
-  for (unsigned i = 0; i < cpus_.size(); i++) {
+  target::InterruptChips* const theirs = chips();
+  const bool has_apics = theirs == nullptr || !theirs->has_local_apics();
+  const bool has_chips = theirs == nullptr || !theirs->has_board_chips();
+  if (has_chips) pic_ = &place<I8259Pair>(*machine_);  // realized on the ISA bus, when there is one
+  if (!has_apics) apic_bus_.connect(*theirs);
+  if (!has_apics && has_chips) {
+    external_port_.wire(*pic_);
+    cpus_[0].cpu->set_interrupt_port(&external_port_);
+  }
+  for (unsigned i = 0; has_apics && i < cpus_.size(); i++) {
     Cpu& entry = cpus_[i];
     entry.apic = &place<LocalApic>(*machine_);
     entry.apic->wire(apic_bus_, *entry.cpu, entry.cpu->config().apic_id, i == 0, entry.root, i == 0 ? pic_ : nullptr);
@@ -96,12 +111,16 @@ Result<void> PcBoard::build_interrupt_controllers() {
     apic_bus_.add(*entry.apic);
     entry.cpu->set_interrupt_port(entry.apic);
   }
-  ioapic_ = &place<IoApic>(*machine_);
-  ioapic_->wire(apic_bus_);
-  EMU_TRY(ioapic_->realize_on(&bus));
-  ioapic_->map("ioapic", IoApic::kAddress);
-  pic_->irq_out("intr").connect(lint0_.input());
-  gsi_.wire(*pic_, *ioapic_);
+  if (has_chips) {
+    ioapic_ = &place<IoApic>(*machine_);
+    ioapic_->wire(apic_bus_);
+    EMU_TRY(ioapic_->realize_on(&bus));
+    ioapic_->map("ioapic", IoApic::kAddress);
+    pic_->irq_out("intr").connect(lint0_.input());
+    gsi_.wire(*pic_, *ioapic_);
+  } else {
+    gsi_.wire(*theirs);
+  }
 
   // What devices write to 0xfee00000..0xfeefffff are interrupt messages; a CPU sees its own APIC there instead.
   machine_->system_root()->add(0xfee0'0000,
@@ -115,11 +134,12 @@ Result<void> PcBoard::build_interrupt_controllers() {
 
 Result<void> PcBoard::build_isa_devices() {
   for (unsigned i = 0; i < IsaBus::kIrqs; i++) isa_bus_->set_irq(i, gsi_.input(i));
-  EMU_TRY(pic_->realize_on(isa_bus_));
-
-  pit_ = &place<I8254>(*machine_);
-  EMU_TRY(pit_->realize_on(isa_bus_));
-  pit_->irq_out("irq").connect(isa_bus_->irq(0));
+  if (pic_ != nullptr) {
+    EMU_TRY(pic_->realize_on(isa_bus_));
+    pit_ = &place<I8254>(*machine_);
+    EMU_TRY(pit_->realize_on(isa_bus_));
+    pit_->irq_out("irq").connect(isa_bus_->irq(0));
+  }
 
   rtc_ = &place<Mc146818>(*machine_);
   EMU_TRY(rtc_->set("clock", config_.rtc_clock));
@@ -132,10 +152,10 @@ Result<void> PcBoard::build_isa_devices() {
     hpet_ = &place<Hpet>(*machine_);
     EMU_TRY(hpet_->realize_on(&machine_->system_bus()));
     for (unsigned pin = 0; pin < IoApic::kPins; pin++) {
-      hpet_->irq_out("irq", pin).connect(pin == 0 || pin == 8 ? isa_bus_->irq(pin) : ioapic_->irq_in("irq", pin));
+      hpet_->irq_out("irq", pin).connect(pin == 0 || pin == 8 ? isa_bus_->irq(pin) : gsi_input(pin));
     }
     hpet_->set_legacy_listener([this](bool legacy) {
-      pit_->set_irq_enabled(!legacy);
+      if (pit_ != nullptr) pit_->set_irq_enabled(!legacy);
       rtc_->set_irq_enabled(!legacy);
     });
   }
@@ -197,12 +217,31 @@ std::vector<BoardCpu> PcBoard::cpus() {
 
 Bus* PcBoard::default_bus(std::string_view bus_type) {
   if (bus_type == IsaBus::kTypeName) return isa_bus_;
-  return bus_type == PciBus::kTypeName ? &pci_bus() : nullptr;
+  return pci_bus().type().is_a(bus_type) ? &pci_bus() : nullptr;
 }
 
-std::string PcBoard::describe_interrupts() const { return pic_->dump() + ioapic_->dump(); }
+target::InterruptChips* PcBoard::chips() const {
+  return config_.acceleration == nullptr ? nullptr : &config_.acceleration->chips();
+}
 
-std::string PcBoard::describe_local_interrupts(unsigned cpu) const { return cpus_[cpu].apic->dump(); }
+IrqInput PcBoard::gsi_input(unsigned gsi) { return ioapic_ != nullptr ? ioapic_->irq_in("irq", gsi) : gsi_.input(gsi); }
+
+/// The 8259 pair's request: to the boot CPU's LAPIC, or past the accelerator's.
+void PcBoard::set_external_interrupt(bool level) {
+  if (cpus_[0].apic != nullptr) {
+    cpus_[0].apic->irq_in("lint0").set(level);
+  } else {
+    cpus_[0].cpu->set_interrupt(level);
+  }
+}
+
+std::string PcBoard::describe_interrupts() const {
+  return pic_ != nullptr ? pic_->dump() + ioapic_->dump() : "the host's kernel has the interrupt controllers\n";
+}
+
+std::string PcBoard::describe_local_interrupts(unsigned cpu) const {
+  return cpus_[cpu].apic != nullptr ? cpus_[cpu].apic->dump() : "the host's kernel has the local APICs\n";
+}
 
 void PcBoard::inject_nmi() {
   for (Cpu& entry : cpus_) entry.cpu->nmi();

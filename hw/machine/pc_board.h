@@ -27,15 +27,32 @@ struct SmbiosConfig;
 enum class FirmwareUse { Auto, On, Off };
 
 /// Global system interrupts 0..23: the 8259 pair and the I/O APIC side by side; ISA 0 is input 2 of the latter.
+/// Or the accelerator has both.
 class GsiRouter final : public IrqSink {
  public:
   void wire(I8259Pair& pic, IoApic& ioapic);
+  void wire(target::InterruptChips& chips) { chips_ = &chips; }
   IrqInput input(unsigned gsi) { return {this, gsi}; }
   void set_irq(unsigned gsi, bool level) override;
 
  private:
   std::array<IrqInput, 16> pic_{};
   std::array<IrqInput, IoApic::kPins> ioapic_{};
+  target::InterruptChips* chips_ = nullptr;
+};
+
+/// What a CPU whose local APIC the accelerator has asks of the board: the vector of the 8259 pair's request.
+class ExternalInterruptPort final : public target::CpuInterruptPort {
+ public:
+  void wire(ExternalVectorSource& source) { source_ = &source; }
+  std::optional<u8> acknowledge() override { return source_->acknowledge(); }
+  u8 task_priority() override { return 0; }
+  void set_task_priority(u8) override {}
+  bool read_register(u32, u64&) override { return false; }
+  bool write_register(u32, u64) override { return false; }
+
+ private:
+  ExternalVectorSource* source_ = nullptr;
 };
 
 /// RAM below and above the hole under 4 GiB.
@@ -67,8 +84,12 @@ class PcBoard : public Board {
     std::unique_ptr<x86::X86Cpu> cpu;
     mem::RegionRef root;
     std::unique_ptr<mem::AddressSpace> memory;
-    LocalApic* apic = nullptr;
+    LocalApic* apic = nullptr;  ///< null: the accelerator has it
   };
+
+  target::InterruptChips* chips() const;
+  /// An IOAPIC pin that is no ISA interrupt.
+  IrqInput gsi_input(unsigned gsi);
 
   // What the chipsets differ in.
   /// RAM that lies below 4 GiB when there are `bytes` in all.
@@ -106,9 +127,10 @@ class PcBoard : public Board {
   std::unique_ptr<target::Translator> translator_;
   ApicBus apic_bus_;
   GsiRouter gsi_;
-  IrqFunction lint0_{[this](unsigned, bool level) { cpus_[0].apic->irq_in("lint0").set(level); }};
+  ExternalInterruptPort external_port_;
+  IrqFunction lint0_{[this](unsigned, bool level) { set_external_interrupt(level); }};
   IrqFunction a20_{[this](unsigned, bool level) { set_a20(level); }};
-  I8259Pair* pic_ = nullptr;
+  I8259Pair* pic_ = nullptr;   ///< null, as the next and pit_: the accelerator has it
   IoApic* ioapic_ = nullptr;
   IsaBus* isa_bus_ = nullptr;
   Mc146818* rtc_ = nullptr;
@@ -128,9 +150,13 @@ class PcBoard : public Board {
   Result<void> build_vga();
   Result<void> build_fw_cfg();
   Result<void> load_firmware();
+  Result<void> load_bios();
+  Result<void> map_flash();
+  void map_isa_bios(const mem::RegionRef& firmware);
   Result<std::string> find_firmware(const std::string& name) const;
   Result<void> offer_kernel_to_firmware();
-  void add_boot_order(std::string_view first);
+  void add_boot_order();
+  void set_boot_paths();
   void set_boot_letters(const std::string& letters);
   AcpiConfig acpi_config() const;
   SmbiosConfig smbios_config() const;
@@ -138,6 +164,7 @@ class PcBoard : public Board {
   Result<void> prepare_boot();
   void fill_cmos();
   void set_a20(bool level);
+  void set_external_interrupt(bool level);
   void enter_directly();
   void resume_directly();
 

@@ -2,7 +2,9 @@
 // How a PC comes up: in SeaBIOS, or directly in the kernel with the firmware's work done by us.
 #include <unistd.h>
 
+#include "hw/block/pflash.h"
 #include "hw/display/vga.h"
+#include "hw/machine/boot_order.h"
 #include "hw/machine/option_roms.h"
 #include "hw/machine/pc_board.h"
 #include "hw/nvram/fw_cfg.h"
@@ -21,6 +23,8 @@ constexpr const char* kKernelRomFile = "genroms/kernel_boot.bin";
 constexpr std::string_view kKernelRomDevice = "/rom@genroms/kernel_boot.bin";
 /// Firmware keeps the top of low memory for tables and its own data; the initrd must fit below.
 constexpr u64 kFirmwareKeeps = 1 << 20;
+/// Flash lies below 4 GiB, above the interrupt controllers' registers at 0xfee00000 and 0xfec00000.
+constexpr u64 kMaxFlashBytes = 8 << 20;
 
 /// Nibble of a drive letter in the CMOS bytes by which SeaBIOS is told the boot order.
 u8 boot_nibble(char letter) {
@@ -49,10 +53,10 @@ std::vector<E820Entry> PcBoard::memory_map(u64 tables_address) const {
   return map;
 }
 
-/// With -bios the user wants that firmware; else a kernel is entered directly unless firmware=on.
+/// With -bios or flash the user wants that firmware; else a kernel is entered directly unless firmware=on.
 bool PcBoard::is_direct_boot() const {
   return !config_.kernel.empty() &&
-         (firmware_ == FirmwareUse::Off || (firmware_ == FirmwareUse::Auto && config_.bios.empty()));
+         (firmware_ == FirmwareUse::Off || (firmware_ == FirmwareUse::Auto && config_.bios.empty() && config_.flash[0] == nullptr));
 }
 
 Result<void> PcBoard::prepare_boot() {
@@ -103,7 +107,14 @@ Result<void> PcBoard::build_vga() {
 Result<void> PcBoard::load_firmware() {
   EMU_TRY(build_fw_cfg());
   if (!config_.kernel.empty()) EMU_TRY(offer_kernel_to_firmware());
-  add_boot_order(config_.kernel.empty() ? "" : kKernelRomDevice);
+  add_boot_order();
+  if (config_.flash[1] != nullptr && config_.flash[0] == nullptr) {
+    return error("flash unit 1 is given without unit 0, which has the firmware");
+  }
+  return config_.flash[0] != nullptr ? map_flash() : load_bios();
+}
+
+Result<void> PcBoard::load_bios() {
   const std::string path = EMU_TRY(find_firmware(config_.bios.empty() ? "bios-256k.bin" : config_.bios));
   const std::vector<u8> bytes = EMU_TRY(read_file(path, "firmware"));
   if (bytes.empty() || bytes.size() % 65536 != 0 || bytes.size() > (16 << 20)) {
@@ -114,9 +125,46 @@ Result<void> PcBoard::load_firmware() {
   rom->write(0, bytes.data(), bytes.size());
   const mem::RegionRef region = mem::Region::rom(memory, "pc.bios", rom);
   machine_->system_root()->add(kHigh - bytes.size(), region);
-  const u64 low = std::min<u64>(bytes.size(), 128 << 10);
-  pci_memory()->add(0x100000 - low, mem::Region::alias(memory, "isa-bios", region, bytes.size() - low, low), 1);
+  map_isa_bios(region);
   roms_.push_back({kHigh - bytes.size(), bytes.size(), path.substr(path.rfind('/') + 1)});
+  return {};
+}
+
+/// The last 128 KiB also show below 1 MiB.
+void PcBoard::map_isa_bios(const mem::RegionRef& firmware) {
+  const u64 bytes = u64(firmware->size()), low = std::min<u64>(bytes, 128 << 10);
+  pci_memory()->add(0x100000 - low,
+                    mem::Region::alias(machine_->memory(), "isa-bios", firmware, bytes - low, low), 1);
+}
+
+/// Firmware in flash: unit 0 ends at 4 GiB, unit 1 (its variables) lies below that.
+Result<void> PcBoard::map_flash() {
+  if (!config_.bios.empty()) {
+    return error(Error("-bios and flash unit 0 are both firmware").with_hint("Give only one of them."));
+  }
+  mem::Memory& memory = machine_->memory();
+  u64 end = kHigh;
+  for (unsigned unit = 0; unit < config_.flash.size(); unit++) {
+    if (config_.flash[unit] == nullptr) continue;
+    auto& flash = place<Pflash>(*machine_);
+    EMU_TRY(flash.set("drive", config_.flash[unit]->path()));
+    EMU_TRY(flash.set("name", fmt::format("system.flash{}", unit)));
+    EMU_TRY(flash.realize_on(&machine_->system_bus()), fmt::format("flash unit {}", unit));
+    if (kHigh - end + flash.bytes() > kMaxFlashBytes) {
+      return error("flash unit {}: both units together may hold 8 MiB", unit);
+    }
+    end -= flash.bytes();
+    machine_->system_root()->add(end, flash.flash());
+    roms_.push_back({end, flash.bytes(), config_.flash[unit]->filename()});
+    if (unit != 0) continue;
+    // A copy, so that what is written below 1 MiB is no command for the flash.
+    const u64 low = std::min<u64>(flash.bytes(), 128 << 10);
+    const mem::RamRef copy = EMU_TRY(memory.make_ram("isa-bios", low));
+    std::vector<u8> bytes(low);
+    flash.flash()->ram_block()->read(flash.bytes() - low, bytes.data(), low);
+    copy->write(0, bytes.data(), low);
+    map_isa_bios(mem::Region::rom(memory, "isa-bios", copy));
+  }
   return {};
 }
 
@@ -143,16 +191,23 @@ Result<void> PcBoard::offer_kernel_to_firmware() {
   return {};
 }
 
-/// -boot as SeaBIOS takes it (its docs/Runtime_config.md): drive letters through CMOS, the rest through fw_cfg.
-void PcBoard::add_boot_order(std::string_view first) {
-  const BootOrder& boot = config_.boot;
+/// What firmware tries first, as paths: our kernel's ROM, then devices by bootindex. Devices come and go, so it is made
+/// anew at each reset.
+void PcBoard::set_boot_paths() {
+  if (fw_cfg_ == nullptr) return;
   std::vector<u8> order;
-  if (!first.empty()) append_text(order, fmt::format("{}\n", first));
-  if (boot.strict) append_text(order, "HALT\n");
-  if (!order.empty()) {
-    order.back() = 0;
-    fw_cfg_->add_file("bootorder", order);
-  }
+  if (!config_.kernel.empty()) append_text(order, fmt::format("{}\n", kKernelRomDevice));
+  for (const std::string& path : boot_order(machine_->tree().root())) append_text(order, path + "\n");
+  if (config_.boot.strict) append_text(order, "HALT\n");
+  if (order.empty()) return fw_cfg_->remove_file("bootorder");
+  order.back() = 0;
+  fw_cfg_->add_file("bootorder", order);
+}
+
+/// -boot as SeaBIOS takes it (its docs/Runtime_config.md): drive letters through CMOS, the rest through fw_cfg.
+void PcBoard::add_boot_order() {
+  const BootOrder& boot = config_.boot;
+  set_boot_paths();
   fw_cfg_->add_u16(FwCfg::BOOT_MENU, boot.menu ? 1 : 0);
   if (boot.menu_wait_ms) {
     fw_cfg_->add_file("etc/boot-menu-wait", {u8(*boot.menu_wait_ms), u8(*boot.menu_wait_ms >> 8)});
@@ -189,7 +244,9 @@ void PcBoard::reset() {
   const BootOrder& boot = config_.boot;
   set_boot_letters(!booted_once_ && !boot.once.empty() ? boot.once : boot.order.empty() ? "cad" : boot.order);
   booted_once_ = true;
+  if (!direct_boot_) set_boot_paths();
   reset_all(*machine_->tree().find("/machine"));
+  if (chips() != nullptr) chips()->reset();
   for (Cpu& entry : cpus_) entry.cpu->reset();
   if (direct_boot_) enter_directly();
 }
@@ -198,6 +255,7 @@ void PcBoard::reset() {
 void PcBoard::wake() {
   constexpr u8 kShutdownStatus = 0x0f, kResume = 0xfe;
   reset_all(*machine_->tree().find("/machine"));
+  if (chips() != nullptr) chips()->reset();
   for (Cpu& entry : cpus_) entry.cpu->reset();
   if (direct_boot_) return resume_directly();
   open_shadow_ram();

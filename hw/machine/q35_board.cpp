@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/machine/q35_board.h"
 
+#include "hw/ide/ahci.h"
 #include "hw/isa/ich9_lpc.h"
 #include "hw/machine/firmware_setup.h"
 #include "hw/pci/q35.h"
@@ -28,8 +29,12 @@ Result<void> Q35Board::build_chipset() {
   EMU_TRY(lpc_->set("multifunction", true));
   EMU_TRY(lpc_->realize_on(&host_->pci_bus()));
   isa_bus_ = &lpc_->isa_bus();
+  auto& ahci = place<Ahci>(machine());
+  EMU_TRY(ahci.set("addr", "1f.2"));
+  EMU_TRY(ahci.set("multifunction", true));
+  EMU_TRY(ahci.realize_on(&host_->pci_bus()));
   for (unsigned gsi = Ich9Lpc::kFirstGsi; gsi < IoApic::kPins; gsi++)
-    lpc_->connect_gsi(gsi, ioapic_->irq_in("irq", gsi));
+    lpc_->connect_gsi(gsi, gsi_input(gsi));
   return {};
 }
 
@@ -62,7 +67,7 @@ void Q35Board::configure_as_firmware() {
                          {.memory_base = Mch::kEcamDefault + kEcamBytes, .memory_end = 0xfec0'0000, .io_base = 0xc000},
                          [&](u8 devfn, unsigned pin) { return kRoutes[Ich9Lpc::pirq_of(devfn, pin) & 3]; });
   setup.set_up_keyboard();
-  setup.enable_interrupt_delivery(cpus_[0].memory.get());
+  setup.enable_interrupt_delivery(cpus_[0].memory.get(), chips());
 }
 
 void Q35Board::adapt_acpi(AcpiConfig& acpi) const {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Machine "q35": MCH host bridge with PCI Express, ICH9 south bridge. Its AHCI and SMBus functions are not there yet.
+// Machine "q35": MCH host bridge with PCI Express, ICH9 south bridge with AHCI. Its SMBus function is not there yet.
 #pragma once
 
 #include "hw/machine/pc_board.h"

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "hw/pci/pci_bridge.h"
 #include "hw/pci/pci_host.h"
 
 namespace emu::hw {
@@ -18,7 +19,7 @@ void PciBus::set_irqs(PinMap map, std::vector<IrqInput> lines) {
   const std::lock_guard guard(irq_mutex_);
   map_ = std::move(map);
   lines_ = std::move(lines);
-  levels_.assign(lines_.size(), std::vector<bool>(functions_.size() * 4));
+  levels_.assign(lines_.size(), std::vector<bool>(functions_.size() * kDrivers));
   high_.assign(lines_.size(), 0);
 }
 
@@ -28,19 +29,29 @@ PciBus* PciBus::find(u8 number) {
     if (device == nullptr) continue;
     for (Bus* child : device->child_buses()) {
       auto* pci = dynamic_cast<PciBus*>(child);
-      if (pci == nullptr) continue;
-      if (PciBus* found = pci->find(number)) return found;
+      // A bridge that has no number yet (0) forwards nothing.
+      if (pci == nullptr || pci->number_ == 0 || number < pci->number_ || number > pci->last_number_) continue;
+      return pci->reachable_ ? pci->find(number) : nullptr;
     }
   }
   return nullptr;
 }
 
-void PciBus::set_pin(u8 devfn, unsigned pin, bool level) {
+mem::RegionRef PciBus::dma_root(u8 devfn) const {
+  for (const PciBus* at = this; at != nullptr;) {
+    if (at->dma_root_) return at->dma_root_(*this, devfn);
+    const PciDevice* up = at->bridge();
+    at = up == nullptr ? nullptr : dynamic_cast<const PciBus*>(up->bus());
+  }
+  return nullptr;
+}
+
+void PciBus::drive(unsigned driver, u8 devfn, unsigned pin, bool level) {
   const std::lock_guard guard(irq_mutex_);
   if (!map_) return;
   const unsigned line = map_(devfn, pin);
   EMU_CHECK(line < lines_.size());
-  auto mine = levels_[line][devfn * 4u + pin];
+  auto mine = levels_[line][driver];
   if (mine == level) return;
   mine = level;
   const unsigned before = high_[line];
@@ -52,7 +63,7 @@ void PciBus::set_pin(u8 devfn, unsigned pin, bool level) {
 
 Result<u8> PciBus::choose(const PciDevice& device) const {
   if (!device.address_) {
-    for (unsigned slot = first_free_slot_; slot < kSlots; slot++) {
+    for (unsigned slot = first_free_slot_; slot < slot_count_; slot++) {
       const auto first = functions_.begin() + slot * kFunctions;
       if (std::all_of(first, first + kFunctions, [](PciDevice* d) { return d == nullptr; })) return pci_devfn(slot, 0);
     }
@@ -60,6 +71,10 @@ Result<u8> PciBus::choose(const PciDevice& device) const {
   }
   const u8 devfn = device.address_->devfn;
   const unsigned slot = devfn >> 3, function = devfn & 7;
+  if (slot >= slot_count_) {
+    return error("PCI: slot {} is not valid for {}, parent device only allows plugging into slot {}.", slot,
+                 device.type().name(), slot_count_ - 1);
+  }
   if (const PciDevice* other = functions_[devfn]) {
     return error("PCI: slot {} function {} not available for {}, in use by {}", slot, function, device.type().name(),
                  other->type().name());
@@ -101,8 +116,15 @@ std::string PciBus::device_address(const Device& device) const {
   return fmt::format("0000:{:02x}:{:02x}.{:x}", number_, pci->slot(), pci->function());
 }
 
+std::string PciBus::path_of(const PciDevice& device) const {
+  const std::string own = fmt::format("{:02x}.{:x}", device.slot(), device.function());
+  const PciDevice* up = bridge();
+  if (up == nullptr) return "0000:00:" + own;
+  return up->pci_bus().path_of(*up) + ":" + own;
+}
+
 bool PciBus::is_full() const {
-  for (unsigned slot = first_free_slot_; slot < kSlots; slot++) {
+  for (unsigned slot = first_free_slot_; slot < slot_count_; slot++) {
     const auto first = functions_.begin() + slot * kFunctions;
     if (std::all_of(first, first + kFunctions, [](PciDevice* d) { return d == nullptr; })) return false;
   }
@@ -125,6 +147,21 @@ std::string pci_class_title(u16 class_code) {
   return fmt::format("Class {:04x}", class_code);
 }
 
+namespace {
+PciFunctionInfo::Bridge describe_bridge(const PciConfig& c) {
+  const auto memory = [](u16 base, u16 limit) {
+    return PciFunctionInfo::Window{u64(base & 0xfff0) << 16, u64(limit & 0xfff0) << 16 | 0xf'ffff};
+  };
+  PciFunctionInfo::Bridge bridge{c.get8(PRIMARY_BUS), c.get8(SECONDARY_BUS), c.get8(SUBORDINATE_BUS), {}, {}, {}};
+  bridge.io = {u64(c.get8(IO_BASE) & 0xf0) << 8, u64(c.get8(IO_LIMIT) & 0xf0) << 8 | 0xfff};
+  bridge.memory = memory(c.get16(MEMORY_BASE), c.get16(MEMORY_LIMIT));
+  bridge.prefetchable = memory(c.get16(PREFETCH_BASE), c.get16(PREFETCH_LIMIT));
+  bridge.prefetchable.base |= u64(c.get32(PREFETCH_BASE_HIGH)) << 32;
+  bridge.prefetchable.limit |= u64(c.get32(PREFETCH_LIMIT_HIGH)) << 32;
+  return bridge;
+}
+}  // namespace
+
 std::vector<PciFunctionInfo> enumerate_pci(const PciBus& bus) {
   std::vector<PciFunctionInfo> found;
   for (unsigned devfn = 0; devfn < kSlots * kFunctions; devfn++) {
@@ -138,8 +175,12 @@ std::vector<PciFunctionInfo> enumerate_pci(const PciBus& bus) {
     info.class_code = config.get16(CLASS_DEVICE);
     info.vendor = config.get16(VENDOR_ID);
     info.device = config.get16(DEVICE_ID);
-    info.subsystem_vendor = config.get16(SUBSYSTEM_VENDOR_ID);
-    info.subsystem = config.get16(SUBSYSTEM_ID);
+    if (device->identity().bridge) {
+      info.bridge = describe_bridge(config);
+    } else {
+      info.subsystem_vendor = config.get16(SUBSYSTEM_VENDOR_ID);
+      info.subsystem = config.get16(SUBSYSTEM_ID);
+    }
     info.irq_line = config.get8(INTERRUPT_LINE);
     info.irq_pin = config.get8(INTERRUPT_PIN);
     info.id = device->id();
@@ -150,37 +191,50 @@ std::vector<PciFunctionInfo> enumerate_pci(const PciBus& bus) {
       const bool prefetch = bar.kind == BarKind::PrefetchableMemory32 || bar.kind == BarKind::PrefetchableMemory64;
       info.regions.push_back({index, bar.kind == BarKind::Io, prefetch, wide, bar.size, bar.address});
     }
-    found.push_back(std::move(info));
     for (const Bus* child : device->child_buses()) {
-      if (const auto* behind = dynamic_cast<const PciBus*>(child)) {
-        for (auto& function : enumerate_pci(*behind)) found.push_back(std::move(function));
-      }
+      if (const auto* behind = dynamic_cast<const PciBus*>(child)) info.behind = enumerate_pci(*behind);
     }
+    found.push_back(std::move(info));
   }
   return found;
 }
 
+namespace {
+std::string describe_function(const PciFunctionInfo& f) {
+  std::string text = fmt::format("  Bus {:2}, device {:3}, function {}:\n", f.bus, f.slot, f.function);
+  text += fmt::format("    {}: PCI device {:04x}:{:04x}\n", pci_class_title(f.class_code), f.vendor, f.device);
+  if (f.subsystem_vendor != 0 || f.subsystem != 0) {
+    text += fmt::format("      PCI subsystem {:04x}:{:04x}\n", f.subsystem_vendor, f.subsystem);
+  }
+  if (f.irq_pin != 0) text += fmt::format("      IRQ {}, pin {:c}\n", f.irq_line, char('A' + f.irq_pin - 1));
+  if (f.bridge) {
+    const auto& b = *f.bridge;
+    text += fmt::format("      BUS {}.\n      secondary bus {}.\n      subordinate bus {}.\n", b.primary, b.secondary,
+                        b.subordinate);
+    text += fmt::format("      IO range [{:#06x}, {:#06x}]\n", b.io.base, b.io.limit);
+    text += fmt::format("      memory range [{:#010x}, {:#010x}]\n", b.memory.base, b.memory.limit);
+    text += fmt::format("      prefetchable memory range [{:#010x}, {:#010x}]\n", b.prefetchable.base,
+                        b.prefetchable.limit);
+  }
+  for (const auto& region : f.regions) {
+    // A BAR without an address is shown as all ones, as people know it.
+    const u64 first = region.address.value_or(~u64(0)), last = first + region.size - 1;
+    if (region.io) {
+      text += fmt::format("      BAR{}: I/O at {:#06x} [{:#06x}].\n", region.bar, first, last);
+    } else {
+      text += fmt::format("      BAR{}: {} bit {}memory at {:#010x} [{:#010x}].\n", region.bar,
+                          region.is_64bit ? 64 : 32, region.prefetchable ? "prefetchable " : "", first, last);
+    }
+  }
+  text += fmt::format("      id \"{}\"\n", f.id);
+  for (const PciFunctionInfo& behind : f.behind) text += describe_function(behind);
+  return text;
+}
+}  // namespace
+
 std::string describe_pci(const PciBus& bus) {
   std::string text;
-  for (const PciFunctionInfo& f : enumerate_pci(bus)) {
-    text += fmt::format("  Bus {:2}, device {:3}, function {}:\n", f.bus, f.slot, f.function);
-    text += fmt::format("    {}: PCI device {:04x}:{:04x}\n", pci_class_title(f.class_code), f.vendor, f.device);
-    if (f.subsystem_vendor != 0 || f.subsystem != 0) {
-      text += fmt::format("      PCI subsystem {:04x}:{:04x}\n", f.subsystem_vendor, f.subsystem);
-    }
-    if (f.irq_pin != 0) text += fmt::format("      IRQ {}, pin {:c}\n", f.irq_line, char('A' + f.irq_pin - 1));
-    for (const auto& region : f.regions) {
-      // A BAR without an address is shown as all ones, as people know it.
-      const u64 first = region.address.value_or(~u64(0)), last = first + region.size - 1;
-      if (region.io) {
-        text += fmt::format("      BAR{}: I/O at {:#06x} [{:#06x}].\n", region.bar, first, last);
-      } else {
-        text += fmt::format("      BAR{}: {} bit {}memory at {:#010x} [{:#010x}].\n", region.bar,
-                            region.is_64bit ? 64 : 32, region.prefetchable ? "prefetchable " : "", first, last);
-      }
-    }
-    text += fmt::format("      id \"{}\"\n", f.id);
-  }
+  for (const PciFunctionInfo& f : enumerate_pci(bus)) text += describe_function(f);
   return text;
 }
 
@@ -189,6 +243,7 @@ void register_pci_core(TypeRegistry& registry) {
   registry.add_base<PcieBus, PciBus>();
   registry.add_abstract<PciDevice, Device>();
   registry.add_abstract<PciHostBridge, SysBusDevice>();
+  register_pci_bridges(registry);
 }
 
 }  // namespace emu::hw

@@ -9,6 +9,7 @@
 
 #include "hw/core/device.h"
 #include "hw/pci/pci_config.h"
+#include "hw/pci/pci_messages.h"
 
 namespace emu::hw {
 
@@ -21,7 +22,8 @@ struct PciIdentity {
   u16 class_code = 0;  ///< base class << 8 | sub-class
   u8 prog_if = 0;
   u16 subsystem_vendor = 0x1af4, subsystem = 0x1100;  ///< what QEMU's guests see where nothing else is said
-  bool express = false;                               ///< 4 KiB of configuration space
+  bool express = false;  ///< 4 KiB of configuration space, when the bus is PCI Express
+  bool bridge = false;   ///< type 1 header; see PciBridge
 };
 
 /// Place on a bus, "slot.function" in hexadecimal: the `addr` property.
@@ -40,7 +42,7 @@ struct PciBar {
   std::optional<u64> address;  ///< where it is mapped now
 };
 
-/// A model adds its BARs and capabilities in realize(). Machine lock, except set_intx().
+/// A model adds its BARs and capabilities in realize(). Machine lock, except set_intx(), uses_msi*() and notify_msi*().
 class PciDevice : public Device {
  public:
   static constexpr const char* kTypeName = "pci-device";
@@ -65,11 +67,33 @@ class PciDevice : public Device {
   PciConfig& config() { return config_; }
   /// Region's size must be a power of two, at least 16 bytes (4 for I/O). 64-bit kinds take two indices.
   void add_bar(unsigned index, BarKind kind, mem::RegionRef region);
+  /// In realize(), by functions that may be PCI Express: the capability of an endpoint, of the kind that the bus calls
+  /// for. Nothing on a conventional bus. Returns whether there is one.
+  bool add_express_endpoint();
   /// INTA# by default; 0 for a function without a pin. In realize().
   void use_interrupt_pin(unsigned pin) { config_.set8(pci::INTERRUPT_PIN, u8(pin)); }
   /// The level of the function's interrupt pin. Any thread; the device orders its own sets.
   void set_intx(bool level);
   bool is_bus_master() const { return (config_.get16(pci::COMMAND) & pci::kCommandMaster) != 0; }
+
+  // Messages in place of the pin, PCI 3.0 §6.8. A model with both tries MSI-X first.
+  /// In realize(). `vectors`: a power of two, at most 32.
+  void add_msi(unsigned vectors);
+  /// In realize(). Table and pending bits get BAR `bar` (32-bit memory) for themselves. At most 2048 vectors.
+  void add_msix(unsigned vectors, unsigned bar);
+  /// The same inside `bar_container`, the region that is or becomes BAR `bar_index`; it hides what is below. Offsets
+  /// are multiples of 8.
+  void add_msix_in(unsigned vectors, unsigned bar_index, mem::RegionRef bar_container, u32 table_offset,
+                   u32 pending_offset);
+  /// Whether the guest has switched it on; then set_intx() does not drive the pin. Any thread.
+  bool uses_msi() const { return msi_ != nullptr && msi_->is_enabled(); }
+  bool uses_msix() const { return msix_ != nullptr && msix_->is_enabled(); }
+  /// Sends the vector's message, or makes it pending while the guest masks it; nothing while the function may not write
+  /// to memory or messages are off. Any thread, with or without the machine lock; never takes it.
+  void notify_msi(unsigned vector);
+  void notify_msix(unsigned vector);
+  /// The guest changed enables, masks or messages. Machine lock.
+  virtual void message_vectors_changed() {}
 
   /// Gives a read from configuration space, and hears of writes after they took effect (and, after a
   /// load, of the whole space).
@@ -79,7 +103,8 @@ class PciDevice : public Device {
     static_cast<void>(size);
   }
 
-  /// System memory while the guest lets the function be bus master, else nothing. First called in realize().
+  /// What the bus says (an IOMMU's view, or system memory) while the guest lets the function be bus master, else
+  /// nothing. First called in realize().
   mem::AddressSpace& dma() const override;
 
   Result<void> before_realize() override;
@@ -97,11 +122,16 @@ class PciDevice : public Device {
   /// Moves the BARs to where configuration space says.
   void update_mappings();
   std::optional<u64> bar_address(unsigned index) const;
-  static unsigned bar_offset(unsigned index) {
-    return index == pci::kRomBar ? unsigned(pci::ROM_ADDRESS) : unsigned(pci::BAR0) + 4 * index;
+  unsigned bar_offset(unsigned index) const {
+    if (index != pci::kRomBar) return unsigned(pci::BAR0) + 4 * index;
+    return identity_.bridge ? unsigned(pci::BRIDGE_ROM_ADDRESS) : unsigned(pci::ROM_ADDRESS);
   }
   void update_bus_master();
   void update_intx();
+  void show_changing_bits(unsigned offset, unsigned size);
+  void message_registers_written(unsigned offset, unsigned size);
+  void write_msix_table(u32 offset, u32 value);
+  void send(const PciMessage& message);
 
   const PciIdentity identity_;
   PciConfig config_;
@@ -113,6 +143,8 @@ class PciDevice : public Device {
   std::array<PciBar, pci::kBars + 1> bars_;
   std::atomic<bool> intx_level_{false};
   std::atomic<bool> intx_disabled_{false};
+  std::unique_ptr<MsiCapability> msi_;
+  std::unique_ptr<MsixTable> msix_;
   mutable mem::RegionRef dma_root_, dma_window_;
   mutable std::unique_ptr<mem::AddressSpace> dma_space_;
 };

@@ -87,7 +87,9 @@ struct KvmInfo {
     m("present", present);
   }
 };
-Result<KvmInfo> query_kvm(CommandContext&) { return KvmInfo{}; }
+Result<KvmInfo> query_kvm(CommandContext& context) {
+  return KvmInfo{.enabled = context.control.accelerator().name() == "kvm", .present = true};
+}
 
 struct MachineInfo {
   static constexpr const char* kName = "MachineInfo";

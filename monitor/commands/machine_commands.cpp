@@ -169,6 +169,37 @@ struct PciMemoryRegion {
     m("mem_type_64", mem_type_64);
   }
 };
+struct PciMemoryRange {
+  static constexpr const char* kName = "PciMemoryRange";
+  i64 base = 0, limit = 0;
+  void members(auto& m) {
+    m("base", base);
+    m("limit", limit);
+  }
+};
+struct PciBusInfo {
+  static constexpr const char* kName = "PciBusInfo";
+  unsigned number = 0, secondary = 0, subordinate = 0;
+  PciMemoryRange io_range, memory_range, prefetchable_range;
+  void members(auto& m) {
+    m("number", number);
+    m("secondary", secondary);
+    m("subordinate", subordinate);
+    m("io_range", io_range);
+    m("memory_range", memory_range);
+    m("prefetchable_range", prefetchable_range);
+  }
+};
+struct PciDeviceInfo;
+struct PciBridgeInfo {
+  static constexpr const char* kName = "PciBridgeInfo";
+  PciBusInfo bus;
+  std::optional<std::vector<PciDeviceInfo>> devices;
+  void members(auto& m) {
+    m("bus", bus);
+    m("devices", devices);
+  }
+};
 struct PciDeviceInfo {
   static constexpr const char* kName = "PciDeviceInfo";
   unsigned bus = 0, slot = 0, function = 0;
@@ -177,6 +208,7 @@ struct PciDeviceInfo {
   std::optional<unsigned> irq;
   unsigned irq_pin = 0;
   std::string qdev_id;
+  std::optional<PciBridgeInfo> bridge;
   std::vector<PciMemoryRegion> regions;
   void members(auto& m) {
     m("bus", bus);
@@ -187,6 +219,7 @@ struct PciDeviceInfo {
     m("irq", irq);
     m("irq_pin", irq_pin);
     m("qdev_id", qdev_id);
+    m("pci_bridge", bridge);
     m("regions", regions);
   }
 };
@@ -204,6 +237,18 @@ PciDeviceInfo describe_function(const hw::PciFunctionInfo& f) {
   PciDeviceInfo info{.bus = f.bus, .slot = f.slot, .function = f.function};
   info.class_info = {hw::pci_class_title(f.class_code), f.class_code};
   info.id = {f.device, f.vendor, f.subsystem, f.subsystem_vendor};
+  if (f.bridge) {
+    const auto range = [](const auto& window) { return PciMemoryRange{i64(window.base), i64(window.limit)}; };
+    const auto& b = *f.bridge;
+    info.id.subsystem.reset();
+    info.id.subsystem_vendor.reset();
+    info.bridge = PciBridgeInfo{
+        {b.primary, b.secondary, b.subordinate, range(b.io), range(b.memory), range(b.prefetchable)}, {}};
+    if (b.secondary != 0) {
+      info.bridge->devices.emplace();
+      for (const hw::PciFunctionInfo& behind : f.behind) info.bridge->devices->push_back(describe_function(behind));
+    }
+  }
   if (f.irq_pin != 0) info.irq = f.irq_line;
   info.irq_pin = f.irq_pin;
   info.qdev_id = f.id;
@@ -233,10 +278,8 @@ Result<std::vector<PciInfo>> query_pci(CommandContext& context) {
   mem::MachineLockScope guard(context.control.machine().memory().lock());
   std::vector<PciInfo> list;
   for (const hw::PciBus* root : pci_roots(context)) {
-    for (const hw::PciFunctionInfo& f : hw::enumerate_pci(*root)) {
-      if (list.empty() || list.back().bus != f.bus) list.push_back({f.bus, {}});
-      list.back().devices.push_back(describe_function(f));
-    }
+    list.push_back({root->number(), {}});
+    for (const hw::PciFunctionInfo& f : hw::enumerate_pci(*root)) list.back().devices.push_back(describe_function(f));
   }
   return list;
 }
@@ -258,32 +301,6 @@ struct NamedThing {
   void members(auto& m) { m("id", id); }
 };
 Result<std::vector<NamedThing>> query_none(CommandContext&) { return std::vector<NamedThing>(); }
-
-struct FlatArguments {
-  static constexpr const char* kName = "FlatArguments";
-  std::optional<bool> flat;
-  void members(auto& m) { m("flat", flat); }
-};
-Result<std::vector<NamedThing>> query_named_block_nodes(CommandContext&, const FlatArguments&) {
-  return std::vector<NamedThing>();
-}
-struct BlockstatsArguments {
-  static constexpr const char* kName = "BlockstatsArguments";
-  std::optional<bool> query_nodes;
-  void members(auto& m) { m("query-nodes", query_nodes); }
-};
-Result<std::vector<NamedThing>> query_blockstats(CommandContext&, const BlockstatsArguments&) {
-  return std::vector<NamedThing>();
-}
-struct RxFilterArguments {
-  static constexpr const char* kName = "RxFilterArguments";
-  std::optional<std::string> name;
-  void members(auto& m) { m("name", name); }
-};
-Result<std::vector<NamedThing>> query_rx_filter(CommandContext&, const RxFilterArguments& arguments) {
-  if (arguments.name) return error("invalid net client name: {}", *arguments.name);
-  return std::vector<NamedThing>();
-}
 
 enum class DisplayKind : u8 { Default, None };
 constexpr EnumNames enum_names(DisplayKind) { return {"DisplayType", {"default", "none"}}; }
@@ -311,12 +328,7 @@ void register_machine_commands(CommandRegistry& registry) {
   registry.add(qmp("query-memory-size-summary", query_memory_size_summary));
   registry.add(qmp("query-memdev", query_memdev, {.before_machine = true}));
   registry.add(qmp("query-pci", query_pci));
-  registry.add(qmp("query-block", query_none));
-  registry.add(qmp("query-blockstats", query_blockstats));
-  registry.add(qmp("query-named-block-nodes", query_named_block_nodes));
-  registry.add(qmp("query-iothreads", query_none));
   registry.add(qmp("query-memory-devices", query_none));
-  registry.add(qmp("query-rx-filter", query_rx_filter));
   registry.add(qmp("query-display-options", query_display_options));
 
   registry.add({.name = "info pci", .help = "show PCI info", .run = info_pci});

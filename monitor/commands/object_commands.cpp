@@ -262,35 +262,78 @@ struct DeviceAddArguments {
     m.rest(properties);
   }
 };
-/// No bus here takes devices while a guest may look at it: all is checked, and then that is said.
-Result<void> device_add(CommandContext& context, const DeviceAddArguments& arguments) {
+/// What both monitors say, with values as they were given.
+struct DeviceRequest {
+  std::string driver, id;
+  std::optional<std::string> bus;
+  std::vector<std::pair<std::string, qom::PropertyValue>> properties;
+};
+
+Result<hw::Bus*> bus_for(CommandContext& context, const DeviceRequest& request, const qom::Type& type) {
   qom::ObjectTree& tree = context.control.machine().tree();
-  const qom::Type* type = tree.registry().find(arguments.driver);
-  if (type == nullptr || !type->is_a(hw::Device::kTypeName)) {
-    return error("'{}' is not a valid device model name", arguments.driver);
-  }
-  if (type->is_abstract()) return error("Parameter 'driver' expects a non-abstract device type");
+  const std::string kind = hw::bus_type_of(type);
   hw::Bus* bus = nullptr;
-  if (arguments.bus) {
-    bus = hw::find_bus(tree.root(), *arguments.bus);
-    if (bus == nullptr) return error("Bus '{}' not found", *arguments.bus);
-  } else {
-    const std::string kind = hw::bus_type_of(*type);
-    bus = kind.empty() ? nullptr : context.control.board().default_bus(kind);
-    if (bus == nullptr) return error("No '{}' bus found for device '{}'", kind, arguments.driver);
+  if (kind.empty() && !request.bus) {
+    return error("Device '{}' can not be hotplugged on this machine", request.driver);
   }
-  return error("Bus '{}' does not support hotplugging", bus->name());
+  if (request.bus) {
+    bus = hw::find_bus(tree.root(), *request.bus);
+    if (bus == nullptr) return error("Bus '{}' not found", *request.bus);
+    if (kind.empty() || !bus->type().is_a(kind)) {
+      return error("Device '{}' can't go on {} bus", request.driver, bus->type().name());
+    }
+  } else {
+    bus = context.control.board().default_bus(kind);
+    if (bus == nullptr) {
+      tree.root().visit([&](qom::Object& object) {
+        auto* found = dynamic_cast<hw::Bus*>(&object);
+        if (bus == nullptr && found != nullptr && found->type().is_a(kind)) bus = found;
+      });
+    }
+    if (bus == nullptr) return error("No '{}' bus found for device '{}'", kind, request.driver);
+  }
+  if (bus->hotplug() == nullptr) return error("Bus '{}' does not support hotplugging", bus->name());
+  return bus;
 }
 
+Result<void> add_device(CommandContext& context, const DeviceRequest& request) {
+  hw::Machine& machine = context.control.machine();
+  const qom::Type* type = machine.tree().registry().find(request.driver);
+  if (type == nullptr || !type->is_a(hw::Device::kTypeName)) {
+    return error("'{}' is not a valid device model name", request.driver);
+  }
+  if (type->is_abstract()) return error("Parameter 'driver' expects a non-abstract device type");
+  mem::MachineLockScope guard(machine.memory().lock());
+  hw::Bus* bus = EMU_TRY(bus_for(context, request, *type));
+  hw::Device* device =
+      EMU_TRY(hw::plug_user_device(machine, request.driver, request.id, request.properties, bus));
+  bus->hotplug()->device_plugged(*device);
+  return {};
+}
+
+Result<void> device_add(CommandContext& context, const DeviceAddArguments& arguments) {
+  DeviceRequest request{arguments.driver, arguments.id.value_or(""), arguments.bus, {}};
+  for (const auto& [name, value] : arguments.properties.items()) {
+    request.properties.emplace_back(name, EMU_TRY(to_property_value(name, value)));
+  }
+  return add_device(context, request);
+}
+
+/// Asks; the guest lets go when it likes, and then there is DEVICE_DELETED.
 Result<void> device_del(CommandContext& context, const IdArguments& arguments) {
+  mem::MachineLockScope guard(context.control.machine().memory().lock());
   qom::ObjectTree& tree = context.control.machine().tree();
-  const qom::Object* object = tree.find(
-      arguments.id.starts_with('/') ? arguments.id : "/machine/peripheral/" + arguments.id);
-  const auto* device = dynamic_cast<const hw::Device*>(object);
-  if (device == nullptr) {
+  qom::Object* object =
+      tree.find(arguments.id.starts_with('/') ? arguments.id : "/machine/peripheral/" + arguments.id);
+  if (object == nullptr || arguments.id.empty()) {
     return error(Error(fmt::format("Device '{}' not found", arguments.id), ErrorClass::DeviceNotFound));
   }
-  return error("Bus '{}' does not support hotplugging", device->bus() == nullptr ? "" : device->bus()->name());
+  auto* device = dynamic_cast<hw::Device*>(object);
+  if (device == nullptr) return error("{} is not a hotpluggable device", arguments.id);
+  if (device->bus() == nullptr || device->bus()->hotplug() == nullptr) {
+    return error("Bus '{}' does not support hotplugging", device->bus() == nullptr ? "" : device->bus()->name());
+  }
+  return device->bus()->hotplug()->request_unplug(*device);
 }
 
 // ---- for people
@@ -334,7 +377,9 @@ Result<Reply> hmp_object_del(CommandContext& context, const Arguments& arguments
 }
 Result<Reply> hmp_device_add(CommandContext& context, const Arguments& arguments) {
   Options options = EMU_TRY(Options::parse(arguments.text("device"), {.implied_key = "driver"}));
-  EMU_TRY(device_add(context, {options.take("driver").value_or(""), options.take("bus"), options.take("id"), Json()}));
+  DeviceRequest request{options.take("driver").value_or(""), options.take("id").value_or(""), options.take("bus"), {}};
+  for (auto& [name, value] : options.take_rest()) request.properties.emplace_back(name, value);
+  EMU_TRY(add_device(context, request));
   return Reply{};
 }
 Result<Reply> hmp_device_del(CommandContext& context, const Arguments& arguments) {

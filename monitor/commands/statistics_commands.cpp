@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// query-stats: what the accelerator counts, for programs. Its provider is "tcg"; "kvm" is known and has nothing.
+// query-stats: what the accelerator counts, for programs. Its provider is called as the accelerator, "tcg" or "kvm".
 #include <cctype>
 
 #include "monitor/commands.h"
@@ -90,18 +90,22 @@ std::vector<Counters> read_counters(const std::string& text) {
   return parts;
 }
 
+StatsProvider provider_of(CommandContext& context) {
+  return context.control.accelerator().name() == "kvm" ? StatsProvider::Kvm : StatsProvider::Tcg;
+}
+
 Result<std::vector<StatsResult>> query_stats(CommandContext& context, const StatsFilter& filter) {
   std::vector<StatsResult> results;
   const StatsRequest* request = nullptr;
   if (filter.providers) {
     for (const StatsRequest& one : *filter.providers) {
-      if (one.provider == StatsProvider::Tcg) request = &one;
+      if (one.provider == provider_of(context)) request = &one;
     }
     if (request == nullptr) return results;
   }
   for (Counters& part : read_counters(context.control.accelerator().statistics())) {
     if (part.vcpu.has_value() != (filter.target == StatsTarget::Vcpu)) continue;
-    StatsResult result;
+    StatsResult result{.provider = provider_of(context), .qom_path = {}, .stats = {}};
     if (part.vcpu) {
       result.qom_path = context.control.cpu_path(unsigned(*part.vcpu));
       const auto& wanted = filter.vcpu.vcpus;
@@ -148,8 +152,10 @@ struct StatsSchema {
 };
 Result<std::vector<StatsSchema>> query_stats_schemas(CommandContext& context, const SchemasArguments& arguments) {
   std::vector<StatsSchema> schemas;
-  if (arguments.provider == StatsProvider::Kvm) return schemas;
-  StatsSchema vm{.target = StatsTarget::Vm}, vcpu{.target = StatsTarget::Vcpu};
+  const StatsProvider provider = provider_of(context);
+  if (arguments.provider.value_or(provider) != provider) return schemas;
+  StatsSchema vm{.provider = provider, .target = StatsTarget::Vm, .stats = {}};
+  StatsSchema vcpu{.provider = provider, .target = StatsTarget::Vcpu, .stats = {}};
   for (const Counters& part : read_counters(context.control.accelerator().statistics())) {
     StatsSchema& schema = part.vcpu ? vcpu : vm;
     for (const Stats& value : part.values) {

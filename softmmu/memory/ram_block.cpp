@@ -105,6 +105,7 @@ void RamBlock::set_logging(DirtyClient client, bool on) {
 void RamBlock::take_dirty(DirtyClient client, u64 offset, u64 length, const std::function<void(u64, u64)>& visitor) {
   if (length == 0) return;
   EMU_CHECK(offset < size_ && length <= size_ - offset);
+  memory_.tell_ram_listeners([this](RamListener& l) { l.dirty_wanted(*this); });
   const u8 mask = bit_of(client);
   const u64 end = (offset + length - 1) >> kPageShift;
   std::vector<std::pair<u64, u64>> runs;  // first page, count
@@ -151,6 +152,14 @@ void RamBlock::fill(u64 offset, u8 value, u64 length) {
     write(offset, pattern, step);
     offset += step, length -= step;
   }
+}
+
+void RamBlock::discard(u64 offset, u64 length) {
+  EMU_CHECK(offset <= size_ && length <= size_ - offset);
+  const u64 first = align_up(offset, kPageSize), end = align_down(offset + length, kPageSize);
+  if (first >= end || pins_.load() != 0) return;
+  // A host that refuses keeps the bytes, which is no worse for the guest.
+  if (madvise(host_ + first, end - first, MADV_DONTNEED) == 0) note_write(first, end - first);
 }
 
 void RamBlock::note_write(u64 offset, u64 length) {

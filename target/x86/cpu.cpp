@@ -60,6 +60,7 @@ void X86Cpu::reset_registers() {
 }
 
 void X86Cpu::reset() {
+  ++resets_;
   reset_registers();
   if (asserts_ferr_) release_ferr();
   X86State& s = *s_;

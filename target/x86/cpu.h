@@ -175,6 +175,7 @@ class X86Cpu final : public target::Vcpu {
  private:
   friend struct CpuTestAccess;
   friend struct DebugRegisterAccess;
+  friend struct KvmStateAccess;  // target/x86/kvm
   struct Pending {
     bool valid = false;
     u8 vector = 0;
@@ -393,6 +394,7 @@ class X86Cpu final : public target::Vcpu {
   std::atomic<bool> a20_wanted_{true};
   std::atomic<u64> a20_mask_{~u64(0)};
   target::Halt halt_ = target::Halt::Running;
+  u64 resets_ = 0;  ///< calls of reset(): who holds state for us drops it
   Pending pending_;
   /// MONITOR and MWAIT: the line, and what it held when it was armed.
   struct Monitor {

@@ -70,11 +70,12 @@ enum class Prefix : u8 { Any, NoRep /* neither F2 nor F3 */, None /* nor 66 */, 
 
 /// CPUID features that make encodings exist. A set of them is a u64.
 enum class InsnFeature : u8 {
-  kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kSse4a, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
+  kBase, kCmov, kFpu, kMmx, kSse, kSse2, kSse3, kSsse3, kSse41, kSse42, kPopcnt, kLzcnt, kBmi1, kBmi2, kMovbe,
   kAdx, kAesni, kPclmul, kSha, kAvx, kAvx2, kFma, kF16c, kCx16, kRdtscp, kRdpid, kRdrand, kRdseed, kFsgsbase, kInvpcid,
   kSmap, kXsave, kXsaveopt, kXsavec, kXsaves, kMonitor, kClflush, kClflushopt, kClwb, kFxsr, kSyscall, kSep, kCx8, kPku,
   kPrefetchw, kGfni, kVaes, kVpclmul, kMovdiri, kMovdir64b, kSerialize, kAvx512f, kAvx512cd, kAvx512bw, kAvx512dq,
-  kAvx512vl, kAvx512ifma, kAvx512vbmi, kAvx512vbmi2, kAvx512vnni, kAvx512bitalg, kAvx512vpopcnt, kAvx512bf16, kCount,
+  kAvx512vl, kAvx512ifma, kAvx512vbmi, kAvx512vbmi2, kAvx512vnni, kAvx512bitalg, kAvx512vpopcnt, kAvx512bf16, kAvx512fp16,
+  kCount,
 };
 using InsnFeatures = u64;
 static_assert(u8(InsnFeature::kCount) <= 64);
@@ -91,8 +92,8 @@ enum class VexWidth : u8 { Any, W0, W1 };
 
 inline constexpr u8 kAnyField = 0xff;
 enum class Mod : u8 { Any, Memory, Register };
-/// Opcode maps: one byte, 0F, 0F 38, 0F 3A. VEX uses the same numbers.
-enum Map : u8 { kMapOne, kMap0F, kMap38, kMap3A, kMapCount };
+/// Opcode maps: one byte, 0F, 0F 38, 0F 3A. VEX uses the same numbers; only EVEX has 5 and 6.
+enum Map : u8 { kMapOne, kMap0F, kMap38, kMap3A, kMap5 = 5, kMap6, kMapCount };
 
 /// How long an EVEX memory operand is, and what its 8-bit displacement counts in: SDM vol. 2, 2.7.5. The element is the
 /// row's: of the operand in memory.
@@ -100,6 +101,7 @@ enum class Tuple : u8 {
   None,
   Full,        ///< a vector, or one element to broadcast
   Half,        ///< half of one, or one element to broadcast
+  Quarter,     ///< a quarter of one, or one element to broadcast
   FullMem, HalfMem, QuarterMem, EighthMem,
   Scalar,      ///< one element
   T2, T4, T8,  ///< so many
@@ -119,6 +121,7 @@ enum EvexRule : u16 {
   kCompacts = 1 << 8,          ///< memory holds only the elements that the mask selects
   kVsib = 1 << 9,
   kAligned = 1 << 10,          ///< memory must be aligned
+  kDistinctDest = 1 << 11,     ///< #UD if a source is the destination's register
 };
 
 struct Row {
@@ -156,6 +159,8 @@ struct Row {
   }
   bool is_missing() const { return rules & kMissing; }
   bool is(EvexRule r) const { return evex & r; }
+  /// One element of an EVEX row's memory operand may serve all.
+  bool broadcasts() const { return tuple == Tuple::Full || tuple == Tuple::Half || tuple == Tuple::Quarter; }
   bool is_avx512() const { return is_evex || is_opmask; }
 
   // The words that tables are written with.
@@ -194,6 +199,7 @@ struct Row {
   constexpr Row rule(unsigned e) const { Row r = *this; r.evex = u16(r.evex | e); return r; }
   constexpr Row full(unsigned log2) const { return memory(Tuple::Full, log2); }
   constexpr Row half(unsigned log2) const { return memory(Tuple::Half, log2); }
+  constexpr Row quarter(unsigned log2) const { return memory(Tuple::Quarter, log2); }
   constexpr Row fullmem(unsigned log2) const { return memory(Tuple::FullMem, log2); }
   constexpr Row halfmem(unsigned log2) const { return memory(Tuple::HalfMem, log2); }
   constexpr Row quartermem(unsigned log2) const { return memory(Tuple::QuarterMem, log2); }
@@ -212,6 +218,8 @@ struct Row {
   constexpr Row nf() const { return rule(kAllElements); }
   constexpr Row vsib() const { return rule(kNoZeroing | kNeedsMask | kVsib); }
   constexpr Row acc() const { return rule(kReadsDest); }
+  /// Complex arithmetic: as if all exceptions were masked.
+  constexpr Row complex() const { return rule(kEmbeddedRounding | kDistinctDest); }
   constexpr Row missing() const { return with(kMissing); }
 };
 

@@ -107,7 +107,7 @@ void scan_evex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
   insn.evex_reg_high = !(p0 & 0x10);
   insn.evex_vvvv_high = !(p2 & 8);
   const unsigned map = p0 & 7;
-  if ((p0 & 8) || !(p1 & 4) || map == 0 || map > 3)
+  if ((p0 & 8) || !(p1 & 4) || map == 0 || map == 4 || map > kMap6)
     opening.is_bad_vex = true;
   else
     opening.map = Map(map);
@@ -420,7 +420,7 @@ bool names(const Row& row, Operand wanted) {
 }
 
 /// The rest of SDM vol. 2, 2.7.11: what EVEX fields may hold.
-bool is_valid_evex(const Row& row, Insn& insn) {
+bool is_valid_evex(const Row& row, Insn& insn, bool code64) {
   const bool has_b = row.is(kEmbeddedRounding) || row.is(kSuppress);
   insn.differs_by_maker = (insn.mask == 0 && insn.zeroing) || (insn.evex_b && !insn.is_memory && !has_b);
   if (insn.evex_vvvv_high && !names_vvvv(row)) return false;
@@ -428,10 +428,13 @@ bool is_valid_evex(const Row& row, Insn& insn) {
   const bool to_memory = insn.is_memory && (row.operands[0] == Operand::W || row.operands[0] == Operand::M);
   if (insn.zeroing && (row.is(kNoZeroing) || to_memory)) return false;
   if (insn.evex_b) {
-    const bool broadcasts = row.tuple == Tuple::Full || row.tuple == Tuple::Half;
-    if (insn.is_memory ? !broadcasts : !row.is(kEmbeddedRounding) && !row.is(kSuppress)) return false;
+    if (insn.is_memory ? !row.broadcasts() : !row.is(kEmbeddedRounding) && !row.is(kSuppress)) return false;
   }
   if (names(row, Operand::KG) && (insn.reg & 0x18)) return false;
+  if (row.is(kDistinctDest)) {
+    const unsigned vvvv = code64 ? insn.vvvv | unsigned(insn.evex_vvvv_high) << 4 : insn.vvvv & 7u;
+    if (insn.reg == vvvv || (!insn.is_memory && insn.reg == insn.rm)) return false;
+  }
   return !(names(row, Operand::Gy) || names(row, Operand::Gd)) || !insn.evex_reg_high;
 }
 
@@ -443,7 +446,7 @@ bool is_valid_opmask(const Row& row, Insn& insn) {
 
 bool is_valid(const Row& row, Insn& insn, Mode mode) {
   if (row.is_vex && insn.vvvv != 0 && (!names_vvvv(row) || row.is(kVsib))) return false;
-  if (row.is_evex && !is_valid_evex(row, insn)) return false;
+  if (row.is_evex && !is_valid_evex(row, insn, mode.has(Mode::kCode64))) return false;
   if (row.is_opmask && !is_valid_opmask(row, insn)) return false;
   if (row.has(kProtected) && !mode.is_protected()) return false;
   if (insn.has(kHasLock) && !(row.has(kLockable) && insn.is_memory)) return false;
@@ -469,7 +472,8 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     const u8 modrm = has_modrm ? at.peek() : 0;
     row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
     if (opening.is_bad_vex) row = nullptr;
-    const bool is_missing = opening.is_evex && !opening.is_bad_vex && !has_evex_row(opening.map, insn.opcode);
+    const bool is_missing = opening.is_evex && !opening.is_bad_vex && opening.map <= kMap3A &&
+                            !has_evex_row(opening.map, insn.opcode);
     if (!row) row = is_missing ? &kMissingEvexRow : &kUndefinedRow;
     insn.row = row;
     if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);
@@ -502,6 +506,8 @@ unsigned evex_memory_bytes(const Insn& insn) {
       return insn.evex_b ? element : vector;
     case Tuple::Half:
       return insn.evex_b ? element : vector / 2;
+    case Tuple::Quarter:
+      return insn.evex_b ? element : vector / 4;
     case Tuple::FullMem:
       return vector;
     case Tuple::HalfMem:

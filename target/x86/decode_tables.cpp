@@ -42,6 +42,15 @@ constexpr Row t3a(u8 opcode, const char* name, Ops... o) {
   return make_row(kMap3A, opcode, name, o...);
 }
 
+template <typename... Ops>
+constexpr Row t5(u8 opcode, const char* name, Ops... o) {
+  return make_row(kMap5, opcode, name, o...);
+}
+template <typename... Ops>
+constexpr Row t6(u8 opcode, const char* name, Ops... o) {
+  return make_row(kMap6, opcode, name, o...);
+}
+
 /// Row::arg of SIMD rows.
 constexpr u16 vec(VecOp op, unsigned memory_log2 = 4) { return Emitter::vec_arg(op, memory_log2); }
 
@@ -67,6 +76,8 @@ constexpr Row kRows[] = {
 #include "target/x86/decode_tables_vex38_3a.inc"
 #include "target/x86/decode_tables_opmask.inc"
 #include "target/x86/decode_tables_evex.inc"
+#include "target/x86/decode_tables_evex3a.inc"
+#include "target/x86/decode_tables_fp16.inc"
 };
 constexpr size_t kRowCount = std::size(kRows);
 

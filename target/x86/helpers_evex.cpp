@@ -6,6 +6,7 @@
 
 #include "target/x86/cpu.h"
 #include "target/x86/evex_access.h"
+#include "target/x86/half_exceptions.h"
 #include "target/x86/simd_exceptions.h"
 #include "tcg/abi/host_vector.h"
 #include "util/bits.h"
@@ -35,6 +36,9 @@ u64 X86Cpu::helper_evex_trapping(const u64* args) {
   const SimdExceptions exceptions(v, s_->vec[0].bytes, s_->opmask);
   const bool decides = exceptions.decide(s_->mxcsr);
   const u32 flags = decides ? exceptions.flags(s_->mxcsr) : 0;  // before operands are overwritten
+  const HalfExceptions halves(v, s_->vec[0].bytes, s_->opmask);
+  const bool halves_decide = halves.decide(s_->mxcsr);
+  const u32 range_flags = halves_decide ? halves.flags(s_->mxcsr) : 0;
   // An instruction that suppresses exceptions masks them, so that its underflows are flushed again.
   const bool is_estimate = v.map == 2 && (v.opcode & 0xfc) == 0x4c;
   const bool suppresses = is_estimate || (v.b && v.rm.kind != Kind::Memory);
@@ -42,7 +46,8 @@ u64 X86Cpu::helper_evex_trapping(const u64* args) {
   if (suppresses) s_->hdr.fp_control |= s_->mxcsr & kFlushToZero;
   helper_evex(args);
   if (suppresses) s_->hdr.fp_control = (s_->hdr.fp_control & ~kFlushToZero) | (control & kFlushToZero);
-  finish_simd(decides ? flags : s_->hdr.fp_control & kSticky);
+  const u32 computed = s_->hdr.fp_control & kSticky;
+  finish_simd(decides ? flags : halves_decide ? (computed & ~HalfExceptions::kRangeFlags) | range_flags : computed);
   if (s_->hdr.leave == tcg::kLeaveNot || v.dest == Dest::None) return 0;
   if (o.kind == Kind::Vector) s_->vec[o.index] = vector;
   if (o.kind == Kind::Mask) s_->opmask[o.index & 7] = mask;

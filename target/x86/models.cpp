@@ -55,11 +55,11 @@ bool has_all_rows(InsnFeature feature) {
 /// Instructions that are the host's own, one to one: a guest has them where the host does. The rest of what is
 /// translated so belongs to the baseline of the host's back end.
 bool is_on_host(InsnFeature feature) {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, ebx7 = 0, ecx7 = 0, eax71 = 0;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, ebx7 = 0, ecx7 = 0, edx7 = 0, eax71 = 0;
   bool avx512 = false;
 #if defined(__x86_64__)
   __cpuid_count(7, 1, eax71, ebx, ecx, edx);
-  __cpuid_count(7, 0, eax, ebx7, ecx7, edx);
+  __cpuid_count(7, 0, eax, ebx7, ecx7, edx7);
   avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   __cpuid(1, eax, ebx, ecx, edx);
@@ -97,6 +97,8 @@ bool is_on_host(InsnFeature feature) {
       return avx512 && (ecx7 >> 14 & 1);
     case InsnFeature::kAvx512bf16:
       return avx512 && (eax71 >> 5 & 1);
+    case InsnFeature::kAvx512fp16:
+      return avx512 && (edx7 >> 23 & 1);
     default:
       return true;
   }
@@ -200,6 +202,7 @@ Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u6
 struct Parsed {
   CpuModel model;
   CpuidFeatures wanted;
+  const HostCpu* host = nullptr;
   bool check = true, enforce = false;
   bool level_set = false, extended_level_set = false;
 };
@@ -217,6 +220,7 @@ Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_
     if (key == "check") parsed.check = on;
     if (key == "enforce") parsed.enforce = on;
     if (key == "tcg-cpuid") m.show_hypervisor_leaf = on;
+    if (key == "kvm") m.show_kvm_leaves = on;
     return {};
   }
   if (key == "vendor") {
@@ -269,8 +273,14 @@ void add_rows_of(const Model& model, CpuidFeatures& set) {
   }
 }
 
-CpuidFeatures model_features(const Model& model) {
+CpuidFeatures model_features(const Model& model, const HostCpu* host) {
   CpuidFeatures set;
+  if (host != nullptr) {
+    if (model.is_max()) return host->features;
+    add_rows_of(model, set);
+    for (Cpuid f : kAlways) set.set(f, host->features.has(f));
+    return set;
+  }
   if (model.is_max()) {
     for (const FeatureInfo& f : kFeatures) {
       // Only on request: a fifth paging level makes every walk of a guest that uses it longer, MWAIT sleeps less well than HLT.
@@ -310,13 +320,15 @@ void raise_levels(CpuModel& m) {
 Result<void> drop_missing(Parsed& parsed) {
   std::string names;
   for (const FeatureInfo& f : kFeatures) {
-    if (!parsed.wanted.has(f.id) || is_translated(f)) continue;
+    if (!parsed.wanted.has(f.id)) continue;
+    if (parsed.host != nullptr ? parsed.host->features.has(f.id) : is_translated(f)) continue;
     parsed.wanted.set(f.id, false);
     names += (names.empty() ? "" : ", ") + std::string(f.name);
     parsed.model.dropped_features.emplace_back(f.name);
   }
   if (!names.empty()) {
-    if (parsed.enforce) return error("-cpu {},enforce: not translated, or not on this host: {}", parsed.model.name, names);
+    const char* why = parsed.host != nullptr ? "not offered by this host's KVM" : "not translated, or not on this host";
+    if (parsed.enforce) return error("-cpu {},enforce: {}: {}", parsed.model.name, why, names);
     if (parsed.check) parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
   }
   constexpr struct {
@@ -335,7 +347,7 @@ Result<void> drop_missing(Parsed& parsed) {
                 {Cpuid::Avx512ifma, Cpuid::Avx512f}, {Cpuid::Avx512vbmi, Cpuid::Avx512bw},
                 {Cpuid::Avx512vbmi2, Cpuid::Avx512bw}, {Cpuid::Avx512vnni, Cpuid::Avx512f},
                 {Cpuid::Avx512bitalg, Cpuid::Avx512bw}, {Cpuid::Avx512vpopcnt, Cpuid::Avx512f},
-                {Cpuid::Avx512bf16, Cpuid::Avx512bw}};
+                {Cpuid::Avx512bf16, Cpuid::Avx512bw}, {Cpuid::Avx512fp16, Cpuid::Avx512bw}};
   for (const auto& need : kNeeds) {
     if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
   }
@@ -373,12 +385,64 @@ u32 CpuModel::signature() const {
   return stepping | (model & 15) << 4 | base_family << 8 | (model >> 4) << 16 | extended_family << 20;
 }
 
-Result<CpuModel> parse_cpu_option(std::string_view option) {
+HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities) {
+  enum Register { kEax, kEbx, kEcx, kEdx };
+  constexpr struct {
+    FeatureWord word;
+    u32 leaf, subleaf;
+    Register source;
+  } kWords[] = {{FeatureWord::Leaf1Ecx, 1, 0, kEcx},           {FeatureWord::Leaf1Edx, 1, 0, kEdx},
+                {FeatureWord::Leaf7Ebx, 7, 0, kEbx},           {FeatureWord::Leaf7Ecx, 7, 0, kEcx},
+                {FeatureWord::Leaf7Edx, 7, 0, kEdx},           {FeatureWord::Leaf7s1Eax, 7, 1, kEax},
+                {FeatureWord::LeafD1Eax, 0xd, 1, kEax},        {FeatureWord::Ext1Ecx, 0x80000001, 0, kEcx},
+                {FeatureWord::Ext1Edx, 0x80000001, 0, kEdx},   {FeatureWord::Ext8Ebx, 0x80000008, 0, kEbx},
+                {FeatureWord::ExtAEdx, 0x8000000a, 0, kEdx},   {FeatureWord::Ext21Eax, 0x80000021, 0, kEax},
+                {FeatureWord::Leaf6Eax, 6, 0, kEax}};
+  HostCpu host;
+  const auto text = [](std::initializer_list<u32> words) {
+    std::string out;
+    for (u32 word : words) {
+      for (unsigned i = 0; i < 4; ++i) out += char(word >> 8 * i & 0xff);
+    }
+    return out;
+  };
+  const auto basic = cpuid(0, 0), extended = cpuid(0x80000000, 0), signature = cpuid(1, 0);
+  host.level = basic[kEax];
+  host.extended_level = std::max(extended[kEax], 0x80000000u);
+  host.vendor = text({basic[kEbx], basic[kEdx], basic[kEcx]});
+  for (u32 leaf = 0x80000002; leaf <= 0x80000004 && leaf <= host.extended_level; ++leaf) {
+    const auto part = cpuid(leaf, 0);
+    host.brand += text({part[0], part[1], part[2], part[3]});
+  }
+  host.brand.resize(host.brand.find('\0') == std::string::npos ? host.brand.size() : host.brand.find('\0'));
+  const u32 s = signature[kEax];
+  host.stepping = s & 15;
+  host.family = (s >> 8 & 15) + ((s >> 8 & 15) == 15 ? s >> 20 & 0xff : 0);
+  host.model = (s >> 4 & 15) | (s >> 16 & 15) << 4;
+  if (host.extended_level >= 0x80000008) host.phys_bits = std::clamp(cpuid(0x80000008, 0)[kEax] & 0xff, 32u, 52u);
+  for (const auto& [word, leaf, subleaf, source] : kWords) {
+    const u32 last = leaf < 0x80000000 ? host.level : host.extended_level;
+    if (leaf <= last) host.features.words[size_t(word)] = cpuid(leaf, subleaf)[source];
+  }
+  constexpr u32 kOsxsave = 1u << 27, kOspke = 1u << 4;  // the guest's own doing
+  host.features.words[size_t(FeatureWord::Leaf1Ecx)] &= ~kOsxsave;
+  host.features.words[size_t(FeatureWord::Leaf7Ecx)] &= ~kOspke;
+  host.features.words[size_t(FeatureWord::ArchCapabilities)] = u32(arch_capabilities);
+  host.features.words[size_t(FeatureWord::ArchCapabilitiesHigh)] = u32(arch_capabilities >> 32);
+  return host;
+}
+
+Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host) {
   const std::vector<std::string_view> pieces = split(option, ',');
-  const Model* found = find_model(pieces[0]);
+  const bool is_host = pieces[0] == "host" || pieces[0] == "host-x86_64-cpu";
+  if (is_host && host == nullptr) {
+    return error(Error("-cpu host: guest code is translated, so it does not run on the host's processor")
+                     .with_hint("use -cpu max, or -accel kvm"));
+  }
+  const Model* found = find_model(is_host ? "max" : pieces[0]);
   if (!found) {
     if (const size_t suffix = pieces[0].find("-x86_64-cpu"); suffix != std::string_view::npos) {
-      return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())));
+      return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())), host);
     }
     return error(
         Error(fmt::format("unknown CPU model '{}'", pieces[0])).with_hint(did_you_mean(pieces[0], model_names())));
@@ -394,7 +458,22 @@ Result<CpuModel> parse_cpu_option(std::string_view option) {
   m.level = found->level;
   m.extended_level = found->extended_level;
   m.caches = found->caches;
-  parsed.wanted = model_features(*found);
+  parsed.host = host;
+  parsed.wanted = model_features(*found, host);
+  if (host != nullptr) {
+    // SYSCALL and its like differ between vendors, and the guest's are this processor's.
+    m.vendor = host->vendor;
+    m.phys_bits = std::min(m.phys_bits, host->phys_bits);
+    if (found->is_max()) {
+      m.brand = host->brand;
+      m.family = host->family;
+      m.model = host->model;
+      m.stepping = host->stepping;
+      m.phys_bits = host->phys_bits;
+      m.level = std::min(host->level, 0x1fu);
+      m.extended_level = std::min(host->extended_level, 0x80000021u);
+    }
+  }
   if (!parsed.wanted.has(Cpuid::Lm)) m.phys_bits = parsed.wanted.has(Cpuid::Pse36) ? 36 : 32;
   for (size_t i = 1; i < pieces.size(); ++i) EMU_TRY(apply_piece(parsed, pieces[i]));
   EMU_TRY(drop_missing(parsed));

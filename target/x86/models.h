@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -73,6 +74,7 @@ struct CpuModel {
   CacheSet caches = CacheSet::Legacy;
   CpuidFeatures features;
   bool show_hypervisor_leaf = true;
+  bool show_kvm_leaves = true;  ///< kvm=on: where the host's processor runs the guest, it may know
   /// Asked for by the model or the user, but not to be had: "cpu Haswell: without hle, rtm"; empty if nothing, and
   /// with check=off.
   std::string dropped;
@@ -81,9 +83,21 @@ struct CpuModel {
   u32 signature() const;  ///< CPUID.1:EAX
 };
 
+/// What a processor that runs guests itself has for them.
+struct HostCpu {
+  CpuidFeatures features;
+  std::string vendor, brand;
+  unsigned family = 6, model = 0, stepping = 0, phys_bits = 40;
+  u32 level = 0, extended_level = 0;
+};
+/// By its CPUID (eax, ebx, ecx, edx of a leaf and subleaf) and IA32_ARCH_CAPABILITIES.
+using CpuidSource = std::function<std::array<u32, 4>(u32 leaf, u32 subleaf)>;
+HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities);
+
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
-/// spelling; a value that is no number or switch.
-Result<CpuModel> parse_cpu_option(std::string_view option);
+/// spelling; a value that is no number or switch. With `host` guests run on it: there is a model "host", which is all it
+/// has, as "max" is, and models have the features that it has, not those that are translated.
+Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host = nullptr);
 /// The models there are, each with its "-v1" spelling, and what a resolved one is made of, by the names that -cpu takes.
 std::vector<std::string> model_names();
 std::vector<std::pair<std::string, bool>> model_features(const CpuModel& model);

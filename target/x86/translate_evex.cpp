@@ -103,7 +103,7 @@ u64 Emitter::evex_access(const Insn& insn, unsigned slot) {
   if (a.compact) {
     a.bytes = u8(vector);
   } else if (repeats) {
-    const unsigned wide = insn.row->tuple == Tuple::Half ? vector / 2 : vector;
+    const unsigned wide = tuple == Tuple::Half ? vector / 2 : tuple == Tuple::Quarter ? vector / 4 : vector;
     a.repeated = u8(wide >> element);
   }
   return a.pack();

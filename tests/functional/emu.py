@@ -4,6 +4,7 @@ import os
 import pathlib
 import pty
 import select
+import socket
 import subprocess
 import time
 
@@ -59,3 +60,37 @@ class Terminal:
         os.close(self.other)
         os.close(self.master)
         return status
+
+
+class Connection:
+    """A guest's serial line on a unix socket."""
+
+    def __init__(self, path, timeout=30):
+        end = time.monotonic() + timeout
+        self.text = ""
+        while True:
+            self.socket = socket.socket(socket.AF_UNIX)
+            try:
+                self.socket.connect(str(path))
+                return
+            except OSError:
+                assert time.monotonic() < end, f"nobody listens on {path}"
+                time.sleep(0.05)
+
+    def wait_for(self, text, timeout=30):
+        end = time.monotonic() + timeout
+        while text not in self.text:
+            left = end - time.monotonic()
+            assert left > 0, f"no {text!r} in {self.text[-2000:]!r}"
+            if select.select([self.socket], [], [], left)[0]:
+                data = self.socket.recv(4096)
+                assert data, f"the line ended: {self.text[-2000:]!r}"
+                self.text += data.decode(errors="replace")
+        before, _, self.text = self.text.partition(text)
+        return before
+
+    def type(self, text):
+        self.socket.sendall(text.encode())
+
+    def close(self):
+        self.socket.close()

@@ -199,7 +199,7 @@ class Encoder {
     if ((row_->is(kNoZeroing) || (!is_register && row_->operands[0] != Operand::V)) && !r_.one_in(24)) zeroing = false;
     if (rarely && r_.one_in(2)) zeroing = !zeroing;
     const bool may_b = is_register ? row_->is(kEmbeddedRounding) || row_->is(kSuppress)
-                                   : row_->tuple == Tuple::Full || row_->tuple == Tuple::Half;
+                                   : row_->broadcasts();
     const bool b = may_b ? r_.one_in(3) : r_.one_in(32);
     if (is_register && b && may_b && (row_->lengths == 0 || (row_->lengths & 4))) {
       const bool any = row_->is(kEmbeddedRounding) || r_.one_in(8);

@@ -83,21 +83,22 @@ bool is_near_branch(const Row& row) {
   return row.size_rule == SizeRule::F64;
 }
 
-/// Whether this host has the feature, by the CPUID bits that models.inc gives it; true for those without one.
-bool host_has(InsnFeature feature) {
+/// What keeps the feature from this host, by the CPUID bits that models.inc gives it; null for those without one.
+const char* lacking(InsnFeature feature) {
   struct Bit {
     InsnFeature feature;
     FeatureWord where;
     u8 bit;
+    const char* name;
   };
   using enum FeatureWord;
   using enum InsnFeature;
   constexpr Bit kBits[] = {
-#define X86_FEATURE(id, where, bit, spelling, translated, instructions) {instructions, where, bit},
+#define X86_FEATURE(id, where, bit, spelling, translated, instructions) {instructions, where, bit, spelling},
 #include "target/x86/models.inc"
 #undef X86_FEATURE
   };
-  if (feature == kBase) return true;
+  if (feature == kBase) return nullptr;
   for (const Bit& b : kBits) {
     if (b.feature != feature) continue;
     const auto [leaf, subleaf, reg] = [&]() -> std::array<u32, 3> {
@@ -126,17 +127,22 @@ bool host_has(InsnFeature feature) {
     }();
     u32 out[4] = {};
     __cpuid_count(leaf, subleaf, out[0], out[1], out[2], out[3]);
-    return out[reg] >> b.bit & 1;
+    return out[reg] >> b.bit & 1 ? nullptr : b.name;
   }
-  return true;
+  return nullptr;
 }
 
 }  // namespace
 
+const char* lacking_feature(const Row& row) {
+  if (const char* name = lacking(row.feature)) return name;
+  return row.is_avx512() && !host_has_avx512() ? "avx512f" : nullptr;
+}
+
 const char* cannot_compare(const Row& row, Bits) {
   if (row.is_missing()) return "not translated yet";
   if (!row.is_evex && std::string_view(row.name).find("GATHER") != std::string_view::npos) return "vector addresses are not made yet";
-  if (!host_has(row.feature) || (row.is_avx512() && !host_has_avx512())) return "this host does not have it";
+  if (lacking_feature(row) != nullptr) return "not on this host";
   for (const Exclusion& e : kExclusions)
     if (e.name == row.name) return e.why;
   if (std::string_view(row.name) == "MOV" && row.opcode == 0x8e && row.map == kMapOne) {

@@ -28,6 +28,9 @@ std::vector<Form> all_forms();
 /// Why an instruction cannot be compared with the host's; null if it can. See exclusions.cpp.
 const char* cannot_compare(const x86::Row& row, Bits bits);
 bool cannot_compare(const x86::Insn& insn, Bits bits);
+/// The CPU feature by its name in models.inc that keeps a row from this host, or from the host that ISA_WITHOUT_AVX512
+/// makes of it; null if the host has it.
+const char* lacking_feature(const x86::Row& row);
 /// Whether `insn` may only stand by itself: is_undefined() has to know its operands.
 bool cannot_be_in_block(const x86::Insn& insn);
 /// Whether the manual leaves open what `insn` does in this very state.

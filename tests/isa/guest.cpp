@@ -285,7 +285,8 @@ Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
             .address = CpuTestAccess::address(*cpu_),
             .pc = pc};
   }
-  if (reason == ExitReason::Trap && (arg == kTrapX87Unmasks || arg == kTrapAvx512))
+  // kTrapCodeLimit: the instruction goes on by itself, as it does in the cases of one instruction.
+  if (reason == ExitReason::Trap && (arg == kTrapX87Unmasks || arg == kTrapAvx512 || arg == kTrapCodeLimit))
     return {.pc = pc, .changes_mode = true};
   if (reason == ExitReason::Trap && arg == kTrapBadTarget) {
     cpu_->env().pc = pc;

@@ -216,10 +216,12 @@ class Comparison {
     for (const u64 n : counts_) written += n != 0;
     std::string uncovered;
     std::map<std::string, std::string> excluded;
+    std::map<std::string, unsigned> lacking;
     for (size_t i = 0; i < row_counts_.size(); ++i) {
       const x86::Row& row = x86::all_rows()[i];
       if (const char* why = cannot_compare(row, Bits::k64)) {
         excluded[why] += std::string(excluded[why].empty() ? "" : ", ") + row.name;
+        if (const char* feature = lacking_feature(row)) ++lacking[feature];
         continue;
       }
       ++rows;
@@ -234,6 +236,7 @@ class Comparison {
     fmt::print("exceptions:");
     for (const auto& [vector, count] : faults_) fmt::print(" {}: {}", vector, count);
     fmt::print("\n");
+    for (const auto& [feature, count] : lacking) fmt::print("not on this host: {}, {} rows\n", feature, count);
     if (options_.list) {
       for (const auto& [why, names] : excluded) fmt::print("not compared, {}: {}\n", why, names);
     }

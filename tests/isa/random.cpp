@@ -59,6 +59,12 @@ u64 Random::floating() {
         return next();
     }
   };
+  const auto half = [this]() -> u64 {
+    if (one_in(2)) return u16(next());
+    return pick<u16>({0, 0x8000, 0x3c00, 0xbc00, 0x7c00, 0xfc00, 0x7e00, 0xfe01, 0x7c01, 0xfd23, 1, 0x83ff, 0x0400,
+                      0x8400, 0x7bff, 0xfbff, 0x3bff, 0x4900});
+  };
+  if (one_in(8)) return half() | half() << 16 | half() << 32 | half() << 48;
   return one_in(2) ? twice() : single() | single() << 32;
 }
 

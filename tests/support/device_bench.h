@@ -53,6 +53,7 @@ class BenchMachine final : public hw::MachineServices {
   void request_suspend() override { ++suspends; }
   void request_wakeup(hw::WakeupReason reason) override { wakeups.push_back(reason); }
   void report_panic(hw::PanicKind kind) override { panics.push_back(kind); }
+  void report_device_deleted(const std::string& id, const std::string&) override { deleted.push_back(id); }
   void add_power_listener(hw::PowerListener& listener) override { power_listeners.push_back(&listener); }
   void remove_power_listener(hw::PowerListener& listener) override { std::erase(power_listeners, &listener); }
   void run_on_main_loop(std::function<void()> work) override { main_loop.push_back(std::move(work)); }
@@ -74,6 +75,7 @@ class BenchMachine final : public hw::MachineServices {
   std::vector<int> exits;
   std::vector<hw::WakeupReason> wakeups;
   std::vector<hw::PanicKind> panics;
+  std::vector<std::string> deleted;
   unsigned suspends = 0;
   std::vector<hw::PowerListener*> power_listeners;
   std::vector<std::function<void()>> main_loop;

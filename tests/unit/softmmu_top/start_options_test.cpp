@@ -50,8 +50,8 @@ TEST(StartOptions, UnknownOptionNamesTheNearest) {
 }
 
 TEST(StartOptions, MissingOptionsAreRefusedByName) {
-  EXPECT_THAT(refused({"-hda", "disk.img"}), HasSubstr("-hda: not supported yet"));
-  EXPECT_THAT(refused({"disk.img"}), HasSubstr("'disk.img' is not an option"));
+  EXPECT_THAT(refused({"-fda", "disk.img"}), HasSubstr("-fda: not supported yet"));
+  EXPECT_THAT(refused({"-"}), HasSubstr("'-' is not an option"));
 }
 
 TEST(StartOptions, OptionTablesDoNotOverlap) {

@@ -27,6 +27,7 @@ AcpiConfig pc_config() {
   config.pci_memory64 = AddressWindow{0x1'4000'0000, 0x1'bfff'ffff};
   config.pvpanic_port = 0x505;
   config.serial_ports = 2;
+  config.has_pci_hotplug = true;
   return config;
 }
 
@@ -35,6 +36,7 @@ AcpiConfig q35_config() {
   config.chipset = AcpiConfig::Chipset::Q35;
   config.pci_memory32 = {{0x8000'0000, 0xafff'ffff}, {0xc000'0000, 0xfebf'ffff}};
   config.ecam_base = 0xb000'0000;
+  config.has_pci_hotplug = false;
   return config;
 }
 

@@ -67,6 +67,8 @@ class I440FxBench {
   }
 
   BenchMachine& machine() { return machine_.machine; }
+  /// For tests with types of their own.
+  qom::TypeRegistry& types() { return registry_; }
   hw::I440FxHost& host() { return *host_; }
   hw::PciBus& bus() { return host_->pci_bus(); }
   hw::Piix3& piix3() { return *piix3_; }

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hw/net/pci_nic.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "util/log.h"
+
+namespace emu::hw {
+namespace {
+
+constexpr std::size_t kLeastFrame = 60;  ///< IEEE 802.3: without FCS; what is shorter is padded on the wire
+constexpr unsigned kFramesInARound = 32, kRounds = 8;
+
+}  // namespace
+
+// ---- NicPort
+
+std::string NicPort::kind() const { return card_->type().name(); }
+
+std::string NicPort::describe_state() const {
+  return fmt::format("model={},macaddr={}", kind(), net::to_text(card_->mac()));
+}
+
+std::string NicPort::label() const {
+  if (!card_->id().empty()) return card_->id();
+  unsigned number = 0;
+  bool seen = false;
+  card_->tree()->root().visit([&](qom::Object& object) {
+    if (&object == card_) seen = true;
+    if (!seen && &object.type() == &card_->type() && dynamic_cast<PciNic*>(&object)->id().empty()) number++;
+  });
+  return fmt::format("{}.{}", kind(), number);
+}
+
+void NicPort::plug_cable(bool in) {
+  if (in == is_link_up()) return;
+  set_link(in);
+  link_changed();
+}
+
+bool NicPort::receive(const net::Packet& packet) { return card_->receive(packet); }
+
+void NicPort::peer_ready() { card_->pump(); }
+
+void NicPort::link_changed() {
+  mem::MachineLockScope guard(card_->memory().lock());
+  card_->link_moved();
+}
+
+void NicPort::peer_gone() {
+  card_->netdev_ = nullptr;
+  card_->drop_pending();
+  if (card_->is_realized()) link_changed();
+}
+
+// ---- PciNic
+
+void PciNic::describe(TypeInfo<PciNic>& type) {
+  type.category(Category::Network);
+  type.property("mac", &PciNic::asked_mac_, "Ethernet address; without it the next free one from 52:54:00:12:34:56");
+  type.link("netdev", &PciNic::netdev_, net::NetClient::kContainer, "id of the network back end");
+}
+
+/// As QEMU numbers its cards, so that guests see the addresses they know.
+void PciNic::choose_mac() {
+  if (asked_mac_) {
+    mac_ = *asked_mac_;
+    return;
+  }
+  std::vector<net::MacAddress> used;
+  tree()->root().visit([&](qom::Object& object) {
+    const auto* other = dynamic_cast<const PciNic*>(&object);
+    if (other != nullptr && other != this && other->is_realized()) used.push_back(other->mac_);
+  });
+  mac_ = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+  while (std::find(used.begin(), used.end(), mac_) != used.end()) mac_[5]++;
+}
+
+Result<void> PciNic::plug_in() {
+  choose_mac();
+  auto port = tree()->make<NicPort>();
+  port->bind(*this, netdev_ != nullptr ? &netdev_->loop() : nullptr);
+  if (netdev_ != nullptr) EMU_TRY(net::NetClient::connect(*port, *netdev_), type().name() + ": netdev");
+  port_ = &adopt("nic", std::move(port));
+  if (netdev_ != nullptr) netdev_->peer_takes({});
+  machine().add_power_listener(*this);
+  asked_mac_ = mac_;
+  return {};
+}
+
+void PciNic::unplug() {
+  machine().remove_power_listener(*this);
+  *alive_ = false;
+  alive_ = std::make_shared<bool>(true);
+  netdev_ = nullptr;
+  sender_.clear();
+  waiting_.clear();
+  remove_child(*port_);
+  port_ = nullptr;
+}
+
+void PciNic::default_rom(const char* file) {
+  const std::string path = machine().find_data_file(file);
+  if (::access(path.c_str(), R_OK) == 0) return;
+  const auto chosen = get("romfile");
+  if (chosen && chosen->text() == file) static_cast<void>(set("romfile", std::string()));
+}
+
+bool PciNic::has_link() const {
+  return port_ != nullptr && port_->is_link_up() && (port_->peer() == nullptr || port_->peer()->is_link_up());
+}
+
+void PciNic::store(u64 address, std::span<const u8> bytes) {
+  if (dma().write(address, bytes) == mem::MemTxResult::Ok) return;
+  log::guest_error("{}: there is no memory at {:#x} for {} bytes", type().name(), address, bytes.size());
+}
+
+void PciNic::on_loop(std::function<void()> work) {
+  auto guarded = [alive = alive_, work = std::move(work)] {
+    if (*alive) work();
+  };
+  if (netdev_ != nullptr) {
+    netdev_->loop().post(std::move(guarded));
+  } else {
+    machine().run_on_main_loop(std::move(guarded));
+  }
+}
+
+void PciNic::kick_transmit() {
+  if (!kicked_.exchange(true, std::memory_order_acq_rel)) on_loop([this] { pump(); });
+}
+
+void PciNic::room_appeared() {
+  if (!starved_) return;
+  starved_ = false;
+  on_loop([this] { port_->accept_again(); });
+}
+
+void PciNic::drop_pending() { drop_.store(true, std::memory_order_release); }
+
+void PciNic::run_state_changed(bool running) {
+  running_ = running;
+  if (!running) return;
+  kick_transmit();
+  room_appeared();
+}
+
+bool PciNic::send(const OutFrame& frame) {
+  if (frame.to_ourselves) {
+    mem::MachineLockScope guard(memory().lock());
+    if (running_) frame_arrived(frame.bytes);
+    round_done();
+    return true;
+  }
+  const iovec part{const_cast<u8*>(frame.bytes.data()), frame.bytes.size()};
+  return sender_.send(*port_, net::Packet{.parts = {&part, 1}, .offload = frame.offload});
+}
+
+/// True when nothing waits any more.
+bool PciNic::flush() {
+  while (sender_.flush(*port_) && !waiting_.empty()) {
+    // Sending can bring frames in, and a guest's answers with them: the frame is ours meanwhile.
+    OutFrame frame = std::move(waiting_.front());
+    waiting_.pop_front();
+    if (send(frame)) continue;
+    waiting_.push_front(std::move(frame));
+    return false;
+  }
+  return waiting_.empty() && !sender_.is_waiting();
+}
+
+/// Frames are taken from the guest by the dozen with the machine lock held, and sent without it.
+void PciNic::pump() {
+  kicked_.store(false, std::memory_order_release);
+  if (drop_.exchange(false, std::memory_order_acq_rel)) {
+    waiting_.clear();
+    sender_.clear();
+  }
+  if (!flush()) return;
+  for (unsigned round = 0; round < kRounds; round++) {
+    bool more = false;
+    {
+      mem::MachineLockScope guard(memory().lock());
+      if (!running_) return;
+      while (waiting_.size() < kFramesInARound) {
+        auto frame = next_frame();
+        if (!frame) break;
+        // A segmentation offload's frames may wait in the sender; nothing may be fetched behind it before they went.
+        const bool alone = frame->offload.gso_type != 0;
+        waiting_.push_back(std::move(*frame));
+        if (alone) break;
+      }
+      more = has_more_work();
+      round_done();
+    }
+    if (!flush() || !more) return;
+  }
+  kick_transmit();  // others on the loop want their turn
+}
+
+bool PciNic::receive(const net::Packet& packet) {
+  mem::MachineLockScope guard(memory().lock());
+  starved_ = !running_;
+  if (!running_) return false;
+  const std::size_t bytes = packet.bytes();
+  std::span<const u8> frame;
+  if (packet.parts.size() == 1 && bytes >= kLeastFrame) {
+    frame = {static_cast<const u8*>(packet.parts[0].iov_base), bytes};
+  } else {
+    padded_.assign(std::max(bytes, kLeastFrame), 0);
+    net::flatten(packet, padded_);
+    frame = padded_;
+  }
+  const bool taken = frame_arrived(frame);
+  starved_ = !taken;
+  round_done();
+  return taken;
+}
+
+void register_nic_core(TypeRegistry& registry) {
+  registry.add_abstract<PciNic, PciDevice>();
+  registry.add_base<NicPort, net::NetClient>();
+}
+
+}  // namespace emu::hw

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// What PCI network cards have in common: the plug for the cable, and work that moves off the vCPU thread.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "hw/pci/pci_device.h"
+#include "net/mac_address.h"
+#include "net/offload.h"
+
+namespace emu::hw {
+
+class PciNic;
+
+/// The card's end of the wire: a child of the card named "nic".
+class NicPort final : public net::NetClient {
+ public:
+  static constexpr const char* kTypeName = "nic-port";
+  static void describe(TypeInfo<NicPort>& type) { type.doc("where a network card's cable is plugged in"); }
+
+  void bind(PciNic& card, EventLoop* loop) {
+    card_ = &card;
+    loop_ = loop;
+  }
+  PciNic& card() const { return *card_; }
+  std::string kind() const override;
+  EventLoop& loop() const override {
+    EMU_CHECK(loop_ != nullptr);
+    return *loop_;
+  }
+  /// set_link on the card itself.
+  void plug_cable(bool in);
+  /// "model=e1000,macaddr=52:54:00:12:34:56".
+  std::string describe_state() const override;
+  /// "e1000.0", or the device's id.
+  std::string label() const;
+  /// We have room again, for packets that were refused.
+  void accept_again() { ready(); }
+
+ protected:
+  bool receive(const net::Packet& packet) override;
+  void peer_ready() override;
+  void link_changed() override;
+  void peer_gone() override;
+
+ private:
+  PciNic* card_ = nullptr;
+  EventLoop* loop_ = nullptr;
+};
+
+/// Lock order: the machine lock protects the card; packets are handed over without it, on the wire's loop.
+class PciNic : public PciDevice, private PowerListener {
+ public:
+  static constexpr const char* kTypeName = "pci-nic";
+  static void describe(TypeInfo<PciNic>& type);
+
+  const net::MacAddress& mac() const { return mac_; }
+  NicPort& port() const { return *port_; }
+
+ protected:
+  explicit PciNic(const PciIdentity& identity) : PciDevice(identity) {}
+
+  struct OutFrame {
+    std::vector<u8> bytes;
+    net::PacketOffload offload = {};
+    bool to_ourselves = false;  ///< loopback
+  };
+
+  // For models. Machine lock held in all of them. -------------------------------------------------------------------
+  /// In realize() and unrealize().
+  Result<void> plug_in();
+  void unplug();
+  /// A frame from outside, at least 60 bytes. False: no room now; call room_appeared() once there is.
+  virtual bool frame_arrived(std::span<const u8> frame) = 0;
+  /// The next frame to send, its descriptors done with; nothing when there is none. Looks at a bounded number of
+  /// descriptors; has_more_work() then says whether it left any.
+  virtual std::optional<OutFrame> next_frame() = 0;
+  virtual bool has_more_work() const = 0;
+  /// After a round of next_frame() and frame_arrived(): interrupts.
+  virtual void round_done() = 0;
+  virtual void link_moved() = 0;
+
+  bool has_link() const;
+  /// Puts bytes into the guest's memory; where none is, a driver's error is logged.
+  void store(u64 address, std::span<const u8> bytes);
+  /// Sends what is there, soon, on the wire's loop.
+  void kick_transmit();
+  void room_appeared();
+  /// Forgets frames on their way out: a reset.
+  void drop_pending();
+  /// The option ROM of that name unless the user said otherwise; none when it is not installed.
+  void default_rom(const char* file);
+
+ private:
+  friend class NicPort;
+  void run_state_changed(bool running) override;
+  void on_loop(std::function<void()> work);
+  void pump();
+  bool flush();
+  bool send(const OutFrame& frame);
+  bool receive(const net::Packet& packet);
+  void choose_mac();
+
+  std::optional<net::MacAddress> asked_mac_;
+  net::MacAddress mac_{};
+  net::NetClient* netdev_ = nullptr;
+  NicPort* port_ = nullptr;
+  net::OffloadSender sender_;     ///< wire's loop
+  std::deque<OutFrame> waiting_;  ///< taken from the guest, not yet by the peer; wire's loop
+  std::atomic<bool> kicked_{false}, drop_{false};
+  bool running_ = true;
+  bool starved_ = false;  ///< a frame was refused for want of room
+  std::vector<u8> padded_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it; wire's loop
+};
+
+/// "pci-nic" and "nic-port".
+void register_nic_core(TypeRegistry& registry);
+
+}  // namespace emu::hw

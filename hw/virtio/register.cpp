@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hw/virtio/register.h"
+
+#include "hw/virtio/virtio_balloon.h"
+#include "hw/virtio/virtio_blk.h"
+#include "hw/virtio/virtio_mmio.h"
+#include "hw/virtio/virtio_pci.h"
+#include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_serial.h"
+
+namespace emu::hw {
+namespace {
+
+template <typename Backend>
+void add(TypeRegistry& registry, const std::string& name, Category category) {
+  registry.add<Backend>(Backend::kDeviceType);
+  register_virtio_pci<Backend>(registry, name, category);
+}
+
+}  // namespace
+
+void register_virtio(TypeRegistry& registry) {
+  register_virtio_core(registry);
+  register_virtio_mmio(registry);
+  register_virtio_pci_base(registry);
+  add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
+  register_virtio_serial_ports(registry);
+  add<VirtioSerial>(registry, "virtio-serial", Category::Input);
+  add<VirtioBalloon>(registry, "virtio-balloon", Category::Misc);
+  add<VirtioRng>(registry, "virtio-rng", Category::Misc);
+}
+
+}  // namespace emu::hw

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// A virtqueue seen from the device: what the driver offers comes out, what is done goes back. Virtio 1.2, 2.6 to 2.8.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "hw/virtio/virt_element.h"
+#include "hw/virtio/virtio_regs.h"
+#include "qom/archive.h"
+#include "softmmu/memory/ram_window.h"
+
+namespace emu::hw {
+
+class VirtQueue;
+
+/// The device around a queue.
+class VirtQueueOwner {
+ public:
+  virtual ~VirtQueueOwner() = default;
+  virtual mem::AddressSpace& queue_memory() = 0;
+  /// The driver broke the rules; the queue is dead until the device is reset. Any thread.
+  virtual void ring_broken(const VirtQueue& queue, const std::string& why) = 0;
+  /// The driver wants to hear of used buffers. Any thread.
+  virtual void queue_interrupt(VirtQueue& queue) = 0;
+};
+
+/// What was negotiated, as far as rings are concerned.
+struct RingFeatures {
+  bool packed = false, event_idx = false, indirect = false, in_order = false, notify_on_empty = false;
+};
+
+/// Which wrap of a packed ring an index is in, 2.8.1; split rings only use the index, which runs freely.
+struct RingPosition {
+  u16 index = 0;
+  bool wrap = true;
+  bool operator==(const RingPosition&) const = default;
+};
+
+/// How descriptors and indices lie in memory. Called under the queue's lock; `error` says what the driver did wrong.
+class VirtRing {
+ public:
+  virtual ~VirtRing() = default;
+  /// Fills `element` with the next chain: 1; nothing there: 0; broken: -1 and `error`.
+  virtual int pop(VirtElement& element, std::string& error) = 0;
+  /// Puts one element into the used ring; false when that memory is not there.
+  virtual bool push(const VirtElement& element, u32 written) = 0;
+  virtual bool has_more() = 0;
+  /// Asks the driver to notify us of new buffers, or not to bother.
+  virtual void want_notifications(bool wanted) = 0;
+  /// Whether the driver wants an interrupt for what was pushed since the last call.
+  virtual bool should_interrupt() = 0;
+  /// Gives back the last `descriptors` slots popped.
+  virtual void rewind(u32 descriptors) = 0;
+
+  RingPosition avail, used;  ///< next to pop; next to fill
+};
+
+/// One queue. The functions of the data path (pop to notify) are for the thread of the queue's loop; those of control
+/// (configuration, reset) come under the machine lock. A lock of the queue's own, which no other queue waits for, lies
+/// between them; under it nothing but RAM is accessed.
+class VirtQueue {
+ public:
+  VirtQueue(VirtQueueOwner& owner, unsigned index, u16 max_size);
+  ~VirtQueue();
+  VirtQueue(const VirtQueue&) = delete;
+  VirtQueue& operator=(const VirtQueue&) = delete;
+
+  unsigned index() const { return index_; }
+  u16 max_size() const { return max_size_; }
+
+  // Control. -------------------------------------------------------------------------------------------------------
+  /// What the driver has told us; takes effect at enable().
+  struct Setup {
+    u16 size = 0;
+    u64 descriptors = 0, driver_area = 0, device_area = 0;
+  };
+  Setup& setup() { return setup_; }
+  const Setup& setup() const { return setup_; }
+  u16 vector() const { return vector_.load(std::memory_order_relaxed); }
+  void set_vector(u16 vector) { vector_.store(vector, std::memory_order_relaxed); }
+  /// Starts the queue; a setup that cannot work breaks it (ring_broken).
+  void enable(const RingFeatures& features);
+  bool is_enabled() const { return enabled_.load(std::memory_order_acquire); }
+  /// Forgets everything. Elements still out stay valid and are swallowed by push().
+  void reset();
+  /// Elements popped before the last reset() and not yet given back.
+  u32 strays() const { return strays_.load(std::memory_order_acquire); }
+
+  // Data path. -----------------------------------------------------------------------------------------------------
+  /// The next chain, or null: nothing there, stopped, or broken.
+  VirtElementPtr pop();
+  /// Gives it back with `written` bytes in its writable buffers. Spans into it were released before. The driver is not
+  /// told: notify().
+  void push(VirtElementPtr element, u32 written);
+  /// Runs `work`, which touches the element's buffers, unless the queue was reset since it was popped; says whether it
+  /// did. For requests that take longer than a call of the handler.
+  template <typename Work>
+  bool while_current(const VirtElement& element, Work&& work) {
+    const std::lock_guard hold(mutex_);
+    if (element.life_ != life_) return false;
+    work();
+    return true;
+  }
+  /// Gives back the one popped last, as if it had never been.
+  void unpop(VirtElementPtr element);
+  /// The device found the chain itself to be malformed: breaks the queue.
+  void fail(VirtElementPtr element, const std::string& why);
+  /// Interrupts the driver, if it wants to be for what was pushed.
+  void notify();
+  void push_and_notify(VirtElementPtr element, u32 written) {
+    push(std::move(element), written);
+    notify();
+  }
+  bool has_more();
+  void want_notifications(bool wanted);
+  /// Handles all there is: `handle(VirtElementPtr)`, which says whether to go on. The driver need not notify meanwhile.
+  template <typename Handle>
+  void process(Handle&& handle) {
+    do {
+      want_notifications(false);
+      while (VirtElementPtr element = pop()) {
+        if (!handle(std::move(element))) {
+          want_notifications(true);
+          return;
+        }
+      }
+      want_notifications(true);
+    } while (has_more());
+  }
+  /// Elements that are out.
+  u32 in_use();
+
+  // Legacy interface and saved state.
+  void fields(qom::Archive& ar);
+  /// After fields() loaded them: checks and starts what was running.
+  Result<void> after_load(const RingFeatures& features);
+
+ private:
+  /// Holds the lock; tells of a failure once it is free again.
+  class Access {
+   public:
+    explicit Access(VirtQueue& queue) : queue_(queue), lock_(queue.mutex_) {}
+    ~Access();
+    Access(const Access&) = delete;
+    Access& operator=(const Access&) = delete;
+
+   private:
+    VirtQueue& queue_;
+    std::unique_lock<std::mutex> lock_;
+  };
+
+  void start_locked(const RingFeatures& features);
+  void break_locked(std::string why);
+  bool push_locked(VirtElement& element, u32 written);
+  void recycle_locked(VirtElementPtr element);
+  bool leave_locked(VirtElement& element);
+
+  VirtQueueOwner& owner_;
+  const unsigned index_;
+  const u16 max_size_;
+  Setup setup_;
+  std::atomic<u16> vector_{virtio::kNoVector};
+  std::atomic<bool> enabled_{false};
+  std::atomic<u32> strays_{0};
+
+  std::mutex mutex_;  ///< all below
+  RingFeatures features_;
+  std::unique_ptr<VirtRing> ring_;
+  std::optional<std::string> failure_;  ///< not yet told
+  u32 life_ = 0;
+  u32 in_use_ = 0;
+  u32 descriptors_out_ = 0;
+  bool unsaid_ = false;  ///< something was pushed since the last notify()
+  u32 next_sequence_ = 0;
+  struct Done {
+    VirtElementPtr element;
+    u32 written = 0;
+  };
+  u32 oldest_sequence_ = 0;   ///< in-order: of the next to go into the used ring
+  std::deque<Done> waiting_;  ///< in-order: done ahead of their turn, by sequence
+  std::vector<VirtElementPtr> free_;
+  // As loaded, until after_load().
+  RingPosition loaded_avail_, loaded_used_;
+  bool loaded_enabled_ = false;
+};
+
+std::unique_ptr<VirtRing> make_split_ring(mem::AddressSpace& space, const VirtQueue::Setup& setup,
+                                          const RingFeatures& features);
+std::unique_ptr<VirtRing> make_packed_ring(mem::AddressSpace& space, const VirtQueue::Setup& setup,
+                                           const RingFeatures& features);
+
+}  // namespace emu::hw

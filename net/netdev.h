@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Back ends from options: -netdev, -nic, netdev_add.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "net/backend.h"
+#include "net/user_net.h"
+#include "util/options.h"
+
+namespace emu::net {
+
+struct NetdevServices {
+  qom::ObjectTree& tree;
+  EventLoop& loop;
+  StreamOpener open_stream = {};  ///< for guestfwd
+  /// What fd=NAME stands for that is no number (getfd).
+  std::function<Result<int>(const std::string& name)> find_fd = {};
+};
+
+/// Makes /netdevs/ID of options "type" and "id" and those of the type; takes all keys. Errors name what is wrong and
+/// the nearest valid spelling; nothing is left behind. Main loop.
+Result<NetClient*> add_netdev(const NetdevServices& services, Options options);
+/// The same without an id, outside the tree's folder: for -nic and -net, which name it themselves.
+Result<NetClient*> add_netdev(const NetdevServices& services, const std::string& id, Options options);
+/// Only checks what can be checked without opening anything: for the command line before anything exists.
+Result<void> check_netdev(const Options& options);
+Result<void> remove_netdev(qom::ObjectTree& tree, const std::string& id);
+/// Null when there is none.
+NetClient* find_netdev(qom::ObjectTree& tree, std::string_view id);
+
+/// "user", "tap"...
+std::span<const std::string_view> netdev_kinds();
+/// The text of `-netdev help`.
+std::string netdev_help();
+
+}  // namespace emu::net

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "net/user_options.h"
+
+#include <arpa/inet.h>
+
+#include "util/string.h"
+
+namespace emu::net {
+namespace {
+
+Result<in_addr> parse_v4(std::string_view text, std::string_view key) {
+  in_addr address{};
+  if (::inet_pton(AF_INET, std::string(text).c_str(), &address) != 1) {
+    return error("{}: '{}' is not an IPv4 address", key, text);
+  }
+  return address;
+}
+Result<in6_addr> parse_v6(std::string_view text, std::string_view key) {
+  in6_addr address{};
+  if (::inet_pton(AF_INET6, std::string(text).c_str(), &address) != 1) {
+    return error("{}: '{}' is not an IPv6 address", key, text);
+  }
+  return address;
+}
+
+u32 host_order(in_addr address) { return ntohl(address.s_addr); }
+in_addr from_host_order(u32 value) { return {htonl(value)}; }
+
+Result<u16> parse_port(std::string_view text, std::string_view whole) {
+  const auto number = parse_u64(text);
+  if (!number || *number > 0xffff) return error("'{}' in '{}' is not a port", text, whole);
+  return u16(*number);
+}
+
+/// What stands before `separator`, which must be there; `text` goes on behind it.
+Result<std::string_view> cut(std::string_view& text, char separator, std::string_view whole, std::string_view form) {
+  const auto at = text.find(separator);
+  if (at == std::string_view::npos) {
+    return error(Error(fmt::format("'{}' is no forwarding rule", whole)).with_hint(fmt::format("write {}", form)));
+  }
+  const std::string_view piece = text.substr(0, at);
+  text.remove_prefix(at + 1);
+  return piece;
+}
+
+constexpr std::string_view kHostForm = "[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT";
+constexpr std::string_view kGuestForm = "[tcp]:SERVER:PORT-cmd:COMMAND or [tcp]:SERVER:PORT-STREAM";
+
+/// The protocol before the first ':'.
+Result<bool> cut_udp(std::string_view& text, std::string_view whole, std::string_view form) {
+  const std::string_view protocol = EMU_TRY(cut(text, ':', whole, form));
+  if (protocol.empty() || protocol == "tcp") return false;
+  if (protocol == "udp") return true;
+  return error("'{}' in '{}' is neither tcp nor udp", protocol, whole);
+}
+
+/// Whether an address lies in the guest's network and is not the network itself.
+Result<void> check_inside(const UserOptions& user, in_addr address, std::string_view key) {
+  const u32 mask = host_order(user.mask);
+  if ((host_order(address) & mask) == host_order(user.network) && (host_order(address) & ~mask) != 0) return {};
+  char text[INET_ADDRSTRLEN];
+  return error("{}={} is not an address in the guest's network", key, ::inet_ntop(AF_INET, &address, text, sizeof text));
+}
+
+Result<void> take_network(Options& options, UserOptions& user) {
+  const std::string text = options.take("net").value_or("10.0.2.0/24");
+  const auto slash = text.find('/');
+  user.network = EMU_TRY(parse_v4(std::string_view(text).substr(0, slash), "net"));
+  u32 mask = 0xffff'ff00;
+  if (slash != std::string::npos) {
+    const std::string bits = text.substr(slash + 1);
+    if (bits.find('.') != std::string::npos) {
+      mask = host_order(EMU_TRY(parse_v4(bits, "net")));
+    } else {
+      const auto count = parse_u64(bits);
+      if (!count || *count < 4 || *count > 30) return error("net: '/{}' is not a number of bits, 4 to 30", bits);
+      mask = ~u32(0) << (32 - *count);
+    }
+    if ((~mask & (~mask + 1)) != 0 || ~mask < 3) return error("net: '{}' is not a netmask with room for a guest", bits);
+  }
+  user.mask = from_host_order(mask);
+  user.network = from_host_order(host_order(user.network) & mask);
+  const auto inside = [&](const char* key, u32 number) -> Result<in_addr> {
+    const auto given = options.take(key);
+    return given ? parse_v4(*given, key) : Result<in_addr>(from_host_order(host_order(user.network) | (number & ~mask)));
+  };
+  user.host = EMU_TRY(inside("host", 2));
+  user.dns = EMU_TRY(inside("dns", 3));
+  user.dhcp_start = EMU_TRY(inside("dhcpstart", 15));
+  EMU_TRY(check_inside(user, user.host, "host"));
+  EMU_TRY(check_inside(user, user.dns, "dns"));
+  EMU_TRY(check_inside(user, user.dhcp_start, "dhcpstart"));
+  if (host_order(user.host) == host_order(user.dns)) return error("'dns' and 'host' are the same address");
+  return {};
+}
+
+Result<void> take_v6_network(Options& options, UserOptions& user) {
+  std::string prefix = options.take("ipv6-net").value_or("");
+  const auto prefix_only = options.take("ipv6-prefix");
+  const auto length = EMU_TRY(options.take_u64("ipv6-prefixlen"));
+  if (!prefix.empty() && (prefix_only || length)) return error("'ipv6-net' says what 'ipv6-prefix' would");
+  if (prefix_only) prefix = *prefix_only;
+  if (prefix.empty()) prefix = "fec0::";
+  const auto slash = prefix.find('/');
+  u64 bits = length.value_or(64);
+  if (slash != std::string::npos) {
+    const auto given = parse_u64(prefix.substr(slash + 1));
+    if (!given) return error("ipv6-net: '{}' is not a number of bits", prefix.substr(slash + 1));
+    bits = *given;
+  }
+  if (bits > 126) return error("ipv6-prefixlen: {} bits leave no room for a guest", bits);
+  user.prefix6 = EMU_TRY(parse_v6(prefix.substr(0, slash), "ipv6-net"));
+  user.prefix6_length = u8(bits);
+  const auto inside = [&](const char* key, u8 number) -> Result<in6_addr> {
+    if (const auto given = options.take(key)) return parse_v6(*given, key);
+    in6_addr address = user.prefix6;
+    address.s6_addr[15] = u8(address.s6_addr[15] | number);
+    return address;
+  };
+  user.host6 = EMU_TRY(inside("ipv6-host", 2));
+  user.dns6 = EMU_TRY(inside("ipv6-dns", 3));
+  return {};
+}
+
+}  // namespace
+
+Result<HostForward> parse_host_end(std::string_view text) {
+  HostForward rule;
+  const std::string_view whole = text;
+  rule.udp = EMU_TRY(cut_udp(text, whole, "[tcp|udp]:[HOSTADDR]:HOSTPORT"));
+  const std::string_view host = EMU_TRY(cut(text, ':', whole, "[tcp|udp]:[HOSTADDR]:HOSTPORT"));
+  rule.host.s_addr = htonl(INADDR_ANY);
+  if (!host.empty()) rule.host = EMU_TRY(parse_v4(host, whole));
+  rule.host_port = EMU_TRY(parse_port(text, whole));
+  return rule;
+}
+
+Result<HostForward> parse_host_forward(std::string_view text) {
+  const std::string_view whole = text;
+  const auto dash = text.find('-');
+  if (dash == std::string_view::npos) {
+    return error(Error(fmt::format("'{}' is no forwarding rule", whole)).with_hint(fmt::format("write {}", kHostForm)));
+  }
+  HostForward rule = EMU_TRY(parse_host_end(text.substr(0, dash)), std::string(whole));
+  text.remove_prefix(dash + 1);
+  const std::string_view guest = EMU_TRY(cut(text, ':', whole, kHostForm));
+  if (!guest.empty()) rule.guest = EMU_TRY(parse_v4(guest, whole));
+  rule.guest_port = EMU_TRY(parse_port(text, whole));
+  if (rule.guest_port == 0) return error("'{}': the guest's port cannot be 0", whole);
+  return rule;
+}
+
+Result<GuestForward> parse_guest_forward(std::string_view text) {
+  GuestForward rule;
+  const std::string_view whole = text;
+  if (EMU_TRY(cut_udp(text, whole, kGuestForm))) return error("'{}': only tcp is forwarded", whole);
+  const std::string_view server = EMU_TRY(cut(text, ':', whole, kGuestForm));
+  const std::string_view port = EMU_TRY(cut(text, '-', whole, kGuestForm));
+  rule.server = EMU_TRY(parse_v4(server, whole));
+  rule.port = EMU_TRY(parse_port(port, whole));
+  if (rule.port == 0) return error("'{}': the port cannot be 0", whole);
+  if (text.starts_with("cmd:")) {
+    rule.command = text.substr(4);
+  } else {
+    rule.stream = text;
+  }
+  if (rule.command.empty() && rule.stream.empty()) return error("'{}': there is nothing to forward to", whole);
+  return rule;
+}
+
+Result<UserOptions> take_user_options(Options& options) {
+  UserOptions user;
+  const auto v4 = EMU_TRY(options.take_bool("ipv4"));
+  const auto v6 = EMU_TRY(options.take_bool("ipv6"));
+  user.ipv4 = v4.value_or(!v6.value_or(false));
+  user.ipv6 = v6.value_or(!v4.value_or(false));
+  if (!user.ipv4 && !user.ipv6) return error("ipv4 and ipv6 cannot both be off");
+  EMU_TRY(take_network(options, user));
+  EMU_TRY(take_v6_network(options, user));
+  user.restricted = EMU_TRY(options.take_bool_or("restrict", false));
+  user.hostname = options.take("hostname").value_or("");
+  user.tftp = options.take("tftp").value_or("");
+  user.tftp_server_name = options.take("tftp-server-name").value_or("");
+  user.bootfile = options.take("bootfile").value_or("");
+  user.domain = options.take("domainname").value_or("");
+  user.dns_search = options.take_all("dnssearch");
+  constexpr std::size_t kLongestName = 255, kLongestBootFile = 127;  // in BOOTP's fields and DHCP's options
+  if (user.tftp_server_name.size() > kLongestName || user.domain.size() > kLongestName ||
+      user.hostname.size() > kLongestName) {
+    return error("a name is longer than the {} characters that DHCP can tell", kLongestName);
+  }
+  if (user.bootfile.size() > kLongestBootFile) {
+    return error("bootfile: longer than the {} characters that DHCP can tell", kLongestBootFile);
+  }
+  for (const std::string& rule : options.take_all("hostfwd")) {
+    user.host_forwards.push_back(EMU_TRY(parse_host_forward(rule), "hostfwd"));
+  }
+  for (const std::string& rule : options.take_all("guestfwd")) {
+    user.guest_forwards.push_back(EMU_TRY(parse_guest_forward(rule), "guestfwd"));
+  }
+  const bool smb = options.take("smb").has_value();
+  if (options.take("smbserver").has_value() || smb) {
+    return error(Error("'smb' is not supported")
+                     .with_hint("run a file server on the host: the guest finds it at its gateway's address"));
+  }
+  return user;
+}
+
+}  // namespace emu::net

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plays a guest on a user network: ARP, DHCP, and TCP through forwarded ports in both directions.
+#include "net/user_net.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "unit/net/net_bench.h"
+#include "util/fd.h"
+
+namespace emu::test {
+namespace {
+
+using net::NetClient;
+
+u16 get16(const std::vector<u8>& bytes, std::size_t at) { return u16(bytes[at] << 8 | bytes[at + 1]); }
+u32 get32(const std::vector<u8>& bytes, std::size_t at) { return u32(get16(bytes, at)) << 16 | get16(bytes, at + 2); }
+void put16(std::vector<u8>& bytes, u16 value) {
+  bytes.push_back(u8(value >> 8));
+  bytes.push_back(u8(value));
+}
+void put32(std::vector<u8>& bytes, u32 value) {
+  put16(bytes, u16(value >> 16));
+  put16(bytes, u16(value));
+}
+
+constexpr u32 kGuest = 0x0a00'020f, kGateway = 0x0a00'0202;
+const std::vector<u8> kGuestMac = from_hex("525400123456"), kGatewayMac = from_hex("525500000000");
+
+/// An IPv4 frame of the guest with its checksums.
+std::vector<u8> ip_frame(u8 protocol, u32 from, u32 to, const std::vector<u8>& body, const std::vector<u8>& mac) {
+  std::vector<u8> frame = mac;
+  frame.insert(frame.end(), kGuestMac.begin(), kGuestMac.end());
+  put16(frame, 0x0800);
+  put16(frame, 0x4500);
+  put16(frame, u16(20 + body.size()));
+  put32(frame, 0);
+  frame.insert(frame.end(), {64, protocol, 0, 0});
+  put32(frame, from);
+  put32(frame, to);
+  const u16 sum = u16(~net::checksum_fold(net::checksum_add(0, std::span(frame).subspan(14, 20))));
+  frame[24] = u8(sum >> 8);
+  frame[25] = u8(sum);
+  frame.insert(frame.end(), body.begin(), body.end());
+  return frame;
+}
+
+std::vector<u8> tcp_frame(u16 source, u16 destination, u32 to, u32 sequence, u32 acknowledged, u8 flags,
+                          std::string_view data = "") {
+  std::vector<u8> body;
+  put16(body, source);
+  put16(body, destination);
+  put32(body, sequence);
+  put32(body, acknowledged);
+  body.insert(body.end(), {0x50, flags});
+  put16(body, 0xffff);
+  put32(body, 0);
+  body.insert(body.end(), data.begin(), data.end());
+  std::vector<u8> frame = ip_frame(6, kGuest, to, body, kGatewayMac);
+  const auto layout = net::parse_frame(frame);
+  const u16 pseudo = net::checksum_fold(net::pseudo_header_sum(frame, *layout, u32(body.size())));
+  frame[34 + 16] = u8(pseudo >> 8);
+  frame[34 + 17] = u8(pseudo);
+  net::fill_checksum(frame, 34, 16);
+  return frame;
+}
+
+/// The last frame to the guest that `wanted` holds for.
+const std::vector<u8>* find(const FakePeer& card, const std::function<bool(const std::vector<u8>&)>& wanted) {
+  for (auto frame = card.got.rbegin(); frame != card.got.rend(); ++frame) {
+    if (wanted(*frame)) return &*frame;
+  }
+  return nullptr;
+}
+bool is_tcp(const std::vector<u8>& frame, u8 flags) {
+  return frame.size() >= 54 && get16(frame, 12) == 0x0800 && frame[23] == 6 && (frame[47] & flags) == flags;
+}
+
+const std::vector<u8> kArpRequest = from_hex(
+    "ffffffffffff 525400123456 0806 0001 0800 06 04 0001 525400123456 0a00020f 000000000000 0a000202");
+
+class Guest {
+ public:
+  explicit Guest(const std::string& options) : net_(bench.made("user,id=n0" + options)), card(bench.loop) {
+    EXPECT_TRUE(NetClient::connect(card, net_));
+    // Whoever asks for our address learns it.
+    card.on_packet = [this](const std::vector<u8>& frame) {
+      if (frame.size() < 42 || get16(frame, 12) != 0x0806 || get16(frame, 20) != 1) return;
+      std::vector<u8> reply(frame.begin() + 6, frame.begin() + 12);
+      reply.insert(reply.end(), kGuestMac.begin(), kGuestMac.end());
+      const std::vector<u8> head = from_hex("0806 0001 0800 06 04 0002");
+      reply.insert(reply.end(), head.begin(), head.end());
+      reply.insert(reply.end(), kGuestMac.begin(), kGuestMac.end());
+      put32(reply, get32(frame, 38));
+      reply.insert(reply.end(), frame.begin() + 22, frame.begin() + 32);
+      card.give(reply);
+    };
+    card.give(kArpRequest);
+  }
+  NetBench bench;
+
+ private:
+  NetClient& net_;
+
+ public:
+  FakePeer card;
+  net::UserNet& net() { return dynamic_cast<net::UserNet&>(net_); }
+};
+
+TEST(UserNet, AnswersArpAndSaysWhereItIs) {
+  Guest guest("");
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    return find(guest.card, [](const auto& f) { return get16(f, 12) == 0x0806 && get16(f, 20) == 2; }) != nullptr;
+  }));
+  EXPECT_EQ(guest.net().describe_state(), "net=10.0.2.0,restrict=off");
+  EXPECT_THAT(guest.net().connections(), ::testing::HasSubstr("Protocol"));
+}
+
+TEST(UserNet, GivesAnAddressByDhcp) {
+  Guest guest(",net=192.168.76.0/24,dhcpstart=192.168.76.9,hostname=box,domainname=example.org");
+  std::vector<u8> boot(240, 0);
+  boot[0] = 1;
+  boot[1] = 1;
+  boot[2] = 6;
+  boot[4] = 0x77;
+  std::copy(kGuestMac.begin(), kGuestMac.end(), boot.begin() + 28);
+  const std::vector<u8> cookie = from_hex("63825363");
+  std::copy(cookie.begin(), cookie.end(), boot.begin() + 236);
+  const std::vector<u8> discover = from_hex("350101 3704 0103060f ff");
+  boot.insert(boot.end(), discover.begin(), discover.end());
+  boot.resize(300);
+  std::vector<u8> udp;
+  put16(udp, 68);
+  put16(udp, 67);
+  put16(udp, u16(8 + boot.size()));
+  put16(udp, 0);
+  udp.insert(udp.end(), boot.begin(), boot.end());
+  guest.card.give(ip_frame(17, 0, 0xffff'ffff, udp, from_hex("ffffffffffff")));
+  const std::vector<u8>* offer = nullptr;
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    offer = find(guest.card, [](const auto& f) { return f.size() > 282 && f[23] == 17 && get16(f, 34) == 67; });
+    return offer != nullptr;
+  }));
+  EXPECT_EQ(get32(*offer, 42 + 16), 0xc0a8'4c09u);
+  const std::string text(offer->begin(), offer->end());
+  EXPECT_THAT(text, ::testing::HasSubstr("box"));
+  EXPECT_THAT(text, ::testing::HasSubstr("example.org"));
+}
+
+/// The guest connects to a server on the host, through the gateway's address.
+TEST(UserNet, GuestReachesAServerOfTheHost) {
+  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(server.get(), 1), 0);
+  ASSERT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const u16 port = ntohs(address.sin_port);
+
+  Guest guest("");
+  FakePeer& card = guest.card;
+  card.give(tcp_frame(4000, port, kGateway, 100, 0, 0x02));
+  const std::vector<u8>* reply = nullptr;
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
+  }));
+  const u32 theirs = get32(*reply, 38) + 1;
+  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
+  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x18, "hello"));
+  Fd connection;
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    if (!connection) connection.reset(::accept4(server.get(), nullptr, nullptr, SOCK_NONBLOCK));
+    char text[6] = "";
+    return connection && ::recv(connection.get(), text, 5, 0) == 5 && std::string(text) == "hello";
+  }));
+  ASSERT_EQ(::send(connection.get(), "world", 5, 0), 5);
+  EXPECT_TRUE(guest.bench.wait_for([&] {
+    return find(card, [](const auto& f) {
+             return is_tcp(f, 0x10) && std::string(f.begin() + 54, f.end()).starts_with("world");
+           }) != nullptr;
+  }));
+}
+
+TEST(UserNet, HostReachesAServerOfTheGuest) {
+  Guest guest(",hostfwd=tcp:127.0.0.1:45880-:80");
+  EXPECT_THAT(guest.bench.refusal("user,id=n1,hostfwd=tcp:127.0.0.1:45880-:80"),
+              ::testing::HasSubstr("could not set up host forwarding rule 'tcp:127.0.0.1:45880-:80': Address already in use"));
+  EXPECT_THAT(guest.net().connections(), ::testing::HasSubstr("45880"));
+  const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(45880);
+  static_cast<void>(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address));
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    return find(guest.card, [](const auto& f) { return is_tcp(f, 0x02) && get16(f, 36) == 80; }) != nullptr;
+  }));
+  EXPECT_TRUE(guest.net().remove_host_forward(*net::parse_host_end("tcp:127.0.0.1:45880")));
+  EXPECT_FALSE(guest.net().remove_host_forward(*net::parse_host_end("tcp:127.0.0.1:45880")));
+}
+
+TEST(UserNet, RunsACommandForTheGuest) {
+  Guest guest(",guestfwd=tcp:10.0.2.100:7-cmd:cat");
+  FakePeer& card = guest.card;
+  constexpr u32 kServer = 0x0a00'0264;
+  card.give(tcp_frame(4001, 7, kServer, 500, 0, 0x02));
+  const std::vector<u8>* reply = nullptr;
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
+  }));
+  const u32 theirs = get32(*reply, 38) + 1;
+  card.give(tcp_frame(4001, 7, kServer, 501, theirs, 0x10));
+  card.give(tcp_frame(4001, 7, kServer, 501, theirs, 0x18, "echo this"));
+  EXPECT_TRUE(guest.bench.wait_for([&] {
+    return find(card, [](const auto& f) {
+             return is_tcp(f, 0x10) && std::string(f.begin() + 54, f.end()).starts_with("echo this");
+           }) != nullptr;
+  }));
+}
+
+TEST(UserNet, AGuestWithoutRoomGetsItsPacketsLater) {
+  Guest guest("");
+  guest.card.got.clear();
+  guest.card.refuses = true;
+  for (int i = 0; i < 10; i++) guest.card.give(kArpRequest);
+  EXPECT_TRUE(guest.card.got.empty());
+  guest.card.go_on();
+  EXPECT_EQ(std::count_if(guest.card.got.begin(), guest.card.got.end(),
+                          [](const auto& f) { return get16(f, 12) == 0x0806 && get16(f, 20) == 2; }),
+            10);
+}
+
+}  // namespace
+}  // namespace emu::test
