@@ -25,20 +25,10 @@ std::string NicPort::describe_state() const {
 
 std::string NicPort::label() const {
   if (!card_->id().empty()) return card_->id();
-  unsigned number = 0;
-  bool seen = false;
-  card_->tree()->root().visit([&](qom::Object& object) {
-    if (&object == card_) seen = true;
-    if (!seen && &object.type() == &card_->type() && dynamic_cast<PciNic*>(&object)->id().empty()) number++;
-  });
-  return fmt::format("{}.{}", kind(), number);
+  return numbered_label(*this, *card_->tree());
 }
 
-void NicPort::plug_cable(bool in) {
-  if (in == is_link_up()) return;
-  set_link(in);
-  link_changed();
-}
+net::MacAddress NicPort::mac() const { return card_->mac(); }
 
 bool NicPort::receive(const net::Packet& packet) { return card_->receive(packet); }
 
@@ -66,23 +56,8 @@ void PciNic::describe(TypeInfo<PciNic>& type) {
   type.link("netdev", &PciNic::netdev_, net::NetClient::kContainer, "id of the network back end");
 }
 
-/// As QEMU numbers its cards, so that guests see the addresses they know.
-void PciNic::choose_mac() {
-  if (asked_mac_) {
-    mac_ = *asked_mac_;
-    return;
-  }
-  std::vector<net::MacAddress> used;
-  tree()->root().visit([&](qom::Object& object) {
-    const auto* other = dynamic_cast<const PciNic*>(&object);
-    if (other != nullptr && other != this && other->is_realized()) used.push_back(other->mac_);
-  });
-  mac_ = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
-  while (std::find(used.begin(), used.end(), mac_) != used.end()) mac_[5]++;
-}
-
 Result<void> PciNic::plug_in() {
-  choose_mac();
+  mac_ = asked_mac_ ? *asked_mac_ : next_free_mac(*tree());
   auto port = tree()->make<NicPort>();
   port->bind(*this, netdev_ != nullptr ? &netdev_->loop() : nullptr);
   if (netdev_ != nullptr) EMU_TRY(net::NetClient::connect(*port, *netdev_), type().name() + ": netdev");

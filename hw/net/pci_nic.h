@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "hw/net/nic_end.h"
 #include "hw/pci/pci_device.h"
 #include "net/mac_address.h"
 #include "net/offload.h"
@@ -17,7 +18,7 @@ namespace emu::hw {
 class PciNic;
 
 /// The card's end of the wire: a child of the card named "nic".
-class NicPort final : public net::NetClient {
+class NicPort final : public NicEnd {
  public:
   static constexpr const char* kTypeName = "nic-port";
   static void describe(TypeInfo<NicPort>& type) { type.doc("where a network card's cable is plugged in"); }
@@ -32,12 +33,11 @@ class NicPort final : public net::NetClient {
     EMU_CHECK(loop_ != nullptr);
     return *loop_;
   }
-  /// set_link on the card itself.
-  void plug_cable(bool in);
   /// "model=e1000,macaddr=52:54:00:12:34:56".
   std::string describe_state() const override;
   /// "e1000.0", or the device's id.
-  std::string label() const;
+  std::string label() const override;
+  net::MacAddress mac() const override;
   /// We have room again, for packets that were refused.
   void accept_again() { ready(); }
 
@@ -103,7 +103,6 @@ class PciNic : public PciDevice, private PowerListener {
   bool flush();
   bool send(const OutFrame& frame);
   bool receive(const net::Packet& packet);
-  void choose_mac();
 
   std::optional<net::MacAddress> asked_mac_;
   net::MacAddress mac_{};

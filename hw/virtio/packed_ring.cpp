@@ -70,10 +70,24 @@ class PackedRing final : public VirtRing {
     std::atomic_thread_fence(std::memory_order_release);
     const u16 wrap_bits = used.wrap ? kDescAvail | kDescUsed : 0;
     const u16 written_flag = written != 0 ? kDescWrite : 0;
-    if (!ring_.write<Le16>(place + kFlagsOffset, u16(wrap_bits | written_flag))) return false;
+    const u16 flags = u16(wrap_bits | written_flag);
+    if (hidden_ && !first_) {
+      first_ = {place, flags};  // drivers look at one after the other: without this one they do not see the rest
+    } else if (!ring_.write<Le16>(place + kFlagsOffset, flags)) {
+      return false;
+    }
     for (u32 i = 0; i < element.descriptors_; ++i) step(used);
     pushed_ += element.descriptors_;
     return true;
+  }
+
+  void hide_pushed() override { hidden_ = true; }
+  bool show_pushed() override {
+    hidden_ = false;
+    const auto first = std::exchange(first_, std::nullopt);
+    if (!first) return true;
+    std::atomic_thread_fence(std::memory_order_release);
+    return ring_.write<Le16>(first->first + kFlagsOffset, first->second);
   }
 
   bool has_more() override {
@@ -165,6 +179,8 @@ class PackedRing final : public VirtRing {
   const RingFeatures features_;
   mem::RamWindow ring_, driver_, device_;
   bool outside_ = false;
+  bool hidden_ = false;
+  std::optional<std::pair<u64, u16>> first_;  ///< hidden: where its flags go, and which
   bool notifications_ = true;
   u32 pushed_ = 0;  ///< slots since the last decision about an interrupt
 };

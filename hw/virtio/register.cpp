@@ -4,6 +4,7 @@
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_mmio.h"
+#include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
 #include "hw/virtio/virtio_serial.h"
@@ -12,9 +13,9 @@ namespace emu::hw {
 namespace {
 
 template <typename Backend>
-void add(TypeRegistry& registry, const std::string& name, Category category) {
+void add(TypeRegistry& registry, const std::string& name, Category category, const std::string& option_rom = {}) {
   registry.add<Backend>(Backend::kDeviceType);
-  register_virtio_pci<Backend>(registry, name, category);
+  register_virtio_pci<Backend>(registry, name, category, option_rom);
 }
 
 }  // namespace
@@ -24,6 +25,8 @@ void register_virtio(TypeRegistry& registry) {
   register_virtio_mmio(registry);
   register_virtio_pci_base(registry);
   add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
+  register_virtio_net_port(registry);
+  add<VirtioNet>(registry, "virtio-net", Category::Network, "efi-virtio.rom");
   register_virtio_serial_ports(registry);
   add<VirtioSerial>(registry, "virtio-serial", Category::Input);
   add<VirtioBalloon>(registry, "virtio-balloon", Category::Misc);

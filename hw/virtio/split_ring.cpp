@@ -59,9 +59,13 @@ class SplitRing final : public VirtRing {
 
   bool push(const VirtElement& element, u32 written) override {
     if (!used_ring_.write<UsedElement>(kRing + 8 * u64(used.index % size_), {u32(element.id_), written})) return false;
-    std::atomic_thread_fence(std::memory_order_release);  // the entry before the index that shows it
     ++used.index;
-    return used_ring_.write<Le16>(kIndex, used.index);
+    return hidden_ || show_index();
+  }
+  void hide_pushed() override { hidden_ = true; }
+  bool show_pushed() override {
+    hidden_ = false;
+    return show_index();
   }
 
   bool has_more() override {
@@ -105,6 +109,11 @@ class SplitRing final : public VirtRing {
   }
 
  private:
+  bool show_index() {
+    std::atomic_thread_fence(std::memory_order_release);  // the entries before the index that shows them
+    return used_ring_.write<Le16>(kIndex, used.index);
+  }
+
   static int broken(std::string& error, std::string why) {
     error = std::move(why);
     return -1;
@@ -157,6 +166,7 @@ class SplitRing final : public VirtRing {
   u16 seen_index_ = 0;  ///< the driver's index when last read
   bool seen_valid_ = false;
   bool outside_ = false;
+  bool hidden_ = false;
   bool notifications_ = true;
   u16 signalled_ = 0;  ///< used index at the last decision about an interrupt
   bool signalled_valid_ = false;

@@ -117,6 +117,18 @@ bool VirtQueue::leave_locked(VirtElement& element) {
 
 void VirtQueue::push(VirtElementPtr element, u32 written) {
   const Access access(*this);
+  give_back_locked(std::move(element), written);
+}
+
+void VirtQueue::push_all(std::vector<Done>& done) {
+  const Access access(*this);
+  if (ring_ != nullptr) ring_->hide_pushed();
+  for (Done& one : done) give_back_locked(std::move(one.element), one.written);
+  done.clear();
+  if (ring_ != nullptr && !ring_->show_pushed()) break_locked("the used ring is not in RAM");
+}
+
+void VirtQueue::give_back_locked(VirtElementPtr element, u32 written) {
   if (!leave_locked(*element)) return recycle_locked(std::move(element));
   if (!features_.in_order) {
     push_locked(*element, written);

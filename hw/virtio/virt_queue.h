@@ -52,6 +52,10 @@ class VirtRing {
   virtual int pop(VirtElement& element, std::string& error) = 0;
   /// Puts one element into the used ring; false when that memory is not there.
   virtual bool push(const VirtElement& element, u32 written) = 0;
+  /// From here on what is pushed stays invisible, until show_pushed().
+  virtual void hide_pushed() = 0;
+  /// Shows it, all at once; false when that memory is not there.
+  virtual bool show_pushed() = 0;
   virtual bool has_more() = 0;
   /// Asks the driver to notify us of new buffers, or not to bother.
   virtual void want_notifications(bool wanted) = 0;
@@ -100,6 +104,12 @@ class VirtQueue {
   /// Gives it back with `written` bytes in its writable buffers. Spans into it were released before. The driver is not
   /// told: notify().
   void push(VirtElementPtr element, u32 written);
+  struct Done {
+    VirtElementPtr element;
+    u32 written = 0;
+  };
+  /// Gives several back, which the driver sees used all at once; in the order of popping. Leaves `done` empty.
+  void push_all(std::vector<Done>& done);
   /// Runs `work`, which touches the element's buffers, unless the queue was reset since it was popped; says whether it
   /// did. For requests that take longer than a call of the handler.
   template <typename Work>
@@ -159,6 +169,7 @@ class VirtQueue {
 
   void start_locked(const RingFeatures& features);
   void break_locked(std::string why);
+  void give_back_locked(VirtElementPtr element, u32 written);
   bool push_locked(VirtElement& element, u32 written);
   void recycle_locked(VirtElementPtr element);
   bool leave_locked(VirtElement& element);
@@ -180,10 +191,6 @@ class VirtQueue {
   u32 descriptors_out_ = 0;
   bool unsaid_ = false;  ///< something was pushed since the last notify()
   u32 next_sequence_ = 0;
-  struct Done {
-    VirtElementPtr element;
-    u32 written = 0;
-  };
   u32 oldest_sequence_ = 0;   ///< in-order: of the next to go into the used ring
   std::deque<Done> waiting_;  ///< in-order: done ahead of their turn, by sequence
   std::vector<VirtElementPtr> free_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/virtio/virtio_pci.h"
 
+#include <unistd.h>
+
 #include <bit>
 
 #include "hw/pci/pci_bus.h"
@@ -139,6 +141,7 @@ Result<void> VirtioPci::realize() {
   if (page_per_vq_) return error("{}: page-per-vq=on is not supported", type().name());
   EMU_TRY(settle_variant());
   EMU_TRY(make_backend());
+  drop_missing_rom();
   static_cast<void>(dma());
   slot_ = &add_bus<VirtioBus>("virtio-bus");
   slot_->set_transport(*this);
@@ -150,6 +153,13 @@ Result<void> VirtioPci::realize() {
     return done;
   }
   return {};
+}
+
+void VirtioPci::drop_missing_rom() {
+  const std::string usual = type().default_value(*type().find_property("romfile")).text();
+  const auto chosen = get("romfile");
+  if (usual.empty() || !chosen || chosen->text() != usual) return;
+  if (::access(machine().find_data_file(usual).c_str(), R_OK) != 0) static_cast<void>(set("romfile", std::string()));
 }
 
 Result<void> VirtioPci::add_regions() {

@@ -56,6 +56,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
     u16 queue_select = 0;
   };
 
+  void drop_missing_rom();
   Result<void> settle_variant();
   Result<void> add_regions();
   void write_identity();
@@ -139,15 +140,18 @@ class VirtioPciOf final : public VirtioPci {
   VirtioPciOf() : VirtioPci(Backend::kDeviceType, kVariant) {}
 };
 
-/// Registers `name`-device is to be done; this adds `name`-pci and its two variants around it.
+/// Registers `name`-device is to be done; this adds `name`-pci and its two variants around it. `option_rom`: the file that
+/// is used if it is installed and the user says nothing else.
 template <typename Backend>
-void register_virtio_pci(TypeRegistry& registry, const std::string& name, Category category) {
+void register_virtio_pci(TypeRegistry& registry, const std::string& name, Category category,
+                         const std::string& option_rom = {}) {
   const qom::Type* backend = registry.find(Backend::kDeviceType);
   EMU_CHECK(backend != nullptr);
   const auto describe = [&](auto& info) {
     info.doc(backend->doc() + ", on PCI");
     info.category(category);
     info.forward(*backend);
+    if (!option_rom.empty()) info.set_default("romfile", option_rom);
   };
   registry.add<VirtioPciOf<Backend, VirtioPciVariant::Generic>>(name + "-pci", describe);
   registry.add<VirtioPciOf<Backend, VirtioPciVariant::Transitional>>(name + "-pci-transitional", describe);

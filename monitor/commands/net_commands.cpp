@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Networks at run time: netdev_*, set_link, query-rx-filter, hostfwd_*, info network.
-#include "hw/net/pci_nic.h"
+#include "hw/net/nic_end.h"
 #include "monitor/commands.h"
 #include "monitor/commands/net_streams.h"
 #include "net/hub.h"
@@ -240,7 +240,7 @@ std::vector<net::NetClient*> card_ports(CommandContext& context) {
 }
 
 std::string label_of(const net::NetClient& client) {
-  if (const auto* port = dynamic_cast<const hw::NicPort*>(&client)) return port->label();
+  if (const auto* port = dynamic_cast<const hw::NicEnd*>(&client)) return port->label();
   const auto* device = dynamic_cast<const hw::Device*>(client.parent());
   if (device == nullptr) return client.name();
   return device->id().empty() ? device->type().name() : device->id();
@@ -268,7 +268,7 @@ Result<void> set_link(CommandContext& context, const SetLinkArguments& arguments
   if (client == nullptr) {
     return error(Error(fmt::format("Device '{}' not found", arguments.name), ErrorClass::DeviceNotFound));
   }
-  if (auto* port = dynamic_cast<hw::NicPort*>(client)) {
+  if (auto* port = dynamic_cast<hw::NicEnd*>(client)) {
     port->plug_cable(arguments.up);
   } else {
     client->set_link(arguments.up);
