@@ -203,24 +203,24 @@ TEST(Vga, PaletteCountsUp) {
 
 TEST(Vga, DispiModeIsFittedIntoMemory) {
   VgaBench bench;
-  EXPECT_EQ(bench.dispi(Vga::DISPI_ID), 0xb0c5u);
-  bench.dispi(Vga::DISPI_ID, 0xb0c0);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_ID), 0xb0c0u);
-  bench.dispi(Vga::DISPI_ID, 0x1234);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_ID), 0xb0c0u);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_VIDEO_MEMORY_64K), 256u);
-  bench.dispi(Vga::DISPI_XRES, 1024);
-  bench.dispi(Vga::DISPI_YRES, 768);
-  bench.dispi(Vga::DISPI_BPP, 32);
-  bench.dispi(Vga::DISPI_ENABLE, Vga::kDispiEnabled | Vga::kDispiLinear);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_VIRT_WIDTH), 1024u);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_VIRT_HEIGHT), 4096u);
-  bench.dispi(Vga::DISPI_YRES, 0xffff);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_YRES), 4096u);
-  bench.dispi(Vga::DISPI_XRES, 0);
-  bench.dispi(Vga::DISPI_BPP, 7);
-  bench.dispi(Vga::DISPI_BANK, 0xffff);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_BANK), 0u);
+  EXPECT_EQ(bench.dispi(vga::DISPI_ID), 0xb0c5u);
+  bench.dispi(vga::DISPI_ID, 0xb0c0);
+  EXPECT_EQ(bench.dispi(vga::DISPI_ID), 0xb0c0u);
+  bench.dispi(vga::DISPI_ID, 0x1234);
+  EXPECT_EQ(bench.dispi(vga::DISPI_ID), 0xb0c0u);
+  EXPECT_EQ(bench.dispi(vga::DISPI_VIDEO_MEMORY_64K), 256u);
+  bench.dispi(vga::DISPI_XRES, 1024);
+  bench.dispi(vga::DISPI_YRES, 768);
+  bench.dispi(vga::DISPI_BPP, 32);
+  bench.dispi(vga::DISPI_ENABLE, vga::kDispiEnabled | vga::kDispiLinear);
+  EXPECT_EQ(bench.dispi(vga::DISPI_VIRT_WIDTH), 1024u);
+  EXPECT_EQ(bench.dispi(vga::DISPI_VIRT_HEIGHT), 4096u);
+  bench.dispi(vga::DISPI_YRES, 0xffff);
+  EXPECT_EQ(bench.dispi(vga::DISPI_YRES), 4096u);
+  bench.dispi(vga::DISPI_XRES, 0);
+  bench.dispi(vga::DISPI_BPP, 7);
+  bench.dispi(vga::DISPI_BANK, 0xffff);
+  EXPECT_EQ(bench.dispi(vga::DISPI_BANK), 0u);
 }
 
 TEST(Vga, BarsShowMemoryAndRegisters) {
