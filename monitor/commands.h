@@ -17,6 +17,7 @@ void register_chardev_commands(CommandRegistry& registry);     ///< chardev-*, q
 void register_fd_commands(CommandRegistry& registry);          ///< getfd, add-fd...
 void register_dump_commands(CommandRegistry& registry);        ///< memsave, pmemsave, dump-guest-memory
 void register_input_commands(CommandRegistry& registry);       ///< send-key
+void register_screen_commands(CommandRegistry& registry);      ///< screendump
 void register_statistics_commands(CommandRegistry& registry);  ///< query-stats
 void register_info_commands(CommandRegistry& registry);        ///< info ... that only people ask for
 void register_trace_commands(CommandRegistry& registry);       ///< trace-event-*, trace-event

@@ -15,7 +15,7 @@ from qmp import Machine
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 MACHINE = ["-machine", "pc", "-m", "64", "-smp", "2", "-S", "-name", "guest=g", "-uuid", UUID,
            "-chardev", "ringbuf,id=ring,size=64", "-chardev", "null,id=spare", "-serial", "chardev:spare",
-           "-object", "memory-backend-ram,id=ram1,size=1M"]
+           "-object", "memory-backend-ram,id=ram1,size=1M", "-device", "VGA,id=video,addr=1d.0"]
 CPU_FLAGS = "cpu-index"
 
 
@@ -182,6 +182,15 @@ ROWS = {
     "send-key": [good("send-key", {"keys": [{"type": "qcode", "data": "a"}, {"type": "number", "data": 28}]}, {}),
                  bad("send-key", {"keys": [{"type": "qcode", "data": "nope"}]}, "does not accept value 'nope'"),
                  bad("send-key", {"keys": [{"type": "number", "data": 0}]}, "from 1 to 255")],
+    "screendump": [good("screendump", {"filename": "a.ppm"}, {}), good("screendump", {"filename": "a.png", "format": "png"}, {}),
+                   good("screendump", {"filename": "b.ppm", "device": "video", "head": 0, "format": "ppm"}, {}),
+                   bad("screendump", {"filename": "/no/file.ppm"}, "Could not open '/no/file.ppm'"),
+                   bad("screendump", {"filename": "/dev/full"}, "Could not write '/dev/full': No space"),
+                   bad("screendump", {"filename": "a", "device": "nope"}, "'nope' not found", kind="DeviceNotFound"),
+                   bad("screendump", {"filename": "a", "device": "/machine/i440fx"}, "has no screen"),
+                   bad("screendump", {"filename": "a", "head": 0}, "'head' must be specified together with 'device'"),
+                   bad("screendump", {"filename": "a", "device": "video", "head": 1}, "has no head 1"),
+                   bad("screendump", {"filename": "a", "format": "gif"}, "does not accept value 'gif'")],
     "set-action": [good("set-action", {"panic": "none", "reboot": "shutdown"}, {}),
                    bad("set-action", {"panic": "nope"}, "does not accept value 'nope'")],
     "system_powerdown": [good("system_powerdown", gives={})],
