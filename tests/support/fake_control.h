@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "block/block_store.h"
 #include "chardev/backends.h"
 #include "monitor/control.h"
 #include "monitor/monitors.h"

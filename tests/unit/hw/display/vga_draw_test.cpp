@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 #include <random>
 
 #include "hw/display/isa_vga.h"
@@ -432,15 +431,17 @@ TEST(VgaDraw, FuzzedRegistersNeverLeaveVideoMemory) {
   }
 }
 
-/// Sets every array called `name` in saved state to `value`s.
-void overwrite(nlohmann::json& json, const std::string& name, unsigned value) {
-  if (!json.is_structured()) return;
-  for (auto& [key, item] : json.items()) {
-    if (key == name) {
-      for (auto& element : item) element = value;
-    } else {
-      overwrite(item, name, value);
+/// Sets the elements of every list called `name` in saved state to `value`.
+void overwrite(qom::FieldTree& tree, const std::string& name, u64 value) {
+  auto* members = tree.get_if<qom::FieldTree::Struct>();
+  if (members == nullptr) return;
+  for (auto& member : *members) {
+    auto* list = member.value.get_if<qom::FieldTree::List>();
+    if (member.name != name || list == nullptr) {
+      overwrite(member.value, name, value);
+      continue;
     }
+    for (auto& element : *list) element = qom::FieldTree(value);
   }
 }
 
