@@ -107,6 +107,7 @@ ROWS = {
     "info trace-events": ([("info trace-events runstate*", "runstate_set : state 0")], [("info trace-events nope", "unknown event")]),
     "info cpus": ([("info cpus", r"\* CPU #0: .*\n +CPU #1: ")], []),
     "info jit": ([("info jit", "translation cache")], []),
+    "info kvm": ([("info kvm", "kvm support: disabled")], []),
     "info lapic": ([("info lapic 1", "CPU with id 1")], [("info lapic 9", "CPU 9 has no local APIC")]),
     "info mem": ([("info mem", "PG disabled")], []),
     "info mtree": ([("info mtree", "pc.ram"), ("info mtree -f", "FlatView #0")], [("info mtree -z", "extraneous characters")]),

@@ -10,6 +10,7 @@
 #include "chardev/backends.h"
 #include "monitor/control.h"
 #include "monitor/monitors.h"
+#include "net/register.h"
 #include "qom/user_creatable.h"
 #include "support/fake_machine.h"
 
@@ -73,6 +74,8 @@ class FakeControl final : public MachineControl {
     hw::register_core_types(registry_);
     hw::register_chardev_object(registry_);
     hw::register_boards(registry_);
+    block::register_backend_types(registry_);
+    net::register_net_types(registry_);
     registry_.add_abstract<qom::UserCreatable, qom::Object>();
     registry_.add<FakeObject>("fake-object");
     machine_ = std::make_unique<hw::Machine>(registry_, loop_, events_);
