@@ -431,14 +431,16 @@ TEST(VgaDraw, FuzzedRegistersNeverLeaveVideoMemory) {
   }
 }
 
-/// Sets every array called `name` in saved state to `value`s.
-void overwrite(nlohmann::json& json, const std::string& name, unsigned value) {
-  if (!json.is_structured()) return;
-  for (auto& [key, item] : json.items()) {
-    if (key == name) {
-      for (auto& element : item) element = value;
+/// Sets each element of lists called `name` in saved state.
+void overwrite(qom::FieldTree& tree, const std::string& name, u64 value) {
+  auto* members = tree.get_if<qom::FieldTree::Struct>();
+  if (members == nullptr) return;
+  for (auto& member : *members) {
+    auto* list = member.value.get_if<qom::FieldTree::List>();
+    if (member.name == name && list != nullptr) {
+      for (auto& element : *list) element = qom::FieldTree(value);
     } else {
-      overwrite(item, name, value);
+      overwrite(member.value, name, value);
     }
   }
 }
