@@ -84,7 +84,9 @@ Result<void> BlockStore::remove_drive(DiskBackend& drive) {
 // ---- Nodes
 
 Result<NodeRef> BlockStore::add_node(Options options) {
-  if (!options.has("driver")) return error("Parameter 'driver' is missing");
+  const auto driver = options.peek("driver");
+  if (!driver) return error("Parameter 'driver' is missing");
+  if (drivers_.find(*driver) == nullptr) return error("Parameter 'driver' does not accept value '{}'", *driver);
   const auto name = options.peek("node-name");
   if (!name) return error("'node-name' must be specified for the root node");
   if (container().child(*name) != nullptr) return error("node-name={} is conflicting with a device id", *name);
@@ -125,7 +127,7 @@ DiskBackend* BlockStore::find_drive(std::string_view id) const {
 DiskBackend* BlockStore::find_by_device(std::string_view name) const {
   if (name.empty()) return nullptr;
   for (DiskBackend* backend : backends()) {
-    if (backend->frontend() != nullptr && backend->frontend()->device_name() == name) return backend;
+    if (backend->device_name() == name) return backend;
   }
   return nullptr;
 }
@@ -172,6 +174,10 @@ void BlockStore::retry_all() {
   for (DiskBackend* backend : backends()) backend->retry();
 }
 
+void BlockStore::give_up_all() {
+  for (DiskBackend* backend : backends()) backend->give_up();
+}
+
 Task<Result<void>> BlockStore::flush_drained(DiskBackend& backend) {
   co_await backend.drain_begin();
   IoStatus status = 0;
@@ -194,7 +200,11 @@ Result<void> BlockStore::flush_all() {
 
 void BlockStore::close() {
   for (DiskBackend* backend : backends()) {
-    EMU_CHECK(backend->frontend() == nullptr);
+    if (BlockFrontend* frontend = backend->frontend()) {
+      run_sync(loop_, backend->drain_begin());
+      backend->drain_end();
+      backend->detach(*frontend);
+    }
     if (auto removed = run_sync(loop_, backend->remove()); !removed) log::error(removed.error());
     container().remove_child(*backend);
   }

@@ -49,6 +49,8 @@ class BlockStore {
 
   /// Requests that an error made wait go on.
   void retry_all();
+  /// The machine ends: DiskBackend::give_up() for all.
+  void give_up_all();
   /// Waits for what is under way and writes everything out, as a stopped machine wants it. Errors: the first.
   Result<void> flush_all();
   /// Closes all; no device is attached any more.

@@ -28,8 +28,18 @@ DiskBackend::~DiskBackend() { EMU_CHECK(in_flight_ == 0); }
 
 std::string DiskBackend::user_name() const {
   if (!settings_.id.empty()) return settings_.id;
-  const std::string device = frontend_ != nullptr ? frontend_->device_name() : std::string();
+  const std::string device = device_name();
   return device.empty() ? "block device" : fmt::format("block device '{}'", device);
+}
+
+std::string DiskBackend::device_name() const {
+  if (frontend_ == nullptr) return {};
+  if (std::string given = frontend_->device_name(); !given.empty()) return given;
+  const auto* object = dynamic_cast<const qom::Object*>(frontend_);
+  if (object == nullptr) return {};
+  const std::string path = object->path();
+  constexpr std::string_view kUsers = "/machine/peripheral/";
+  return path.starts_with(kUsers) ? path.substr(kUsers.size()) : path;
 }
 
 // ---- Front end and medium
@@ -179,7 +189,7 @@ void DiskBackend::drain_end() {
   const auto release = [this] {
     EMU_CHECK(holds_ > 0);
     if (--holds_ > 0) return;
-    draining_.store(false);
+    draining_.store(gave_up_.load());
     const auto held = std::exchange(held_back_, {});
     for (const auto& request : held) request.complete(true);
   };
@@ -204,11 +214,30 @@ Task<bool> DiskBackend::wants_retry(IoStatus failed, bool is_write) {
                        .is_write = is_write, .action = action, .no_space = failed == ENOSPC,
                        .reason = std::strerror(failed)});
   }
-  if (action != OnError::Stop || errors_ == nullptr) co_return false;
+  if (action != OnError::Stop || errors_ == nullptr || gave_up_.load()) co_return false;
+  const auto stop = co_await this_task_stop();
   const Completion<bool> again(*loop_);
   parked_.push_back(again);
-  co_await again;
-  co_return true;
+  bool retried = false;
+  {
+    const std::stop_callback cancelled(stop, [&again] { again.complete(false); });  // a device that is reset
+    retried = co_await again;
+  }
+  co_return retried;
+}
+
+void DiskBackend::give_up() {
+  gave_up_.store(true);
+  draining_.store(true);
+  const auto wake = [this] {
+    const auto parked = std::exchange(parked_, {});
+    for (const auto& request : parked) request.complete(false);
+  };
+  if (loop_->is_loop_thread()) {
+    wake();
+  } else {
+    loop_->post(wake);
+  }
 }
 
 void DiskBackend::retry() {

@@ -88,11 +88,15 @@ class DiskBackend final : public BlockBackend, public GraphUser {
 
   const BackendSettings& settings() const { return settings_; }
   BlockFrontend* frontend() const { return frontend_; }
+  /// The attached device's id, or its path in the tree; empty when there is none.
+  std::string device_name() const;
   NodeRef root() const { return root_; }
   bool is_removable() const { return settings_.is_removable || (frontend_ && frontend_->is_removable()); }
   bool is_tray_open() const { return frontend_ != nullptr && frontend_->is_tray_open(); }
   /// Puts a medium in (the drive had none). The node stays its owner's; ours is a use.
   Task<Result<void>> insert(NodeRef node);
+  /// The settings of the node are others now.
+  void settings_changed() { refresh(); }
   /// Stands for a node that somebody owns: it is used while a device is attached, and no longer.
   void stand_for(NodeRef node);
   /// Takes it out; nothing is under way when it is done.
@@ -113,6 +117,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   const char* io_status() const;
   /// Requests that wait since an error are made again. Any thread.
   void retry();
+  /// The machine ends: what waits for a person fails instead, and limits do not count. Any thread.
+  void give_up();
   void clear_io_status() { io_status_.store(0); }
 
  private:
@@ -158,6 +164,7 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   RangeLock merging_;
   u64 write_generation_ = 0, flushed_generation_ = 0;
 
+  std::atomic<bool> gave_up_{false};
   std::atomic<bool> draining_{false};  ///< limits do not count
   std::atomic<int> io_status_{0};      ///< the errno that made requests wait
   std::array<IoCounters, kIoKinds> counters_;

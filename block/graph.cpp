@@ -46,6 +46,11 @@ NodeSettings& NodeGraph::settings(const Node& node) {
   return entry(node)->settings;
 }
 
+const Options::Pairs& NodeGraph::options(const Node& node) const {
+  EMU_CHECK(entry(node) != nullptr);
+  return entry(node)->options;
+}
+
 // ---- Names and settings
 
 namespace {
@@ -139,7 +144,10 @@ Task<Result<NodeRef>> NodeGraph::open_node(Options options, NodeSettings inherit
     // The file first, to look at its first bytes.
     OpenContext context{*this, loop_, settings};
     auto file = co_await context.open_file(options);
-    EMU_CO_TRY(file);
+    if (!file) {
+      co_await close_all(std::move(context.opened));
+      co_return error(std::move(file).error());
+    }
     std::vector<u8> first(std::min<u64>(kProbeBytes, (*file)->bytes()));
     std::vector<u8> aligned_space(kProbeBytes * 4);
     // Direct I/O wants whole, aligned blocks.
@@ -190,10 +198,12 @@ Task<Result<NodeRef>> NodeGraph::open_with(const Driver& driver, Options options
   }
   settings.name = *name;
   OpenContext context{*this, loop_, std::move(settings), std::move(opened)};
+  Options::Pairs given = options.pairs();
   auto node = co_await driver.open(context, std::move(options));
   reserved_.erase(*name);
   Result<void> inserted;
   if (node) inserted = insert(*node, context.settings);
+  if (node && inserted) entry(**node)->options = std::move(given);
   if (!node || !inserted) {
     if (node) static_cast<void>(co_await (*node)->close());
     co_await close_all(std::move(context.opened));

@@ -54,6 +54,8 @@ class NodeGraph {
   const NodeSettings& settings(const Node& node) const;
   /// For blockdev-reopen, which changes them under a drained node.
   NodeSettings& settings(const Node& node);
+  /// What it was opened with.
+  const Options::Pairs& options(const Node& node) const;
   /// Who uses it, for messages; empty: nobody.
   std::vector<std::string> user_names(const Node& node) const;
   bool is_used(const Node& node) const;
@@ -110,6 +112,7 @@ class NodeGraph {
   struct Entry {
     NodeRef node;
     NodeSettings settings;
+    Options::Pairs options;
     u64 serial = 0;
     bool owned = false;
     std::vector<Use> uses;

@@ -13,6 +13,10 @@
 #include "hw/machine/machine.h"
 #include "monitor/schema/schema.h"
 
+namespace emu::block {
+class BlockStore;
+}
+
 namespace emu::monitor {
 
 // -action and set-action.
@@ -134,6 +138,9 @@ class MachineControl {
   /// The model with all its properties; `full` asks for those that can change, too.
   virtual Result<CpuModelInfo> expand_cpu_model(const CpuModelInfo& model, bool full) const = 0;
   virtual std::vector<OptionInfo> command_line_options() const = 0;
+
+  /// All disks.
+  virtual block::BlockStore& disks() = 0;
 
   /// Makes a byte stream at /chardevs/ID; gives the path of a pty.
   virtual Result<std::string> add_chardev(const chardev::ChardevOptions& options) = 0;

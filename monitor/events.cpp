@@ -17,7 +17,10 @@ void register_events(CommandRegistry& registry) {
   registry.add_event<GuestPanickedEvent>("GUEST_PANICKED");
   registry.add_event<GuestPanickedEvent>("GUEST_CRASHLOADED");
   registry.add_event<RtcChangeEvent>("RTC_CHANGE", 1s);
+  registry.add_event<BlockIoErrorEvent>("BLOCK_IO_ERROR", 1s);
+  registry.add_event<TrayMovedEvent>("DEVICE_TRAY_MOVED");
   registry.add_event<DeviceDeletedEvent>("DEVICE_DELETED");
+  registry.add_event<BalloonChangeEvent>("BALLOON_CHANGE", 1s);
   registry.add_event<DumpCompletedEvent>("DUMP_COMPLETED");
 }
 
@@ -26,8 +29,11 @@ void register_commands(CommandRegistry& registry) {
   register_identity_commands(registry);
   register_machine_commands(registry);
   register_object_commands(registry);
+  register_balloon_commands(registry);
   register_chardev_commands(registry);
+  register_block_commands(registry);
   register_fd_commands(registry);
+  register_net_commands(registry);
   register_dump_commands(registry);
   register_input_commands(registry);
   register_screen_commands(registry);

@@ -59,6 +59,48 @@ struct RtcChangeEvent {
   }
 };
 
+enum class IoOperation : u8 { Read, Write };
+constexpr EnumNames enum_names(IoOperation) { return {"IoOperationType", {"read", "write"}}; }
+enum class IoErrorAction : u8 { Ignore, Report, Stop };
+constexpr EnumNames enum_names(IoErrorAction) { return {"BlockErrorAction", {"ignore", "report", "stop"}}; }
+/// BLOCK_IO_ERROR: a disk failed, and what was done about it.
+struct BlockIoErrorEvent {
+  static constexpr const char* kName = "BlockIoErrorEvent";
+  std::string device;
+  std::optional<std::string> node_name;
+  IoOperation operation = IoOperation::Read;
+  IoErrorAction action = IoErrorAction::Report;
+  std::optional<bool> nospace;
+  std::string reason;
+  void members(auto& m) {
+    m("device", device);
+    m("node-name", node_name);
+    m("operation", operation);
+    m("action", action);
+    m("nospace", nospace);
+    m("reason", reason);
+  }
+};
+
+/// DEVICE_TRAY_MOVED.
+struct TrayMovedEvent {
+  static constexpr const char* kName = "DeviceTrayMovedEvent";
+  std::string device, id;
+  bool tray_open = false;
+  void members(auto& m) {
+    m("device", device);
+    m("id", id);
+    m("tray-open", tray_open);
+  }
+};
+
+/// BALLOON_CHANGE: the guest has this much memory now.
+struct BalloonChangeEvent {
+  static constexpr const char* kName = "BalloonChangeEvent";
+  u64 actual = 0;
+  void members(auto& m) { m("actual", actual); }
+};
+
 /// DEVICE_DELETED: an unplugged device is gone.
 struct DeviceDeletedEvent {
   static constexpr const char* kName = "DeviceDeletedEvent";

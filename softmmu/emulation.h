@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "block/block_store.h"
 #include "monitor/control.h"
 #include "monitor/gdb/server.h"
 #include "monitor/hmp/session.h"
@@ -22,7 +23,7 @@
 namespace emu::softmmu {
 
 /// Main thread throughout.
-class Emulation final : public monitor::MachineControl {
+class Emulation final : public monitor::MachineControl, private block::BlockErrorListener {
  public:
   Emulation(const StartOptions& options, const Parts& parts);
   ~Emulation() override;
@@ -63,6 +64,7 @@ class Emulation final : public monitor::MachineControl {
   std::vector<monitor::CpuDefinition> cpu_definitions() const override;
   Result<monitor::CpuModelInfo> expand_cpu_model(const monitor::CpuModelInfo& model, bool full) const override;
   std::vector<monitor::OptionInfo> command_line_options() const override;
+  block::BlockStore& disks() override { return *disks_; }
   Result<std::string> add_chardev(const chardev::ChardevOptions& options) override;
   Result<void> set_debugger(const std::string& where) override;
 
@@ -74,12 +76,19 @@ class Emulation final : public monitor::MachineControl {
   bool is_qtest() const;
   Clock::Drive clock_drive() const;
   Result<u64> choose_ram(const std::string& machine_type) const;
-  Result<void> make_objects();
+  enum class Stage : u8 { Early, WithNetwork };
+  Result<void> make_objects(Stage stage);
   Result<void> make_cpu_objects();
   Result<chardev::Chardev*> make_stream(const chardev::ChardevOptions& options, EventLoop& loop);
   void stop_monitor_thread();
   void report(const RunEvent& event);
   Result<void> make_streams();
+  Result<void> make_nodes();
+  Result<void> make_drives(hw::Board& board);
+  void io_error(const block::BlockIoError& failure) override;
+  Result<void> make_network();
+  Result<std::vector<DeviceRequest>> network_cards() const;
+  void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();
   Result<void> make_monitors();
@@ -101,8 +110,11 @@ class Emulation final : public monitor::MachineControl {
   qom::TypeRegistry registry_;
   RunState run_state_;
   std::unique_ptr<hw::Machine> machine_;
+  std::unique_ptr<block::BlockStore> disks_;
+  std::vector<DeviceRequest> drive_devices_;  ///< of -drive, -hda...
   hw::Board* board_ = nullptr;
   ConsolePlan consoles_;
+  NetworkOptions network_;
   std::unique_ptr<accel::Accelerator> accelerator_;
   std::unique_ptr<monitor::Monitors> monitors_;
   std::vector<std::unique_ptr<monitor::HmpSession>> people_;

@@ -134,8 +134,14 @@ void Emulation::report(const RunEvent& event) {
   using Kind = RunEvent::Kind;
   switch (event.kind) {
     case Kind::Stop:
+      // Who stops a machine may copy its images. Later, as nobody waits for the disk here.
+      loop_.post([this] {
+        if (is_running()) return;
+        if (auto flushed = disks_->flush_all(); !flushed) log::error(flushed.error());
+      });
       return monitors_->emit("STOP");
     case Kind::Resume:
+      disks_->retry_all();
       return monitors_->emit("RESUME");
     case Kind::Powerdown:
       return monitors_->emit("POWERDOWN");
@@ -153,6 +159,9 @@ void Emulation::report(const RunEvent& event) {
       return monitors_->emit("GUEST_CRASHLOADED", panic());
     case Kind::RtcChange:
       return monitors_->emit("RTC_CHANGE", monitor::RtcChangeEvent{event.offset_s, event.path}, event.path);
+    case Kind::BalloonChange:
+      return monitors_->emit("BALLOON_CHANGE",
+                             monitor::BalloonChangeEvent{ram_bytes_ - std::min(ram_bytes_, event.bytes)});
     case Kind::DeviceDeleted:
       return monitors_->emit("DEVICE_DELETED",
                              monitor::DeviceDeletedEvent{

@@ -11,6 +11,7 @@ namespace emu::softmmu {
 
 void IoThread::describe(qom::TypeInfo<IoThread>& type) {
   type.doc("a thread that carries out the requests of devices with iothread=ID");
+  type.property("thread-id", &IoThread::thread_id, "the host's number of the thread");
   type.property("poll-max-ns", &IoThread::poll_max_ns_, "has no effect");
   type.property("poll-grow", &IoThread::poll_grow_, "has no effect");
   type.property("poll-shrink", &IoThread::poll_shrink_, "has no effect");

@@ -65,6 +65,22 @@ constexpr OptionRow kRows[] = {
      "What firmware tries to boot, and when it asks: DRIVES are up to three of a (floppy), c (disk), d (CD-ROM), n "
      "(network); once= counts for the first boot only. Needs firmware: a kernel that is entered directly asks nobody."},
 
+    {"drive", Opt::Drive, kYes, S::Disks,
+     "[file=FILE][,if=ide|virtio|pflash|none][,id=ID][,media=disk|cdrom][,index=N|,bus=N,unit=N][,format=NAME][,cache=MODE]"
+     "[,aio=threads|io_uring][,discard=ignore|unmap][,detect-zeroes=off|on|unmap][,readonly=on|off][,snapshot=on|off]"
+     "[,copy-on-read=on|off][,werror=ACTION][,rerror=ACTION][,throttling.KEY=N...][,file.KEY=VALUE...]",
+     "A disk: image, how it is used, and unless if=none the device. cache= is writeback (the default), none, writethrough, "
+     "directsync or unsafe; werror= and rerror= are report, ignore, stop, and for writes enospc. docs/user/disks.md."},
+    {"blockdev", Opt::Blockdev, kYes, S::Disks, "[driver=]NAME,node-name=NAME[,KEY=VALUE...] | JSON",
+     "Opens a node of the block graph, for -device ...,drive=NODE-NAME or for other nodes. docs/user/disks.md lists drivers."},
+    {"hda", Opt::HardDisk, kYes, S::Disks, "FILE", "The first hard disk; so does a file name alone. -hdb, -hdc and -hdd: the others."},
+    {"hdb", Opt::HardDisk, kYes, S::Disks, "FILE", "The second."},
+    {"hdc", Opt::HardDisk, kYes, S::Disks, "FILE", "The third."},
+    {"hdd", Opt::HardDisk, kYes, S::Disks, "FILE", "The fourth."},
+    {"cdrom", Opt::Cdrom, kYes, S::Disks, "FILE", "A CD-ROM, in the place of -hdc."},
+    {"snapshot", Opt::Snapshot, kNo, S::Disks, "",
+     "What is written to disks goes to a temporary file and is thrown away at the end."},
+
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
     {"display", Opt::Display, kYes, S::Display, "none", "No display, and the terminal is left alone."},
@@ -90,8 +106,13 @@ constexpr OptionRow kRows[] = {
     {"debugcon", Opt::Debugcon, kYes, S::Streams, "STREAM", "Where bytes written to I/O port 0xe9 go."},
     {"echr", Opt::EscapeChar, kYes, S::Streams, "NUMBER", "Code of the escape key, instead of 1 for Ctrl-A."},
 
-    {"nic", Opt::Nic, kYes, S::Network, "none", "No network card (none are supported yet)."},
-    {"net", Opt::Net, kYes, S::Network, "none", "The same, older spelling."},
+    {"netdev", Opt::Netdev, kYes, S::Network,
+     "user|tap|socket|stream|dgram|hubport,id=ID[,KEY=VALUE...]",
+     "Host side of a network card, for -device CARD,netdev=ID; help lists the kinds and their keys."},
+    {"nic", Opt::Nic, kYes, S::Network, "[KIND][,model=CARD][,mac=ADDRESS][,id=ID][,KEY=VALUE...]",
+     "A network card and its host side in one (user when no KIND is given); none for no card; model=help lists cards."},
+    {"net", Opt::Net, kYes, S::Network, "nic[,netdev=ID][,model=CARD][,macaddr=ADDRESS] | KIND[,KEY=VALUE...]",
+     "A card, or a host side, plugged into one common hub. Older spelling of -nic; none for no card."},
 
     {"preconfig", Opt::Preconfig, kNo, S::Running, "",
      "Waits before the machine is complete, until QMP's x-exit-preconfig."},
@@ -152,9 +173,7 @@ constexpr OptionRow kRows[] = {
      "Writes jit-PID.dump, from which 'perf inject --jit' makes symbols and code of what 'perf record -k mono' has seen."},
 };
 
-constexpr std::string_view kDisks =
-    "disks and other media are not supported yet; start a kernel with -kernel and -initrd";
-constexpr std::string_view kNetwork = "there is no network yet: leave it out, or say -nic none";
+constexpr std::string_view kFloppy = "there is no floppy drive";
 constexpr std::string_view kScreen = "there is no graphical display yet: use -nographic or -display none";
 constexpr std::string_view kSound = "there is no sound yet: leave it out";
 
@@ -166,22 +185,14 @@ constexpr MissingRow kMissing[] = {
     {"k", kYes, kScreen},
     {"audio-help", kNo, kSound},
     {"soundhw", kYes, kSound},
-    {"fda", kYes, kDisks},
-    {"fdb", kYes, kDisks},
-    {"hda", kYes, kDisks},
-    {"hdb", kYes, kDisks},
-    {"hdc", kYes, kDisks},
-    {"hdd", kYes, kDisks},
-    {"cdrom", kYes, kDisks},
-    {"blockdev", kYes, kDisks},
-    {"drive", kYes, kDisks},
-    {"mtdblock", kYes, kDisks},
-    {"sd", kYes, kDisks},
-    {"pflash", kYes, "-bios takes a firmware image"},
-    {"snapshot", kNo, kDisks},
+    {"fda", kYes, kFloppy},
+    {"fdb", kYes, kFloppy},
+    {"mtdblock", kYes, "there are no such devices"},
+    {"sd", kYes, "there are no such devices"},
+    {"pflash", kYes, "say -drive if=pflash,format=raw,file=FILE"},
     {"fsdev", kYes, ""},
     {"virtfs", kYes, ""},
-    {"iscsi", kYes, kDisks},
+    {"iscsi", kYes, ""},
     {"usb", kNo, ""},
     {"usbdevice", kYes, ""},
     {"spice", kYes, kScreen},
@@ -196,7 +207,6 @@ constexpr MissingRow kMissing[] = {
     {"no-fd-bootchk", kNo, ""},
     {"acpitable", kYes, ""},
     {"smbios", kYes, ""},
-    {"netdev", kYes, kNetwork},
     {"tpmdev", kYes, ""},
     {"compat", kYes, ""},
     {"fw_cfg", kYes, ""},
@@ -251,7 +261,7 @@ std::span<const MissingRow> missing_rows() { return kMissing; }
 
 std::string_view section_title(Section section) {
   constexpr std::string_view kTitles[] = {
-      "Machine", "What to start",        "Display", "Serial ports, monitor and streams", "Network",
+      "Machine", "What to start", "Disks", "Display", "Serial ports, monitor and streams", "Network",
       "Running", "Logging and debugging"};
   return kTitles[std::size_t(section)];
 }
@@ -261,9 +271,11 @@ Result<std::vector<GivenOption>> scan_arguments(std::span<const std::string> arg
   for (std::size_t i = 0; i < arguments.size(); i++) {
     const std::string& word = arguments[i];
     std::string_view name = word;
-    if (!name.starts_with('-') || name == "-" || name == "--") {
-      return error(Error(fmt::format("'{}' is not an option", word)).with_hint(std::string(kDisks)));
+    if (!name.starts_with('-') && !name.empty()) {
+      given.push_back({find_row(option_rows(), "hda"), word});
+      continue;
     }
+    if (name.empty() || name == "-" || name == "--") return error("'{}' is not an option", word);
     name.remove_prefix(name.starts_with("--") ? 2 : 1);
     if (const MissingRow* missing = find_row(missing_rows(), name)) {
       return error(Error(fmt::format("{}: not supported yet", word)).with_hint(std::string(missing->instead)));

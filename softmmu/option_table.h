@@ -57,6 +57,7 @@ enum class Opt : u8 {
   Chardev,
   Debugcon,
   EscapeChar,
+  Netdev,
   Nic,
   Net,
   Freeze,
@@ -86,10 +87,15 @@ enum class Opt : u8 {
   Seed,
   Icount,
   Symbols,
+  Drive,
+  Blockdev,
+  HardDisk,
+  Cdrom,
+  Snapshot,
 };
 
 enum class TakesArgument : u8 { No, Yes };
-enum class Section : u8 { Standard, Boot, Display, Streams, Network, Running, Debug };
+enum class Section : u8 { Standard, Boot, Disks, Display, Streams, Network, Running, Debug };
 
 struct OptionRow {
   std::string_view name;  ///< without dashes

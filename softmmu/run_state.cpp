@@ -35,6 +35,9 @@ constexpr Transition kTransitions[] = {
     {S::Debug, S::Running},          {S::Debug, S::Paused},
     {S::Debug, S::Shutdown},         {S::Debug, S::Suspended},
     {S::Debug, S::GuestPanicked},
+    {S::Running, S::IoError},  // a disk with werror=stop
+    {S::IoError, S::Running},        {S::IoError, S::Paused},
+    {S::IoError, S::Shutdown},       {S::Paused, S::IoError},
 };
 
 std::string_view cause_name(hw::ShutdownCause cause) {
@@ -75,7 +78,8 @@ bool is_by_guest(hw::ShutdownCause cause) {
 
 std::string_view state_name(State state) {
   constexpr std::string_view kNames[] = {"prelaunch", "running",        "paused",         "shutdown",
-                                         "suspended", "guest-panicked", "internal-error", "watchdog", "debug"};
+                                         "suspended", "guest-panicked", "internal-error", "watchdog", "debug",
+                                         "io-error"};
   return kNames[std::size_t(state)];
 }
 

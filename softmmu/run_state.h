@@ -24,20 +24,22 @@
 namespace emu::softmmu {
 
 /// As QMP's query-status names them.
-enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug };
+enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug, IoError };
 std::string_view state_name(State state);
 /// Whether the table of legal transitions has this one.
 bool is_legal_transition(State from, State to);
 
 /// What happened, for monitors to report: QMP's events of the same name.
 struct RunEvent {
-  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange, DeviceDeleted };
+  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange, DeviceDeleted,
+                          BalloonChange };
   Kind kind;
   std::string_view reason = {};  ///< Reset, Shutdown: "guest-reset"; panic: what was done, "pause"
   bool by_guest = false;
   i64 offset_s = 0;      ///< RtcChange: from the host's time
   std::string path = {};  ///< RtcChange, DeviceDeleted: of the clock or device
   std::string id = {};    ///< DeviceDeleted: the user's, if there is one
+  u64 bytes = 0;          ///< BalloonChange: in the balloon
 };
 
 /// Exit statuses of the program.
@@ -92,6 +94,9 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   void wakeup_requested(hw::WakeupReason reason) override { enqueue(WakeupRequest{reason}); }
   void rtc_changed(i64 offset_s, const std::string& path) override {
     emit({.kind = RunEvent::Kind::RtcChange, .by_guest = true, .offset_s = offset_s, .path = path});
+  }
+  void balloon_changed(u64 balloon_bytes) override {
+    emit({.kind = RunEvent::Kind::BalloonChange, .by_guest = true, .bytes = balloon_bytes});
   }
   void device_deleted(const std::string& id, const std::string& path) override {
     emit({.kind = RunEvent::Kind::DeviceDeleted, .path = path, .id = id});

@@ -35,12 +35,13 @@ class Reader {
   Result<void> global(const std::string& text);
   Result<void> object(const std::string& text);
   Result<void> chardev(const std::string& text);
+  Result<void> disk(const GivenOption& given);
   Result<void> mon(const std::string& text);
   Result<void> add_fd(Options options);
   Result<void> display(const std::string& text);
   Result<void> audiodev(Options options);
   Result<void> vga(const std::string& text);
-  Result<void> no_network(const GivenOption& given);
+  Result<void> network(const GivenOption& given);
   Result<void> name(Options options);
   Result<void> rtc(Options options);
   Result<void> take_asked(Asked asked);
@@ -160,6 +161,30 @@ Result<void> Reader::global(const std::string& text) {
   return {};
 }
 
+Result<void> Reader::disk(const GivenOption& given) {
+  const std::string option = fmt::format("-{} {}", given.row->name, given.value);
+  switch (given.row->opt) {
+    case Opt::Drive: {
+      DriveRequest request = EMU_TRY(parse_drive(given.value));
+      EMU_TRY(claim_id("drive", request.spec.settings.id));
+      out_.drives.push_back(std::move(request));
+      return {};
+    }
+    case Opt::Blockdev:
+      out_.blockdevs.push_back(EMU_TRY(parse_blockdev(given.value)));
+      return {};
+    case Opt::HardDisk:  // "hda" to "hdd"
+      out_.drives.push_back(drive_of_file(given.value, u64(given.row->name.back() - 'a'), /*is_cdrom=*/false, option));
+      return {};
+    case Opt::Cdrom:
+      out_.drives.push_back(drive_of_file(given.value, 2, /*is_cdrom=*/true, option));
+      return {};
+    default:
+      out_.snapshot = true;
+      return {};
+  }
+}
+
 Result<void> Reader::object(const std::string& text) {
   Options options = EMU_TRY(Options::parse(text, {.implied_key = "qom-type", .json = json_pairs}));
   const std::string type = options.take("qom-type").value_or("");
@@ -167,7 +192,7 @@ Result<void> Reader::object(const std::string& text) {
     ask(HelpTopic::Object);
     return {};
   }
-  if (type == "secret") {
+  if (type == "secret" || type == "iothread" || type == "throttle-group" || type == "filter-dump") {
     ObjectRequest request{type, EMU_TRY(options.take_required("id")), {}};
     for (auto& [key, value] : options.take_rest()) request.properties.emplace_back(key, std::move(value));
     EMU_TRY(claim_id("object", request.id));
@@ -175,10 +200,10 @@ Result<void> Reader::object(const std::string& text) {
     return {};
   }
   if (type != "memory-backend-ram") {
-    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret"};
+    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret", "iothread", "throttle-group",
+                                                  "filter-dump"};
     static constexpr std::string_view kLater[] = {
-        "iothread",       "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd",
-        "tls-creds-x509", "throttle-group", "can-bus"};
+        "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd", "tls-creds-x509", "can-bus"};
     for (const std::string_view later : kLater) {
       if (type == later) return error("objects of type '{}' are not supported yet", type);
     }
@@ -289,10 +314,19 @@ Result<void> Reader::vga(const std::string& text) {
   return error(Error(fmt::format("no video card '{}'", text)).with_hint(did_you_mean(text, kOthers)));
 }
 
-Result<void> Reader::no_network(const GivenOption& given) {
-  if (given.value == "none") return {};
-  return error(Error(fmt::format("'{}': network cards are not supported yet", given.value))
-                   .with_hint(fmt::format("write -{} none, or leave it out", given.row->name)));
+Result<void> Reader::network(const GivenOption& given) {
+  const auto take = given.row->opt == Opt::Netdev ? take_netdev : given.row->opt == Opt::Nic ? take_nic : take_net;
+  switch (EMU_TRY(take(given.value, out_.network))) {
+    case NetHelp::None:
+      break;
+    case NetHelp::Netdev:
+      ask(HelpTopic::Netdev);
+      break;
+    case NetHelp::Models:
+      ask(HelpTopic::NicModels);
+      break;
+  }
+  return {};
 }
 
 Result<void> Reader::name(Options options) {
@@ -386,6 +420,12 @@ Result<void> Reader::read_machine_part(const GivenOption& given) {
       return global(value);
     case Opt::Object:
       return object(value);
+    case Opt::Drive:
+    case Opt::Blockdev:
+    case Opt::HardDisk:
+    case Opt::Cdrom:
+    case Opt::Snapshot:
+      return disk(given);
     case Opt::Overcommit:
       return overcommit(EMU_TRY(Options::parse(value)));
     case Opt::Name:
@@ -476,9 +516,10 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       out_.escape_char = u8(code);
       return {};
     }
+    case Opt::Netdev:
     case Opt::Nic:
     case Opt::Net:
-      return no_network(given);
+      return network(given);
     default:
       return read_running_part(given);
   }

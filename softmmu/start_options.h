@@ -11,6 +11,8 @@
 #include "accel/accel.h"
 #include "chardev/chardev_options.h"
 #include "hw/machine/board.h"
+#include "softmmu/drive_options.h"
+#include "softmmu/net_options.h"
 #include "softmmu/run_options.h"
 #include "softmmu/sandbox.h"
 #include "util/log.h"
@@ -31,6 +33,8 @@ enum class HelpTopic : u8 {
   DeviceProperties,
   Accel,
   Chardev,
+  Netdev,
+  NicModels,
   Log,
   Display,
   Vga,
@@ -105,6 +109,9 @@ struct StartOptions {
   std::vector<MemoryBackend> memory_backends;
   std::vector<DeviceRequest> devices;
   std::vector<GlobalRequest> globals;
+  std::vector<DriveRequest> drives;
+  std::vector<Options> blockdevs;
+  bool snapshot = false;
 
   std::string kernel, initrd, append, dtb, bios;
   hw::BootOrder boot;
@@ -119,6 +126,7 @@ struct StartOptions {
   std::vector<chardev::ChardevOptions> chardevs;
   std::vector<std::string> serials;              ///< -serial as typed, in order
   std::vector<MonitorRequest> monitors;
+  NetworkOptions network;
   std::vector<ObjectRequest> objects;
   std::vector<FdRequest> fds;
   std::string debugcon;

@@ -54,12 +54,11 @@ void print_human(const qcow2::CheckReport& report, bool repaired) {
       fmt::print("\n{} internal errors have occurred during the check.\n", report.failures);
     }
   }
-  if (report.total_clusters != 0) {
+  if (report.total_clusters != 0 && report.allocated_clusters != 0) {
     const double allocated = double(report.allocated_clusters);
     fmt::print("{}/{} = {:.2f}% allocated, {:.2f}% fragmented, {:.2f}% compressed clusters\n", report.allocated_clusters,
                report.total_clusters, allocated * 100 / double(report.total_clusters),
-               report.allocated_clusters ? double(report.fragmented_clusters) * 100 / allocated : 0.0,
-               report.allocated_clusters ? double(report.compressed_clusters) * 100 / allocated : 0.0);
+               double(report.fragmented_clusters) * 100 / allocated, double(report.compressed_clusters) * 100 / allocated);
   }
   if (report.end_offset != 0) fmt::print("Image end offset: {}\n", report.end_offset);
 }

@@ -281,12 +281,10 @@ int compare_command(Tool& tool, const std::vector<std::string>& words) {
   }
   const bool quiet = arguments->has("q") || arguments->has("quiet");
   const bool strict = arguments->has("s");
-  if (nodes[0]->bytes() != nodes[1]->bytes()) {
-    if (strict) {
-      if (!quiet) fmt::print("Strict mode: Image size mismatch!\n");
-      return kDifferent;
-    }
-    if (!quiet) fmt::print("Warning: Image size mismatch!\n");
+  const bool same_size = nodes[0]->bytes() == nodes[1]->bytes();
+  if (strict && !same_size) {
+    if (!quiet) fmt::print("Strict mode: Image size mismatch!\n");
+    return kDifferent;
   }
   Comparison result;
   {
@@ -295,6 +293,8 @@ int compare_command(Tool& tool, const std::vector<std::string>& words) {
   }
   if (result.status > kDifferent) return tool.fail(result.message, result.status);
   if (!quiet) {
+    const u64 common = std::min(nodes[0]->bytes(), nodes[1]->bytes());
+    if (!same_size && (result.status == kSame || result.mismatch >= common)) fmt::print("Warning: Image size mismatch!\n");
     if (result.status == kSame) fmt::print("Images are identical.\n");
     else if (result.message.empty()) fmt::print("Content mismatch at offset {}!\n", result.mismatch);
     else fmt::print("Strict mode: Offset {} block status mismatch!\n", result.mismatch);

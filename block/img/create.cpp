@@ -102,6 +102,7 @@ Result<void> make_image(Tool& tool, NewImage image) {
   if (const auto size = EMU_TRY(options.take_size("size")); size && !image.bytes) image.bytes = size;
   Preallocation preallocation = Preallocation::Off;
   std::string mode = "off";
+  const auto compat = options.peek("compat");
   if (const auto given = options.take("preallocation")) {
     mode = *given;
     preallocation = EMU_TRY(parse_preallocation(mode));
@@ -151,6 +152,7 @@ Result<void> make_image(Tool& tool, NewImage image) {
     if (!create.backing_file.empty()) {
       line += fmt::format(" backing_file={} backing_fmt={}", create.backing_file, create.backing_format);
     }
+    if (compat) line += " compat=" + *compat;
     fmt::print("{} lazy_refcounts={} refcount_bits={}\n", line, on_off(create.lazy_refcounts), create.refcount_bits);
     std::fflush(stdout);
   }

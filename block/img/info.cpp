@@ -223,7 +223,7 @@ int map_command(Tool& tool, const std::vector<std::string>& words) {
     if (!extent) return tool.fail("Failed to read image metadata: " + extent.error().message());
     const Extent& e = extent->extent;
     MapRow row{at, extent->bytes, extent->depth, e.allocated, e.zero || !e.allocated, e.data, {}, {}};
-    if (e.host_offset && e.allocated) {
+    if (e.host_offset) {
       row.offset = e.host_offset;
       const NodeRef data = child_of(extent->node, "data-file");
       row.filename = (data ? data : extent->node)->filename();

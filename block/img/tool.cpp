@@ -139,9 +139,10 @@ Task<Result<ChainExtent>> chain_status(const NodeRef& top, u64 offset, u64 lengt
   ChainExtent result;
   result.node = top;
   for (;;) {
-    if (offset >= result.node->bytes()) {  // a short image in the chain: zeroes from here
+    if (offset >= result.node->bytes()) {  // a short image behind another: nobody has anything here
       result.bytes = length;
-      result.extent = {.bytes = length, .data = false, .zero = true, .allocated = result.depth != 0};
+      result.extent = {.bytes = length, .data = false, .zero = true, .allocated = false};
+      if (result.depth != 0) --result.depth;
       co_return result;
     }
     Result<Extent> extent = co_await result.node->status(offset, std::min(length, result.node->bytes() - offset));

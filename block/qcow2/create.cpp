@@ -68,6 +68,16 @@ Header make(const CreateOptions& options, const Geometry& geometry, const Layout
   return header;
 }
 
+/// Where the file reads as zeroes, what is zero at the end of `table` need not be written.
+Task<IoStatus> write_table(HostFile& file, u64 offset, const Buffer& table, bool file_is_zero) {
+  u64 bytes = table.size();
+  while (file_is_zero && bytes > 0 && table.data()[bytes - 1] == 0) --bytes;
+  bytes = std::min<u64>(align_up(bytes, 4096), table.size());
+  if (bytes == 0) co_return 0;
+  const IoStatus status = co_await file.write(offset, table.data(), bytes);
+  co_return status;
+}
+
 }  // namespace
 
 Result<void> check_create_options(const CreateOptions& options) {
@@ -127,6 +137,7 @@ Task<Result<void>> create(NodeRef node, CreateOptions options, NodeRef data_file
 
   Result<void> sized = co_await node->truncate(0, Preallocation::Off);
   EMU_CO_TRY(sized);
+  const bool is_zero = node->bytes() == 0;
   const u64 bytes = layout.clusters() << geometry.cluster_bits;
   sized = co_await node->truncate(bytes, Preallocation::Off);
   EMU_CO_TRY(sized);
@@ -134,20 +145,20 @@ Task<Result<void>> create(NodeRef node, CreateOptions options, NodeRef data_file
   Buffer table(layout.table_clusters << geometry.cluster_bits);
   const u64 first_block = 1 + layout.table_clusters;
   for (u64 i = 0; i < layout.blocks; ++i) store_be64(table.data() + i * 8, (first_block + i) << geometry.cluster_bits);
-  IoStatus status = co_await file.write(geometry.cluster(), table.data(), table.size());
+  IoStatus status = co_await write_table(file, geometry.cluster(), table, is_zero);
   for (u64 i = 0; status == 0 && i < layout.blocks; ++i) {
     Buffer block(geometry.cluster());
     const u64 start = i * geometry.refcounts_per_block();
     const u64 end = std::min(layout.clusters(), start + geometry.refcounts_per_block());
     for (u64 c = start; c < end; ++c) store_count(block.data(), geometry.refcount_order, c - start, 1);
-    status = co_await file.write((first_block + i) << geometry.cluster_bits, block.data(), block.size());
+    status = co_await write_table(file, (first_block + i) << geometry.cluster_bits, block, is_zero);
   }
   if (status == 0 && layout.l1_clusters != 0) {
     Buffer l1(layout.l1_clusters << geometry.cluster_bits);
-    status = co_await file.write(header.l1_offset, l1.data(), l1.size());
+    status = co_await write_table(file, header.l1_offset, l1, is_zero);
   }
   // The header last: until then it is no image.
-  if (status == 0) status = co_await file.write(0, first->data(), first->size());
+  if (status == 0) status = co_await write_table(file, 0, *first, is_zero);
   if (status == 0) status = co_await file.flush();
   if (status != 0) co_return error("cannot write the image: {}", std::strerror(status));
   if (options.preallocation == Preallocation::Off) co_return Result<void>();

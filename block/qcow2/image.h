@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A qcow2 image as a node of the block graph.
 //
-// Order of what reaches the file (docs: block/qcow2/README.md). Requests write data only; tables change in memory.
+// Order of what reaches the file (docs/devel/qcow2.md). Requests write data only; tables change in memory.
 // commit() writes them, with a flush between the steps: (1) data, reference counts, new tables that nothing points to
 // yet; (2) what says where reference counts are; (3) L2 and L1 entries; then (4) counts of what is no longer referred to
 // go down, in memory. So at any moment the image in the file is one that checks clean but for leaked clusters.
@@ -105,8 +105,11 @@ class Image final : public Node {
     enum class Kind : u8 { Data, Zero, Backing, Compressed, Broken } kind = Kind::Backing;
     u64 bytes = 0;
     u64 host = 0;
-    ClusterState state;  ///< of Compressed
+    ClusterState state;     ///< of Compressed
+    bool has_host = false;  ///< there is a place at `host`, also for what is not Data
   };
+  /// Whether runs that are not data end where their places in the file do, as status() shows them.
+  enum class Places : u8 { OfData, OfAll };
 
   // image.cpp
   Task<Result<void>> read_header_and_tables();
@@ -123,8 +126,8 @@ class Image final : public Node {
   u64 last_cluster(u64 offset, u64 bytes) const { return (offset + std::max<u64>(bytes, 1) - 1) >> geometry_.cluster_bits; }
 
   // image_read.cpp
-  Run run_in_slice(const ClusterMap::Slice& slice, u64 offset, u64 most);
-  Task<IoStatus> next_run(u64 offset, u64 most, Run* run);
+  Run run_in_slice(const ClusterMap::Slice& slice, u64 offset, u64 most, Places places = Places::OfData);
+  Task<IoStatus> next_run(u64 offset, u64 most, Run* run, Places places = Places::OfData);
   Task<IoStatus> read_unlocked(u64 offset, IoVec to, u64 skip, u64 bytes);
   Task<IoStatus> read_backing(u64 offset, IoVec to, u64 skip, u64 bytes);
   Task<IoStatus> read_compressed(const ClusterState& state, u64 within, IoVec to, u64 skip, u64 bytes);
@@ -189,6 +192,8 @@ class Image final : public Node {
   bool use_lazy_refcounts_ = false;
   bool has_written_ = false;
   bool broken_ = false;
+  bool has_reported_ = false;
+  bool has_warned_of_compressed_ = false;
   bool corrupt_bit_wanted_ = false;
   bool closed_ = false;
   u64 compressed_next_ = 0;  ///< where the next compressed cluster may begin, inside a cluster; 0: nowhere

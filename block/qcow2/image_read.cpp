@@ -20,7 +20,7 @@ bool Image::reads_as_zero(const ClusterState& state, u32 mask, u64 cluster_offse
 }
 
 /// The longest stretch from `offset` that is of one kind and, for data, contiguous in the file. Inside one slice.
-Image::Run Image::run_in_slice(const ClusterMap::Slice& slice, u64 offset, u64 most) {
+Image::Run Image::run_in_slice(const ClusterMap::Slice& slice, u64 offset, u64 most, Places places) {
   Run run;
   run.bytes = 0;
   const u64 slice_end = align_down(offset, map_->slice_span()) + map_->slice_span();
@@ -43,11 +43,13 @@ Image::Run Image::run_in_slice(const ClusterMap::Slice& slice, u64 offset, u64 m
       const auto kind = (state->allocated & here) ? Run::Kind::Data
                         : (state->zero & here)    ? Run::Kind::Zero
                                                   : Run::Kind::Backing;
-      const u64 host = kind == Run::Kind::Data ? *state->host + within : 0;
+      const bool has_host = state->host && (kind == Run::Kind::Data || places == Places::OfAll);
+      const u64 host = has_host ? *state->host + within : 0;
       if (run.bytes == 0) {
         run.kind = kind;
         run.host = host;
-      } else if (kind != run.kind || (kind == Run::Kind::Data && host != run.host + run.bytes)) {
+        run.has_host = has_host;
+      } else if (kind != run.kind || has_host != run.has_host || (has_host && host != run.host + run.bytes)) {
         return run;
       }
       const u64 sub_end = std::min(cluster_end, align_down(at, geometry_.subcluster()) + geometry_.subcluster());
@@ -58,7 +60,7 @@ Image::Run Image::run_in_slice(const ClusterMap::Slice& slice, u64 offset, u64 m
   return run;
 }
 
-Task<IoStatus> Image::next_run(u64 offset, u64 most, Run* run) {
+Task<IoStatus> Image::next_run(u64 offset, u64 most, Run* run, Places places) {
   if (map_->table_of(offset) == 0) {
     const u64 table_end = align_down(offset, geometry_.l2_span()) + geometry_.l2_span();
     *run = {Run::Kind::Backing, std::min(most, table_end - offset), 0, {}};
@@ -73,7 +75,7 @@ Task<IoStatus> Image::next_run(u64 offset, u64 most, Run* run) {
       co_return 0;
     }
   }
-  *run = run_in_slice(*slice, offset, most);
+  *run = run_in_slice(*slice, offset, most, places);
   if (run->kind == Run::Kind::Broken) {
     report(fmt::format("L2 entry of guest offset {:#x} is invalid", offset), offset, geometry_.cluster());
     co_return EIO;
@@ -147,7 +149,9 @@ Task<IoStatus> Image::load_compressed(const ClusterState& state) {
   if (status != 0) co_return status;
   Buffer cluster(geometry_.cluster());
   if (!decompress(header_.compression, {packed.data(), packed.size()}, {cluster.data(), cluster.size()})) {
-    log::warn("{}: the compressed cluster at {:#x} cannot be decompressed", filename(), state.compressed_offset);
+    if (!std::exchange(has_warned_of_compressed_, true)) {
+      log::warn("{}: the compressed cluster at {:#x} cannot be decompressed", filename(), state.compressed_offset);
+    }
     co_return EIO;
   }
   unpacked_ = std::move(cluster);
@@ -173,14 +177,14 @@ Task<Result<Extent>> Image::status(u64 offset, u64 length) {
   RangeLock::Guard guard(ranges_, offset >> geometry_.cluster_bits, last_cluster(offset, length), RangeLock::Mode::Shared);
   co_await guard.acquired();
   Run run;
-  const IoStatus status = co_await next_run(offset, length, &run);
+  const IoStatus status = co_await next_run(offset, length, &run, Places::OfAll);
   if (status != 0) co_return error("{}: cannot read the tables: {}", filename(), std::strerror(status));
   // Stretches of the same kind are one, across slices and tables.
   while (run.bytes < length) {
     Run more;
-    const IoStatus again = co_await next_run(offset + run.bytes, length - run.bytes, &more);
-    if (again != 0 || more.kind != run.kind) break;
-    if (run.kind == Run::Kind::Data && more.host != run.host + run.bytes) break;
+    const IoStatus again = co_await next_run(offset + run.bytes, length - run.bytes, &more, Places::OfAll);
+    if (again != 0 || more.kind != run.kind || more.has_host != run.has_host) break;
+    if (run.has_host && more.host != run.host + run.bytes) break;
     run.bytes += more.bytes;
   }
   extent.bytes = run.bytes;
@@ -188,7 +192,7 @@ Task<Result<Extent>> Image::status(u64 offset, u64 length) {
   extent.data = run.kind == Run::Kind::Data || run.kind == Run::Kind::Compressed;
   extent.compressed = run.kind == Run::Kind::Compressed;
   extent.zero = run.kind == Run::Kind::Zero;
-  if (run.kind == Run::Kind::Data) extent.host_offset = run.host;
+  if (run.has_host) extent.host_offset = run.host;
   if (run.kind == Run::Kind::Backing) {
     const u64 end = backing_bytes();
     if (offset >= end) extent.zero = true;

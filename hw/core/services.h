@@ -63,6 +63,8 @@ class MachineServices {
     static_cast<void>(path);
   }
 
+  /// The guest's balloon holds this much of its memory now.
+  virtual void report_balloon_change(u64 balloon_bytes) { static_cast<void>(balloon_bytes); }
   /// A device that was taken out is gone for good; `id` is empty when the user gave it none.
   virtual void report_device_deleted(const std::string& id, const std::string& path) {
     static_cast<void>(id);

@@ -23,6 +23,7 @@ class IdeCd final : public IdeDevice {
   void resized() override { scsi_->medium_changed(backend().has_medium()); }
   void medium_changed(bool present) override { scsi_->medium_changed(present); }
   void eject_requested(bool force) override { scsi_->eject_requested(force); }
+  bool is_removable() const override { return true; }
   bool is_tray_open() const override { return scsi_ != nullptr && scsi_->is_tray_open(); }
   bool is_medium_locked() const override { return scsi_ != nullptr && scsi_->is_locked(); }
 

@@ -8,6 +8,7 @@ using namespace pci;
 namespace {
 
 constexpr u16 kCommandPorts[] = {0x1f0, 0x170}, kControlPorts[] = {0x3f6, 0x376};
+constexpr u32 kDecodeBoth = 0x8000'8000;
 constexpr unsigned kBusMasterBar = 4, kBytesAChannel = 8, kTableOffset = 4;
 
 }  // namespace
@@ -25,6 +26,7 @@ void Piix3Ide::describe(TypeInfo<Piix3Ide>& type) {
 Result<void> Piix3Ide::realize() {
   PciConfig& c = config();
   c.set16(STATUS, kStatusDevselMedium | kStatusFastBackToBack);
+  c.set32(IDETIM, kDecodeBoth);
   c.allow32(IDETIM, 0xffff'ffff);
   c.allow8(SIDETIM, 0xff);
   static_cast<void>(dma());

@@ -14,8 +14,8 @@
 
 namespace emu::hw {
 
-/// Function 01.1. Deviation: the ports decode whatever IDETIM and COMMAND say; no guest needs them silent, and firmware
-/// other than SeaBIOS does not switch them on.
+/// Function 01.1. Deviation: the ports decode whatever IDETIM and COMMAND say, and IDETIM's enable bits are set after
+/// reset: a kernel that is entered without firmware looks at them, and nobody would have set them.
 class Piix3Ide final : public PciDevice {
  public:
   static constexpr unsigned kChannels = 2;

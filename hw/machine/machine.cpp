@@ -84,6 +84,10 @@ void Machine::report_rtc_change(i64 offset_s, const std::string& path) {
   run_on_main_loop([this, offset_s, path] { events_.rtc_changed(offset_s, path); });
 }
 
+void Machine::report_balloon_change(u64 balloon_bytes) {
+  run_on_main_loop([this, balloon_bytes] { events_.balloon_changed(balloon_bytes); });
+}
+
 void Machine::report_device_deleted(const std::string& id, const std::string& path) {
   run_on_main_loop([this, id, path] { events_.device_deleted(id, path); });
 }

@@ -28,6 +28,8 @@ class MachineEvents {
     static_cast<void>(offset_s);
     static_cast<void>(path);
   }
+  /// The guest's balloon holds this much of its memory now.
+  virtual void balloon_changed(u64 balloon_bytes) { static_cast<void>(balloon_bytes); }
   /// A device that was unplugged is gone; `id` may be empty.
   virtual void device_deleted(const std::string& id, const std::string& path) {
     static_cast<void>(id);
@@ -66,6 +68,7 @@ class Machine final : public MachineServices {
   /// Where that looks, in order. Before devices are made.
   void set_data_dirs(std::vector<std::string> dirs) { data_dirs_ = std::move(dirs); }
   void report_rtc_change(i64 offset_s, const std::string& path) override;
+  void report_balloon_change(u64 balloon_bytes) override;
   void report_device_deleted(const std::string& id, const std::string& path) override;
   void add_power_listener(PowerListener& listener) override { listeners_.push_back(&listener); }
   void remove_power_listener(PowerListener& listener) override { std::erase(listeners_, &listener); }

@@ -87,6 +87,7 @@ class PcBoard : public Board {
     LocalApic* apic = nullptr;  ///< null: the accelerator has it
   };
 
+  target::InterruptChips* chips() const;
   /// An IOAPIC pin that is no ISA interrupt.
   IrqInput gsi_input(unsigned gsi);
 
@@ -154,7 +155,8 @@ class PcBoard : public Board {
   void map_isa_bios(const mem::RegionRef& firmware);
   Result<std::string> find_firmware(const std::string& name) const;
   Result<void> offer_kernel_to_firmware();
-  void add_boot_order(std::string_view first);
+  void add_boot_order();
+  void set_boot_paths();
   void set_boot_letters(const std::string& letters);
   AcpiConfig acpi_config() const;
   SmbiosConfig smbios_config() const;
@@ -163,7 +165,6 @@ class PcBoard : public Board {
   void fill_cmos();
   void set_a20(bool level);
   void set_external_interrupt(bool level);
-  target::InterruptChips* chips() const;
   void enter_directly();
   void resume_directly();
 

@@ -4,6 +4,7 @@
 
 #include "hw/block/pflash.h"
 #include "hw/display/vga.h"
+#include "hw/machine/boot_order.h"
 #include "hw/machine/option_roms.h"
 #include "hw/machine/pc_board.h"
 #include "hw/nvram/fw_cfg.h"
@@ -106,7 +107,7 @@ Result<void> PcBoard::build_vga() {
 Result<void> PcBoard::load_firmware() {
   EMU_TRY(build_fw_cfg());
   if (!config_.kernel.empty()) EMU_TRY(offer_kernel_to_firmware());
-  add_boot_order(config_.kernel.empty() ? "" : kKernelRomDevice);
+  add_boot_order();
   if (config_.flash[1] != nullptr && config_.flash[0] == nullptr) {
     return error("flash unit 1 is given without unit 0, which has the firmware");
   }
@@ -190,16 +191,23 @@ Result<void> PcBoard::offer_kernel_to_firmware() {
   return {};
 }
 
-/// -boot as SeaBIOS takes it (its docs/Runtime_config.md): drive letters through CMOS, the rest through fw_cfg.
-void PcBoard::add_boot_order(std::string_view first) {
-  const BootOrder& boot = config_.boot;
+/// What firmware tries first, as paths: our kernel's ROM, then devices by bootindex. Devices come and go, so it is made
+/// anew at each reset.
+void PcBoard::set_boot_paths() {
+  if (fw_cfg_ == nullptr) return;
   std::vector<u8> order;
-  if (!first.empty()) append_text(order, fmt::format("{}\n", first));
-  if (boot.strict) append_text(order, "HALT\n");
-  if (!order.empty()) {
-    order.back() = 0;
-    fw_cfg_->add_file("bootorder", order);
-  }
+  if (!config_.kernel.empty()) append_text(order, fmt::format("{}\n", kKernelRomDevice));
+  for (const std::string& path : boot_order(machine_->tree().root())) append_text(order, path + "\n");
+  if (config_.boot.strict) append_text(order, "HALT\n");
+  if (order.empty()) return fw_cfg_->remove_file("bootorder");
+  order.back() = 0;
+  fw_cfg_->add_file("bootorder", order);
+}
+
+/// -boot as SeaBIOS takes it (its docs/Runtime_config.md): drive letters through CMOS, the rest through fw_cfg.
+void PcBoard::add_boot_order() {
+  const BootOrder& boot = config_.boot;
+  set_boot_paths();
   fw_cfg_->add_u16(FwCfg::BOOT_MENU, boot.menu ? 1 : 0);
   if (boot.menu_wait_ms) {
     fw_cfg_->add_file("etc/boot-menu-wait", {u8(*boot.menu_wait_ms), u8(*boot.menu_wait_ms >> 8)});
@@ -236,6 +244,7 @@ void PcBoard::reset() {
   const BootOrder& boot = config_.boot;
   set_boot_letters(!booted_once_ && !boot.once.empty() ? boot.once : boot.order.empty() ? "cad" : boot.order);
   booted_once_ = true;
+  if (!direct_boot_) set_boot_paths();
   reset_all(*machine_->tree().find("/machine"));
   if (chips() != nullptr) chips()->reset();
   for (Cpu& entry : cpus_) entry.cpu->reset();

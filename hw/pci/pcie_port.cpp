@@ -116,7 +116,12 @@ void PcieRootPort::device_plugged(Device& device) {
   const auto* pci = dynamic_cast<const PciDevice*>(&device);
   if (pci == nullptr || pci->function() != 0) return;  // the slot shows itself when function 0 comes
   set_status(kPresent | kPresenceChanged);
-  if (powered_) set_link(true);
+  if (powered_) {
+    set_link(true);
+  } else {
+    // Linux leaves the presence event off where there is a button: it wants to be told by that.
+    set_status(kButtonPressed);
+  }
   refresh_interrupt();
 }
 

@@ -10,7 +10,7 @@ namespace emu::hw {
 
 /// One slot behind one link. The guest switches its power; a device behind a port without power does not answer.
 ///
-///   device_add    presence detect changed; the guest switches power on, the link comes up
+///   device_add    presence detect changed, attention button; the guest switches power on, the link comes up
 ///   device_del    attention button; the guest lets the device go and switches power off, then it is taken out
 class PcieRootPort final : public PciBridge, public HotplugHandler {
  public:

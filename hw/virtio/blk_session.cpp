@@ -49,10 +49,11 @@ struct BlkSession::Request {
 };
 
 BlkSession::BlkSession(block::BlockBackend& backend, EventLoop& loop, BlkLimits limits,
-                       std::function<void()> on_resize)
+                       std::function<void()> on_resize, std::string device_name)
     : backend_(backend),
       loop_(loop),
       limits_(std::move(limits)),
+      device_name_(std::move(device_name)),
       bytes_(backend.bytes()),
       write_cache_(backend.has_write_cache()),
       tasks_(loop),

@@ -26,7 +26,8 @@ struct BlkLimits {
 class BlkSession final : public block::BlockFrontend, public std::enable_shared_from_this<BlkSession> {
  public:
   /// `loop` is where the backend's requests are made. `on_resize` is called there.
-  BlkSession(block::BlockBackend& backend, EventLoop& loop, BlkLimits limits, std::function<void()> on_resize);
+  BlkSession(block::BlockBackend& backend, EventLoop& loop, BlkLimits limits, std::function<void()> on_resize,
+             std::string device_name);
 
   /// Takes one request and carries it out; the loop's thread.
   void start(const std::shared_ptr<VirtQueue>& queue, VirtElementPtr element);
@@ -42,6 +43,7 @@ class BlkSession final : public block::BlockFrontend, public std::enable_shared_
 
   // BlockFrontend
   void resized() override;
+  std::string device_name() const override { return device_name_; }
 
  private:
   struct Request;
@@ -56,6 +58,7 @@ class BlkSession final : public block::BlockFrontend, public std::enable_shared_
   block::BlockBackend& backend_;
   EventLoop& loop_;
   const BlkLimits limits_;
+  const std::string device_name_;
   std::atomic<u64> bytes_;
   std::atomic<bool> write_cache_;
   TaskOwner tasks_;  ///< loop's thread

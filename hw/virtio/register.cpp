@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/virtio/register.h"
 
+#include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_mmio.h"
 #include "hw/virtio/virtio_pci.h"
@@ -25,6 +26,7 @@ void register_virtio(TypeRegistry& registry) {
   add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
   register_virtio_serial_ports(registry);
   add<VirtioSerial>(registry, "virtio-serial", Category::Input);
+  add<VirtioBalloon>(registry, "virtio-balloon", Category::Misc);
   add<VirtioRng>(registry, "virtio-rng", Category::Misc);
 }
 

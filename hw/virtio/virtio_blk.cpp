@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstring>
 
+#include "block/disk_backend.h"
 #include "hw/virtio/blk_session.h"
 #include "util/log.h"
 
@@ -68,6 +69,7 @@ void VirtioBlk::describe(TypeInfo<VirtioBlk>& type) {
   type.property("min_io_size", &VirtioBlk::min_io_, "bytes");
   type.property("opt_io_size", &VirtioBlk::opt_io_, "bytes");
   type.property("discard_granularity", &VirtioBlk::discard_granularity_, "bytes; the logical block if not given");
+  type.property("bootindex", &VirtioBlk::boot_index_, "place in the firmware's boot order");
   type.property("share-rw", &VirtioBlk::share_rw_, "others may write to the image, too");
   type.saved(1, &VirtioBlk::fields);
 }
@@ -120,7 +122,9 @@ Result<void> VirtioBlk::realize() {
                    .write_zeroes = write_zeroes_,
                    .max_discard_sectors = max_discard_sectors_,
                    .max_write_zeroes_sectors = max_write_zeroes_sectors_};
-  auto session = std::make_shared<BlkSession>(*drive_, loop, std::move(limits), [this] { capacity_changed(); });
+  auto session = std::make_shared<BlkSession>(*drive_, loop, std::move(limits), [this] { capacity_changed(); },
+                                              device_name());
+  if (auto* disk = dynamic_cast<block::DiskBackend*>(drive_)) disk->set_share_writes(share_rw_);
   EMU_TRY(drive_->attach(*session), type().name());
   if (&loop != &home) {
     if (auto moved = drive_->move_to(loop); !moved) {
@@ -137,6 +141,13 @@ Result<void> VirtioBlk::realize() {
   const unsigned queues = num_queues_ == kAutoQueues ? 1 : num_queues_;
   for (unsigned i = 0; i < queues; ++i) add_queue(queue_size_, &loop);
   return {};
+}
+
+/// By which people know the device: the function's id, when it is inside one.
+std::string VirtioBlk::device_name() const {
+  const auto* function = dynamic_cast<const Device*>(parent());
+  const Device& outer = function != nullptr ? *function : static_cast<const Device&>(*this);
+  return outer.id().empty() ? outer.path() : outer.id();
 }
 
 void VirtioBlk::unrealize() {

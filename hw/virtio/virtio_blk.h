@@ -40,6 +40,7 @@ class VirtioBlk final : public VirtioDevice {
   Result<void> check_properties() const;
   void set_write_cache(bool enabled);
   void capacity_changed();
+  std::string device_name() const;
   void fields(Archive& ar);
 
   block::BlockBackend* drive_ = nullptr;
@@ -50,6 +51,7 @@ class VirtioBlk final : public VirtioDevice {
   bool config_wce_ = true, seg_max_adjust_ = true, discard_ = true, write_zeroes_ = true, share_rw_ = false;
   u32 logical_block_ = 512, physical_block_ = 512, opt_io_ = 0, discard_granularity_ = ~0u;
   u16 min_io_ = 0;
+  std::optional<i32> boot_index_;
   u32 max_discard_sectors_ = 0x3fffff, max_write_zeroes_sectors_ = 0x3fffff;
   qom::OnOffAuto write_cache_option_ = qom::OnOffAuto::Auto;
 

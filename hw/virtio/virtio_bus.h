@@ -2,9 +2,13 @@
 // Between a virtio device and how the guest reaches it: the transport's side of the interface.
 #pragma once
 
+#include <atomic>
+
 #include "hw/core/device.h"
 
 namespace emu::hw {
+
+class VirtioDevice;
 
 /// PCI or MMIO. Any thread, except where said.
 class VirtioTransport {
@@ -32,8 +36,12 @@ class VirtioBus final : public Bus {
   }
   bool is_full() const override { return !devices().empty(); }
   Result<void> attach(Device& device) override;
+  void detach(Device& device) override;
+  /// Any thread; the device stays for a grace period after it has left.
+  VirtioDevice* device() const { return device_.load(std::memory_order_acquire); }
 
  private:
+  std::atomic<VirtioDevice*> device_{nullptr};
   VirtioTransport* transport_ = nullptr;
 };
 

@@ -18,7 +18,14 @@ Result<void> VirtioBus::attach(Device& device) {
     return error("{}: only virtio devices go on a virtio bus", device.type().name());
   }
   if (is_full()) return error("{}: the virtio bus has a device already", device.type().name());
-  return Bus::attach(device);
+  EMU_TRY(Bus::attach(device));
+  device_ = &static_cast<VirtioDevice&>(device);
+  return {};
+}
+
+void VirtioBus::detach(Device& device) {
+  device_ = nullptr;
+  Bus::detach(device);
 }
 
 VirtioDevice::VirtioDevice(DeviceId id, u32 config_bytes) : device_id_(id), config_bytes_(config_bytes) {}
@@ -42,6 +49,10 @@ void VirtioDevice::describe(TypeInfo<VirtioDevice>& type) {
 Result<void> VirtioDevice::before_realize() {
   auto* slot = dynamic_cast<VirtioBus*>(bus());
   if (slot == nullptr) return error("{}: a virtio device needs a virtio bus", type().name());
+  // They stay after unrealize(): a notification may still be on its way from another thread then.
+  events_.clear();
+  queues_.clear();
+  label_ = path();
   transport_ = &slot->transport();
   memory_space_ = &transport_->virtio_memory();
   return {};
@@ -54,8 +65,6 @@ void VirtioDevice::stop_queues() {
 void VirtioDevice::after_unrealize() {
   stop_queues();
   for (const auto& queue : queues_) queue->reset();
-  events_.clear();
-  queues_.clear();
   status_ = 0;
 }
 
@@ -172,7 +181,7 @@ void VirtioDevice::write_status(u8 value) {
 }
 
 void VirtioDevice::ring_broken(const VirtQueue& queue, const std::string& why) {
-  log::guest_error("{}: queue {}: {}", path(), queue.index(), why);
+  log::guest_error("{}: queue {}: {}", label_, queue.index(), why);
   broken_ = true;
   if (!has_feature(kFeatureVersion1)) return;  // a legacy driver does not know the bit
   const u8 before = status_.fetch_or(kNeedsReset);
@@ -246,7 +255,7 @@ u64 VirtioDevice::legacy_address(u32 index) const {
 
 void VirtioDevice::kick(u32 index) {
   if (index >= events_.size()) {
-    log::guest_error("{}: notification for queue {}", path(), index);
+    log::guest_error("{}: notification for queue {}", label_, index);
     return;
   }
   events_[index]->kick();

@@ -131,6 +131,7 @@ class VirtioDevice : public Device, public VirtQueueOwner {
 
   VirtioTransport* transport_ = nullptr;
   mem::AddressSpace* memory_space_ = nullptr;
+  std::string label_;  ///< path, for messages from threads that do not have the machine lock
   std::atomic<u8> status_{0};
   std::atomic<bool> broken_{false};
   std::atomic<u64> accepted_{0};

@@ -34,10 +34,7 @@ class VirtioMmio final : public SysBusDevice, public VirtioTransport {
     u32 page_size = 4096, queue_alignment = 4096;  // legacy
   };
 
-  VirtioDevice* device() const {
-    return slot_ == nullptr || slot_->devices().empty() ? nullptr
-                                                        : static_cast<VirtioDevice*>(slot_->devices().front());
-  }
+  VirtioDevice* device() const { return slot_ == nullptr ? nullptr : slot_->device(); }
   u64 read(u64 offset, unsigned size);
   void write(u64 offset, u64 value, unsigned size);
   u64 read_notify(u64, unsigned) { return 0; }

@@ -302,32 +302,6 @@ struct NamedThing {
 };
 Result<std::vector<NamedThing>> query_none(CommandContext&) { return std::vector<NamedThing>(); }
 
-struct FlatArguments {
-  static constexpr const char* kName = "FlatArguments";
-  std::optional<bool> flat;
-  void members(auto& m) { m("flat", flat); }
-};
-Result<std::vector<NamedThing>> query_named_block_nodes(CommandContext&, const FlatArguments&) {
-  return std::vector<NamedThing>();
-}
-struct BlockstatsArguments {
-  static constexpr const char* kName = "BlockstatsArguments";
-  std::optional<bool> query_nodes;
-  void members(auto& m) { m("query-nodes", query_nodes); }
-};
-Result<std::vector<NamedThing>> query_blockstats(CommandContext&, const BlockstatsArguments&) {
-  return std::vector<NamedThing>();
-}
-struct RxFilterArguments {
-  static constexpr const char* kName = "RxFilterArguments";
-  std::optional<std::string> name;
-  void members(auto& m) { m("name", name); }
-};
-Result<std::vector<NamedThing>> query_rx_filter(CommandContext&, const RxFilterArguments& arguments) {
-  if (arguments.name) return error("invalid net client name: {}", *arguments.name);
-  return std::vector<NamedThing>();
-}
-
 enum class DisplayKind : u8 { Default, None };
 constexpr EnumNames enum_names(DisplayKind) { return {"DisplayType", {"default", "none"}}; }
 struct DisplayOptions {
@@ -354,12 +328,7 @@ void register_machine_commands(CommandRegistry& registry) {
   registry.add(qmp("query-memory-size-summary", query_memory_size_summary));
   registry.add(qmp("query-memdev", query_memdev, {.before_machine = true}));
   registry.add(qmp("query-pci", query_pci));
-  registry.add(qmp("query-block", query_none));
-  registry.add(qmp("query-blockstats", query_blockstats));
-  registry.add(qmp("query-named-block-nodes", query_named_block_nodes));
-  registry.add(qmp("query-iothreads", query_none));
   registry.add(qmp("query-memory-devices", query_none));
-  registry.add(qmp("query-rx-filter", query_rx_filter));
   registry.add(qmp("query-display-options", query_display_options));
 
   registry.add({.name = "info pci", .help = "show PCI info", .run = info_pci});

@@ -22,6 +22,9 @@
 #include "hw/misc/fpu_error.h"
 #include "hw/misc/port92.h"
 #include "hw/misc/pvpanic.h"
+#include "hw/net/e1000.h"
+#include "hw/net/e1000e.h"
+#include "hw/net/rtl8139.h"
 #include "hw/nvram/fw_cfg.h"
 #include "hw/pci/i440fx.h"
 #include "hw/pci/pci_bus.h"
@@ -29,6 +32,7 @@
 #include "hw/rtc/mc146818.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
+#include "hw/scsi/scsi_bus.h"
 #include "hw/virtio/register.h"
 #include "softmmu/startup.h"
 #include "target/x86/debug_registers.h"
@@ -49,6 +53,7 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_ide_drives(registry);
   hw::register_piix3_ide(registry);
   hw::register_ahci(registry);
+  hw::register_scsi_devices(registry);
   hw::register_vga(registry);
   hw::register_fw_cfg(registry);
   hw::register_i8259(registry);
@@ -64,6 +69,10 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_debugcon(registry);
   hw::register_debug_exit(registry);
   hw::register_pvpanic(registry);
+  hw::register_nic_core(registry);
+  hw::register_e1000(registry);
+  hw::register_e1000e(registry);
+  hw::register_rtl8139(registry);
   hw::register_edu(registry);
   hw::register_virtio(registry);
   hw::register_boards(registry);

@@ -154,6 +154,14 @@ void RamBlock::fill(u64 offset, u8 value, u64 length) {
   }
 }
 
+void RamBlock::discard(u64 offset, u64 length) {
+  EMU_CHECK(offset <= size_ && length <= size_ - offset);
+  const u64 first = align_up(offset, kPageSize), end = align_down(offset + length, kPageSize);
+  if (first >= end || pins_.load() != 0) return;
+  // A host that refuses keeps the bytes, which is no worse for the guest.
+  if (madvise(host_ + first, end - first, MADV_DONTNEED) == 0) note_write(first, end - first);
+}
+
 void RamBlock::note_write(u64 offset, u64 length) {
   if (length == 0) return;
   EMU_CHECK(offset < size_ && length <= size_ - offset);

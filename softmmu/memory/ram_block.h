@@ -88,6 +88,9 @@ class RamBlock {
   void read(u64 offset, void* to, u64 length) const;
   void write(u64 offset, const void* from, u64 length);
   void fill(u64 offset, u8 value, u64 length);
+  /// Gives the whole pages of [offset, offset + length) back to the host: they read as zeroes, and take memory again once
+  /// written. Nothing happens while any of the block is pinned for DMA. Range checked by EMU_CHECK.
+  void discard(u64 offset, u64 length);
   /// Says that [offset, offset + length) was just written through a raw address: sets dirty bits, tells of code pages.
   void note_write(u64 offset, u64 length);
 

@@ -83,4 +83,13 @@ bool write_ram(AddressSpace& space, GuestPhys address, std::span<const u8> from)
   return copy_out(space.view(), address, from);
 }
 
+bool discard_ram(AddressSpace& space, GuestPhys address, u64 length) {
+  const GracePeriods::ReadGuard guard(space.memory().grace());
+  return for_each_ram(space.view(), address, length, [](const Section& section, u64, u64 size) {
+    if (section.readonly) return false;
+    section.ram->discard(section.offset_in_ram, size);
+    return true;
+  });
+}
+
 }  // namespace emu::mem

@@ -57,5 +57,7 @@ class RamWindow {
 /// write-protected). Never enters a device, takes no lock.
 bool read_ram(AddressSpace& space, GuestPhys address, std::span<u8> to);
 bool write_ram(AddressSpace& space, GuestPhys address, std::span<const u8> from);
+/// Gives the whole pages of a stretch of writable RAM back to the host (RamBlock::discard); false when any is none.
+bool discard_ram(AddressSpace& space, GuestPhys address, u64 length);
 
 }  // namespace emu::mem

@@ -15,7 +15,9 @@ from qmp import Machine
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 MACHINE = ["-machine", "pc", "-m", "64", "-smp", "2", "-S", "-name", "guest=g", "-uuid", UUID,
            "-chardev", "ringbuf,id=ring,size=64", "-chardev", "null,id=spare", "-serial", "chardev:spare",
-           "-object", "memory-backend-ram,id=ram1,size=1M", "-device", "VGA,id=video,addr=1d.0"]
+           "-object", "memory-backend-ram,id=ram1,size=1M", "-drive", "if=none,id=cd0,media=cdrom",
+         "-drive", "if=none,id=d0,format=raw,file.driver=null-co,file.size=1M,file.node-name=below",
+         "-object", "iothread,id=io0", "-device", "VGA,id=video,addr=1d.0"]
 CPU_FLAGS = "cpu-index"
 
 
@@ -39,6 +41,7 @@ def bad(command, arguments, says, fd=False, kind="GenericError"):
 
 
 NULL = {"type": "null", "data": {}}
+NODE = {"driver": "null-co", "node-name": "n", "size": 1 << 20}
 RAM = {"qom-type": "memory-backend-ram", "id": "r", "size": 1 << 20}
 
 # Steps, each row on a machine of its own. A row needs a right and a wrong call of its command; those without arguments get
@@ -125,8 +128,49 @@ ROWS = {
                             bad("qom-list-properties", {"typename": "nope"}, "'nope' not found", kind="DeviceNotFound")],
     "qom-list-types": [good("qom-list-types", {"implements": "device"}, [{"name": "isa-serial"}]),
                        good("qom-list-types", {"implements": "nope"}, nothing)],
-    "query-block": [good("query-block", gives=nothing)],
-    "query-blockstats": [good("query-blockstats", {"query-nodes": True}, nothing),
+    "blockdev-add": [good("blockdev-add", NODE, {}), bad("blockdev-add", NODE, "conflicting with a device id"),
+                     good("blockdev-add", {"driver": "raw", "node-name": "r", "file": "n", "read-only": True}, {}),
+                     bad("blockdev-add", {"driver": "null-co"}, "'node-name' must be specified"),
+                     bad("blockdev-add", {"driver": "null-co", "node-name": "m", "sizee": 1}, "sizee"),
+                     bad("blockdev-add", {"driver": "file", "node-name": "m", "filename": "/no/such"}, "No such file")],
+    "blockdev-del": [good("blockdev-add", NODE), good("blockdev-add", {"driver": "raw", "node-name": "r", "file": "n"}),
+                     bad("blockdev-del", {"node-name": "n"}, "in use"), good("blockdev-del", {"node-name": "r"}, {}),
+                     good("blockdev-del", {"node-name": "n"}, {}),
+                     bad("blockdev-del", {"node-name": "n"}, "Failed to find node"),
+                     bad("blockdev-del", {"node-name": "below"}, "not owned by the monitor")],
+    "blockdev-reopen": [good("blockdev-add", NODE),
+                        good("blockdev-reopen", {"options": [{**NODE, "read-only": True}]}, {}),
+                        good("query-named-block-nodes", gives=[{"node-name": "n", "ro": True}]),
+                        bad("blockdev-reopen", {"options": [{**NODE, "size": 5}]}, "Cannot change the option 'size'"),
+                        bad("blockdev-reopen", {"options": [{**NODE, "node-name": "x"}]}, "Failed to find node")],
+    "block_resize": [good("block_resize", {"device": "d0", "size": 1 << 21}, {}),
+                     good("query-block", gives=[{"device": "d0", "inserted": {"image": {"virtual-size": 1 << 21}}}]),
+                     bad("block_resize", {"device": "nope", "size": 0}, "'nope' not found", kind="DeviceNotFound"),
+                     bad("block_resize", {"size": 0}, "exactly one")],
+    "blockdev-open-tray": [good("blockdev-open-tray", {"device": "cd0"}, {}),
+                           bad("blockdev-open-tray", {"device": "d0"}, "not removable")],
+    "blockdev-close-tray": [good("blockdev-close-tray", {"device": "cd0"}, {}),
+                            bad("blockdev-close-tray", {"device": "d0"}, "not removable")],
+    "blockdev-remove-medium": [good("blockdev-remove-medium", {"device": "cd0"}, {}),
+                               bad("blockdev-remove-medium", {"device": "d0"}, "not removable")],
+    "blockdev-insert-medium": [bad("blockdev-insert-medium", {"id": "nope", "node-name": "n"}, "'nope' not found",
+                                   kind="DeviceNotFound")],
+    "blockdev-change-medium": [
+        good("blockdev-change-medium", {"device": "cd0", "filename": "some-file", "format": "raw"}, {}),
+        good("query-block", gives=[{"device": "cd0", "inserted": {"ro": True, "drv": "raw", "file": "some-file"}}]),
+        bad("blockdev-change-medium", {"device": "cd0", "filename": "/no/such"}, "No such file"),
+        good("blockdev-remove-medium", {"device": "cd0"}, {})],
+    "eject": [good("blockdev-change-medium", {"device": "cd0", "filename": "some-file", "format": "raw"}),
+              good("eject", {"device": "cd0"}, {}), bad("eject", {"device": "d0"}, "not removable")],
+    "block_set_io_throttle": [
+        good("block_set_io_throttle", {"device": "d0", "bps": 0, "bps_rd": 0, "bps_wr": 0, "iops": 50, "iops_rd": 0,
+                                       "iops_wr": 0, "iops_max": 100}, {}),
+        good("query-block", gives=[{"device": "d0", "inserted": {"iops": 50, "iops_max": 100, "group": "d0"}}]),
+        bad("block_set_io_throttle", {"device": "d0", "bps": 1, "bps_rd": 1, "bps_wr": 0, "iops": 0, "iops_rd": 0,
+                                      "iops_wr": 0}, "cannot be used at the same time")],
+    "query-block": [good("query-block", gives=[{"device": "cd0", "removable": True}, {"device": "d0", "inserted": {"drv": "raw"}}])],
+    "query-blockstats": [good("query-blockstats", {"query-nodes": True}, [{"node-name": "below"}]),
+                         good("query-blockstats", {}, [{"device": "d0", "stats": {"rd_bytes": 0}}]),
                          bad("query-blockstats", {"query-nodes": 1}, "Invalid parameter type")],
     "query-chardev": [good("query-chardev", gives=[{"label": "ring", "filename": "ringbuf", "frontend-open": False}])],
     "query-chardev-backends": [good("query-chardev-backends", gives=[{"name": "socket"}, {"name": "ringbuf"}])],
@@ -138,23 +182,37 @@ ROWS = {
     "query-cpu-model-expansion": [
         good("query-cpu-model-expansion", {"type": "static", "model": {"name": "max"}}, {"model": {"props": {"sse2": True}}}),
         bad("query-cpu-model-expansion", {"type": "full", "model": {"name": "nope"}}, "'nope' not found")],
+    "balloon": [bad("balloon", {"value": 1 << 25}, "No balloon device", kind="DeviceNotActive"),
+                good("device_add", {"driver": "virtio-balloon-pci"}), good("balloon", {"value": 1 << 25}, {})],
+    "query-balloon": [bad("query-balloon", {}, "No balloon device", kind="DeviceNotActive"),
+                      good("device_add", {"driver": "virtio-balloon-pci"}), good("query-balloon", gives={"actual": 64 << 20})],
     "query-cpus-fast": [good("query-cpus-fast", gives=[{"cpu-index": 0, "target": "x86_64"}, {"cpu-index": 1}])],
     "query-current-machine": [good("query-current-machine", gives={"wakeup-suspend-support": True})],
     "query-display-options": [good("query-display-options", gives={"type": "none"})],
     "query-hotpluggable-cpus": [good("query-hotpluggable-cpus", gives=[{"props": {"core-id": 1}}, {"props": {"core-id": 0}}])],
-    "query-iothreads": [good("query-iothreads", gives=nothing)],
-    "query-kvm": [good("query-kvm", gives={"enabled": False, "present": False})],
+    "query-iothreads": [good("query-iothreads", gives=[{"id": "io0", "poll-max-ns": 32768}])],
+    "query-kvm": [good("query-kvm", gives={"enabled": False, "present": True})],
     "query-machines": [good("query-machines", gives=[{"name": "pc-i440fx-7.2", "alias": "pc"}, {"alias": "q35"}])],
     "query-memdev": [good("query-memdev", gives=[{"id": "ram1", "size": 1 << 20}])],
     "query-memory-devices": [good("query-memory-devices", gives=nothing)],
     "query-memory-size-summary": [good("query-memory-size-summary", gives={"base-memory": 64 << 20})],
     "query-name": [good("query-name", gives={"name": "g"})],
-    "query-named-block-nodes": [good("query-named-block-nodes", {"flat": True}, nothing),
+    "query-named-block-nodes": [good("query-named-block-nodes", {"flat": True}, [{"node-name": "below", "drv": "null-co"}]),
                                 bad("query-named-block-nodes", {"flat": "x"}, "Invalid parameter type")],
     "query-pci": [good("query-pci", gives=[{"bus": 0, "devices": [{"slot": 0}, {"slot": 1}]}])],
     "query-qmp-schema": [good("query-qmp-schema", gives=[{"name": "query-qmp-schema", "meta-type": "command"}])],
     "query-rx-filter": [good("query-rx-filter", gives=nothing),
                         bad("query-rx-filter", {"name": "nope"}, "invalid net client name")],
+    "netdev_add": [good("netdev_add", {"type": "user", "id": "n0", "hostfwd": [{"str": "tcp:127.0.0.1:0-:22"}]}, {}),
+                   bad("netdev_add", {"type": "user", "id": "n0"}, "already"),
+                   bad("netdev_add", {"type": "nope", "id": "n1"}, "does not accept value 'nope'"),
+                   bad("netdev_add", {"type": "tap", "id": "n1", "fd": "nope"}, "'nope' not found"),
+                   bad("netdev_add", {"type": "user", "id": "n1", "net": "fish"}, "not an IPv4 address")],
+    "netdev_del": [good("netdev_add", {"type": "hubport", "id": "n0", "hubid": 3}, {}), good("netdev_del", {"id": "n0"}, {}),
+                   bad("netdev_del", {"id": "n0"}, "Device 'n0' not found", kind="DeviceNotFound")],
+    "set_link": [good("netdev_add", {"type": "hubport", "id": "n0", "hubid": 3}, {}),
+                 good("set_link", {"name": "n0", "up": False}, {}),
+                 bad("set_link", {"name": "nope", "up": False}, "Device 'nope' not found", kind="DeviceNotFound")],
     "query-stats": [good("query-stats", {"target": "vcpu"}, [{"provider": "tcg", "stats": [{"name": "tlb-flushes"}]}]),
                     good("query-stats", {"target": "vm"}, [{"provider": "tcg"}]),
                     bad("query-stats", {"target": "nope"}, "does not accept value 'nope'")],
@@ -216,7 +274,8 @@ ROWS = {
                    bad("device_del", {"id": "nope"}, "'nope' not found", kind="DeviceNotFound")],
 }
 # These have no successful call in the table, for the reasons given there.
-NEVER_SUCCEED = {"x-exit-preconfig", "system_wakeup"}
+# blockdev-insert-medium: only devices have the id that it wants.
+NEVER_SUCCEED = {"blockdev-insert-medium", "x-exit-preconfig", "system_wakeup"}
 OTHERWISE = {"qmp_capabilities"}  # has a test of its own
 
 

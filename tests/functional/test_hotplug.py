@@ -25,7 +25,8 @@ class Linux:
         self.client = self.machine.__enter__()
         try:
             self.shell = emu.Connection(self.console)
-            self.shell.wait_for("# ", 120)
+            self.shell.wait_for("to leave.", 120)
+            self.shell.wait_for("# ")
             self.run("PS1=; stty -echo")
         except BaseException:
             self.machine.__exit__()

@@ -10,7 +10,9 @@ import emu
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 MACHINE = ["-machine", "pc", "-m", "64", "-smp", "2", "-name", "guest=g", "-uuid", UUID, "-chardev", "ringbuf,id=ring,size=64",
-           "-chardev", "null,id=spare", "-serial", "chardev:spare", "-object", "memory-backend-ram,id=ram1,size=1M"]
+           "-chardev", "null,id=spare", "-serial", "chardev:spare", "-object", "memory-backend-ram,id=ram1,size=1M",
+           "-drive", "if=none,id=cd0,media=cdrom", "-drive", "if=none,id=d0,format=raw,file.driver=null-co,file.size=1M",
+           "-object", "iothread,id=io0"]
 EXTRA = "extraneous characters at the end of line: 'x'"
 SILENT = r"\A\Z"
 
@@ -42,10 +44,32 @@ ROWS = {
     "device_add": ([("device_add edu,id=edu1,addr=1e.0", SILENT), ("info pci", "device  30, function 0:")],
                    [("device_add edu,id=edu1", "Duplicate device ID 'edu1'"), ("device_add nope", "not a valid device model name"), ("device_add isa-serial", "not support hotplug")]),
     "device_del": ([("device_add edu,id=edu2", SILENT), ("device_del edu2", SILENT)], [("device_del nope", "'nope' not found")]),
+    "netdev_add": ([("netdev_add user,id=n0", SILENT), ("info network", "n0: index=0,type=user,net=10.0.2.0,restrict=off")],
+                   [("netdev_add user,id=n0", "already"), ("netdev_add nope,id=n1", "no kind 'nope'")]),
+    "netdev_del": ([("netdev_add user,id=n0", SILENT), ("netdev_del n0", SILENT)], [("netdev_del n0", "'n0' not found")]),
+    "set_link": ([("netdev_add user,id=n0", SILENT), ("set_link n0 off", SILENT), ("info network", "link=down")],
+                 [("set_link nope off", "'nope' not found"), ("set_link n0 maybe", "neither on nor off")]),
+    "hostfwd_add": ([("netdev_add user,id=n0", SILENT), ("hostfwd_add tcp:127.0.0.1:0-:22", SILENT)],
+                    [("hostfwd_add nope tcp::0-:22", "no user network 'nope'"), ("hostfwd_add tcp::0", "no forwarding rule")]),
+    "hostfwd_remove": ([("netdev_add user,id=n0", SILENT), ("hostfwd_remove tcp::9", "not found")],
+                       [("hostfwd_remove n0 nonsense", "no forwarding rule")]),
+    "info network": ([("info network", SILENT)], []),
+    "info usernet": ([("info usernet", SILENT)], []),
     "chardev-add": ([("chardev-add null,id=c", SILENT), ("info chardev", "c: filename=null")],
                     [("chardev-add nope,id=d", "no back end 'nope'")]),
     "chardev-remove": ([("chardev-remove ring", SILENT)], [("chardev-remove ring", "'ring' not found")]),
     "chardev-send-break": ([("chardev-send-break spare", SILENT)], [("chardev-send-break nope", "'nope' not found")]),
+    "eject": ([("eject -f cd0", SILENT)], [("eject d0", "not removable"), ("eject nope", "'nope' not found")]),
+    "change": ([("change cd0 null-co:// raw", SILENT), ("info block", r"cd0.*null-co://"), ("eject cd0", SILENT)],
+               [("change d0 x", "not removable"), ("change cd0 /no/such", "No such file")]),
+    "block_resize": ([("block_resize d0 2", SILENT)], [("block_resize d0 lots", "lots"), ("block_resize nope 1", "nope")]),
+    "drive_add": ([("drive_add if=none,id=d1,file.driver=null-co,format=raw", "^OK")],
+                  [("drive_add if=ide,id=d2", "if=none"), ("drive_add if=none,file=x", "id")]),
+    "drive_del": ([("drive_add if=none,id=d3,file.driver=null-co,format=raw", "^OK"), ("drive_del d3", SILENT)],
+                  [("drive_del nope", "'nope' not found")]),
+    "info block": ([("info block", r"cd0: \[not inserted\]")], []),
+    "info blockstats": ([("info blockstats", r"d0: rd_bytes=0 wr_bytes=0")], []),
+    "info iothreads": ([("info iothreads", r"io0:\n  thread_id=[1-9]")], []),
     "ringbuf_read": ([("ringbuf_write ring hello", SILENT), ("ringbuf_read ring 4", r"^hell\n")],
                      [("ringbuf_read nope 3", "'nope' not found"), ("ringbuf_read ring y", "unknown symbol 'y'")]),
     "ringbuf_write": ([("ringbuf_write ring hello", SILENT)], [("ringbuf_write spare hello", "not a ringbuf device")]),
@@ -77,6 +101,7 @@ ROWS = {
     "info version": ([("info version", "compatible with QEMU 7.2")], []),
     "info pci": ([("info pci", "Host bridge: PCI device 8086:1237")], []),
     "info memdev": ([("info memdev", "memory backend: ram1")], []),
+    "info balloon": ([("info balloon", "No balloon device has been activated")], []),
     "info chardev": ([("info chardev", "ring: filename=ringbuf")], []),
     "info dump": ([("info dump", "Status: none")], []),
     "info trace-events": ([("info trace-events runstate*", "runstate_set : state 0")], [("info trace-events nope", "unknown event")]),

@@ -41,6 +41,7 @@ class MemoryNode final : public Node {
     const u64 bytes = total_bytes(from);
     co_await later();
     if (writes_until_failure && --writes_until_failure == 0) co_return EIO;
+    if (offset > most_bytes || bytes > most_bytes - offset) co_return ENOSPC;
     if (offset + bytes > content_.size()) content_.resize(offset + bytes);
     if (!is_legal(offset, bytes)) co_return EINVAL;
     std::vector<u8> data;

@@ -221,7 +221,7 @@ TEST(PcieRootPort, NewDeviceIsAnnouncedAndAnswersOncePowered) {
   EXPECT_FALSE(bench.pin.is_high());
   Device& device = bench.plug("test-function", "f", {}, bench.port().secondary_bus());
   bench.port().device_plugged(device);
-  EXPECT_EQ(bench.get(express::SLOT_STATUS), express::kPresent | express::kPresenceChanged);
+  EXPECT_EQ(bench.get(express::SLOT_STATUS), express::kPresent | express::kPresenceChanged | express::kButtonPressed);
   EXPECT_TRUE(bench.pin.is_high());
   EXPECT_FALSE(bench.is_seen());
   bench.set(express::SLOT_STATUS, express::kPresenceChanged);

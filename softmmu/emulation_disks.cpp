@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The disks that the command line asks for.
+#include "monitor/events.h"
+#include "softmmu/emulation.h"
+#include "util/log.h"
+
+namespace emu::softmmu {
+namespace {
+
+DriveLayout layout_of(const std::string& machine_type) {
+  if (machine_type.starts_with("pc-i440fx")) return {DriveInterface::Ide, 2, 2};
+  if (machine_type.starts_with("pc-q35")) return {DriveInterface::Ide, 6, 1};
+  return {};
+}
+
+}  // namespace
+
+Result<void> Emulation::make_nodes() {
+  for (const Options& options : options_.blockdevs) {
+    EMU_TRY(disks_->add_node(options), fmt::format("-blockdev node-name={}", options.peek("node-name").value_or("")));
+  }
+  return {};
+}
+
+Result<void> Emulation::make_drives(hw::Board& board) {
+  const std::string machine_type = board.type().name();
+  const auto placed = EMU_TRY(place_drives(options_.drives, layout_of(machine_type), options_.snapshot));
+  for (const PlacedDrive& drive : placed) {
+    if (!drive.driver.empty() && registry_.find(drive.driver) == nullptr) {
+      return error(Error(fmt::format("{}: device '{}' is not there yet", drive.option, drive.driver))
+                       .with_hint("'-device help' lists what there is"));
+    }
+    EMU_TRY(disks_->add_drive(drive.spec), drive.option);
+    if (drive.interface == DriveInterface::Pflash) {
+      const std::string property = fmt::format("pflash{}", drive.unit);
+      if (board.type().find_property(property) == nullptr) {
+        return error("{}: machine '{}' has no flash memory number {}", drive.option, machine_type, drive.unit);
+      }
+      EMU_TRY(board.set(property, drive.spec.settings.id), drive.option);
+    }
+    if (drive.driver.empty()) continue;
+    DeviceRequest device{.driver = drive.driver, .id = "", .bus = "", .properties = drive.properties};
+    for (auto property = device.properties.begin(); property != device.properties.end(); ++property) {
+      if (property->first != "bus") continue;
+      device.bus = property->second.text();
+      device.properties.erase(property);
+      break;
+    }
+    drive_devices_.push_back(std::move(device));
+  }
+  return {};
+}
+
+void Emulation::io_error(const block::BlockIoError& failure) {
+  loop_.post([this, failure] {
+    using Action = monitor::IoErrorAction;
+    const Action action = failure.action == block::OnError::Stop     ? Action::Stop
+                          : failure.action == block::OnError::Ignore ? Action::Ignore
+                                                                     : Action::Report;
+    if (action == Action::Stop && run_state_.is_running()) {
+      log::warn("drive '{}': {} failed ({}): the machine stops; 'cont' tries again", failure.device,
+                failure.is_write ? "a write" : "a read", failure.reason);
+    }
+    if (monitors_ != nullptr) {
+      monitor::BlockIoErrorEvent event{.device = failure.device, .node_name = {},
+                                       .operation = failure.is_write ? monitor::IoOperation::Write
+                                                                     : monitor::IoOperation::Read,
+                                       .action = action, .nospace = failure.no_space, .reason = failure.reason};
+      if (!failure.node_name.empty()) event.node_name = failure.node_name;
+      monitors_->emit("BLOCK_IO_ERROR", event, failure.device + failure.node_name);
+    }
+    if (action == Action::Stop && !run_state_.is_ending()) run_state_.stop_as(State::IoError);
+  });
+}
+
+}  // namespace emu::softmmu

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "block/block_store.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "qom/user_creatable.h"
+#include "unit/block/block_bench.h"
+
+namespace emu::block {
+namespace {
+
+struct QuietFrontend final : BlockFrontend {};
+
+class Store : public testing::Test {
+ protected:
+  Store() {
+    register_backend_types(types_);
+    types_.add_abstract<qom::UserCreatable, qom::Object>();
+    register_block_objects(types_);
+  }
+  ~Store() override { store_.close(); }
+
+  Result<DiskBackend*> drive(const std::string& id, const std::string& text) {
+    Options options = *Options::parse(text);
+    auto spec = take_drive_spec(options, false);
+    if (!spec) return error(std::move(spec).error());
+    spec->settings.id = id;
+    return store_.add_drive(std::move(*spec));
+  }
+  std::string drive_error(const std::string& id, const std::string& text) {
+    auto made = drive(id, text);
+    return made ? "made" : made.error().message();
+  }
+  Result<NodeRef> node(const std::string& text) { return store_.add_node(*Options::parse(text)); }
+  DiskBackend& backend(const std::string& name) {
+    return dynamic_cast<DiskBackend&>(*tree_.container("/backend").child(name));
+  }
+  std::string read(DiskBackend& disk, u64 offset, std::size_t length) {
+    std::string text(length, '?');
+    const iovec part{text.data(), length};
+    const IoStatus failed = bench_.run(disk.read(offset, IoVec(&part, 1)));
+    return failed == 0 ? text : "error " + std::to_string(failed);
+  }
+  IoStatus write(DiskBackend& disk, u64 offset, std::string text) {
+    const iovec part{text.data(), text.size()};
+    return bench_.run(disk.write(offset, IoVec(&part, 1), IoFlags::None));
+  }
+
+  BlockBench bench_;
+  qom::TypeRegistry types_;
+  qom::ObjectTree tree_{types_};
+  BlockStore store_{tree_, bench_.loop()};
+};
+
+TEST_F(Store, ADriveIsFoundByItsId) {
+  const std::string path = bench_.file("a", std::string(4096, 'a'));
+  auto made = drive("d0", "format=raw,file=" + path);
+  ASSERT_TRUE(made.has_value()) << made.error().text();
+  EXPECT_EQ(store_.find_drive("d0"), *made);
+  EXPECT_EQ(read(**made, 0, 4), "aaaa");
+  EXPECT_EQ(drive_error("d0", "format=raw,file=" + path), "Device with id 'd0' already exists");
+  EXPECT_TRUE(store_.remove_drive(**made).has_value());
+  EXPECT_TRUE(store_.graph().nodes().empty());
+}
+
+TEST_F(Store, ABadImageLeavesNothing) {
+  EXPECT_EQ(drive_error("d0", "file=/no/such"), "Could not open '/no/such': No such file or directory");
+  EXPECT_TRUE(store_.backends().empty());
+  EXPECT_EQ(drive_error("d0", "driver=null-co"), "made");
+}
+
+TEST_F(Store, SnapshotLeavesTheImageAlone) {
+  const std::string path = bench_.file("a", std::string(200000, 'a'));
+  auto made = drive("d0", "snapshot=on,format=raw,file=" + path);
+  ASSERT_TRUE(made.has_value()) << made.error().text();
+  DiskBackend& disk = **made;
+  EXPECT_FALSE(disk.is_read_only());
+  EXPECT_EQ(write(disk, 65530, std::string(20, 'b')), 0);
+  EXPECT_EQ(read(disk, 65529, 22), "a" + std::string(20, 'b') + "a");
+  EXPECT_EQ(read(disk, 131071, 2), "aa");
+  EXPECT_EQ(bench_.run(disk.write_zeroes(100, 1000, IoFlags::None)), 0);
+  EXPECT_EQ(read(disk, 99, 3), std::string("a\0\0", 3));
+  EXPECT_EQ(read(disk, 199999, 3), std::string("a\0\0", 3));
+  EXPECT_TRUE(store_.remove_drive(disk).has_value());
+  EXPECT_EQ(bench_.content("a"), std::string(200000, 'a'));
+}
+
+TEST_F(Store, ANodeHasABackendOfItsName) {
+  ASSERT_TRUE(node("driver=null-co,node-name=n").has_value());
+  QuietFrontend frontend, second;
+  ASSERT_TRUE(backend("n").attach(frontend).has_value());
+  EXPECT_FALSE(backend("n").attach(second).has_value());
+  EXPECT_THAT(store_.remove_node("n").error().message(), testing::HasSubstr("Node n is in use"));
+  backend("n").detach(frontend);
+  EXPECT_TRUE(store_.remove_node("n").has_value());
+  EXPECT_EQ(tree_.container("/backend").child("n"), nullptr);
+}
+
+TEST_F(Store, NodesBelowOthersStay) {
+  ASSERT_TRUE(node("driver=null-co,node-name=f").has_value());
+  ASSERT_TRUE(node("driver=raw,node-name=r,file=f").has_value());
+  EXPECT_THAT(store_.remove_node("f").error().message(), testing::HasSubstr("in use: node 'r' as 'file'"));
+  EXPECT_TRUE(store_.remove_node("r").has_value());
+  EXPECT_TRUE(store_.remove_node("f").has_value());
+}
+
+TEST_F(Store, LimitsHaveAGroup) {
+  auto made = drive("d0", "driver=null-co,throttling.iops-total=10");
+  ASSERT_TRUE(made.has_value()) << made.error().text();
+  EXPECT_EQ((*made)->throttle_group_name(), "d0");
+  EXPECT_EQ((*made)->throttle_group()->config()[Throttled::IopsTotal].average, 10u);
+  EXPECT_TRUE(store_.set_limits(**made, "", {}).has_value());
+  EXPECT_EQ((*made)->throttle_group(), nullptr);
+}
+
+TEST_F(Store, GroupsAreObjects) {
+  ASSERT_TRUE(qom::add_user_object(tree_, "throttle-group", "g", {{"x-iops-total", u64(5)}}).has_value());
+  ASSERT_TRUE(node("driver=throttle,node-name=t,throttle-group=g,file.driver=null-co").has_value());
+  EXPECT_FALSE(qom::delete_user_object(tree_, "g").has_value());
+  EXPECT_TRUE(store_.remove_node("t").has_value());
+  EXPECT_TRUE(qom::delete_user_object(tree_, "g").has_value());
+}
+
+TEST_F(Store, AutoReadOnlyIsTheDrivesDefault) {
+  const std::string path = bench_.file("a", std::string(4096, 'a'));
+  auto made = drive("d0", "read-only=on,format=raw,file=" + path);
+  ASSERT_TRUE(made.has_value());
+  EXPECT_TRUE((*made)->is_read_only());
+  EXPECT_EQ(write(**made, 0, "x"), EPERM);
+}
+
+TEST_F(Store, FlushAllWritesOut) {
+  auto made = drive("d0", "format=raw,file=" + bench_.file("a", 4096));
+  ASSERT_TRUE(made.has_value());
+  EXPECT_EQ(write(**made, 0, "x"), 0);
+  EXPECT_TRUE(store_.flush_all().has_value());
+}
+
+TEST_F(Store, MediaComeAndGo) {
+  auto made = drive("cd", "driver=null-co");
+  ASSERT_TRUE(made.has_value());
+  EXPECT_TRUE(store_.eject(**made).has_value());
+  EXPECT_FALSE((*made)->has_medium());
+  Options options = *Options::parse("driver=raw,read-only=on,filename=" + bench_.file("b", std::string(512, 'b')));
+  EXPECT_TRUE(store_.insert_file(**made, std::move(options)).has_value());
+  EXPECT_EQ(read(**made, 0, 2), "bb");
+  EXPECT_EQ(store_.graph().nodes().size(), 2u);
+}
+
+TEST(BlockOptions, JsonBecomesPairs) {
+  const auto pairs = flatten_json(nlohmann::json::parse(R"({"a":{"b":1,"c":true},"l":[{"x":"y"},null]})"));
+  ASSERT_TRUE(pairs.has_value());
+  EXPECT_EQ(*pairs, (Options::Pairs{{"a.b", "1"}, {"a.c", "on"}, {"l.0.x", "y"}, {"l.1", "null"}}));
+  EXPECT_FALSE(flatten_json(nlohmann::json::parse("[1]")).has_value());
+}
+
+}  // namespace
+}  // namespace emu::block
