@@ -270,6 +270,7 @@ class PackedRaster {
 }  // namespace
 
 ui::Picture VgaCore::picture() const {
+  if (vram_ == nullptr) return {kBlankWidth, kBlankHeight};  // not realized
   const bool shown = (state_.attribute_index & kAttributePaletteOn) != 0;
   if (state_.is_dispi_packed()) {
     if (!shown) return {state_.dispi[DISPI_XRES], state_.dispi[DISPI_YRES]};
