@@ -89,13 +89,18 @@ Emulation::~Emulation() {
         device->unrealize_all();
     });
     if (machine_->clock().drive() == Clock::Drive::Counted) machine_->clock().set_counter(nullptr);
-    accelerator_.reset();
+    if (accelerator_ != nullptr) accelerator_->shut_down();
   }
   // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
   while (machine_->memory().grace().poll()) ::usleep(100);
+  // The loop still runs here and there, and with it timers that signal to CPUs: those go last.
   flush_streams();
   disks_->close();
   disks_.reset();
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());
+    accelerator_.reset();
+  }
   machine_.reset();
 }
 

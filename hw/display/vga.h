@@ -2,7 +2,8 @@
 // Standard VGA on PCI: QEMU docs/specs/standard-vga.txt.
 //
 //   BAR 0         video memory (prefetchable)
-//   BAR 2         4 KiB: EDID at 0, VGA ports 0x3c0..0x3df at 0x400, DISPI registers at 0x500, frame buffer byte order at 0x604
+//   BAR 2         4 KiB: EDID at 0, VGA ports 0x3c0..0x3df at 0x400, DISPI registers at 0x500, frame buffer byte order
+//                 at 0x604
 //   ports         0x3b0..0x3df, and 0x1ce..0x1d0 for DISPI
 //   memory        0xa0000..0xbffff
 #pragma once

@@ -31,7 +31,7 @@ def read_ppm(path):
 
 
 def text_of(path, font):
-    """The rows of a text screen. A cell's first dot is background unless the character begins there: text is light on dark."""
+    """The rows of a text screen, light on dark."""
     width, height, pixels = read_ppm(path)
     cell = 9 if width == 720 else 8
     rows = []

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "block/block_store.h"
 #include "chardev/backends.h"
 #include "monitor/control.h"
 #include "monitor/monitors.h"
@@ -78,12 +79,16 @@ class FakeControl final : public MachineControl {
     mem::MachineLockScope guard(machine_->memory().lock());
     hw::BoardConfig config;
     EXPECT_TRUE(fake_board.build(*machine_, config).has_value());
+    disks_ = std::make_unique<block::BlockStore>(machine_->tree(), loop_);
   }
   ~FakeControl() override {
     fake_board.drop_ram();
+    disks_->close();
+    disks_.reset();
     machine_.reset();
   }
   hw::Machine& machine() override { return *machine_; }
+  block::BlockStore& disks() override { return *disks_; }
   hw::Board& board() override { return fake_board; }
   accel::Accelerator& accelerator() override { return fake_accelerator; }
   EventLoop& loop() { return loop_; }
@@ -135,6 +140,7 @@ class FakeControl final : public MachineControl {
   qom::TypeRegistry registry_;
   NoEvents events_;
   std::unique_ptr<hw::Machine> machine_;
+  std::unique_ptr<block::BlockStore> disks_;
 };
 
 }  // namespace emu::monitor

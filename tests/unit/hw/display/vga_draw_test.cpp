@@ -446,17 +446,17 @@ TEST(VgaDraw, FuzzedRegistersNeverLeaveVideoMemory) {
   }
 }
 
-/// Sets each element of lists called `name` in saved state.
+/// Sets the elements of every list called `name` in saved state to `value`.
 void overwrite(qom::FieldTree& tree, const std::string& name, u64 value) {
   auto* members = tree.get_if<qom::FieldTree::Struct>();
   if (members == nullptr) return;
   for (auto& member : *members) {
     auto* list = member.value.get_if<qom::FieldTree::List>();
-    if (member.name == name && list != nullptr) {
-      for (auto& element : *list) element = qom::FieldTree(value);
-    } else {
+    if (member.name != name || list == nullptr) {
       overwrite(member.value, name, value);
+      continue;
     }
+    for (auto& element : *list) element = qom::FieldTree(value);
   }
 }
 
