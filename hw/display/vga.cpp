@@ -9,6 +9,7 @@ namespace {
 
 constexpr u64 kMmioBytes = 0x1000, kMmioPorts = 0x400, kMmioPortsEnd = 0x420, kMmioDispi = 0x500, kMmioExtended = 0x600;
 constexpr u16 kMmioFirstPort = 0x3c0;
+constexpr u32 kLeastPixels = 200;
 constexpr u32 kLittleEndian = 0x1e1e'1e1e, kBigEndian = 0xbebe'bebe;
 
 }  // namespace
@@ -16,11 +17,20 @@ constexpr u32 kLittleEndian = 0x1e1e'1e1e, kBigEndian = 0xbebe'bebe;
 void Vga::describe(TypeInfo<Vga>& type) {
   type.doc("Standard VGA with Bochs VBE");
   describe_core(type);
+  type.property("edid", &Vga::edid_enabled_, "whether the guest is told of a monitor");
+  type.property("xres", &Vga::preferred_width_, "the monitor's width in pixels");
+  type.property("yres", &Vga::preferred_height_, "the monitor's height in pixels");
   type.set_default("romfile", "vgabios-stdvga.bin");
   type.region("vga.mmio", kMmioBytes, &Vga::read_mmio, &Vga::write_mmio, {.valid = {1, 4}, .impl = {1, 4}});
 }
 
 Result<void> Vga::realize() {
+  for (const u32 pixels : {preferred_width_, preferred_height_}) {
+    if (pixels < kLeastPixels || pixels > kEdidMostPixels) {
+      return error("VGA: xres and yres must be from {} to {}", kLeastPixels, kEdidMostPixels);
+    }
+  }
+  if (edid_enabled_) edid_ = make_edid(preferred_width_, preferred_height_);
   EMU_TRY(make_memory(memory(), pci_bus().device_address(*this) + "/vga.vram"));
   add_bar(0, BarKind::PrefetchableMemory32, add_region(mem::Region::ram(memory(), "vga.vram", vram_)));
   add_bar(2, BarKind::Memory32, region("vga.mmio"));
@@ -45,7 +55,12 @@ u64 Vga::read_mmio(u64 offset, unsigned size) {
   }
   if (offset == kMmioExtended && size == 4) return 8;  // length of this block
   if (offset == kMmioExtended + 4 && size == 4) return state_.big_endian ? kBigEndian : kLittleEndian;
-  return 0;  // EDID: none
+  if (offset + size <= edid_.size()) {
+    u64 value = 0;
+    for (unsigned i = 0; i < size; i++) value |= u64(edid_[offset + i]) << (8 * i);
+    return value;
+  }
+  return 0;
 }
 
 void Vga::write_mmio(u64 offset, u64 value, unsigned size) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VGA with the Bochs VBE extensions, without a bus: registers as in IBM's VGA technical reference (sections as §) and
-// VBE DISPI 0xb0c5. Devices put its ports, its window and its video memory where their bus has them.
+// The VGA with the Bochs VBE extensions, without a bus: registers as in IBM's VGA technical reference (sections as §)
+// and VBE DISPI 0xb0c5. Devices put its ports, its window and its video memory where their bus has them.
 #pragma once
 
 #include <string>
@@ -12,8 +12,8 @@
 
 namespace emu::hw {
 
-/// Deviations: the retrace bits flip on every read; timing registers other than the visible area's mean nothing; blinking
-/// text and the cursor are always in the phase where they are seen.
+/// Deviations: the retrace bits flip on every read; timing registers other than the visible area's mean nothing;
+/// blinking text and the cursor are always in the phase where they are seen.
 class VgaCore : public ui::Screen {
  public:
   static constexpr u64 kWindow = 0xa'0000, kWindowBytes = 0x2'0000;
@@ -79,7 +79,8 @@ void VgaCore::describe_core(TypeInfo<T>& type) {
   type.region("vga-ports", kPortCount, &VgaCore::read_port, &VgaCore::write_port, bytes);
   type.region("vbe", 3, &VgaCore::read_dispi_port, &VgaCore::write_dispi_port,
               {.valid = {1, 2}, .impl = {1, 2}, .unaligned = true});
-  type.region("vga-lowmem", kWindowBytes, &VgaCore::read_window, &VgaCore::write_window, {.valid = {1, 8}, .impl = {1, 1}});
+  type.region("vga-lowmem", kWindowBytes, &VgaCore::read_window, &VgaCore::write_window,
+              {.valid = {1, 8}, .impl = {1, 1}});
   type.saved(1, &VgaCore::state_, &VgaCore::list_fields, &VgaCore::check_loaded);
 }
 

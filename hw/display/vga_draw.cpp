@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The VGA's picture, as a monitor would show it: made from registers and video memory alone. IBM VGA technical reference,
-// §2.3 to §2.6.
+// The VGA's picture, as a monitor would show it: made from registers and video memory alone. IBM VGA technical
+// reference, §2.3 to §2.6.
 //
 // One character clock shows one cell of video memory (its four planes): a character; eight pixels of four bits; four of
-// eight; or, as the CGA had it, eight of two. Each pixel is one dot, two where the attribute controller takes two clocks
-// for it, and all is twice as wide where the dot clock is halved, so that 40 and 80 columns fill the same screen.
+// eight, each two dots wide; or, as the CGA had it, eight of two. All is twice as wide where the dot clock is halved, so
+// that 40 and 80 columns fill the same screen.
 #include <algorithm>
 #include <span>
 
@@ -270,6 +270,7 @@ class PackedRaster {
 }  // namespace
 
 ui::Picture VgaCore::picture() const {
+  if (vram_ == nullptr) return {kBlankWidth, kBlankHeight};  // not realized
   const bool shown = (state_.attribute_index & kAttributePaletteOn) != 0;
   if (state_.is_dispi_packed()) {
     if (!shown) return {state_.dispi[DISPI_XRES], state_.dispi[DISPI_YRES]};

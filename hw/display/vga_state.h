@@ -53,7 +53,7 @@ constexpr u8 kModeKeepBit13 = 0x01, kModeKeepBit14 = 0x02, kModeVerticalDouble =
 /// Attribute controller, §2.6; 0 to 15 are the palette.
 enum Attribute : unsigned { ATTR_MODE = 0x10, ATTR_OVERSCAN, ATTR_PLANE_ENABLE, ATTR_PANNING, ATTR_COLOR_SELECT };
 constexpr u8 kAttributeLineGraphics = 0x04, kAttributeBlink = 0x08, kAttributePanTopOnly = 0x20,
-             kAttributeHalfPixels = 0x40, kAttributeColorBits54 = 0x80;
+             kAttributeColorBits54 = 0x80;
 constexpr u8 kAttributePaletteOn = 0x20;  // in the index: the screen is shown
 
 /// Bochs VBE, by index.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a guest draws is in the picture that screendump writes."""
 import pathlib
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -29,7 +31,7 @@ def read_ppm(path):
 
 
 def text_of(path, font):
-    """The rows of a text screen. A cell's first dot is background unless the character begins there: text is light on dark."""
+    """The rows of a text screen, light on dark."""
     width, height, pixels = read_ppm(path)
     cell = 9 if width == 720 else 8
     rows = []
@@ -89,3 +91,54 @@ def test_screen_before_a_mode_is_set_is_black(tmp_path):
 def test_machine_without_a_screen_says_so():
     with Machine("-machine", "pc", "-m", "64", "-S") as qmp:
         assert "no console" in qmp.refused("screendump", filename="screen.ppm")["desc"]
+
+
+MENU = """
+set timeout=-1
+menuentry "Alpha entry" { true }
+menuentry "Beta entry" { true }
+"""
+GRAPHICS = """
+insmod all_video
+insmod gfxterm
+loadfont unicode
+set gfxmode=1024x768x32
+terminal_output gfxterm
+"""
+
+
+def make_iso(folder, config):
+    (folder / "iso/boot/grub").mkdir(parents=True)
+    (folder / "iso/boot/grub/grub.cfg").write_text(config)
+    iso = folder / "menu.iso"
+    subprocess.run(["grub-mkrescue", "-o", iso, folder / "iso"], check=True, capture_output=True)
+    return str(iso)
+
+
+needs_grub = pytest.mark.skipif(not all(map(shutil.which, ["grub-mkrescue", "xorriso", "mformat"])),
+                                reason="packages grub-common, grub-pc-bin, xorriso and mtools make the ISO")
+
+
+@needs_grub
+def test_loader_shows_its_menu_as_text(tmp_path):
+    iso = make_iso(tmp_path, MENU)
+    with Machine("-machine", "pc", "-m", "128", "-vga", "std", "-cdrom", iso) as qmp:
+        rows = wait_for_text(qmp, tmp_path / "screen.ppm", "Beta entry")
+    assert any("GNU GRUB  version 2" in row for row in rows)
+
+
+@needs_grub
+def test_loader_shows_its_menu_in_a_vbe_mode(tmp_path):
+    """The chosen entry is a bar as wide as the menu, of the colour of its frame, in a window of 1024x768."""
+    iso = make_iso(tmp_path, GRAPHICS + MENU)
+    screen = tmp_path / "screen.ppm"
+    with Machine("-machine", "pc", "-m", "128", "-vga", "std", "-cdrom", iso) as qmp:
+        end = time.monotonic() + 60
+        while True:
+            qmp.command("screendump", filename=str(screen))
+            width, height, pixels = read_ppm(screen)
+            lit = [sum(map(any, zip(*[iter(pixels[y * width * 3:(y + 1) * width * 3])] * 3))) for y in range(height)]
+            if (width, height) == (1024, 768) and sum(count > 900 for count in lit) >= 16:
+                break
+            assert time.monotonic() < end, (width, height, max(lit))
+            time.sleep(0.5)

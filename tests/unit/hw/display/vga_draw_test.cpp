@@ -375,6 +375,21 @@ TEST(VgaDraw, EnablingClearsUnlessAskedNotTo) {
   EXPECT_EQ(bench.vga->picture().pixel(0, 0), 0u);
 }
 
+TEST(VgaDraw, MonitorSaysWhatItIs) {
+  VgaBench bench;
+  bench.map_bars();
+  std::array<u8, kEdidBytes> edid{};
+  u8 sum = 0;
+  for (unsigned i = 0; i < edid.size(); i++) sum = u8(sum + (edid[i] = u8(bench.load(VgaBench::kRegisters + i, 1))));
+  EXPECT_EQ(sum, 0u);
+  EXPECT_EQ(bench.load(VgaBench::kRegisters, 4), 0xffff'ff00u);
+  EXPECT_EQ(bench.load(VgaBench::kRegisters + 4, 4), 0x00ff'ffffu);
+  EXPECT_EQ(edid[56] | (edid[58] & 0xf0u) << 4, 1280u);
+  EXPECT_EQ(edid[59] | (edid[61] & 0xf0u) << 4, 800u);
+  EXPECT_EQ(std::string(&edid[95], &edid[105]), "system-emu");
+  EXPECT_EQ(bench.load(VgaBench::kRegisters + 0x80, 4), 0u);
+}
+
 // State. -------------------------------------------------------------------------------------------------------------
 
 TEST(VgaDraw, PictureSurvivesARoundTrip) {
