@@ -298,6 +298,7 @@ Result<void> Emulation::make_board() {
   }
   if (!options_.dtb.empty()) return error("-dtb: machine '{}' takes no device tree", name);
   hw::BoardConfig config = board_config();
+  EMU_TRY(apply_firmware_options(options_.firmware, config));
   machine_->set_data_dirs(config.data_dirs);
   config.ram_bytes = EMU_TRY(choose_ram(type));
   ram_bytes_ = type == "none-machine" && !options_.ram_bytes ? 0 : config.ram_bytes;

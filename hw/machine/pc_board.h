@@ -148,6 +148,7 @@ class PcBoard : public Board {
   bool is_direct_boot() const;
   Result<void> build_vga();
   Result<void> build_fw_cfg();
+  Result<void> add_firmware_files();
   Result<void> load_firmware();
   Result<void> load_bios();
   Result<void> map_flash();
