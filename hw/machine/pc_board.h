@@ -181,6 +181,7 @@ class PcBoard : public Board {
   FirmwareUse firmware_ = FirmwareUse::Auto;
   bool hpet_enabled_ = true;
   qom::OnOffAuto acpi_ = qom::OnOffAuto::Auto;
+  block::BlockBackend *flash0_ = nullptr, *flash1_ = nullptr;
   bool graphics_ = true;  ///< somebody may see a screen; else firmware uses the first serial line
 };
 
