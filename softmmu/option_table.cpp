@@ -111,7 +111,8 @@ constexpr OptionRow kRows[] = {
      "Puts an inherited file descriptor into a set; paths /dev/fdset/ID stand for it."},
     {"serial", Opt::Serial, kYes, S::Streams, "STREAM",
      "Connects the next serial port: stdio, mon:stdio, null, pty, file:PATH, unix:PATH[,server=on,wait=off], "
-     "tcp:HOST:PORT, chardev:ID; none leaves the port out. May be repeated."},
+     "tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT@HOST:PORT, pipe:PATH, /dev/ttyS0, chardev:ID; none leaves the port out. "
+     "May be repeated."},
     {"parallel", Opt::Parallel, kYes, S::Streams, "none", "Parallel port; there is none."},
     {"monitor", Opt::Monitor, kYes, S::Streams, "STREAM", "Where the monitor is: as for -serial; none for no monitor."},
     {"mon", Opt::Mon, kYes, S::Streams, "[chardev=]ID[,mode=readline|control][,pretty=on|off]",
