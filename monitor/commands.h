@@ -17,8 +17,10 @@ void register_balloon_commands(CommandRegistry& registry);     ///< balloon, que
 void register_chardev_commands(CommandRegistry& registry);     ///< chardev-*, query-chardev, ringbuf-*, yank
 void register_block_commands(CommandRegistry& registry);       ///< blockdev-*, query-block*, eject, change...
 void register_fd_commands(CommandRegistry& registry);          ///< getfd, add-fd...
+void register_net_commands(CommandRegistry& registry);           ///< netdev_*, set_link, query-rx-filter, hostfwd_*
 void register_dump_commands(CommandRegistry& registry);        ///< memsave, pmemsave, dump-guest-memory
 void register_input_commands(CommandRegistry& registry);       ///< send-key
+void register_screen_commands(CommandRegistry& registry);      ///< screendump
 void register_statistics_commands(CommandRegistry& registry);  ///< query-stats
 void register_info_commands(CommandRegistry& registry);        ///< info ... that only people ask for
 void register_trace_commands(CommandRegistry& registry);       ///< trace-event-*, trace-event

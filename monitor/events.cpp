@@ -33,8 +33,10 @@ void register_commands(CommandRegistry& registry) {
   register_chardev_commands(registry);
   register_block_commands(registry);
   register_fd_commands(registry);
+  register_net_commands(registry);
   register_dump_commands(registry);
   register_input_commands(registry);
+  register_screen_commands(registry);
   register_statistics_commands(registry);
   register_memory_commands(registry);
   register_trace_commands(registry);

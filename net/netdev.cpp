@@ -270,7 +270,8 @@ void register_net_types(qom::TypeRegistry& registry) {
   registry.add<StreamNet>("netdev-stream");
   registry.add<DgramNet>("netdev-dgram");
   registry.add<HubPort>("netdev-hubport");
-  registry.add<FilterDump>("filter-dump");
 }
+
+void register_net_objects(qom::TypeRegistry& registry) { registry.add<FilterDump>("filter-dump"); }
 
 }  // namespace emu::net

@@ -6,7 +6,9 @@
 
 namespace emu::net {
 
-/// "net-client", the back ends, filter-dump. Needs "user-creatable".
+/// "net-client" and the back ends.
 void register_net_types(qom::TypeRegistry& registry);
+/// What -object makes here: filter-dump. Needs "user-creatable".
+void register_net_objects(qom::TypeRegistry& registry);
 
 }  // namespace emu::net

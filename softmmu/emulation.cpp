@@ -9,6 +9,7 @@
 
 #include "chardev/backends.h"
 #include "chardev/mux.h"
+#include "net/register.h"
 #include "qom/user_creatable.h"
 #include "softmmu/cpu_objects.h"
 #include "softmmu/help.h"
@@ -51,6 +52,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
     : options_(options), parts_(parts), loop_(EventLoop::Context::Shared), run_state_(loop_, options.actions) {
   hw::register_core_types(registry_);
   hw::register_chardev_object(registry_);
+  net::register_net_types(registry_);
   parts_.register_types(registry_);
   register_objects(registry_);
   block::register_backend_types(registry_);
@@ -87,13 +89,18 @@ Emulation::~Emulation() {
         device->unrealize_all();
     });
     if (machine_->clock().drive() == Clock::Drive::Counted) machine_->clock().set_counter(nullptr);
-    accelerator_.reset();
+    if (accelerator_ != nullptr) accelerator_->shut_down();
   }
   // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
   while (machine_->memory().grace().poll()) ::usleep(100);
+  // The loop still runs here and there, and with it timers that signal to CPUs: those go last.
   flush_streams();
   disks_->close();
   disks_.reset();
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());
+    accelerator_.reset();
+  }
   machine_.reset();
 }
 
@@ -117,7 +124,7 @@ Result<void> Emulation::build() {
   if (options_.timeout_s && !options_.dry_run) start_deadline();
   monitors_ = std::make_unique<monitor::Monitors>(*this, loop_);
   EMU_TRY(set_globals());
-  EMU_TRY(make_objects());
+  EMU_TRY(make_objects(Stage::Early));
   EMU_TRY(make_accelerator());  // before the board, which goes by what it brings
   for (const std::string& file : options_.symbol_files) {
     if (file == "guest") {
@@ -128,6 +135,8 @@ Result<void> Emulation::build() {
   }
   if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);
   EMU_TRY(make_streams());
+  EMU_TRY(make_network());
+  EMU_TRY(make_objects(Stage::WithNetwork));
   EMU_TRY(make_nodes());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
@@ -206,8 +215,10 @@ Result<chardev::Chardev*> Emulation::make_stream(const chardev::ChardevOptions& 
   return &made;
 }
 
-Result<void> Emulation::make_objects() {
+/// Filters look at network back ends, which are made after those objects that they may need themselves.
+Result<void> Emulation::make_objects(Stage stage) {
   for (const ObjectRequest& object : options_.objects) {
+    if (object.type.starts_with("filter-") != (stage == Stage::WithNetwork)) continue;
     EMU_TRY(qom::add_user_object(machine_->tree(), object.type, object.id, object.properties),
             fmt::format("-object {},id={}", object.type, object.id));
   }
@@ -332,7 +343,8 @@ void Emulation::add_notes(const hw::BoardConfig& config) {
 
 Result<void> Emulation::plug_devices() {
   mem::MachineLockScope guard(machine_->memory().lock());
-  std::vector<DeviceRequest> devices = drive_devices_;
+  std::vector<DeviceRequest> devices = EMU_TRY(network_cards());  // first: they get the slots that guests know
+  devices.insert(devices.end(), drive_devices_.begin(), drive_devices_.end());
   devices.insert(devices.end(), options_.devices.begin(), options_.devices.end());
   if (!consoles_.debugcon.empty()) {
     devices.push_back({"isa-debugcon", "", "", {{"iobase", u64(0xe9)}, {"chardev", consoles_.debugcon}}});
@@ -355,6 +367,7 @@ Result<void> Emulation::plug_devices() {
     }
     EMU_TRY(hw::plug_user_device(*machine_, device.driver, device.id, device.properties, bus), option);
   }
+  note_unused_netdevs();
   return {};
 }
 

@@ -76,7 +76,8 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   bool is_qtest() const;
   Clock::Drive clock_drive() const;
   Result<u64> choose_ram(const std::string& machine_type) const;
-  Result<void> make_objects();
+  enum class Stage : u8 { Early, WithNetwork };
+  Result<void> make_objects(Stage stage);
   Result<void> make_cpu_objects();
   Result<chardev::Chardev*> make_stream(const chardev::ChardevOptions& options, EventLoop& loop);
   void stop_monitor_thread();
@@ -85,6 +86,9 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<void> make_nodes();
   Result<void> make_drives(hw::Board& board);
   void io_error(const block::BlockIoError& failure) override;
+  Result<void> make_network();
+  Result<std::vector<DeviceRequest>> network_cards() const;
+  void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();
   Result<void> make_monitors();
@@ -110,6 +114,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   std::vector<DeviceRequest> drive_devices_;  ///< of -drive, -hda...
   hw::Board* board_ = nullptr;
   ConsolePlan consoles_;
+  NetworkOptions network_;
   std::unique_ptr<accel::Accelerator> accelerator_;
   std::unique_ptr<monitor::Monitors> monitors_;
   std::vector<std::unique_ptr<monitor::HmpSession>> people_;

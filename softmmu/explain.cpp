@@ -124,6 +124,21 @@ void explain_machine(Lines& lines, const StartOptions& options, const std::strin
   }
 }
 
+/// Names of our own become such as a person may write.
+std::string written_id(const std::string& id) { return id.starts_with('#') ? "auto-" + id.substr(1) : id; }
+
+void explain_nic(Lines& lines, const NicRequest& nic) {
+  lines.begin("net");
+  lines.word("nic");
+  lines.pair("netdev", written_id(nic.netdev));
+  for (const auto& [key, value] : {std::pair("model", nic.model), std::pair("macaddr", nic.mac),
+                                   std::pair("addr", nic.addr), std::pair("id", nic.id),
+                                   std::pair("vectors", nic.vectors)}) {
+    if (!value.empty()) lines.pair(key, value);
+  }
+  lines.end();
+}
+
 }  // namespace
 
 Result<std::string> explain(const StartOptions& options, const Parts& parts) {
@@ -143,6 +158,13 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     if (!value.empty()) lines.line(key, value);
   }
   for (const chardev::ChardevOptions& stream : plan.chardevs) explain_stream(lines, stream);
+  for (const auto& [id, netdev] : options.network.netdevs) {
+    lines.begin("netdev");
+    for (const auto& [key, value] : netdev.pairs()) lines.pair(key, key == "netdev" ? written_id(value) : value);
+    lines.pair("id", written_id(id));
+    lines.end();
+  }
+  for (const NicRequest& nic : options.network.nics) explain_nic(lines, nic);
   for (std::size_t i = 0; i < plan.serials.size(); i++) {
     const ConsolePlan::Serial& serial = plan.serials[i];
     if (!serial.present) continue;

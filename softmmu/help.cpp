@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "net/register.h"
 #include "softmmu/help.h"
 
 #include <unistd.h>
@@ -50,6 +51,7 @@ std::string machines_help(const Parts& parts) {
 std::string objects_help() {
   return "List of user creatable objects:\n"
          "  memory-backend-ram  id=ID,size=SIZE[,prealloc=on]: guest memory, for -machine memory-backend=ID\n"
+         "  filter-dump         id=ID,netdev=ID,file=PATH[,maxlen=N][,queue=all|rx|tx]: writes packets to a pcap file\n"
          "  secret              id=ID,data=TEXT|file=PATH[,format=raw|base64]: a password or key\n";
 }
 
@@ -57,8 +59,10 @@ Result<std::string> type_help(const HelpRequest& request, const Parts& parts) {
   qom::TypeRegistry registry;
   hw::register_core_types(registry);
   hw::register_chardev_object(registry);
+  net::register_net_types(registry);
   parts.register_types(registry);
   if (request.topic == HelpTopic::Device) return hw::device_help(registry);
+  if (request.topic == HelpTopic::NicModels) return nic_models_help(registry);
   if (request.topic == HelpTopic::MachineProperties) {
     const std::string name = EMU_TRY(parts.find_machine_type(request.about), "-machine");
     const qom::Type* type = EMU_TRY(registry.require(name, "machine"));
@@ -147,6 +151,8 @@ Result<std::string> help_text(const HelpRequest& request, const StartOptions& op
       return std::string(fmt::format("Accelerators supported:\ntcg\n{}qtest\n", parts.make_kvm ? "kvm\n" : ""));
     case HelpTopic::Chardev:
       return chardev::chardev_help();
+    case HelpTopic::Netdev:
+      return net::netdev_help();
     case HelpTopic::Trace: {
       std::string text;
       for (const std::string& name : trace::names()) text += name + "\n";
@@ -167,6 +173,7 @@ Result<std::string> help_text(const HelpRequest& request, const StartOptions& op
       return text;
     }
     case HelpTopic::MachineProperties:
+    case HelpTopic::NicModels:
     case HelpTopic::Device:
     case HelpTopic::DeviceProperties:
       return type_help(request, parts);

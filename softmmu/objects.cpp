@@ -5,6 +5,7 @@
 
 #include "block/filter/throttle.h"
 #include "hw/virtio/rng_backend.h"
+#include "net/register.h"
 #include "qom/user_creatable.h"
 #include "softmmu/io_thread.h"
 #include "util/file.h"
@@ -85,6 +86,7 @@ void register_objects(qom::TypeRegistry& registry) {
   registry.add<RamBackend>("memory-backend-ram");
   registry.add_abstract<FileBackendName, qom::UserCreatable>();
   registry.add<Secret>("secret");
+  net::register_net_objects(registry);
   hw::register_rng_backends(registry);
   registry.add_abstract<hw::IoThreadObject, qom::UserCreatable>();
   registry.add<IoThread>("iothread");

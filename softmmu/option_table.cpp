@@ -123,8 +123,13 @@ constexpr OptionRow kRows[] = {
     {"debugcon", Opt::Debugcon, kYes, S::Streams, "STREAM", "Where bytes written to I/O port 0xe9 go."},
     {"echr", Opt::EscapeChar, kYes, S::Streams, "NUMBER", "Code of the escape key, instead of 1 for Ctrl-A."},
 
-    {"nic", Opt::Nic, kYes, S::Network, "none", "No network card (none are supported yet)."},
-    {"net", Opt::Net, kYes, S::Network, "none", "The same, older spelling."},
+    {"netdev", Opt::Netdev, kYes, S::Network,
+     "user|tap|socket|stream|dgram|hubport,id=ID[,KEY=VALUE...]",
+     "Host side of a network card, for -device CARD,netdev=ID; help lists the kinds and their keys."},
+    {"nic", Opt::Nic, kYes, S::Network, "[KIND][,model=CARD][,mac=ADDRESS][,id=ID][,KEY=VALUE...]",
+     "A network card and its host side in one (user when no KIND is given); none for no card; model=help lists cards."},
+    {"net", Opt::Net, kYes, S::Network, "nic[,netdev=ID][,model=CARD][,macaddr=ADDRESS] | KIND[,KEY=VALUE...]",
+     "A card, or a host side, plugged into one common hub. Older spelling of -nic; none for no card."},
 
     {"preconfig", Opt::Preconfig, kNo, S::Running, "",
      "Waits before the machine is complete, until QMP's x-exit-preconfig."},
@@ -186,7 +191,6 @@ constexpr OptionRow kRows[] = {
 };
 
 constexpr std::string_view kFloppy = "there is no floppy drive";
-constexpr std::string_view kNetwork = "there is no network yet: leave it out, or say -nic none";
 constexpr std::string_view kScreen = "there is no graphical display yet: use -nographic or -display none";
 constexpr std::string_view kSound = "there is no sound yet: leave it out";
 
@@ -217,7 +221,6 @@ constexpr MissingRow kMissing[] = {
     {"g", kYes, kScreen},
     {"win2k-hack", kNo, ""},
     {"no-fd-bootchk", kNo, ""},
-    {"netdev", kYes, kNetwork},
     {"tpmdev", kYes, ""},
     {"compat", kYes, ""},
     {"xen-domid", kYes, ""},

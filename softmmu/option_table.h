@@ -57,6 +57,7 @@ enum class Opt : u8 {
   Chardev,
   Debugcon,
   EscapeChar,
+  Netdev,
   Nic,
   Net,
   Freeze,

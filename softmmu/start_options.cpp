@@ -42,7 +42,7 @@ class Reader {
   Result<void> display(const std::string& text);
   Result<void> audiodev(Options options);
   Result<void> vga(const std::string& text);
-  Result<void> no_network(const GivenOption& given);
+  Result<void> network(const GivenOption& given);
   Result<void> name(Options options);
   Result<void> rtc(Options options);
   Result<void> take_asked(Asked asked);
@@ -193,7 +193,7 @@ Result<void> Reader::object(const std::string& text) {
     ask(HelpTopic::Object);
     return {};
   }
-  if (type == "secret" || type == "iothread" || type == "throttle-group") {
+  if (type == "secret" || type == "iothread" || type == "throttle-group" || type == "filter-dump") {
     ObjectRequest request{type, EMU_TRY(options.take_required("id")), {}};
     for (auto& [key, value] : options.take_rest()) request.properties.emplace_back(key, std::move(value));
     EMU_TRY(claim_id("object", request.id));
@@ -201,7 +201,8 @@ Result<void> Reader::object(const std::string& text) {
     return {};
   }
   if (type != "memory-backend-ram") {
-    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret", "iothread", "throttle-group"};
+    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret", "iothread", "throttle-group",
+                                                  "filter-dump"};
     static constexpr std::string_view kLater[] = {
         "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd", "tls-creds-x509", "can-bus"};
     for (const std::string_view later : kLater) {
@@ -314,10 +315,19 @@ Result<void> Reader::vga(const std::string& text) {
   return error(Error(fmt::format("no video card '{}'", text)).with_hint(did_you_mean(text, kOthers)));
 }
 
-Result<void> Reader::no_network(const GivenOption& given) {
-  if (given.value == "none") return {};
-  return error(Error(fmt::format("'{}': network cards are not supported yet", given.value))
-                   .with_hint(fmt::format("write -{} none, or leave it out", given.row->name)));
+Result<void> Reader::network(const GivenOption& given) {
+  const auto take = given.row->opt == Opt::Netdev ? take_netdev : given.row->opt == Opt::Nic ? take_nic : take_net;
+  switch (EMU_TRY(take(given.value, out_.network))) {
+    case NetHelp::None:
+      break;
+    case NetHelp::Netdev:
+      ask(HelpTopic::Netdev);
+      break;
+    case NetHelp::Models:
+      ask(HelpTopic::NicModels);
+      break;
+  }
+  return {};
 }
 
 Result<void> Reader::name(Options options) {
@@ -516,9 +526,10 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
       out_.escape_char = u8(code);
       return {};
     }
+    case Opt::Netdev:
     case Opt::Nic:
     case Opt::Net:
-      return no_network(given);
+      return network(given);
     default:
       return read_running_part(given);
   }

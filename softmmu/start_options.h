@@ -13,6 +13,7 @@
 #include "hw/machine/board.h"
 #include "softmmu/drive_options.h"
 #include "softmmu/firmware_options.h"
+#include "softmmu/net_options.h"
 #include "softmmu/run_options.h"
 #include "softmmu/sandbox.h"
 #include "util/log.h"
@@ -33,6 +34,8 @@ enum class HelpTopic : u8 {
   DeviceProperties,
   Accel,
   Chardev,
+  Netdev,
+  NicModels,
   Log,
   Display,
   Vga,
@@ -125,6 +128,7 @@ struct StartOptions {
   std::vector<chardev::ChardevOptions> chardevs;
   std::vector<std::string> serials;              ///< -serial as typed, in order
   std::vector<MonitorRequest> monitors;
+  NetworkOptions network;
   std::vector<ObjectRequest> objects;
   std::vector<FdRequest> fds;
   std::string debugcon;

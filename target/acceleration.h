@@ -33,6 +33,9 @@ class InterruptChips {
   virtual void set_ioapic_routes(const std::array<Route, 24>& routes) = 0;
   /// The board is reset. vCPUs stand still.
   virtual void reset() = 0;
+  /// After reset, where a board stands in for firmware: the boot CPU's LINT0 takes the 8259 pair's requests, LINT1 is NMI;
+  /// ISA interrupts of the mask are level-triggered.
+  virtual void configure_as_firmware(u16 level_triggered) = 0;
   virtual void on_end_of_interrupt(std::function<void(u8 vector)> ended) = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -111,7 +112,7 @@ void KvmVcpu::thread_main() {
 /// From the Vcpu to the kernel. False: refused, which was reported.
 bool KvmVcpu::begin() {
   shutdown_reported_ = false;
-  failed_ = false;
+  stands_ = false;
   auto put = arch_->put_state();
   const bool stepping = run_as_ == DebugRun::Step;
   if (put) {
@@ -129,8 +130,7 @@ bool KvmVcpu::begin() {
 void KvmVcpu::end() {
   finish_instruction();
   if (const auto got = arch_->get_state(); !got) log::error("vCPU {}: {}", cpu_.index(), got.error().message());
-  // A vCPU that cannot go on stands until the main thread has stopped all.
-  if (failed_) wait_until_stopped();
+  if (stands_) wait_until_stopped();
 }
 
 void KvmVcpu::wait_until_stopped() {
@@ -244,6 +244,7 @@ KvmVcpu::Next KvmVcpu::handle_exit() {
     case KVM_EXIT_DEBUG:
       return handle_debug();
     case KVM_EXIT_INTERNAL_ERROR:
+      return stands_at_breakpoint() ? stop_for_debugger({.address = env_.pc}) : fail(describe_failure());
     case KVM_EXIT_FAIL_ENTRY:
     case KVM_EXIT_UNKNOWN:
       return fail(describe_failure());
@@ -299,7 +300,7 @@ void KvmVcpu::handle_memory() {
 // --- When it cannot go on ---
 
 KvmVcpu::Next KvmVcpu::fail(const std::string& why) {
-  failed_ = true;
+  stands_ = true;
   shared_.client.vcpu_failed(cpu_, why);
   return Next::Stop;
 }
@@ -364,10 +365,21 @@ std::string KvmVcpu::describe_failure() {
 
 KvmVcpu::Next KvmVcpu::handle_debug() {
   const std::optional<DebugStop> stop = arch_->debug_stop(shared_.points, run_as_ == DebugRun::Step);
-  if (!stop) return Next::GoOn;
-  failed_ = true;  // stands until all are stopped
-  shared_.client.stopped_for_debugger(cpu_, *stop);
+  return stop ? stop_for_debugger(*stop) : Next::GoOn;
+}
+
+KvmVcpu::Next KvmVcpu::stop_for_debugger(const DebugStop& stop) {
+  stands_ = true;
+  shared_.client.stopped_for_debugger(cpu_, stop);
   return Next::Stop;
+}
+
+/// A KVM without hardware support emulates, and may not know the instruction that breakpoints are made of.
+bool KvmVcpu::stands_at_breakpoint() {
+  if (run_.internal.suberror != KVM_INTERNAL_ERROR_EMULATION || shared_.points.breakpoints.empty()) return false;
+  if (!arch_->get_state()) return false;
+  const std::vector<u64>& points = shared_.points.breakpoints;
+  return std::find(points.begin(), points.end(), env_.pc) != points.end();
 }
 
 }  // namespace emu::accel

@@ -90,6 +90,8 @@ class KvmVcpu final : public target::CpuServices {
   void handle_port();
   void handle_memory();
   Next handle_debug();
+  Next stop_for_debugger(const DebugStop& stop);
+  bool stands_at_breakpoint();
   Next fail(const std::string& why);
   std::string describe_place() const;
   std::string describe_failure();
@@ -118,7 +120,7 @@ class KvmVcpu final : public target::CpuServices {
   bool defer_events_ = false;
   bool unfinished_ = false;   ///< the kernel will complete an access when it is next entered
   bool shutdown_reported_ = false;
-  bool failed_ = false;
+  bool stands_ = false;  ///< failed, or at a debugger's point: until the main thread has stopped all
 };
 
 /// Installs the signal that takes a thread out of KVM_RUN. Once a process.

@@ -154,7 +154,8 @@ Task<Result<void>> Image::make_consistent() {
 }
 
 void Image::report(const std::string& message, u64 offset, u64 bytes) {
-  if (broken_) return;
+  if (broken_ || (has_reported_ && is_read_only())) return;  // once: guests may ask again and again
+  has_reported_ = true;
   const bool fatal = !is_read_only() && !options_.for_check;
   log::error("{}: image is corrupt: {}{}", filename(), message,
              fatal ? "; further accesses are refused" : "");
@@ -205,8 +206,11 @@ std::vector<Child> Image::children() const {
 
 BlockLimits Image::limits() const {
   BlockLimits limits;
-  for (const Child& child : children()) {
-    const BlockLimits below = child.node->limits();
+  // Asked for with every request: no list of children here.
+  for (const Node* const child : {&file_.node(), data_.is_open() ? &data_.node() : nullptr,
+                                  static_cast<Node*>(backing_.get())}) {
+    if (!child) continue;
+    const BlockLimits below = child->limits();
     limits.request_alignment = std::max(limits.request_alignment, below.request_alignment);
     limits.memory_alignment = std::max(limits.memory_alignment, below.memory_alignment);
     limits.max_transfer = std::min(limits.max_transfer, below.max_transfer);

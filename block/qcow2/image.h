@@ -192,6 +192,8 @@ class Image final : public Node {
   bool use_lazy_refcounts_ = false;
   bool has_written_ = false;
   bool broken_ = false;
+  bool has_reported_ = false;
+  bool has_warned_of_compressed_ = false;
   bool corrupt_bit_wanted_ = false;
   bool closed_ = false;
   u64 compressed_next_ = 0;  ///< where the next compressed cluster may begin, inside a cluster; 0: nowhere

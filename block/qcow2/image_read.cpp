@@ -149,7 +149,9 @@ Task<IoStatus> Image::load_compressed(const ClusterState& state) {
   if (status != 0) co_return status;
   Buffer cluster(geometry_.cluster());
   if (!decompress(header_.compression, {packed.data(), packed.size()}, {cluster.data(), cluster.size()})) {
-    log::warn("{}: the compressed cluster at {:#x} cannot be decompressed", filename(), state.compressed_offset);
+    if (!std::exchange(has_warned_of_compressed_, true)) {
+      log::warn("{}: the compressed cluster at {:#x} cannot be decompressed", filename(), state.compressed_offset);
+    }
     co_return EIO;
   }
   unpacked_ = std::move(cluster);

@@ -45,11 +45,13 @@ void FirmwareSetup::set_up_keyboard() {
 void FirmwareSetup::set_level_triggered(std::initializer_list<unsigned> irqs) {
   u32 mask = 0;
   for (const unsigned irq : irqs) mask |= bit(irq);
+  level_triggered_ = u16(mask);
   static_cast<void>(ports_.store(kElcr, 1, mask & 0xff));
   static_cast<void>(ports_.store(kElcr + 1, 1, mask >> 8));
 }
 
-void FirmwareSetup::enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory) {
+void FirmwareSetup::enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory, target::InterruptChips* chips) {
+  if (chips != nullptr && chips->has_local_apics()) return chips->configure_as_firmware(level_triggered_);
   const u64 base = LocalApic::kDefaultBase;
   static_cast<void>(boot_cpu_memory->store(base + LocalApic::SVR, 4, 0x10f));
   static_cast<void>(boot_cpu_memory->store(base + LocalApic::LVT_LINT0, 4, 0x8700));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "hw/pci/pci_bus.h"
+#include "target/acceleration.h"
 
 namespace emu::hw {
 
@@ -39,8 +40,8 @@ class FirmwareSetup {
   void assign_resources(PciBus& bus, const Windows& windows,
                         const std::function<u8(u8 devfn, unsigned pin)>& irq_of);
   /// Virtual wire mode: the boot CPU's LINT0 takes the 8259's requests, LINT1 is NMI (MultiProcessor Specification 1.4,
-  /// section 3.6.2.2).
-  void enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory);
+  /// section 3.6.2.2). `chips`, if any, may have the APIC.
+  void enable_interrupt_delivery(mem::AddressSpace* boot_cpu_memory, target::InterruptChips* chips);
 
  private:
   struct Want;
@@ -55,6 +56,7 @@ class FirmwareSetup {
   void write_window(const Want& window, u64 first);
   void turn_on(u16 function, u16 bits);
   mem::AddressSpace& ports_;
+  u16 level_triggered_ = 0;
 };
 
 }  // namespace emu::hw

@@ -72,7 +72,7 @@ void I440FxBoard::configure_as_firmware() {
       {.memory_base = std::max<u64>(layout_.low_bytes, 0xc000'0000), .memory_end = 0xfec0'0000, .io_base = 0xc000},
       [&](u8 devfn, unsigned pin) { return kRoutes[host_->pci_bus().line_of(devfn, pin)]; });
   setup.set_up_keyboard();
-  setup.enable_interrupt_delivery(cpus_[0].memory.get());
+  setup.enable_interrupt_delivery(cpus_[0].memory.get(), chips());
 }
 
 void I440FxBoard::adapt_acpi(AcpiConfig& acpi) const {

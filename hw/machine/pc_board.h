@@ -87,6 +87,7 @@ class PcBoard : public Board {
     LocalApic* apic = nullptr;  ///< null: the accelerator has it
   };
 
+  target::InterruptChips* chips() const;
   /// An IOAPIC pin that is no ISA interrupt.
   IrqInput gsi_input(unsigned gsi);
 
@@ -165,7 +166,6 @@ class PcBoard : public Board {
   void fill_cmos();
   void set_a20(bool level);
   void set_external_interrupt(bool level);
-  target::InterruptChips* chips() const;
   void enter_directly();
   void resume_directly();
 

@@ -67,7 +67,7 @@ void Q35Board::configure_as_firmware() {
                          {.memory_base = Mch::kEcamDefault + kEcamBytes, .memory_end = 0xfec0'0000, .io_base = 0xc000},
                          [&](u8 devfn, unsigned pin) { return kRoutes[Ich9Lpc::pirq_of(devfn, pin) & 3]; });
   setup.set_up_keyboard();
-  setup.enable_interrupt_delivery(cpus_[0].memory.get());
+  setup.enable_interrupt_delivery(cpus_[0].memory.get(), chips());
 }
 
 void Q35Board::adapt_acpi(AcpiConfig& acpi) const {

@@ -127,7 +127,10 @@ Result<void> E1000Core::check_loaded() {
 // Control and status. ---------------------------------------------------------------------------------------------------
 
 u32 E1000Core::read_status() const {
-  return chip_.status | kStatusFd | kStatusGigabit | (has_link() ? kStatusLinkUp : 0);
+  // GIO Master Disable is obeyed at once: a driver waits for the bit that says so (82574, §10.2.2.2).
+  constexpr u32 kMasterDisable = bit(2), kMasterEnabled = bit(19);
+  const u32 chip = chip_.status & ~((state_.ctrl & kMasterDisable) != 0 ? kMasterEnabled : 0);
+  return chip | kStatusFd | kStatusGigabit | (has_link() ? kStatusLinkUp : 0);
 }
 
 void E1000Core::write_ctrl(u32 value) {
@@ -145,7 +148,7 @@ void E1000Core::write_ctrl(u32 value) {
 // EEPROM. ---------------------------------------------------------------------------------------------------------------
 
 u32 E1000Core::read_eecd() const {
-  u32 value = (state_.eecd & (kSk | kCs | kDi | kRequest)) | kPresent;
+  u32 value = (state_.eecd & (kSk | kCs | kDi | kRequest)) | kPresent | chip_.eecd;
   if ((state_.eecd & kRequest) != 0) value |= kGrant;
   if ((state_.eeprom_out & 0x10000) != 0 || state_.eeprom_left == 0) value |= kDo;
   return value;
@@ -290,11 +293,11 @@ void E1000Core::write_icr(u32 value) {
   update_interrupt();
 }
 void E1000Core::write_ics(u32 value) {
-  cause(value & kCauses);
+  cause(value & chip_.causes);
   update_interrupt();
 }
 void E1000Core::write_ims(u32 value) {
-  state_.ims |= value & kCauses;
+  state_.ims |= value & chip_.causes;
   update_interrupt();
 }
 void E1000Core::write_imc(u32 value) {

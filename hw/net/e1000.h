@@ -68,6 +68,8 @@ class E1000Core : public PciNic {
     u16 phy_id2 = 0;
     u32 status = 0;  ///< bits of STATUS besides link, duplex and speed
     bool eerd_of_82574 = false;  ///< address and DONE where the newer parts have them
+    u32 causes = kCauses;        ///< bits of ICR and IMS
+    u32 eecd = 0;                ///< more bits of EECD that read as one
   };
   E1000Core(const PciIdentity& identity, const Chip& chip) : PciNic(identity), chip_(chip) {}
 
@@ -145,6 +147,8 @@ class E1000Core : public PciNic {
 
   State state_;
   const Chip chip_;
+  Timer throttle_;
+  bool asserted_ = false;
   std::array<u16, 64> eeprom_{};
 
  private:
@@ -172,8 +176,6 @@ class E1000Core : public PciNic {
   bool outgoing_bad_ = false;    ///< it is too long, or its memory is not there: it will not be sent
   std::optional<u32> outgoing_first_;  ///< the first data descriptor's options of it
   u32 outgoing_upper_ = 0;
-  Timer throttle_;
-  bool asserted_ = false;
   ClockNs next_interrupt_{0};
 };
 

@@ -50,7 +50,10 @@ void NicPort::link_changed() {
 }
 
 void NicPort::peer_gone() {
-  card_->netdev_ = nullptr;
+  {
+    mem::MachineLockScope guard(card_->memory().lock());  // a vCPU may be about to use it
+    card_->netdev_ = nullptr;
+  }
   card_->drop_pending();
   if (card_->is_realized()) link_changed();
 }

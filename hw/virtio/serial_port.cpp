@@ -10,6 +10,8 @@ namespace emu::hw {
 
 namespace {
 constexpr std::size_t kPiece = 4096;
+/// The machine waits while bytes go out; a buffer longer than this goes in several turns.
+constexpr u64 kMostAtOnce = 1 << 20;
 constexpr std::size_t kLongestName = 1024;
 }  // namespace
 
@@ -114,6 +116,7 @@ void VirtioSerialPort::emergency_write(u8 byte) {
 /// Sends what is left of sending_; false when the stream takes no more now.
 bool VirtioSerialPort::send_some() {
   std::array<u8, kPiece> bytes;
+  const u64 end_of_turn = sent_bytes_ + kMostAtOnce;
   while (sent_bytes_ < sending_->readable_bytes()) {
     const std::size_t size = std::min<u64>(bytes.size(), sending_->readable_bytes() - sent_bytes_);
     if (!sending_->read(sent_bytes_, std::span(bytes).first(size))) break;  // not RAM: there is nothing to send
@@ -121,6 +124,10 @@ bool VirtioSerialPort::send_some() {
         chardev_ == nullptr ? size : chardev_->stream().write(std::span<const u8>(bytes).first(size));
     sent_bytes_ += taken;
     if (taken < size) return false;
+    if (sent_bytes_ >= end_of_turn) {
+      serial_->kick(serial_->transmit_queue(number()).index());
+      return false;
+    }
   }
   return true;
 }

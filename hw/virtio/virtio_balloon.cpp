@@ -18,6 +18,7 @@ namespace {
 constexpr u64 kStatsVq = bit64(1), kDeflateOnOom = bit64(2), kPagePoison = bit64(4), kPageReporting = bit64(5);
 
 constexpr u64 kPageBytes = 4096;  // whatever the guest's pages are, 5.5.6
+constexpr u64 kMostPages = 4096;  // of one buffer; drivers give some hundreds
 
 struct Config {  // 5.5.4
   Le32 num_pages, actual, free_page_hint_cmd_id, poison_value;
@@ -55,6 +56,7 @@ Result<void> VirtioBalloon::realize() {
   add_queue(128);
   if (free_page_reporting_) add_queue(32);
   poll_timer_ = clock().make_timer([this] { poll(); });
+  if (polling_s_ != 0) poll_timer_.arm_at(clock().now() + polling_s_ * 1s);
   return {};
 }
 
@@ -137,7 +139,8 @@ void VirtioBalloon::take_pages(const VirtElement& element) {
       log::guest_error("{}: pages at {:#x} are not RAM", path(), first);
     }
   };
-  const u64 count = element.readable_bytes() / sizeof(Le32);
+  // The machine waits while we are at it. What is left out stays with the host a while longer.
+  const u64 count = std::min(element.readable_bytes() / sizeof(Le32), kMostPages);
   for (u64 done = 0; done < count;) {
     const u64 some = std::min<u64>(numbers.size(), count - done);
     const std::span<u8> raw(reinterpret_cast<u8*>(numbers.data()), some * sizeof(Le32));

@@ -80,7 +80,7 @@ constexpr u32 kLegacyAlignment = 4096;
 }  // namespace
 
 VirtioPci::VirtioPci(const char* backend_type, VirtioPciVariant variant)
-    : PciDevice({.vendor = kVendor}), backend_type_(backend_type), variant_(variant) {}
+    : PciDevice({.vendor = kVendor, .express = true}), backend_type_(backend_type), variant_(variant) {}
 
 void VirtioPci::describe(TypeInfo<VirtioPci>& type) {
   type.property("disable-legacy", &VirtioPci::disable_legacy_, "no legacy interface; auto: only where there is no I/O");
@@ -105,6 +105,8 @@ Result<void> VirtioPci::make_backend() {
 }
 
 Result<void> VirtioPci::settle_variant() {
+  const auto* pcie = dynamic_cast<const PcieBus*>(bus());
+  behind_port_ = pcie != nullptr && dynamic_cast<const PciDevice*>(pcie->owner()) != nullptr;
   switch (variant_) {
     case VirtioPciVariant::Generic: break;
     case VirtioPciVariant::Transitional:
@@ -125,9 +127,7 @@ Result<void> VirtioPci::settle_variant() {
   legacy_ = disable_legacy_;
   if (legacy_ == qom::OnOffAuto::Auto) {
     // Behind a PCI Express port there may be no I/O space to be had.
-    const auto* pcie = dynamic_cast<const PcieBus*>(bus());
-    const bool behind_port = pcie != nullptr && dynamic_cast<const PciDevice*>(pcie->owner()) != nullptr;
-    legacy_ = behind_port ? qom::OnOffAuto::On : qom::OnOffAuto::Off;
+    legacy_ = behind_port_ ? qom::OnOffAuto::On : qom::OnOffAuto::Off;
   }
   if (modern_off_ && legacy_ == qom::OnOffAuto::On) {
     return error("{}: device cannot work as neither modern nor legacy mode is enabled", type().name());
@@ -160,6 +160,7 @@ Result<void> VirtioPci::add_regions() {
   if (vectors_in_use_ > 2048) return error("{}: vectors={} is above 2048", type().name(), vectors_in_use_);
   write_identity();
   use_interrupt_pin(1);
+  if (behind_port_) add_express_endpoint();
   if (vectors_in_use_ != 0) add_msix(vectors_in_use_, kMsixBar);
   if (has_modern()) add_modern_bar();
   if (has_legacy()) add_legacy_bar();

@@ -93,6 +93,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
   bool modern_off_ = false, modern_pio_notify_ = false, page_per_vq_ = false;
   std::optional<u32> vectors_;
   unsigned vectors_in_use_ = 0;
+  bool behind_port_ = false;  ///< of PCI Express
 
   qom::OnOffAuto legacy_ = qom::OnOffAuto::Auto;  ///< disable_legacy_, once decided
   VirtioDevice* backend_ = nullptr;

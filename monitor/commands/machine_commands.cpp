@@ -302,16 +302,6 @@ struct NamedThing {
 };
 Result<std::vector<NamedThing>> query_none(CommandContext&) { return std::vector<NamedThing>(); }
 
-struct RxFilterArguments {
-  static constexpr const char* kName = "RxFilterArguments";
-  std::optional<std::string> name;
-  void members(auto& m) { m("name", name); }
-};
-Result<std::vector<NamedThing>> query_rx_filter(CommandContext&, const RxFilterArguments& arguments) {
-  if (arguments.name) return error("invalid net client name: {}", *arguments.name);
-  return std::vector<NamedThing>();
-}
-
 enum class DisplayKind : u8 { Default, None };
 constexpr EnumNames enum_names(DisplayKind) { return {"DisplayType", {"default", "none"}}; }
 struct DisplayOptions {
@@ -339,7 +329,6 @@ void register_machine_commands(CommandRegistry& registry) {
   registry.add(qmp("query-memdev", query_memdev, {.before_machine = true}));
   registry.add(qmp("query-pci", query_pci));
   registry.add(qmp("query-memory-devices", query_none));
-  registry.add(qmp("query-rx-filter", query_rx_filter));
   registry.add(qmp("query-display-options", query_display_options));
 
   registry.add({.name = "info pci", .help = "show PCI info", .run = info_pci});

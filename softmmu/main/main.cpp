@@ -24,6 +24,9 @@
 #include "hw/misc/fpu_error.h"
 #include "hw/misc/port92.h"
 #include "hw/misc/pvpanic.h"
+#include "hw/net/e1000.h"
+#include "hw/net/e1000e.h"
+#include "hw/net/rtl8139.h"
 #include "hw/nvram/fw_cfg.h"
 #include "hw/pci/i440fx.h"
 #include "hw/pci/pci_bus.h"
@@ -70,6 +73,10 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_debugcon(registry);
   hw::register_debug_exit(registry);
   hw::register_pvpanic(registry);
+  hw::register_nic_core(registry);
+  hw::register_e1000(registry);
+  hw::register_e1000e(registry);
+  hw::register_rtl8139(registry);
   hw::register_edu(registry);
   hw::register_virtio(registry);
   hw::register_boards(registry);

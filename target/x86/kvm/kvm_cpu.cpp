@@ -153,6 +153,11 @@ Result<void> KvmX86Cpu::put_apic() {
   set(0xe0, ~0u);
   set(0xf0, 0xff);
   for (unsigned lvt = 0x320; lvt <= 0x370; lvt += 0x10) set(lvt, 0x10000);
+  if (machine_.virtual_wire && cpu_.index() == 0) {
+    set(0xf0, 0x10f);
+    set(0x350, 0x8700);
+    set(0x360, 0x8400);
+  }
   EMU_TRY(fd_.require("KVM_SET_LAPIC", KVM_SET_LAPIC, &apic));
   kvm_mp_state mp{};
   mp.mp_state = cpu_.index() == 0 ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
@@ -316,7 +321,7 @@ bool KvmX86Cpu::handle_exit() {
     case KVM_EXIT_SET_TPR:
       return true;  // after_run() has seen it
     case KVM_EXIT_IOAPIC_EOI:
-      if (end_of_interrupt_) end_of_interrupt_(run_.eoi.vector);
+      if (machine_.end_of_interrupt) machine_.end_of_interrupt(run_.eoi.vector);
       return true;
     default:
       return false;

@@ -20,12 +20,18 @@ struct KvmFeatures {
   u32 kvm_features = 0;   ///< CPUID.40000001:EAX
 };
 
+/// What a machine's vCPUs share.
+struct KvmMachine {
+  KvmFeatures features;
+  std::function<void(u8 vector)> end_of_interrupt;
+  bool virtual_wire = false;  ///< the boot CPU's APIC as firmware leaves it
+};
+
 class KvmX86Cpu final : public accel::KvmCpu {
  public:
-  KvmX86Cpu(X86Cpu& cpu, const accel::KvmVcpuParts& parts, KvmFeatures& features,
-            std::function<void(u8 vector)>& end_of_interrupt)
-      : state_(cpu), cpu_(cpu), fd_(parts.fd), run_(parts.run), chips_(parts.chips), features_(features),
-        end_of_interrupt_(end_of_interrupt) {}
+  KvmX86Cpu(X86Cpu& cpu, const accel::KvmVcpuParts& parts, KvmMachine& machine)
+      : state_(cpu), cpu_(cpu), fd_(parts.fd), run_(parts.run), chips_(parts.chips), features_(machine.features),
+        machine_(machine) {}
 
   Result<void> set_up() override;
   Result<void> put_state() override;
@@ -57,7 +63,7 @@ class KvmX86Cpu final : public accel::KvmCpu {
   kvm_run& run_;
   const accel::KernelChips chips_;
   KvmFeatures& features_;
-  std::function<void(u8 vector)>& end_of_interrupt_;
+  KvmMachine& machine_;
   u64 resets_seen_ = ~u64(0);
   kvm_sregs sregs_{};        ///< as last fetched: what X86Cpu has no place for
   kvm_vcpu_events events_{};

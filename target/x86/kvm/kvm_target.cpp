@@ -60,14 +60,14 @@ Result<void> KvmX86Target::set_up(const accel::KvmDevice& device, accel::KvmFd& 
     EMU_TRY(vm.require("KVM_SET_TSS_ADDR", KVM_SET_TSS_ADDR, kTaskState));
   }
   EMU_TRY(choose_chips(device, options));
-  features_.xsave = device.extension(KVM_CAP_XSAVE) != 0;
-  features_.xcrs = device.extension(KVM_CAP_XCRS) != 0;
-  features_.debug_registers = device.extension(KVM_CAP_DEBUGREGS) != 0;
-  features_.guest_debug = device.extension(KVM_CAP_SET_GUEST_DEBUG) != 0;
+  machine_.features.xsave = device.extension(KVM_CAP_XSAVE) != 0;
+  machine_.features.xcrs = device.extension(KVM_CAP_XCRS) != 0;
+  machine_.features.debug_registers = device.extension(KVM_CAP_DEBUGREGS) != 0;
+  machine_.features.guest_debug = device.extension(KVM_CAP_SET_GUEST_DEBUG) != 0;
   const int debug = device.extension(KVM_CAP_SET_GUEST_DEBUG2);
-  features_.block_events = (debug & KVM_GUESTDBG_BLOCKIRQ) != 0;
+  machine_.features.block_events = (debug & KVM_GUESTDBG_BLOCKIRQ) != 0;
   // Kernels before the capability that lists them had all of them.
-  if (features_.guest_debug && (debug == 0 || (debug & KVM_GUESTDBG_USE_HW_BP) != 0)) hardware_points_ = 4;
+  if (machine_.features.guest_debug && (debug == 0 || (debug & KVM_GUESTDBG_USE_HW_BP) != 0)) hardware_points_ = 4;
   has_clock_ = device.extension(KVM_CAP_ADJUST_CLOCK) != 0;
   has_deadline_ = device.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
 
@@ -75,7 +75,7 @@ Result<void> KvmX86Target::set_up(const accel::KvmDevice& device, accel::KvmFd& 
   features &= ~(kAsyncPf | kAsyncPfVmexit | kAsyncPfInt);  // on request only; we have no name for them
   if (kernel_chips() == KernelChips::Off) features &= ~(kPvUnhalt | kPvIpi | kPvEoi | kPvYield | kPollControl | kExtDestId);
   if (!(features & kStealTime)) features &= ~kPvTlbFlush;  // it goes by the preempted flag there
-  features_.kvm_features = features;
+  machine_.features.kvm_features = features;
   return {};
 }
 
@@ -94,7 +94,7 @@ Result<void> KvmX86Target::choose_chips(const accel::KvmDevice& device, const ac
 Result<std::unique_ptr<accel::KvmCpu>> KvmX86Target::make_cpu(const accel::KvmVcpuParts& parts) {
   auto* cpu = dynamic_cast<X86Cpu*>(&parts.cpu);
   if (cpu == nullptr) return error("vCPU {} is no x86 CPU", parts.cpu.index());
-  return std::unique_ptr<accel::KvmCpu>(std::make_unique<KvmX86Cpu>(*cpu, parts, features_, chips_.ended()));
+  return std::unique_ptr<accel::KvmCpu>(std::make_unique<KvmX86Cpu>(*cpu, parts, machine_));
 }
 
 /// The paravirtual clock stands still with the machine.
@@ -222,11 +222,22 @@ void KvmInterruptChips::set_ioapic_routes(const std::array<Route, 24>& routes) {
 }
 
 void KvmInterruptChips::reset() {
+  machine_.virtual_wire = false;
   if (kind_ == KernelChips::Split) set_ioapic_routes({});
   if (kind_ != KernelChips::On) return;
   for (kvm_irqchip chip : fresh_chips_) vm_->call(KVM_SET_IRQCHIP, &chip);
   kvm_pit_state2 pit = fresh_pit_;
   vm_->call(KVM_SET_PIT2, &pit);
+}
+
+void KvmInterruptChips::configure_as_firmware(u16 level_triggered) {
+  machine_.virtual_wire = true;
+  if (kind_ != KernelChips::On) return;
+  for (u32 i = 0; i < 2; ++i) {
+    kvm_irqchip chip = fresh_chips_[i];
+    chip.chip.pic.elcr = u8(level_triggered >> 8 * i);
+    vm_->call(KVM_SET_IRQCHIP, &chip);
+  }
 }
 
 Result<std::unique_ptr<accel::Accelerator>> make_kvm_accelerator(const accel::KvmOptions& options,

@@ -15,24 +15,25 @@ namespace emu::x86 {
 /// The kernel's interrupt chips, for boards. Any thread.
 class KvmInterruptChips final : public target::InterruptChips {
  public:
+  explicit KvmInterruptChips(KvmMachine& machine) : machine_(machine) {}
   bool has_local_apics() const override { return kind_ != accel::KernelChips::Off; }
   bool has_board_chips() const override { return kind_ == accel::KernelChips::On; }
   void send_msi(u64 address, u32 data) override;
   void set_gsi(unsigned gsi, bool level) override;
   void set_ioapic_routes(const std::array<Route, 24>& routes) override;
   void reset() override;
-  void on_end_of_interrupt(std::function<void(u8 vector)> ended) override { ended_ = std::move(ended); }
+  void configure_as_firmware(u16 level_triggered) override;
+  void on_end_of_interrupt(std::function<void(u8 vector)> ended) override { machine_.end_of_interrupt = std::move(ended); }
 
   Result<void> create(accel::KvmFd& vm, accel::KernelChips kind);
   accel::KernelChips kind() const { return kind_; }
-  std::function<void(u8 vector)>& ended() { return ended_; }
 
  private:
   Result<void> route_pins();
 
   accel::KvmFd* vm_ = nullptr;
   accel::KernelChips kind_ = accel::KernelChips::Off;
-  std::function<void(u8 vector)> ended_;
+  KvmMachine& machine_;
   std::mutex mutex_;  // leaf lock: routes_
   std::array<Route, 24> routes_{};
   // As they were when new.
@@ -60,8 +61,8 @@ class KvmX86Target final : public accel::KvmTarget, public target::Acceleration 
 
   accel::KvmFd* vm_ = nullptr;
   const accel::KvmFd* device_ = nullptr;
-  KvmInterruptChips chips_;
-  KvmFeatures features_;
+  KvmMachine machine_;
+  KvmInterruptChips chips_{machine_};
   std::vector<kvm_cpuid_entry2> supported_;
   unsigned hardware_points_ = 0;
   bool has_clock_ = false, has_deadline_ = false;

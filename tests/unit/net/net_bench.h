@@ -92,6 +92,7 @@ class NetBench {
   const qom::TypeRegistry& registry() {
     types.add_abstract<qom::UserCreatable, qom::Object>();
     net::register_net_types(types);
+    net::register_net_objects(types);
     return types;
   }
 };

@@ -154,18 +154,33 @@ TEST(StartOptions, RepeatedIdIsAnError) {
   EXPECT_TRUE(parse({"-chardev", "null,id=a", "-device", "isa-serial,id=a"}).has_value()) << "each kind has its own";
 }
 
+TEST(StartOptions, NetworksAreBackEndsAndCards) {
+  const NetworkOptions one = parsed({"-nic", "user,model=e1000,mac=52:54:00:00:00:01,hostfwd=tcp::2222-:22"}).network;
+  ASSERT_EQ(one.netdevs.size(), 1u);
+  ASSERT_EQ(one.nics.size(), 1u);
+  EXPECT_EQ(one.nics[0].netdev, one.netdevs[0].first);
+  EXPECT_EQ(one.nics[0].model, "e1000");
+  EXPECT_EQ(one.netdevs[0].second.peek("hostfwd"), "tcp::2222-:22");
+  const NetworkOptions hub = parsed({"-net", "nic", "-net", "user"}).network;
+  EXPECT_EQ(hub.netdevs.size(), 3u);  // two ports and the network
+  EXPECT_EQ(hub.nics.size(), 1u);
+  const NetworkOptions json = parsed({"-netdev", R"({"type":"user","id":"n","hostfwd":[{"str":"tcp::1-:2"}]})"}).network;
+  EXPECT_EQ(json.netdevs.at(0).second.peek("hostfwd"), "tcp::1-:2");
+  EXPECT_TRUE(parsed({"-nic", "none"}).network.given);
+}
+
 TEST(StartOptions, ErrorsNameTheOption) {
   EXPECT_THAT(refused({"-action", "reboot=never"}), HasSubstr("-action reboot=never: reboot: no value 'never'"));
   EXPECT_THAT(refused({"-d", "in_ams"}), HasSubstr("did you mean 'in_asm'?"));
   EXPECT_THAT(refused({"-uuid", "12"}), HasSubstr("not a UUID"));
   EXPECT_THAT(refused({"-display", "gtk"}), HasSubstr("'gtk' is not supported yet"));
   EXPECT_THAT(refused({"-vga", "sdt"}), HasSubstr("did you mean 'std'?"));
-  EXPECT_THAT(refused({"-nic", "user"}), HasSubstr("not supported yet"));
+  EXPECT_THAT(refused({"-nic", "usr"}), HasSubstr("did you mean 'user'?"));
+  EXPECT_THAT(refused({"-netdev", "user"}), HasSubstr("'id=' is missing"));
   EXPECT_THAT(refused({"-rtc", "base=tomorrow"}), HasSubstr("not a date"));
   EXPECT_THAT(refused({"-serial", "sdtio"}), HasSubstr("did you mean 'stdio'?"));
   EXPECT_THAT(refused({"-mon", "chardev=c,pretty=on"}), HasSubstr("not compatible with HMP"));
   EXPECT_THAT(refused({"-object", "memory-backend-rma,id=x"}), HasSubstr("did you mean 'memory-backend-ram'?"));
-  EXPECT_THAT(refused({"-object", "iothread,id=x"}), HasSubstr("not supported yet"));
 }
 
 TEST(StartOptions, RtcTakesDates) {

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: Apache-2.0
+// Networks at run time: netdev_*, set_link, query-rx-filter, hostfwd_*, info network.
+#include "hw/net/pci_nic.h"
+#include "monitor/commands.h"
+#include "monitor/commands/net_streams.h"
+#include "net/hub.h"
+#include "net/netdev.h"
+#include "net/netdev_json.h"
+
+namespace emu::monitor {
+namespace {
+
+// ---- Back ends as programs describe them; what the values mean is checked by net::add_netdev.
+
+enum class NetdevKind : u8 { User, Tap, Socket, Stream, Dgram, Hubport, Bridge };
+constexpr EnumNames enum_names(NetdevKind) {
+  return {"NetClientDriver", {"user", "tap", "socket", "stream", "dgram", "hubport", "bridge"}};
+}
+
+struct NetString {
+  static constexpr const char* kName = "String";
+  std::string str;
+  void members(auto& m) { m("str", str); }
+};
+using NetStrings = std::optional<std::vector<NetString>>;
+using MaybeText = std::optional<std::string>;
+
+struct NetdevUser {
+  static constexpr const char* kName = "NetdevUserOptions";
+  MaybeText hostname, ip, net, host, tftp, bootfile, dhcpstart, dns, domainname, ipv6_prefix, ipv6_host, ipv6_dns;
+  MaybeText smb, smbserver, tftp_server_name;
+  std::optional<bool> restricted, ipv4, ipv6;
+  std::optional<i64> ipv6_prefixlen;
+  NetStrings dnssearch, hostfwd, guestfwd;
+  void members(auto& m) {
+    m("hostname", hostname);
+    m("restrict", restricted);
+    m("ipv4", ipv4);
+    m("ipv6", ipv6);
+    m("ip", ip);
+    m("net", net);
+    m("host", host);
+    m("tftp", tftp);
+    m("bootfile", bootfile);
+    m("dhcpstart", dhcpstart);
+    m("dns", dns);
+    m("dnssearch", dnssearch);
+    m("domainname", domainname);
+    m("ipv6-prefix", ipv6_prefix);
+    m("ipv6-prefixlen", ipv6_prefixlen);
+    m("ipv6-host", ipv6_host);
+    m("ipv6-dns", ipv6_dns);
+    m("smb", smb);
+    m("smbserver", smbserver);
+    m("hostfwd", hostfwd);
+    m("guestfwd", guestfwd);
+    m("tftp-server-name", tftp_server_name);
+  }
+};
+struct NetdevTap {
+  static constexpr const char* kName = "NetdevTapOptions";
+  MaybeText ifname, fd, fds, script, downscript, br, helper, vhostfd, vhostfds;
+  std::optional<u64> sndbuf;
+  std::optional<bool> vnet_hdr, vhost, vhostforce;
+  std::optional<u32> queues, poll_us;
+  void members(auto& m) {
+    m("ifname", ifname);
+    m("fd", fd);
+    m("fds", fds);
+    m("script", script);
+    m("downscript", downscript);
+    m("br", br);
+    m("helper", helper);
+    m("sndbuf", sndbuf);
+    m("vnet_hdr", vnet_hdr);
+    m("vhost", vhost);
+    m("vhostfd", vhostfd);
+    m("vhostfds", vhostfds);
+    m("vhostforce", vhostforce);
+    m("queues", queues);
+    m("poll-us", poll_us);
+  }
+};
+struct NetdevSocket {
+  static constexpr const char* kName = "NetdevSocketOptions";
+  MaybeText fd, listen, connect, mcast, localaddr, udp;
+  void members(auto& m) {
+    m("fd", fd);
+    m("listen", listen);
+    m("connect", connect);
+    m("mcast", mcast);
+    m("localaddr", localaddr);
+    m("udp", udp);
+  }
+};
+
+enum class NetAddressKind : u8 { Inet, Unix, Fd };
+constexpr EnumNames enum_names(NetAddressKind) { return {"SocketAddressType", {"inet", "unix", "fd"}}; }
+struct NetInetAddress {
+  static constexpr const char* kName = "InetSocketAddress";
+  std::string host, port;
+  std::optional<bool> numeric, ipv4, ipv6, keep_alive, mptcp;
+  std::optional<u16> to;
+  void members(auto& m) {
+    m("host", host);
+    m("port", port);
+    m("numeric", numeric);
+    m("to", to);
+    m("ipv4", ipv4);
+    m("ipv6", ipv6);
+    m("keep-alive", keep_alive);
+    m("mptcp", mptcp);
+  }
+};
+struct NetUnixAddress {
+  static constexpr const char* kName = "UnixSocketAddress";
+  std::string path;
+  std::optional<bool> abstract, tight;
+  void members(auto& m) {
+    m("path", path);
+    m("abstract", abstract);
+    m("tight", tight);
+  }
+};
+struct NetAddress {
+  static constexpr const char* kName = "NetSocketAddress";
+  NetAddressKind type = NetAddressKind::Inet;
+  NetInetAddress inet;
+  NetUnixAddress path;
+  NetString fd;
+  void members(auto& m) {
+    m.tag("type", type);
+    m.when(NetAddressKind::Inet, inet);
+    m.when(NetAddressKind::Unix, path);
+    m.when(NetAddressKind::Fd, fd);
+  }
+};
+struct NetdevStream {
+  static constexpr const char* kName = "NetdevStreamOptions";
+  NetAddress addr;
+  std::optional<bool> server;
+  std::optional<u32> reconnect;
+  void members(auto& m) {
+    m("addr", addr);
+    m("server", server);
+    m("reconnect", reconnect);
+  }
+};
+struct NetdevDgram {
+  static constexpr const char* kName = "NetdevDgramOptions";
+  std::optional<NetAddress> local, remote;
+  void members(auto& m) {
+    m("local", local);
+    m("remote", remote);
+  }
+};
+struct NetdevHubPort {
+  static constexpr const char* kName = "NetdevHubPortOptions";
+  i32 hubid = 0;
+  MaybeText netdev;
+  void members(auto& m) {
+    m("hubid", hubid);
+    m("netdev", netdev);
+  }
+};
+struct NetdevBridge {
+  static constexpr const char* kName = "NetdevBridgeOptions";
+  MaybeText br, helper;
+  void members(auto& m) {
+    m("br", br);
+    m("helper", helper);
+  }
+};
+struct NetdevAddArguments {
+  static constexpr const char* kName = "Netdev";
+  std::string id;
+  NetdevKind type = NetdevKind::User;
+  NetdevUser user;
+  NetdevTap tap;
+  NetdevSocket socket;
+  NetdevStream stream;
+  NetdevDgram dgram;
+  NetdevHubPort hubport;
+  NetdevBridge bridge;
+  void members(auto& m) {
+    m("id", id);
+    m.tag("type", type);
+    m.when(NetdevKind::User, user);
+    m.when(NetdevKind::Tap, tap);
+    m.when(NetdevKind::Socket, socket);
+    m.when(NetdevKind::Stream, stream);
+    m.when(NetdevKind::Dgram, dgram);
+    m.when(NetdevKind::Hubport, hubport);
+    m.when(NetdevKind::Bridge, bridge);
+  }
+};
+
+qom::ObjectTree& tree_of(CommandContext& context) { return context.control.machine().tree(); }
+
+Result<void> add(CommandContext& context, Options options) {
+  hw::Machine& machine = context.control.machine();
+  auto& fds = context.session.named_fds;
+  const auto take_fd = [&fds](const std::string& name) -> Result<int> {
+    const auto at = fds.find(name);
+    if (at == fds.end()) return error("File descriptor named '{}' not found", name);
+    const int fd = at->second.release();
+    fds.erase(at);
+    return fd;
+  };
+  EMU_TRY(net::add_netdev({machine.tree(), machine.loop(), stream_opener(machine), take_fd}, std::move(options)));
+  return {};
+}
+
+Result<Json> netdev_add(CommandContext& context, const Json& json) {
+  EMU_TRY(from_json<NetdevAddArguments>(json, ""));
+  Options::Pairs pairs = EMU_TRY(net::netdev_pairs(json.dump()));
+  EMU_TRY(add(context, Options(std::move(pairs))));
+  return Json::object();
+}
+
+struct NetdevIdArguments {
+  static constexpr const char* kName = "NetdevIdArguments";
+  std::string id;
+  void members(auto& m) { m("id", id); }
+};
+Result<void> netdev_del(CommandContext& context, const NetdevIdArguments& arguments) {
+  return net::remove_netdev(tree_of(context), arguments.id);
+}
+
+// ---- Cards
+
+/// The card's ends of all wires.
+std::vector<net::NetClient*> card_ports(CommandContext& context) {
+  std::vector<net::NetClient*> ports;
+  tree_of(context).root().visit([&](qom::Object& object) {
+    auto* client = dynamic_cast<net::NetClient*>(&object);
+    if (client != nullptr && dynamic_cast<hw::Device*>(object.parent()) != nullptr) ports.push_back(client);
+  });
+  return ports;
+}
+
+std::string label_of(const net::NetClient& client) {
+  if (const auto* port = dynamic_cast<const hw::NicPort*>(&client)) return port->label();
+  const auto* device = dynamic_cast<const hw::Device*>(client.parent());
+  if (device == nullptr) return client.name();
+  return device->id().empty() ? device->type().name() : device->id();
+}
+
+net::NetClient* find_client(CommandContext& context, std::string_view name) {
+  if (net::NetClient* client = net::find_netdev(tree_of(context), name)) return client;
+  for (net::NetClient* port : card_ports(context)) {
+    if (label_of(*port) == name) return port;
+  }
+  return nullptr;
+}
+
+struct SetLinkArguments {
+  static constexpr const char* kName = "SetLinkArguments";
+  std::string name;
+  bool up = false;
+  void members(auto& m) {
+    m("name", name);
+    m("up", up);
+  }
+};
+Result<void> set_link(CommandContext& context, const SetLinkArguments& arguments) {
+  net::NetClient* client = find_client(context, arguments.name);
+  if (client == nullptr) {
+    return error(Error(fmt::format("Device '{}' not found", arguments.name), ErrorClass::DeviceNotFound));
+  }
+  if (auto* port = dynamic_cast<hw::NicPort*>(client)) {
+    port->plug_cable(arguments.up);
+  } else {
+    client->set_link(arguments.up);
+  }
+  return {};
+}
+
+enum class RxState : u8 { Normal, None, All };
+constexpr EnumNames enum_names(RxState) { return {"RxState", {"normal", "none", "all"}}; }
+struct RxFilterInfo {
+  static constexpr const char* kName = "RxFilterInfo";
+  std::string name, main_mac;
+  bool promiscuous = false, broadcast_allowed = false, multicast_overflow = false, unicast_overflow = false;
+  RxState multicast = RxState::Normal, unicast = RxState::Normal, vlan = RxState::Normal;
+  std::vector<i64> vlan_table;
+  std::vector<std::string> unicast_table, multicast_table;
+  void members(auto& m) {
+    m("name", name);
+    m("promiscuous", promiscuous);
+    m("multicast", multicast);
+    m("unicast", unicast);
+    m("vlan", vlan);
+    m("broadcast-allowed", broadcast_allowed);
+    m("multicast-overflow", multicast_overflow);
+    m("unicast-overflow", unicast_overflow);
+    m("main-mac", main_mac);
+    m("vlan-table", vlan_table);
+    m("unicast-table", unicast_table);
+    m("multicast-table", multicast_table);
+  }
+};
+struct RxFilterArguments {
+  static constexpr const char* kName = "RxFilterArguments";
+  std::optional<std::string> name;
+  void members(auto& m) { m("name", name); }
+};
+/// As in QEMU, only cards that report changes of their filter show it; none of those here does.
+Result<std::vector<RxFilterInfo>> query_rx_filter(CommandContext& context, const RxFilterArguments& arguments) {
+  if (!arguments.name) return std::vector<RxFilterInfo>();
+  const net::NetClient* client = find_client(context, *arguments.name);
+  if (client == nullptr) return error("invalid net client name: {}", *arguments.name);
+  if (client->parent() != nullptr && dynamic_cast<const hw::Device*>(client->parent()) != nullptr) {
+    return error("net client({}) doesn't support rx-filter querying", *arguments.name);
+  }
+  return error("net client({}) isn't a NIC", *arguments.name);
+}
+
+// ---- for people
+
+std::string describe(const net::NetClient& client, bool is_card) {
+  const std::string state = client.describe_state();
+  return fmt::format("{}: index=0,type={}{}{}{}\n", label_of(client), is_card ? "nic" : client.kind(),
+                     state.empty() ? "" : ",", state, client.is_link_up() ? "" : ",link=down");
+}
+
+Result<Reply> info_network(CommandContext& context, const Arguments&) {
+  std::string text;
+  std::map<u64, std::string> hubs;
+  const auto& netdevs = tree_of(context).container(net::NetClient::kContainer).children();
+  for (const auto& child : netdevs) {
+    const auto* port = dynamic_cast<const net::HubPort*>(child.get());
+    if (port == nullptr) continue;
+    std::string& lines = hubs[port->hub()->id];
+    const net::NetClient* peer = port->peer();
+    const bool is_card = peer != nullptr && dynamic_cast<const hw::Device*>(peer->parent()) != nullptr;
+    lines += fmt::format(" \\ {}: {}", port->name(), peer == nullptr ? "not connected\n" : describe(*peer, is_card));
+  }
+  for (const auto& [id, lines] : hubs) text += fmt::format("hub {}\n{}", id, lines);
+  const auto is_hub_port = [](const net::NetClient* c) { return dynamic_cast<const net::HubPort*>(c) != nullptr; };
+  for (const net::NetClient* port : card_ports(context)) {
+    if (is_hub_port(port->peer())) continue;
+    text += describe(*port, true);
+    if (port->peer() != nullptr) text += " \\ " + describe(*port->peer(), false);
+  }
+  for (const auto& child : netdevs) {
+    const auto* client = dynamic_cast<const net::NetClient*>(child.get());
+    if (client != nullptr && client->peer() == nullptr && !is_hub_port(client)) text += describe(*client, false);
+  }
+  return Reply{std::move(text)};
+}
+
+Result<Reply> info_usernet(CommandContext& context, const Arguments&) {
+  std::string text;
+  for (const auto& child : tree_of(context).container(net::NetClient::kContainer).children()) {
+    const auto* user = dynamic_cast<const net::UserNet*>(child.get());
+    if (user != nullptr) text += fmt::format("Hub -1 ({}):\n{}", user->name(), user->connections());
+  }
+  return Reply{std::move(text)};
+}
+
+Result<Reply> hmp_netdev_add(CommandContext& context, const Arguments& arguments) {
+  Options options = EMU_TRY(Options::parse(arguments.text("args"), {.implied_key = "type"}));
+  EMU_TRY(add(context, std::move(options)));
+  return Reply{};
+}
+Result<Reply> hmp_netdev_del(CommandContext& context, const Arguments& arguments) {
+  EMU_TRY(netdev_del(context, {arguments.text("id")}));
+  return Reply{};
+}
+Result<Reply> hmp_set_link(CommandContext& context, const Arguments& arguments) {
+  const std::string way = arguments.text("on|off");
+  if (way != "on" && way != "off") return error("'{}' is neither on nor off", way);
+  EMU_TRY(set_link(context, {arguments.text("name"), way == "on"}));
+  return Reply{};
+}
+
+/// The user network by its id, or the only one there is.
+Result<net::UserNet*> user_net(CommandContext& context, const std::string& id) {
+  if (!id.empty()) {
+    auto* user = dynamic_cast<net::UserNet*>(net::find_netdev(tree_of(context), id));
+    if (user == nullptr) return error("there is no user network '{}'", id);
+    return user;
+  }
+  net::UserNet* found = nullptr;
+  for (const auto& child : tree_of(context).container(net::NetClient::kContainer).children()) {
+    auto* user = dynamic_cast<net::UserNet*>(child.get());
+    if (user == nullptr) continue;
+    if (found != nullptr) return error("there are several user networks: name one");
+    found = user;
+  }
+  if (found == nullptr) return error("there is no user network");
+  return found;
+}
+
+struct ForwardWords {
+  std::string netdev, rule;
+};
+ForwardWords forward_words(const Arguments& arguments) {
+  if (arguments.has("rule")) return {arguments.text("netdev"), arguments.text("rule")};
+  return {"", arguments.text("netdev")};
+}
+Result<Reply> hostfwd_add(CommandContext& context, const Arguments& arguments) {
+  const ForwardWords words = forward_words(arguments);
+  net::UserNet* user = EMU_TRY(user_net(context, words.netdev));
+  const net::HostForward rule = EMU_TRY(net::parse_host_forward(words.rule));
+  EMU_TRY(user->add_host_forward(rule));
+  return Reply{};
+}
+Result<Reply> hostfwd_remove(CommandContext& context, const Arguments& arguments) {
+  const ForwardWords words = forward_words(arguments);
+  net::UserNet* user = EMU_TRY(user_net(context, words.netdev));
+  const net::HostForward rule = EMU_TRY(net::parse_host_end(words.rule));
+  return Reply{fmt::format("host forwarding rule for {} {}\n", words.rule,
+                           user->remove_host_forward(rule) ? "removed" : "not found")};
+}
+
+}  // namespace
+
+void register_net_commands(CommandRegistry& registry) {
+  registry.add(QmpCommand{.name = "netdev_add",
+                          .traits = {.before_machine = false},
+                          .describe_arguments = schema_type<NetdevAddArguments>,
+                          .describe_reply = schema_type<Empty>,
+                          .run = netdev_add});
+  registry.add(qmp("netdev_del", netdev_del));
+  registry.add(qmp("set_link", set_link));
+  registry.add(qmp("query-rx-filter", query_rx_filter));
+
+  registry.add({.name = "info network", .help = "show the network state", .run = info_network});
+  registry.add({.name = "info usernet", .help = "show user network stack connection states", .run = info_usernet});
+  registry.add({.name = "netdev_add",
+                .arguments = {{"args", ArgKind::Rest}},
+                .syntax = "[user|tap|socket|stream|dgram|hubport|bridge],id=str[,prop=value][,...]",
+                .help = "add host network device",
+                .run = hmp_netdev_add});
+  registry.add({.name = "netdev_del",
+                .arguments = {{"id"}},
+                .syntax = "id",
+                .help = "remove host network device",
+                .run = hmp_netdev_del});
+  registry.add({.name = "set_link",
+                .arguments = {{"name"}, {"on|off"}},
+                .syntax = "name on|off",
+                .help = "change the link status of a network adapter",
+                .run = hmp_set_link});
+  registry.add({.name = "hostfwd_add",
+                .arguments = {{"netdev"}, {"rule", ArgKind::String, Need::Optional}},
+                .syntax = "[netdev_id] [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport",
+                .help = "redirect TCP or UDP connections from host to guest (requires -net user)",
+                .run = hostfwd_add});
+  registry.add({.name = "hostfwd_remove",
+                .arguments = {{"netdev"}, {"rule", ArgKind::String, Need::Optional}},
+                .syntax = "[netdev_id] [tcp|udp]:[hostaddr]:hostport",
+                .help = "remove host-to-guest TCP or UDP redirection",
+                .run = hostfwd_remove});
+}
+
+}  // namespace emu::monitor

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Network back ends and cards at start.
+#include "monitor/commands/net_streams.h"
+#include "softmmu/emulation.h"
+
+namespace emu::softmmu {
+
+Result<void> Emulation::make_network() {
+  network_ = options_.network;
+  std::string machine = options_.machine;
+  for (const hw::MachineTypeInfo& known : parts_.machine_types()) {
+    if (machine.empty() && known.is_default) machine = known.name;
+  }
+  const std::string type = EMU_TRY(parts_.find_machine_type(machine), "-machine");
+  if (!network_.given && options_.default_devices && !is_qtest() && has_default_nic(registry_, type)) {
+    add_default_network(network_);
+  }
+  const net::NetdevServices services{
+      .tree = machine_->tree(), .loop = loop_, .open_stream = monitor::stream_opener(*machine_), .find_fd = {}};
+  u64 stub = 0x7000'0000;
+  for (const auto& [id, options] : network_.netdevs) {
+    // A dry run opens nothing: a port of a hub of its own stands in.
+    const Options nothing(Options::Pairs{{"type", "hubport"}, {"hubid", std::to_string(stub++)}});
+    EMU_TRY(net::add_netdev(services, id, options_.dry_run ? nothing : options), "-netdev");
+  }
+  return {};
+}
+
+Result<std::vector<DeviceRequest>> Emulation::network_cards() const {
+  std::vector<DeviceRequest> cards;
+  for (const NicRequest& nic : network_.nics) {
+    DeviceRequest card;
+    card.driver = EMU_TRY(nic_type(registry_, nic.model, board_->type().name()), nic.option);
+    card.id = nic.id;
+    card.properties.emplace_back("netdev", nic.netdev);
+    if (!nic.mac.empty()) card.properties.emplace_back("mac", nic.mac);
+    if (!nic.addr.empty()) card.properties.emplace_back("addr", nic.addr);
+    if (!nic.vectors.empty()) card.properties.emplace_back("vectors", nic.vectors);
+    cards.push_back(std::move(card));
+  }
+  return cards;
+}
+
+void Emulation::note_unused_netdevs() {
+  for (const auto& [id, options] : network_.netdevs) {
+    const net::NetClient* client = net::find_netdev(machine_->tree(), id);
+    if (client == nullptr || client->peer() != nullptr || options.peek("type") == "hubport") continue;
+    notes_.push_back(fmt::format("network back end '{}' has no card: add -device CARD,netdev={}", id, id));
+  }
+}
+
+}  // namespace emu::softmmu

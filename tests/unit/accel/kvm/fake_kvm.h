@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stand-in for the kernel: answers KVM's requests from a table, and notes them.
+#pragma once
+
+#include <cerrno>
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "accel/kvm/kvm_api.h"
+
+namespace emu::test {
+
+class FakeKvm final : public accel::KvmApi {
+ public:
+  using Answer = std::function<int(u64 argument)>;
+
+  FakeKvm() {
+    on(KVM_GET_API_VERSION, [](u64) { return 12; });
+    on(KVM_GET_VCPU_MMAP_SIZE, [](u64) { return 12288; });
+    on(KVM_CREATE_VM, [](u64) { return 101; });
+    on(KVM_CHECK_EXTENSION, [this](u64 which) { return extensions.contains(int(which)) ? extensions[int(which)] : 0; });
+  }
+  void on(unsigned long request, Answer answer) { answers_[request] = std::move(answer); }
+
+  int open_device(const std::string&) override { return open_result; }
+  int call(int fd, unsigned long request, u64 argument) override {
+    calls.push_back({fd, request});
+    const auto found = answers_.find(request);
+    return found == answers_.end() ? -ENOTTY : found->second(argument);
+  }
+  u8* map(int, size_t) override { return nullptr; }
+  void unmap(u8*, size_t) override {}
+  void close(int fd) override { closed.push_back(fd); }
+
+  size_t count(unsigned long request) const {
+    size_t n = 0;
+    for (const auto& [fd, made] : calls) n += made == request;
+    return n;
+  }
+
+  int open_result = 100;
+  std::map<int, int> extensions = {{KVM_CAP_USER_MEMORY, 1},
+                                   {KVM_CAP_READONLY_MEM, 1},
+                                   {KVM_CAP_IMMEDIATE_EXIT, 1},
+                                   {KVM_CAP_VCPU_EVENTS, 1},
+                                   {KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1}};
+  std::vector<std::pair<int, unsigned long>> calls;
+  std::vector<int> closed;
+
+ private:
+  std::map<unsigned long, Answer> answers_;
+};
+
+}  // namespace emu::test
