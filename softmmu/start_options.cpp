@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "softmmu/config_file.h"
 #include "softmmu/console.h"
 #include "softmmu/json_options.h"
 #include "softmmu/option_table.h"
@@ -426,6 +427,15 @@ Result<void> Reader::read_machine_part(const GivenOption& given) {
     case Opt::Cdrom:
     case Opt::Snapshot:
       return disk(given);
+    case Opt::FwCfg:
+      out_.firmware.push_back({FirmwareOption::Kind::FwCfg, value});
+      return {};
+    case Opt::Smbios:
+      out_.firmware.push_back({FirmwareOption::Kind::Smbios, value});
+      return {};
+    case Opt::AcpiTable:
+      out_.firmware.push_back({FirmwareOption::Kind::AcpiTable, value});
+      return {};
     case Opt::Overcommit:
       return overcommit(EMU_TRY(Options::parse(value)));
     case Opt::Name:
@@ -619,6 +629,7 @@ Result<void> Reader::read(const GivenOption& given) {
   if (done) return {};
   const std::string option = fmt::format("-{}", given.row->name);
   Error failed = std::move(done).error();
+  if (!given.where.empty()) return error(std::move(failed).within(option).within("-readconfig " + given.where));
   if (failed.message().starts_with(option + ":") || failed.message().starts_with(option + " "))
     return error(std::move(failed));
   if (given.value.empty()) return error(std::move(failed).within(option));
@@ -637,7 +648,7 @@ Result<void> Reader::finish() {
 
 Result<StartOptions> parse_command_line(std::span<const std::string> arguments) {
   Reader reader;
-  for (const GivenOption& given : EMU_TRY(scan_arguments(arguments))) {
+  for (const GivenOption& given : EMU_TRY(expand_config(EMU_TRY(scan_arguments(arguments))))) {
     EMU_TRY(reader.read(given));
     if (reader.is_done()) return reader.take();
   }
