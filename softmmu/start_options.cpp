@@ -648,7 +648,8 @@ Result<void> Reader::finish() {
 
 Result<StartOptions> parse_command_line(std::span<const std::string> arguments) {
   Reader reader;
-  for (const GivenOption& given : EMU_TRY(expand_config(EMU_TRY(scan_arguments(arguments))))) {
+  std::vector<GivenOption> typed = EMU_TRY(scan_arguments(arguments));
+  for (const GivenOption& given : EMU_TRY(expand_config(std::move(typed)))) {
     EMU_TRY(reader.read(given));
     if (reader.is_done()) return reader.take();
   }
