@@ -15,7 +15,7 @@ import debian_guest  # noqa: E402
 MIB = 1 << 20
 SIZE, GROWN = 256 * MIB, 320 * MIB
 CASES = [("virtio-blk", "raw"), ("virtio-blk", "qcow2"), ("ahci", "qcow2")]
-FIO = ("fio --name=verify --filename={device} --direct=1 --ioengine=libaio --rw=randrw --bsrange=4k-64k --iodepth=32 --numjobs=4 "
+FIO = ("fio --name=verify --filename={device} --direct=1 --ioengine=libaio --rw=randrw --bsrange=4k-64k --iodepth=32 --numjobs=4 --loops=3 "
        "--size=48m --offset_increment=56m --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting --minimal")
 
 
@@ -36,7 +36,7 @@ def disturb(client, guest):
         client.command("cont")
         stops += 1
         try:
-            return (*guest.finish(2), stops)
+            return (*guest.finish(0.7), stops)
         except debian_guest.GuestFailed:
             if guest.process.poll() is not None:
                 raise
