@@ -108,7 +108,8 @@ class Console:
         self.commands = 0
 
     def __enter__(self):
-        self.errors = open(self.folder / "stderr", "w+", encoding="utf-8", errors="replace")
+        self.errors = open(self.folder / "stderr", "w", encoding="utf-8")
+        self.record = open(self.folder / "console.log", "a", encoding="utf-8")
         self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors)
         try:
             self.connect()
@@ -122,7 +123,7 @@ class Console:
             self.process.kill()
         self.process.wait()
         self.errors.close()
-        (self.folder / "console.log").write_text(self.log, encoding="utf-8")
+        self.record.close()
 
     def failure(self, what):
         said = (self.folder / "stderr").read_text(encoding="utf-8", errors="replace")
@@ -157,9 +158,15 @@ class Console:
                 data = self.socket.recv(65536)
                 if not data:
                     raise self.failure(f"the program ended before {pattern!r}")
-                data = data.decode(errors="replace").replace("\r", "")
-                self.text += data
-                self.log += data
+                self.text += self.keep(data)
+
+    def keep(self, data):
+        """Notes what came, in a file at once: for whoever waits or interrupts."""
+        text = data.decode(errors="replace").replace("\r", "")
+        self.log += text
+        self.record.write(text)
+        self.record.flush()
+        return text
 
     def type(self, text):
         self.socket.sendall(text.encode())
@@ -202,7 +209,7 @@ class Console:
                 data = self.socket.recv(65536)
                 if not data:
                     break
-                self.log += data.decode(errors="replace").replace("\r", "")
+                self.keep(data)
         try:
             self.process.wait(max(1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
