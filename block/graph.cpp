@@ -169,6 +169,7 @@ Task<Result<NodeRef>> NodeGraph::open_node(Options options, NodeSettings inherit
                 (*file)->filename());
       options.set("x-probed", "on");
     }
+    options = Options(options.take_rest());  // what described the file has had its turn
     options.set("file", (*file)->name());
     opened = std::move(context.opened);
   } else if (!driver_name) {

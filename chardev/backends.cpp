@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "chardev/line_backends.h"
 #include "chardev/mux.h"
 #include "chardev/socket_chardev.h"
 #include "util/sys/terminal.h"
@@ -71,6 +72,9 @@ Result<std::unique_ptr<Chardev>> create(const ChardevOptions& options, EventLoop
               [&](const StdioOptions& stdio) -> Made { return StdioChardev::create(id, stdio, loop); },
               [&](const PtyOptions&) -> Made { return PtyChardev::create(id, loop); },
               [&](const SocketOptions& socket) -> Made { return SocketChardev::create(id, socket, loop); },
+              [&](const PipeOptions& pipe) -> Made { return PipeChardev::create(id, pipe, loop); },
+              [&](const TtyOptions& tty) -> Made { return TtyChardev::create(id, tty, loop); },
+              [&](const UdpOptions& udp) -> Made { return UdpChardev::create(id, udp, loop); },
               [&](const RingBufferOptions& ring) -> Made { return std::make_unique<RingBufferChardev>(id, ring.size); },
           },
           options.backend),

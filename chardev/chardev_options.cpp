@@ -12,13 +12,13 @@
 namespace emu::chardev {
 namespace {
 
-constexpr std::array<std::string_view, 8> kKinds = {"null",   "file",    "stdio",  "pty",
-                                                    "socket", "ringbuf", "memory", "mux"};
+constexpr std::array<std::string_view, 12> kKinds = {"null",   "file", "stdio", "pty",  "socket", "ringbuf",
+                                                     "memory", "mux",  "pipe",  "udp",  "serial", "tty"};
 
 /// Kinds that QEMU's users may ask for and that we do not have.
-constexpr std::array<std::string_view, 14> kUnsupported = {"udp",      "pipe",    "vc",      "serial",      "tty",
-                                                           "parallel", "parport", "msmouse", "braille",     "testdev",
-                                                           "spicevmc", "dbus",    "console", "qemu-vdagent"};
+constexpr std::array<std::string_view, 11> kUnsupported = {
+    "vc",      "parallel", "parport", "msmouse", "braille",     "testdev",
+    "spicevmc", "spiceport", "dbus",  "console", "qemu-vdagent"};
 
 template <typename List>
 bool contains(const List& list, std::string_view text) {
@@ -36,6 +36,39 @@ Result<FileOptions> parse_file(Options& options) {
   file.append = EMU_TRY(options.take_bool_or("append", false));
   file.input_path = options.take("input-path").value_or("");
   return file;
+}
+
+/// ipv4= and ipv6=, of which none or both mean either.
+template <typename Family>
+Result<Family> parse_family(Options& options) {
+  const auto v4 = EMU_TRY(options.take_bool("ipv4"));
+  const auto v6 = EMU_TRY(options.take_bool("ipv6"));
+  if (v4 && v6 && !*v4 && !*v6) return error("ipv4 and ipv6 cannot both be off");
+  const bool only_v4 = v4.value_or(!v6.value_or(false)) && !v6.value_or(!v4.value_or(false));
+  const bool only_v6 = v6.value_or(!v4.value_or(false)) && !v4.value_or(!v6.value_or(false));
+  if (only_v4 == only_v6) return Family::Any;
+  return only_v4 ? Family::V4 : Family::V6;
+}
+
+Result<UdpOptions> parse_udp(Options& options) {
+  UdpOptions udp;
+  udp.host = options.take("host").value_or("");
+  udp.port = EMU_TRY(options.take_required("port"));
+  udp.local_host = options.take("localaddr").value_or("");
+  udp.local_port = options.take("localport").value_or("");
+  udp.family = EMU_TRY(parse_family<UdpOptions::Family>(options));
+  if (udp.port.empty()) return error("'port=' is empty");
+  return udp;
+}
+
+Result<void> parse_server_ports(Options& options, SocketOptions& socket) {
+  const auto last = EMU_TRY(options.take_u64("to"));
+  if (!last) return {};
+  if (!socket.server || socket.port.empty()) return error("'to=' needs server=on and port=");
+  const u64 first = EMU_TRY(parse_u64(socket.port), "port");
+  if (*last < first || *last > 0xffff) return error("to={}: not between port={} and 65535", *last, first);
+  socket.last_port = u16(*last);
+  return {};
 }
 
 Result<SocketOptions> parse_socket(Options& options) {
@@ -60,24 +93,23 @@ Result<SocketOptions> parse_socket(Options& options) {
   socket.wait = wait.value_or(socket.server);
   const auto delay = EMU_TRY(options.take_bool("delay"));
   socket.no_delay = EMU_TRY(options.take_bool_or("nodelay", delay && !*delay));
-  const auto v4 = EMU_TRY(options.take_bool("ipv4"));
-  const auto v6 = EMU_TRY(options.take_bool("ipv6"));
-  if (v4 && v6 && !*v4 && !*v6) return error("ipv4 and ipv6 cannot both be off");
-  const bool only_v4 = v4.value_or(!v6.value_or(false)) && !v6.value_or(!v4.value_or(false));
-  const bool only_v6 = v6.value_or(!v4.value_or(false)) && !v4.value_or(!v6.value_or(false));
-  if (only_v4 != only_v6) socket.family = only_v4 ? SocketOptions::Family::V4 : SocketOptions::Family::V6;
-
-  if (const auto seconds = EMU_TRY(options.take_u64("reconnect")); seconds && *seconds != 0) {
-    return error("'reconnect' is not supported: a client connects once, at start");
-  }
-  for (const std::string_view key : {"telnet", "websocket", "tn3270"}) {
+  socket.family = EMU_TRY(parse_family<SocketOptions::Family>(options));
+  socket.reconnect_s = EMU_TRY(options.take_u64_or("reconnect", 0));
+  if (socket.reconnect_s > 24 * 3600) return error("reconnect={}: at most a day, 86400 s", socket.reconnect_s);
+  if (socket.reconnect_s != 0 && socket.server) return error("'reconnect=' is for clients: leave server=on out");
+  if (socket.reconnect_s != 0 && socket.fd) return error("'reconnect=' needs an address, which 'fd=' is not");
+  socket.telnet = EMU_TRY(options.take_bool_or("telnet", false));
+  for (const std::string_view key : {"websocket", "tn3270"}) {
     if (EMU_TRY(options.take_bool_or(key, false)))
-      return error("'{}' is not supported: sockets carry plain bytes", key);
+      return error("'{}' is not supported: sockets carry plain bytes or telnet", key);
   }
+  socket.abstract = EMU_TRY(options.take_bool_or("abstract", false));
+  const auto tight = EMU_TRY(options.take_bool("tight"));
+  if ((socket.abstract || tight) && !path) return error("'abstract=' and 'tight=' need path=");
+  socket.tight = tight.value_or(true);
   EMU_TRY(refuse_if_set(options, "tls-creds", "sockets are not encrypted"));
   EMU_TRY(refuse_if_set(options, "tls-authz", "sockets are not encrypted"));
-  EMU_TRY(refuse_if_set(options, "to", "name one port"));
-  if (EMU_TRY(options.take_bool_or("abstract", false))) return error("'abstract' is not supported: name a file");
+  EMU_TRY(parse_server_ports(options, socket));
   return socket;
 }
 
@@ -104,6 +136,12 @@ Result<void> parse_backend(std::string_view kind, Options& options, ChardevOptio
     result.backend = EMU_TRY(parse_socket(options));
   } else if (kind == "ringbuf" || kind == "memory") {
     result.backend = EMU_TRY(parse_ring_buffer(options));
+  } else if (kind == "pipe") {
+    result.backend = PipeOptions{EMU_TRY(options.take_required("path"))};
+  } else if (kind == "serial" || kind == "tty") {
+    result.backend = TtyOptions{EMU_TRY(options.take_required("path"))};
+  } else if (kind == "udp") {
+    result.backend = EMU_TRY(parse_udp(options));
   } else if (kind == "mux") {
     return error(Error("a mux is made of another back end").with_hint("write e.g. -chardev stdio,id=c0,mux=on"));
   } else if (contains(kUnsupported, kind)) {
@@ -157,6 +195,27 @@ Result<Options> split_tcp(std::string_view text) {
   return options;
 }
 
+/// "[HOST]:PORT[@[LOCAL-HOST]:LOCAL-PORT]".
+Result<Options> split_udp(std::string_view text) {
+  const auto at = text.find('@');
+  const auto split_one = [](std::string_view address) -> Result<std::pair<std::string, std::string>> {
+    const auto colon = address.rfind(':');
+    if (colon == std::string_view::npos) return error("'{}' is not an address: write udp:HOST:PORT@HOST:PORT", address);
+    std::string_view host = address.substr(0, colon);
+    if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+    return std::pair(std::string(host), std::string(address.substr(colon + 1)));
+  };
+  Options options;
+  auto [host, port] = EMU_TRY(split_one(text.substr(0, at)));
+  options.set("host", std::move(host));
+  options.set("port", std::move(port));
+  if (at == std::string_view::npos) return options;
+  auto [local_host, local_port] = EMU_TRY(split_one(text.substr(at + 1)));
+  options.set("localaddr", std::move(local_host));
+  options.set("localport", std::move(local_port));
+  return options;
+}
+
 /// The legacy spelling as the options that -chardev takes, and the kind.
 Result<std::pair<std::string, Options>> translate_legacy(std::string_view text) {
   const auto colon = text.find(':');
@@ -174,16 +233,29 @@ Result<std::pair<std::string, Options>> translate_legacy(std::string_view text) 
   }
   if (name == "unix") return std::pair(std::string("socket"), EMU_TRY(Options::parse(rest, {.implied_key = "path"})));
   if (name == "tcp") return std::pair(std::string("socket"), EMU_TRY(split_tcp(rest)));
-  if (name == "telnet" || name == "tn3270" || name == "websocket") {
-    return error(Error(fmt::format("'{}:' is not supported: sockets carry plain bytes", name))
+  if (name == "telnet") {
+    Options options = EMU_TRY(split_tcp(rest));
+    options.set("telnet", "on");
+    return std::pair(std::string("socket"), std::move(options));
+  }
+  if (name == "pipe") {
+    if (rest.empty()) return error("pipe: the path is missing");
+    return std::pair(std::string("pipe"), Options(Options::Pairs{{"path", std::string(rest)}}));
+  }
+  if (name == "udp") return std::pair(std::string("udp"), EMU_TRY(split_udp(rest)));
+  if (name == "tn3270" || name == "websocket") {
+    return error(Error(fmt::format("'{}:' is not supported: sockets carry plain bytes or telnet", name))
                      .with_hint("write tcp:HOST:PORT,server=on,wait=off"));
   }
-  if (name == "udp" || name == "pipe" || name == "vc" || name == "con" || name == "msmouse" || name == "braille" ||
-      name.starts_with("/dev/")) {
+  if (name.starts_with("/dev/parport") || name.starts_with("/dev/ppi")) {
+    return error("back end '{}' is not supported: there is no parallel port", name);
+  }
+  if (name.starts_with("/dev/")) return std::pair(std::string("tty"), Options(Options::Pairs{{"path", std::string(text)}}));
+  if (name == "vc" || name == "con" || name == "msmouse" || name == "braille") {
     return error("back end '{}' is not supported", name);
   }
-  static constexpr std::array<std::string_view, 9> kNames = {"none", "null", "pty",      "stdio", "file",
-                                                             "unix", "tcp",  "chardev:", "mon:"};
+  static constexpr std::array<std::string_view, 12> kNames = {"none", "null",   "pty",      "stdio", "file", "unix",
+                                                              "tcp",  "telnet", "chardev:", "mon:",  "pipe", "udp"};
   std::string hint = did_you_mean(name, std::span<const std::string_view>(kNames));
   if (hint.empty())
     hint = "it can be stdio, null, pty, file:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID, none, or mon:...";
@@ -212,11 +284,15 @@ std::string chardev_help() {
   return "Available chardev backend types:\n"
          "  file    path=PATH[,append=on][,input-path=PATH]\n"
          "  null\n"
+         "  pipe    path=PATH (PATH.in and PATH.out, or PATH for both)\n"
          "  pty\n"
          "  ringbuf [size=SIZE]\n"
-         "  socket  path=PATH | host=HOST,port=PORT[,ipv4=on][,ipv6=on][,nodelay=on] | fd=N\n"
-         "          [,server=on[,wait=off]]\n"
+         "  serial  path=DEVICE (also called tty)\n"
+         "  socket  path=PATH[,abstract=on[,tight=off]] | fd=N\n"
+         "          | host=HOST,port=PORT[,to=PORT][,ipv4=on][,ipv6=on][,nodelay=on]\n"
+         "          [,server=on[,wait=off]][,reconnect=SECONDS][,telnet=on]\n"
          "  stdio   [signal=off]\n"
+         "  udp     [host=HOST,]port=PORT[,localaddr=HOST][,localport=PORT][,ipv4=on][,ipv6=on]\n"
          "All take id=ID[,mux=on][,logfile=PATH[,logappend=on]].\n";
 }
 

@@ -23,6 +23,19 @@ struct StdioOptions {
   bool signal = true;  ///< Ctrl-C ends us; otherwise it goes to the guest
 };
 struct PtyOptions {};
+/// A pair of named pipes, PATH.in and PATH.out, or PATH for both.
+struct PipeOptions {
+  std::string path;
+};
+/// A serial line of the host.
+struct TtyOptions {
+  std::string path;
+};
+struct UdpOptions {
+  std::string host = {}, port = {};              ///< where output goes; no host is localhost
+  std::string local_host = {}, local_port = {};  ///< where input comes in; no port is any
+  enum class Family { Any, V4, V6 } family = Family::Any;
+};
 struct SocketOptions {
   // One of path, port and fd says which kind it is.
   std::string path = {};  ///< unix
@@ -32,6 +45,11 @@ struct SocketOptions {
   bool server = false;
   bool wait = true;  ///< server: do not start before somebody has connected
   bool no_delay = false;
+  bool telnet = false;         ///< RFC 854 negotiation and escapes around the bytes
+  bool abstract = false;       ///< `path` is a name that no file stands for
+  bool tight = true;           ///< an abstract name ends where it ends, without zeros up to the longest
+  std::optional<u16> last_port = {};  ///< server: from `port` on, the first that is free up to this one
+  u64 reconnect_s = 0;         ///< client: tries again after so many seconds; 0: connects once, at start
   enum class Family { Any, V4, V6 } family = Family::Any;
 };
 struct RingBufferOptions {
@@ -40,7 +58,9 @@ struct RingBufferOptions {
 
 struct ChardevOptions {
   std::string id;
-  std::variant<NullOptions, FileOptions, StdioOptions, PtyOptions, SocketOptions, RingBufferOptions> backend;
+  std::variant<NullOptions, FileOptions, StdioOptions, PtyOptions, SocketOptions, RingBufferOptions, PipeOptions,
+               TtyOptions, UdpOptions>
+      backend;
   bool mux = false;  ///< several front ends may attach
   std::string logfile = {};
   bool logappend = false;

@@ -8,12 +8,15 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include "util/log.h"
+#include "util/string.h"
 
 namespace emu::chardev {
 namespace {
@@ -28,10 +31,10 @@ struct AddressList {
 };
 
 std::string name_of(const SocketOptions& options) {
-  if (!options.path.empty()) return "unix:" + options.path;
+  if (!options.path.empty()) return (options.abstract ? "unix:@" : "unix:") + options.path;
   if (options.fd) return fmt::format("fd:{}", *options.fd);
   const bool bracket = options.host.find(':') != std::string::npos;
-  return fmt::format("tcp:{}{}{}:{}", bracket ? "[" : "", options.host, bracket ? "]" : "", options.port);
+  return fmt::format("{}:{}{}{}:{}", options.telnet ? "telnet" : "tcp", bracket ? "[" : "", options.host, bracket ? "]" : "", options.port);
 }
 
 /// Waits for a connect() that a signal interrupted.
@@ -50,41 +53,52 @@ bool connect_to(int fd, const sockaddr* address, socklen_t size) {
   return ::connect(fd, address, size) == 0 || (errno == EINTR && finish_connecting(fd));
 }
 
-Result<Fd> open_unix(const std::string& path, bool server) {
+Result<Fd> open_unix(const SocketOptions& options) {
+  const std::string& path = options.path;
+  const bool server = options.server;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) {
     return error("'{}' is longer than the {} characters a socket's path may have", path, sizeof address.sun_path - 1);
   }
-  std::memcpy(address.sun_path, path.c_str(), path.size());
+  // An abstract name begins with a zero and has the length that is given with it, unix(7).
+  std::memcpy(address.sun_path + (options.abstract ? 1 : 0), path.c_str(), path.size());
+  const socklen_t length = options.abstract && options.tight
+                               ? socklen_t(offsetof(sockaddr_un, sun_path) + 1 + path.size())
+                               : socklen_t(sizeof address);
   const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
   Fd fd(::socket(AF_UNIX, kStream, 0));
   if (!fd) return error("cannot make a socket: {}", std::strerror(errno));
   if (!server) {
-    if (!connect_to(fd.get(), generic, sizeof address))
+    if (!connect_to(fd.get(), generic, length))
       return error("cannot connect to '{}': {}", path, std::strerror(errno));
     return fd;
   }
   struct stat status {};
-  if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());  // of an earlier run
-  if (::bind(fd.get(), generic, sizeof address) < 0 || ::listen(fd.get(), 1) < 0) {
+  if (!options.abstract && ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());  // of an earlier run
+  if (::bind(fd.get(), generic, length) < 0 || ::listen(fd.get(), 1) < 0) {
     return error("cannot listen on '{}': {}", path, std::strerror(errno));
   }
   return fd;
 }
 
-Result<Fd> open_tcp(const SocketOptions& options) {
+Result<void> resolve(const SocketOptions& options, AddressList& addresses) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = options.server ? AI_PASSIVE : 0;
   hints.ai_family = options.family == SocketOptions::Family::V4   ? AF_INET
                     : options.family == SocketOptions::Family::V6 ? AF_INET6
                                                                   : AF_UNSPEC;
-  AddressList addresses;
   const char* const host = options.host.empty() ? nullptr : options.host.c_str();
   if (const int failure = ::getaddrinfo(host, options.port.c_str(), &hints, &addresses.first); failure != 0) {
     return error("cannot resolve '{}': {}", name_of(options), ::gai_strerror(failure));
   }
+  return {};
+}
+
+Result<Fd> open_tcp(const SocketOptions& options) {
+  AddressList addresses;
+  EMU_TRY(resolve(options, addresses));
   int failure = EADDRNOTAVAIL;
   for (const addrinfo* address = addresses.first; address; address = address->ai_next) {
     Fd fd(::socket(address->ai_family, kStream, address->ai_protocol));
@@ -101,6 +115,17 @@ Result<Fd> open_tcp(const SocketOptions& options) {
   }
   return error("cannot {} '{}': {}", options.server ? "listen on" : "connect to", name_of(options),
                std::strerror(failure));
+}
+
+/// The first port of the range that is free.
+Result<Fd> open_tcp_server(SocketOptions options) {
+  if (!options.last_port) return open_tcp(options);
+  for (u32 port = u32(EMU_TRY(parse_u64(options.port))); port <= *options.last_port; port++) {
+    options.port = fmt::format("{}", port);
+    auto opened = open_tcp(options);
+    if (opened || port == *options.last_port) return opened;
+  }
+  return error("no port is free");
 }
 
 Result<Fd> adopt(int fd, bool server) {
@@ -122,6 +147,9 @@ SocketChardev::SocketChardev(std::string id, const SocketOptions& options, Event
 
 SocketChardev::~SocketChardev() {
   close_streams();
+  attempt_watch_.reset();
+  retry_watch_.reset();
+  listener_watch_.reset();
   if (made_path_) ::unlink(options_.path.c_str());
 }
 
@@ -133,14 +161,24 @@ Result<std::unique_ptr<Chardev>> SocketChardev::create(const std::string& id, co
 }
 
 Result<void> SocketChardev::start() {
+  if (options_.reconnect_s != 0) {
+    retry_timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+    if (!retry_timer_) return error("cannot make a timer: {}", std::strerror(errno));
+    retry_watch_ = loop().watch_fd(retry_timer_.get(), FdEvents::Read, [this](FdEvents) {
+      u64 expired = 0;
+      if (::read(retry_timer_.get(), &expired, sizeof expired) == sizeof expired) begin_connecting();
+    });
+    begin_connecting();
+    return {};
+  }
   Fd fd = options_.fd              ? EMU_TRY(adopt(int(*options_.fd), options_.server))
-          : !options_.path.empty() ? EMU_TRY(open_unix(options_.path, options_.server))
-                                   : EMU_TRY(open_tcp(options_));
+          : !options_.path.empty() ? EMU_TRY(open_unix(options_))
+                                   : EMU_TRY(open_tcp_server(options_));
   if (!options_.server) {
     connected(std::move(fd));
     return {};
   }
-  made_path_ = !options_.path.empty();
+  made_path_ = !options_.path.empty() && !options_.abstract;
   listener_ = std::move(fd);
   ::fcntl(listener_.get(), F_SETFL, ::fcntl(listener_.get(), F_GETFL) | O_NONBLOCK);
   listener_watch_ = loop().watch_fd(listener_.get(), FdEvents::Read, [this](FdEvents) { accept_client(); });
@@ -176,6 +214,15 @@ void SocketChardev::connected(Fd connection) {
     ::setsockopt(connection_.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   }
   open_streams(connection_.get(), connection_.get());
+  telnet_ = {};
+  {
+    const std::lock_guard lock(escape_mutex_);
+    owes_escape_ = false;
+  }
+  if (options_.telnet && options_.server) {
+    const std::string_view greeting = TelnetReader::greeting();
+    FdChardev::do_write(std::span(reinterpret_cast<const u8*>(greeting.data()), greeting.size()));
+  }
   tell(ChardevEvent::Opened);
 }
 
@@ -190,6 +237,71 @@ void SocketChardev::disconnect() {
   received_.clear();
   listener_watch_.set_events(FdEvents::Read);
   tell(ChardevEvent::Closed);
+  if (options_.reconnect_s != 0) try_again_later();
+}
+
+// Connecting again and again. The machine never waits for it. ---------------------------------------------------------
+
+void SocketChardev::begin_connecting() {
+  if (is_open() || attempt_) return;
+  if (!options_.path.empty()) {
+    if (auto fd = open_unix(options_)) return connected(std::move(*fd));
+    return try_again_later();
+  }
+  AddressList addresses;
+  if (!resolve(options_, addresses)) return try_again_later();
+  const addrinfo* address = addresses.first;
+  for (std::size_t i = 0; i < attempt_number_ && address != nullptr; i++) address = address->ai_next;
+  if (address == nullptr) {
+    attempt_number_ = 0;
+    return try_again_later();
+  }
+  attempt_number_++;
+  attempt_.reset(::socket(address->ai_family, kStream | SOCK_NONBLOCK, address->ai_protocol));
+  if (!attempt_) return try_again_later();
+  if (::connect(attempt_.get(), address->ai_addr, address->ai_addrlen) == 0 || errno == EINPROGRESS) {
+    attempt_watch_ = loop().watch_fd(attempt_.get(), FdEvents::Write, [this](FdEvents) { connecting_ended(); });
+    return;
+  }
+  attempt_.reset();
+  begin_connecting();  // with the next address
+}
+
+void SocketChardev::connecting_ended() {
+  Fd fd = std::move(attempt_);
+  attempt_watch_.reset();
+  if (!finish_connecting(fd.get())) return begin_connecting();
+  attempt_number_ = 0;
+  connected(std::move(fd));
+}
+
+void SocketChardev::try_again_later() {
+  itimerspec when{};
+  when.it_value.tv_sec = time_t(options_.reconnect_s);
+  ::timerfd_settime(retry_timer_.get(), 0, &when, nullptr);
+}
+
+/// A byte that telnet has a meaning for is sent twice.
+std::size_t SocketChardev::do_write(std::span<const u8> data) {
+  constexpr u8 kIac = 255;
+  if (!options_.telnet) return FdChardev::do_write(data);
+  const std::lock_guard lock(escape_mutex_);
+  std::size_t done = 0;
+  while (done < data.size() || owes_escape_) {
+    if (owes_escape_) {
+      if (FdChardev::do_write(std::span(&kIac, 1)) == 0) break;
+      owes_escape_ = false;
+      continue;
+    }
+    std::size_t end = done;
+    while (end < data.size() && data[end] != kIac) end++;
+    const std::size_t length = std::min(end + 1, data.size()) - done;
+    const std::size_t taken = FdChardev::do_write(data.subspan(done, length));
+    done += taken;
+    if (taken < length) break;
+    owes_escape_ = end < data.size();
+  }
+  return done;
 }
 
 /// Bytes, and what descriptors a unix socket brings with them.
@@ -214,7 +326,12 @@ ssize_t SocketChardev::read_input(int fd, std::span<u8> to) {
       if (received_.size() < kMostFds) received_.push_back(std::move(owned));
     }
   }
-  return n;
+  if (n == 0 || !options_.telnet) return n;
+  const TelnetReader::Found found = telnet_.filter(to.first(std::size_t(n)));
+  for (unsigned i = 0; i < found.breaks; i++) send_break();
+  if (found.bytes != 0) return ssize_t(found.bytes);
+  errno = EAGAIN;  // nothing but commands
+  return -1;
 }
 
 void SocketChardev::yank() {

@@ -9,6 +9,7 @@
 
 #include "chardev/chardev_options.h"
 #include "chardev/fd_chardev.h"
+#include "chardev/telnet.h"
 
 namespace emu::chardev {
 
@@ -34,6 +35,10 @@ class SocketChardev final : public FdChardev {
   void input_ended() override { disconnect(); }
   void output_broken() override { disconnect(); }
   void disconnect();
+  std::size_t do_write(std::span<const u8> data) override;
+  void begin_connecting();
+  void connecting_ended();
+  void try_again_later();
 
   const SocketOptions options_;
   Fd listener_;
@@ -43,6 +48,18 @@ class SocketChardev final : public FdChardev {
   std::atomic<bool> open_{false};  ///< others than the loop's thread may ask
   std::vector<Fd> received_;
   bool made_path_ = false;
+
+  // A client with reconnect=
+  Fd attempt_;  ///< a connection that is being made
+  FdWatch attempt_watch_;
+  std::size_t attempt_number_ = 0;  ///< of the addresses that the name has
+  Fd retry_timer_;
+  FdWatch retry_watch_;
+
+  // telnet=on
+  TelnetReader telnet_;
+  std::mutex escape_mutex_;
+  bool owes_escape_ = false;  ///< the first half of IAC IAC is on its way
 };
 
 }  // namespace emu::chardev

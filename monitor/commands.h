@@ -20,6 +20,7 @@ void register_fd_commands(CommandRegistry& registry);          ///< getfd, add-f
 void register_net_commands(CommandRegistry& registry);           ///< netdev_*, set_link, query-rx-filter, hostfwd_*
 void register_dump_commands(CommandRegistry& registry);        ///< memsave, pmemsave, dump-guest-memory
 void register_input_commands(CommandRegistry& registry);       ///< send-key
+void register_screen_commands(CommandRegistry& registry);      ///< screendump
 void register_statistics_commands(CommandRegistry& registry);  ///< query-stats
 void register_info_commands(CommandRegistry& registry);        ///< info ... that only people ask for
 void register_trace_commands(CommandRegistry& registry);       ///< trace-event-*, trace-event

@@ -36,6 +36,7 @@ void register_commands(CommandRegistry& registry) {
   register_net_commands(registry);
   register_dump_commands(registry);
   register_input_commands(registry);
+  register_screen_commands(registry);
   register_statistics_commands(registry);
   register_memory_commands(registry);
   register_trace_commands(registry);

@@ -21,11 +21,12 @@ _system_emu() {
   elif [[ $current == -* ]]; then
     COMPREPLY=($(compgen -W "
       -help -h -help-markdown -version -target -machine -M -accel -enable-kvm -cpu -smp -m -device -global
-      -object -overcommit -name -uuid -rtc -no-hpet -no-acpi -kernel -initrd -append -dtb -bios -L -boot
+      -object -set -readconfig -overcommit -name -uuid -rtc -no-hpet -no-acpi -kernel -initrd -append -dtb
+      -bios -L -boot -fw_cfg -smbios -acpitable -drive -blockdev -hda -hdb -hdc -hdd -cdrom -snapshot
       -nographic -display -audiodev -audio -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp
-      -qmp-pretty -debugcon -echr -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown -action
-      -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -timeout -icount -seed
-      -gdb -s -d -D -dfilter -symbols -trace -qtest -qtest-log -singlestep -perfmap -jitdump
+      -qmp-pretty -debugcon -echr -netdev -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown
+      -action -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -timeout -icount
+      -seed -gdb -s -d -D -dfilter -symbols -trace -qtest -qtest-log -singlestep -perfmap -jitdump
     " -- "$current"))
   fi
 }

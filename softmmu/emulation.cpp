@@ -89,13 +89,18 @@ Emulation::~Emulation() {
         device->unrealize_all();
     });
     if (machine_->clock().drive() == Clock::Drive::Counted) machine_->clock().set_counter(nullptr);
-    accelerator_.reset();
+    if (accelerator_ != nullptr) accelerator_->shut_down();
   }
   // vCPUs are gone, so nobody is in a callback any more and the grace period ends at once.
   while (machine_->memory().grace().poll()) ::usleep(100);
+  // The loop still runs here and there, and with it timers that signal to CPUs: those go last.
   flush_streams();
   disks_->close();
   disks_.reset();
+  {
+    mem::MachineLockScope guard(machine_->memory().lock());
+    accelerator_.reset();
+  }
   machine_.reset();
 }
 
@@ -294,6 +299,7 @@ Result<void> Emulation::make_board() {
     EMU_TRY(board->set("graphics",
                        consoles_.chose_terminal || options_.display == DisplayChoice::Nographic ? "off" : "on"));
   }
+  EMU_TRY(make_drives(*board));  // before what names them: pflash0=
   EMU_TRY(set_machine_properties(*board, options_.machine_properties));
   if (options_.cpus.maxcpus > board->max_cpus()) {
     return error("-smp {}: machine '{}' takes at most {} CPU{}", options_.cpus.maxcpus, name, board->max_cpus(),
@@ -304,10 +310,10 @@ Result<void> Emulation::make_board() {
   }
   if (!options_.dtb.empty()) return error("-dtb: machine '{}' takes no device tree", name);
   hw::BoardConfig config = board_config();
+  EMU_TRY(apply_firmware_options(options_.firmware, config));
   machine_->set_data_dirs(config.data_dirs);
   config.ram_bytes = EMU_TRY(choose_ram(type));
   ram_bytes_ = type == "none-machine" && !options_.ram_bytes ? 0 : config.ram_bytes;
-  EMU_TRY(make_drives(*board));
   EMU_TRY(machine_->tree().container("/machine").add_child("board", std::move(object)));
   board_ = board;
   {

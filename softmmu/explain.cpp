@@ -69,6 +69,26 @@ void explain_stream(Lines& lines, const chardev::ChardevOptions& stream) {
                    if (socket.fd) lines.pair("fd", fmt::format("{}", *socket.fd));
                    lines.pair("server", on_off(socket.server));
                    if (socket.server) lines.pair("wait", on_off(socket.wait));
+                   if (socket.abstract) lines.pair("abstract", "on");
+                   if (socket.abstract && !socket.tight) lines.pair("tight", "off");
+                   if (socket.last_port) lines.pair("to", fmt::format("{}", *socket.last_port));
+                   if (socket.telnet) lines.pair("telnet", "on");
+                   if (socket.reconnect_s != 0) lines.pair("reconnect", fmt::format("{}", socket.reconnect_s));
+                 },
+                 [&](const chardev::PipeOptions& pipe) {
+                   lines.word("pipe");
+                   lines.pair("path", pipe.path);
+                 },
+                 [&](const chardev::TtyOptions& tty) {
+                   lines.word("serial");
+                   lines.pair("path", tty.path);
+                 },
+                 [&](const chardev::UdpOptions& udp) {
+                   lines.word("udp");
+                   if (!udp.host.empty()) lines.pair("host", udp.host);
+                   lines.pair("port", udp.port);
+                   if (!udp.local_host.empty()) lines.pair("localaddr", udp.local_host);
+                   if (!udp.local_port.empty()) lines.pair("localport", udp.local_port);
                  },
              },
              stream.backend);
@@ -158,6 +178,10 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     lines.pair("mode", monitor.for_programs ? "control" : "readline");
     if (monitor.pretty) lines.pair("pretty", "on");
     lines.end();
+  }
+  for (const FirmwareOption& option : options.firmware) {
+    static constexpr const char* kNames[] = {"fw_cfg", "smbios", "acpitable"};
+    lines.line(kNames[unsigned(option.kind)], option.text);
   }
   for (const DeviceRequest& device : options.devices) {
     lines.begin("device");

@@ -45,6 +45,11 @@ constexpr OptionRow kRows[] = {
      "Sets a default for a property of all devices of that type."},
     {"object", Opt::Object, kYes, S::Standard, "TYPE,id=ID[,PROPERTY=VALUE...] | JSON",
      "Makes an object: memory-backend-ram or secret. '-object help' lists them."},
+    {"set", Opt::Set, kYes, S::Standard, "GROUP.ID.KEY=VALUE",
+     "Sets a key of an option that came before: device.disk0.serial=1 for -device ...,id=disk0."},
+    {"readconfig", Opt::ReadConfig, kYes, S::Standard, "FILE",
+     "Reads options from a file: a section [GROUP \"ID\"] for each, such as [device \"disk0\"] or [machine], with lines "
+     "KEY = \"VALUE\"; # begins a comment."},
     {"overcommit", Opt::Overcommit, kYes, S::Standard, "[mem-lock=off][,cpu-pm=off]", "Accepted with these values."},
     {"name", Opt::Name, kYes, S::Standard, "[guest=]NAME[,process=NAME][,debug-threads=on|off]", "Names the guest."},
     {"uuid", Opt::Uuid, kYes, S::Standard, "UUID", "The system's UUID, as firmware tables show it."},
@@ -64,6 +69,17 @@ constexpr OptionRow kRows[] = {
     {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
      "What firmware tries to boot, and when it asks: DRIVES are up to three of a (floppy), c (disk), d (CD-ROM), n "
      "(network); once= counts for the first boot only. Needs firmware: a kernel that is entered directly asks nobody."},
+
+    {"fw_cfg", Opt::FwCfg, kYes, S::Boot, "[name=]NAME,file=FILE|string=TEXT",
+     "A file that firmware and guest find by this name, which begins with opt/. Linux shows it below "
+     "/sys/firmware/qemu_fw_cfg/by_name."},
+    {"smbios", Opt::Smbios, kYes, S::Boot, "file=FILE|type=0|1|2|3|4|8|9|11|17[,KEY=VALUE...]",
+     "Fields of the tables that dmidecode shows, such as type=1,serial=TEXT; type=11 takes value=TEXT and path=FILE, each "
+     "repeatedly; file= is a whole structure in place of ours. May be repeated."},
+    {"acpitable", Opt::AcpiTable, kYes, S::Boot,
+     "data=FILE[:FILE...]|file=FILE[,sig=TEXT][,rev=N][,oem_id=TEXT][,oem_table_id=TEXT][,oem_rev=N][,asl_compiler_id=TEXT]"
+     "[,asl_compiler_rev=N]",
+     "Adds an ACPI table: data= are its contents, file= has its header too; the other keys are the header's fields."},
 
     {"drive", Opt::Drive, kYes, S::Disks,
      "[file=FILE][,if=ide|virtio|pflash|none][,id=ID][,media=disk|cdrom][,index=N|,bus=N,unit=N][,format=NAME][,cache=MODE]"
@@ -95,7 +111,8 @@ constexpr OptionRow kRows[] = {
      "Puts an inherited file descriptor into a set; paths /dev/fdset/ID stand for it."},
     {"serial", Opt::Serial, kYes, S::Streams, "STREAM",
      "Connects the next serial port: stdio, mon:stdio, null, pty, file:PATH, unix:PATH[,server=on,wait=off], "
-     "tcp:HOST:PORT, chardev:ID; none leaves the port out. May be repeated."},
+     "tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT@HOST:PORT, pipe:PATH, /dev/ttyS0, chardev:ID; none leaves the port out. "
+     "May be repeated."},
     {"parallel", Opt::Parallel, kYes, S::Streams, "none", "Parallel port; there is none."},
     {"monitor", Opt::Monitor, kYes, S::Streams, "STREAM", "Where the monitor is: as for -serial; none for no monitor."},
     {"mon", Opt::Mon, kYes, S::Streams, "[chardev=]ID[,mode=readline|control][,pretty=on|off]",
@@ -179,7 +196,6 @@ constexpr std::string_view kSound = "there is no sound yet: leave it out";
 
 constexpr MissingRow kMissing[] = {
     {"numa", kYes, ""},
-    {"set", kYes, ""},
     {"mem-path", kYes, ""},
     {"mem-prealloc", kNo, ""},
     {"k", kYes, kScreen},
@@ -205,11 +221,8 @@ constexpr MissingRow kMissing[] = {
     {"g", kYes, kScreen},
     {"win2k-hack", kNo, ""},
     {"no-fd-bootchk", kNo, ""},
-    {"acpitable", kYes, ""},
-    {"smbios", kYes, ""},
     {"tpmdev", kYes, ""},
     {"compat", kYes, ""},
-    {"fw_cfg", kYes, ""},
     {"xen-domid", kYes, ""},
     {"xen-attach", kNo, ""},
     {"xen-domid-restrict", kNo, ""},
@@ -220,8 +233,7 @@ constexpr MissingRow kMissing[] = {
     {"only-migratable", kNo, ""},
     {"chroot", kYes, ""},
     {"runas", kYes, ""},
-    {"readconfig", kYes, ""},
-    {"writeconfig", kYes, ""},
+    {"writeconfig", kYes, "-explain prints what was asked for; -readconfig reads options"},
     {"plugin", kYes, ""},
     {"async-teardown", kNo, ""},
     {"dump-vmstate", kYes, ""},

@@ -92,6 +92,11 @@ enum class Opt : u8 {
   HardDisk,
   Cdrom,
   Snapshot,
+  FwCfg,
+  Smbios,
+  AcpiTable,
+  ReadConfig,
+  Set,
 };
 
 enum class TakesArgument : u8 { No, Yes };
@@ -121,6 +126,7 @@ std::string_view section_title(Section section);
 struct GivenOption {
   const OptionRow* row = nullptr;
   std::string value;
+  std::string where = {};  ///< "FILE:LINE", when it comes from a file
 };
 
 /// Splits the arguments after the program's name. Errors: an option that does not exist (with the nearest spelling), is

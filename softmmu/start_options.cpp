@@ -1,72 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/start_options.h"
 
-#include <set>
-
+#include "softmmu/config_file.h"
 #include "softmmu/console.h"
-#include "softmmu/json_options.h"
-#include "softmmu/option_table.h"
+#include "softmmu/option_reader.h"
 #include "softmmu/trace_options.h"
 #include "util/string.h"
 #include "util/suggest.h"
 
 namespace emu::softmmu {
-namespace {
 
-bool is_help(std::string_view text) { return text == "help" || text == "?"; }
-
-/// Reads options one by one; those that merge are collected and looked at when all are in.
-class Reader {
- public:
-  Result<void> read(const GivenOption& given);
-  Result<void> finish();
-  StartOptions take() { return std::move(out_); }
-  bool is_done() const { return out_.help.has_value(); }
-
- private:
-  Result<void> read_machine_part(const GivenOption& given);
-  Result<void> read_stream_part(const GivenOption& given);
-  Result<void> read_running_part(const GivenOption& given);
-
-  Result<void> machine(const std::string& text);
-  Result<void> finish_machine();
-  Result<void> accel(Options options);
-  Result<void> device(const std::string& text);
-  Result<void> global(const std::string& text);
-  Result<void> object(const std::string& text);
-  Result<void> chardev(const std::string& text);
-  Result<void> disk(const GivenOption& given);
-  Result<void> mon(const std::string& text);
-  Result<void> add_fd(Options options);
-  Result<void> display(const std::string& text);
-  Result<void> audiodev(Options options);
-  Result<void> vga(const std::string& text);
-  Result<void> network(const GivenOption& given);
-  Result<void> name(Options options);
-  Result<void> rtc(Options options);
-  Result<void> take_asked(Asked asked);
-  Result<void> actions(Options options);
-  Result<void> message(Options options);
-  Result<void> overcommit(Options options);
-  Result<void> claim_id(const char* group, const std::string& id);
-  void ask(HelpTopic topic, std::string about = {}) { out_.help = HelpRequest{topic, std::move(about)}; }
-  Result<void> merge(Options& into, const std::string& text, std::string_view implied) {
-    into.merge(EMU_TRY(Options::parse(text, {.implied_key = implied, .json = json_pairs})));
-    return {};
-  }
-
-  StartOptions out_;
-  Options machine_, smp_, memory_;
-  std::set<std::string> ids_;  ///< "group/id"
-};
-
-Result<void> Reader::claim_id(const char* group, const std::string& id) {
+Result<void> OptionReader::claim_id(const char* group, const std::string& id) {
   if (id.empty() || ids_.insert(fmt::format("{}/{}", group, id)).second) return {};
   return error(
       Error(fmt::format("id '{}' is given twice", id)).with_hint(fmt::format("each {} needs an id of its own", group)));
 }
 
-Result<void> Reader::machine(const std::string& text) {
+Result<void> OptionReader::machine(const std::string& text) {
   Options options = EMU_TRY(Options::parse(text, {.implied_key = "type", .json = json_pairs}));
   const auto type = options.peek("type");
   if (options.asks_help()) {
@@ -81,7 +31,7 @@ Result<void> Reader::machine(const std::string& text) {
 }
 
 /// Takes out of -machine what is for us; the rest are properties of the machine type.
-Result<void> Reader::finish_machine() {
+Result<void> OptionReader::finish_machine() {
   if (auto type = machine_.take("type")) out_.machine = std::move(*type);
   if (auto list = machine_.take("accel"); list && out_.accels.empty()) {
     for (const std::string_view one : split(*list, ':')) out_.accels.push_back({.name = std::string(one)});
@@ -95,7 +45,7 @@ Result<void> Reader::finish_machine() {
   return {};
 }
 
-Result<void> Reader::accel(Options options) {
+Result<void> OptionReader::accel(Options options) {
   if (options.asks_help()) {
     ask(HelpTopic::Accel);
     return {};
@@ -124,219 +74,14 @@ Result<void> Reader::accel(Options options) {
   return {};
 }
 
-Result<void> Reader::device(const std::string& text) {
-  if (is_help(text)) {
-    ask(HelpTopic::Device);
-    return {};
-  }
-  DeviceRequest request = EMU_TRY(parse_device(text));
-  if (is_help(request.driver)) {
-    ask(HelpTopic::Device);
-    return {};
-  }
-  for (const auto& [key, value] : request.properties) {
-    if (!is_help(key)) continue;
-    ask(HelpTopic::DeviceProperties, request.driver);
-    return {};
-  }
-  EMU_TRY(claim_id("device", request.id));
-  out_.devices.push_back(std::move(request));
-  return {};
-}
-
-Result<void> Reader::global(const std::string& text) {
-  GlobalRequest request;
-  const std::size_t equals = text.find('=');
-  const std::size_t dot = text.rfind('.', equals);
-  if (equals != std::string::npos && dot != std::string::npos && dot != 0 && dot + 1 < equals) {
-    request = {text.substr(0, dot), text.substr(dot + 1, equals - dot - 1), text.substr(equals + 1)};
-  } else {
-    Options options = EMU_TRY(Options::parse(text));
-    request.driver = EMU_TRY(options.take_required("driver"));
-    request.property = EMU_TRY(options.take_required("property"));
-    request.value = EMU_TRY(options.take_required("value"));
-    EMU_TRY(options.finish());
-  }
-  out_.globals.push_back(std::move(request));
-  return {};
-}
-
-Result<void> Reader::disk(const GivenOption& given) {
-  const std::string option = fmt::format("-{} {}", given.row->name, given.value);
-  switch (given.row->opt) {
-    case Opt::Drive: {
-      DriveRequest request = EMU_TRY(parse_drive(given.value));
-      EMU_TRY(claim_id("drive", request.spec.settings.id));
-      out_.drives.push_back(std::move(request));
-      return {};
-    }
-    case Opt::Blockdev:
-      out_.blockdevs.push_back(EMU_TRY(parse_blockdev(given.value)));
-      return {};
-    case Opt::HardDisk:  // "hda" to "hdd"
-      out_.drives.push_back(drive_of_file(given.value, u64(given.row->name.back() - 'a'), /*is_cdrom=*/false, option));
-      return {};
-    case Opt::Cdrom:
-      out_.drives.push_back(drive_of_file(given.value, 2, /*is_cdrom=*/true, option));
-      return {};
-    default:
-      out_.snapshot = true;
-      return {};
-  }
-}
-
-Result<void> Reader::object(const std::string& text) {
-  Options options = EMU_TRY(Options::parse(text, {.implied_key = "qom-type", .json = json_pairs}));
-  const std::string type = options.take("qom-type").value_or("");
-  if (is_help(type) || options.asks_help()) {
-    ask(HelpTopic::Object);
-    return {};
-  }
-  if (type == "secret" || type == "iothread" || type == "throttle-group" || type == "filter-dump") {
-    ObjectRequest request{type, EMU_TRY(options.take_required("id")), {}};
-    for (auto& [key, value] : options.take_rest()) request.properties.emplace_back(key, std::move(value));
-    EMU_TRY(claim_id("object", request.id));
-    out_.objects.push_back(std::move(request));
-    return {};
-  }
-  if (type != "memory-backend-ram") {
-    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret", "iothread", "throttle-group",
-                                                  "filter-dump"};
-    static constexpr std::string_view kLater[] = {
-        "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd", "tls-creds-x509", "can-bus"};
-    for (const std::string_view later : kLater) {
-      if (type == later) return error("objects of type '{}' are not supported yet", type);
-    }
-    std::string hint = did_you_mean(type, kKnown);
-    if (hint.empty()) hint = "there are memory-backend-ram and secret";
-    return error(Error(fmt::format("no object type '{}'", type)).with_hint(std::move(hint)));
-  }
-  MemoryBackend backend;
-  backend.id = EMU_TRY(options.take_required("id"));
-  backend.size = EMU_TRY(options.take_size("size")).value_or(0);
-  backend.prealloc = EMU_TRY(options.take_bool_or("prealloc", false));
-  if (EMU_TRY(options.take_bool_or("share", false))) return error("share=on: memory cannot be shared yet");
-  EMU_TRY(options.take_bool("merge"));
-  EMU_TRY(options.take_bool("dump"));
-  EMU_TRY(options.finish());
-  if (backend.size == 0) return error("'size=' is missing");
-  EMU_TRY(claim_id("object", backend.id));
-  out_.objects.push_back({type, backend.id, {{"size", backend.size}, {"prealloc", backend.prealloc}}});
-  out_.memory_backends.push_back(std::move(backend));
-  return {};
-}
-
-Result<void> Reader::chardev(const std::string& text) {
-  Options options = EMU_TRY(Options::parse(text, {.implied_key = "backend", .json = json_pairs}));
-  if (options.asks_help()) {
-    ask(HelpTopic::Chardev);
-    return {};
-  }
-  chardev::ChardevOptions parsed = EMU_TRY(chardev::parse_chardev(options));
-  EMU_TRY(claim_id("chardev", parsed.id));
-  out_.chardevs.push_back(std::move(parsed));
-  return {};
-}
-
-Result<void> Reader::mon(const std::string& text) {
-  Options options = EMU_TRY(Options::parse(text, {.implied_key = "chardev", .json = json_pairs}));
-  MonitorRequest request;
-  request.chardev = EMU_TRY(options.take_required("chardev"));
-  request.for_programs = EMU_TRY(options.take_enum("mode", {"readline", "control"})).value_or(0) == 1;
-  const auto pretty = EMU_TRY(options.take_bool("pretty"));
-  if (pretty && !request.for_programs) {
-    return error(Error("'pretty' is not compatible with HMP monitors").with_hint("it goes with mode=control"));
-  }
-  request.pretty = pretty.value_or(false);
-  EMU_TRY(claim_id("monitor", options.take("id").value_or("")));
-  EMU_TRY(options.finish());
-  out_.monitors.push_back(std::move(request));
-  return {};
-}
-
-Result<void> Reader::add_fd(Options options) {
-  FdRequest request;
-  const auto fd = EMU_TRY(options.take_u64("fd")), set = EMU_TRY(options.take_u64("set"));
-  if (!fd || !set) return error("'fd=' and 'set=' are needed");
-  if (*fd <= 2 || *fd > 0x7fffffff) return error("fd={}: cannot be passed: it is a standard stream, or none at all", *fd);
-  request = {*fd, *set, options.take("opaque")};
-  EMU_TRY(options.finish());
-  out_.fds.push_back(std::move(request));
-  return {};
-}
-
-Result<void> Reader::display(const std::string& text) {
-  if (is_help(text)) {
-    ask(HelpTopic::Display);
-    return {};
-  }
-  if (text == "none") {
-    if (out_.display != DisplayChoice::Nographic) out_.display = DisplayChoice::None;
-    return {};
-  }
-  static constexpr std::string_view kOthers[] = {"none", "gtk",       "sdl",          "curses",
-                                                 "vnc",  "spice-app", "egl-headless", "dbus"};
-  const std::string kind = text.substr(0, text.find_first_of(",="));
-  for (const std::string_view other : kOthers) {
-    if (kind == other)
-      return error(Error(fmt::format("'{}' is not supported yet", kind)).with_hint("use -nographic, or -display none"));
-  }
-  std::string hint = did_you_mean(kind, kOthers);
-  return error(Error(fmt::format("no display '{}'", kind)).with_hint(hint.empty() ? "there is none" : std::move(hint)));
-}
-
-Result<void> Reader::audiodev(Options options) {
-  const std::string driver = EMU_TRY(options.take_required("driver"));
-  const std::string id = EMU_TRY(options.take_required("id"));
-  if (driver != "none") {
-    return error(Error(fmt::format("'{}': there is no sound yet", driver)).with_hint("write -audiodev none,id=ID"));
-  }
-  EMU_TRY(claim_id("audiodev", id));
-  for (auto& [key, value] : options.take_rest()) static_cast<void>(value);  // formats of what nobody plays
-  return {};
-}
-
-Result<void> Reader::vga(const std::string& text) {
-  if (is_help(text)) {
-    ask(HelpTopic::Vga);
-    return {};
-  }
-  if (text == "none" || text == "std") {
-    out_.vga = text == "std";
-    return {};
-  }
-  static constexpr std::string_view kOthers[] = {"none",  "std", "cirrus", "vmware", "qxl",
-                                                 "xenfb", "tcx", "cg3",    "virtio"};
-  for (const std::string_view other : kOthers) {
-    if (text == other)
-      return error(Error(fmt::format("'{}' is not supported yet", text)).with_hint("there are std and none"));
-  }
-  return error(Error(fmt::format("no video card '{}'", text)).with_hint(did_you_mean(text, kOthers)));
-}
-
-Result<void> Reader::network(const GivenOption& given) {
-  const auto take = given.row->opt == Opt::Netdev ? take_netdev : given.row->opt == Opt::Nic ? take_nic : take_net;
-  switch (EMU_TRY(take(given.value, out_.network))) {
-    case NetHelp::None:
-      break;
-    case NetHelp::Netdev:
-      ask(HelpTopic::Netdev);
-      break;
-    case NetHelp::Models:
-      ask(HelpTopic::NicModels);
-      break;
-  }
-  return {};
-}
-
-Result<void> Reader::name(Options options) {
+Result<void> OptionReader::name(Options options) {
   out_.name = options.take("guest").value_or(out_.name);
   out_.process_name = options.take("process").value_or(out_.process_name);
   EMU_TRY(options.take_bool("debug-threads"));  // threads always have names
   return options.finish();
 }
 
-Result<void> Reader::rtc(Options options) {
+Result<void> OptionReader::rtc(Options options) {
   if (const auto base = options.take("base")) {
     out_.rtc_localtime = *base == "localtime";
     out_.rtc_base.reset();
@@ -350,27 +95,27 @@ Result<void> Reader::rtc(Options options) {
   return options.finish();
 }
 
-Result<void> Reader::take_asked(Asked asked) {
+Result<void> OptionReader::take_asked(Asked asked) {
   if (asked != Asked::Nothing) ask(asked == Asked::LogHelp ? HelpTopic::Log : HelpTopic::Trace);
   return {};
 }
 
-Result<void> Reader::actions(Options options) { return apply_actions(options, out_.actions); }
+Result<void> OptionReader::actions(Options options) { return apply_actions(options, out_.actions); }
 
-Result<void> Reader::message(Options options) {
+Result<void> OptionReader::message(Options options) {
   out_.message_timestamps = EMU_TRY(options.take_bool_or("timestamp", out_.message_timestamps));
   if (EMU_TRY(options.take_bool_or("guest-name", false))) return error("guest-name=on is not supported yet");
   return options.finish();
 }
 
-Result<void> Reader::overcommit(Options options) {
+Result<void> OptionReader::overcommit(Options options) {
   for (const char* key : {"mem-lock", "cpu-pm"}) {
     if (EMU_TRY(options.take_bool_or(key, false))) return error("{}=on is not supported yet", key);
   }
   return options.finish();
 }
 
-Result<void> Reader::read_machine_part(const GivenOption& given) {
+Result<void> OptionReader::read_machine_part(const GivenOption& given) {
   const std::string& value = given.value;
   switch (given.row->opt) {
     case Opt::Help:
@@ -426,6 +171,15 @@ Result<void> Reader::read_machine_part(const GivenOption& given) {
     case Opt::Cdrom:
     case Opt::Snapshot:
       return disk(given);
+    case Opt::FwCfg:
+      out_.firmware.push_back({FirmwareOption::Kind::FwCfg, value});
+      return {};
+    case Opt::Smbios:
+      out_.firmware.push_back({FirmwareOption::Kind::Smbios, value});
+      return {};
+    case Opt::AcpiTable:
+      out_.firmware.push_back({FirmwareOption::Kind::AcpiTable, value});
+      return {};
     case Opt::Overcommit:
       return overcommit(EMU_TRY(Options::parse(value)));
     case Opt::Name:
@@ -465,7 +219,7 @@ Result<void> Reader::read_machine_part(const GivenOption& given) {
   }
 }
 
-Result<void> Reader::read_stream_part(const GivenOption& given) {
+Result<void> OptionReader::read_stream_part(const GivenOption& given) {
   const std::string& value = given.value;
   switch (given.row->opt) {
     case Opt::Nographic:
@@ -525,7 +279,7 @@ Result<void> Reader::read_stream_part(const GivenOption& given) {
   }
 }
 
-Result<void> Reader::read_running_part(const GivenOption& given) {
+Result<void> OptionReader::read_running_part(const GivenOption& given) {
   const std::string& value = given.value;
   switch (given.row->opt) {
     case Opt::Gdb:
@@ -614,18 +368,19 @@ Result<void> Reader::read_running_part(const GivenOption& given) {
   }
 }
 
-Result<void> Reader::read(const GivenOption& given) {
+Result<void> OptionReader::read(const GivenOption& given) {
   auto done = read_machine_part(given);
   if (done) return {};
   const std::string option = fmt::format("-{}", given.row->name);
   Error failed = std::move(done).error();
+  if (!given.where.empty()) return error(std::move(failed).within(option).within("-readconfig " + given.where));
   if (failed.message().starts_with(option + ":") || failed.message().starts_with(option + " "))
     return error(std::move(failed));
   if (given.value.empty()) return error(std::move(failed).within(option));
   return error(std::move(failed).within(fmt::format("{} {}", option, given.value)));
 }
 
-Result<void> Reader::finish() {
+Result<void> OptionReader::finish() {
   if (is_done()) return {};
   EMU_TRY(finish_machine(), "-machine");
   if (!smp_.empty()) out_.cpus = EMU_TRY(parse_smp(smp_), "-smp");
@@ -633,11 +388,10 @@ Result<void> Reader::finish() {
   return {};
 }
 
-}  // namespace
-
 Result<StartOptions> parse_command_line(std::span<const std::string> arguments) {
-  Reader reader;
-  for (const GivenOption& given : EMU_TRY(scan_arguments(arguments))) {
+  OptionReader reader;
+  std::vector<GivenOption> typed = EMU_TRY(scan_arguments(arguments));
+  for (const GivenOption& given : EMU_TRY(expand_config(std::move(typed)))) {
     EMU_TRY(reader.read(given));
     if (reader.is_done()) return reader.take();
   }

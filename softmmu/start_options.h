@@ -12,6 +12,7 @@
 #include "chardev/chardev_options.h"
 #include "hw/machine/board.h"
 #include "softmmu/drive_options.h"
+#include "softmmu/firmware_options.h"
 #include "softmmu/net_options.h"
 #include "softmmu/run_options.h"
 #include "softmmu/sandbox.h"
@@ -115,6 +116,7 @@ struct StartOptions {
 
   std::string kernel, initrd, append, dtb, bios;
   hw::BootOrder boot;
+  std::vector<FirmwareOption> firmware;  ///< -fw_cfg, -smbios, -acpitable, in order
   std::vector<std::string> data_dirs;
   std::string name, process_name, uuid;
   std::optional<i64> rtc_base;

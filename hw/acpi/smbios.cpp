@@ -16,8 +16,12 @@ constexpr u16 kNoErrorHandle = 0xfffe, kNoCache = 0xffff;
 enum Handle : u16 {
   kBios = 0x0000,
   kSystem = 0x0100,
+  kBaseBoard = 0x0200,
   kChassis = 0x0300,
   kProcessor = 0x0400,
+  kPort = 0x0800,
+  kSlot = 0x0900,
+  kOemStrings = 0x0b00,
   kArray = 0x1000,
   kDevice = 0x1100,
   kArrayAddress = 0x1300,
@@ -48,6 +52,14 @@ class Writer {
     strings_.push_back(value);
     return u8s(strings_.size());
   }
+  /// Strings that no field names.
+  void strings(const std::vector<std::string>& values) { strings_ = values; }
+  /// A whole structure.
+  void raw(const std::vector<u8>& structure) {
+    bytes_.insert(bytes_.end(), structure.begin(), structure.end());
+    longest_ = std::max(longest_, structure.size());
+    count_++;
+  }
   void end() {
     const size_t formatted = bytes_.size() - start_;
     EMU_CHECK(formatted < 256);
@@ -71,31 +83,78 @@ class Writer {
   std::vector<std::string> strings_;
 };
 
-void write_bios(Writer& w, const SmbiosConfig::Bios& bios) {
+/// A field of a port or slot.
+std::string field_of(const SmbiosOverrides::Fields& fields, const std::string& key) {
+  const auto at = fields.find(key);
+  return at == fields.end() ? std::string() : at->second;
+}
+u64 number_of(const std::string& text, u64 otherwise) {
+  u64 value = 0;
+  for (const char c : text) value = value * 10 + u64(c - '0');
+  return text.empty() ? otherwise : value;
+}
+
+void write_bios(Writer& w, const SmbiosConfig& c) {
   constexpr u64 kCharacteristicsUnsupported = bit64(3);
-  constexpr u8 kTargetedContent = bit(2);
+  constexpr u8 kTargetedContent = bit(2), kUefi = bit(3), kNone = 0xff;
+  const SmbiosOverrides& o = c.overrides;
+  const SmbiosConfig::Bios bios = c.bios.value_or(SmbiosConfig::Bios{});
   w.begin(0, kBios);
-  w.text(bios.vendor).text(bios.version).u16s(0xe800).text(bios.date).u8s(0);
-  w.u64s(kCharacteristicsUnsupported).u8s(0).u8s(kTargetedContent);
-  w.u8s(0).u8s(0).u8s(0xff).u8s(0xff);  // releases of BIOS and of the embedded controller: none
+  w.text(o.text(0, "vendor", bios.vendor)).text(o.text(0, "version", bios.version)).u16s(0xe800);
+  w.text(o.text(0, "date", bios.date)).u8s(0).u64s(kCharacteristicsUnsupported).u8s(0);
+  w.u8s(kTargetedContent | (o.text(0, "uefi") == "on" ? kUefi : 0));
+  const std::string release = o.text(0, "release");  // of the BIOS; the embedded controller has none
+  const size_t dot = release.find('.');
+  w.u8s(number_of(release.substr(0, dot), release.empty() ? 0 : kNone));
+  w.u8s(dot == std::string::npos ? 0 : number_of(release.substr(dot + 1), 0)).u8s(kNone).u8s(kNone);
   w.end();
+}
+
+/// The first three fields of a UUID are little-endian here, §7.2.1.
+void write_uuid(Writer& w, const std::array<u8, 16>& uuid) {
+  for (const unsigned i : {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15}) w.u8s(uuid[i]);
 }
 
 void write_system(Writer& w, const SmbiosConfig& c) {
   constexpr u8 kPowerSwitch = 6;
+  const SmbiosOverrides& o = c.overrides;
+  std::array<u8, 16> uuid = c.uuid;
+  if (const std::string* text = o.find(1, "uuid")) {
+    unsigned digit = 0;
+    uuid = {};
+    for (const char ch : *text) {
+      if (ch == '-' || digit >= 32) continue;
+      const u8 value = u8(ch <= '9' ? ch - '0' : (ch | 0x20) - 'a' + 10);
+      uuid[digit / 2] = u8(uuid[digit / 2] << 4 | (value & 15));
+      digit++;
+    }
+  }
   w.begin(1, kSystem);
-  w.text(c.manufacturer).text(c.product).text(c.version).text(c.serial);
-  // The first three fields of a UUID are little-endian here, §7.2.1.
-  for (const unsigned i : {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15}) w.u8s(c.uuid[i]);
-  w.u8s(kPowerSwitch).text(c.sku).text(c.family);
+  w.text(o.text(1, "manufacturer", c.manufacturer)).text(o.text(1, "product", c.product));
+  w.text(o.text(1, "version", c.version)).text(o.text(1, "serial", c.serial));
+  write_uuid(w, uuid);
+  w.u8s(kPowerSwitch).text(o.text(1, "sku", c.sku)).text(o.text(1, "family", c.family));
+  w.end();
+}
+
+/// The base board, §7.3: only when somebody describes one.
+void write_board(Writer& w, const SmbiosConfig& c) {
+  constexpr u8 kHosting = bit(0), kMotherboard = 0x0a;
+  const SmbiosOverrides& o = c.overrides;
+  w.begin(2, kBaseBoard);
+  w.text(o.text(2, "manufacturer", c.manufacturer)).text(o.text(2, "product", c.product));
+  w.text(o.text(2, "version", c.version)).text(o.text(2, "serial")).text(o.text(2, "asset"));
+  w.u8s(kHosting).text(o.text(2, "location")).u16s(kChassis).u8s(kMotherboard).u8s(0);
   w.end();
 }
 
 void write_chassis(Writer& w, const SmbiosConfig& c) {
   constexpr u8 kOther = 1, kSafe = 3, kSecurityUnknown = 2;
+  const SmbiosOverrides& o = c.overrides;
   w.begin(3, kChassis);
-  w.text(c.manufacturer).u8s(kOther).text(c.version).text("").text("");
-  w.u8s(kSafe).u8s(kSafe).u8s(kSafe).u8s(kSecurityUnknown).u32s(0).u8s(0).u8s(0).u8s(0).u8s(0).text("");
+  w.text(o.text(3, "manufacturer", c.manufacturer)).u8s(kOther).text(o.text(3, "version", c.version));
+  w.text(o.text(3, "serial")).text(o.text(3, "asset"));
+  w.u8s(kSafe).u8s(kSafe).u8s(kSafe).u8s(kSecurityUnknown).u32s(0).u8s(0).u8s(0).u8s(0).u8s(0).text(o.text(3, "sku"));
   w.end();
 }
 
@@ -103,11 +162,15 @@ void write_processor(Writer& w, const SmbiosConfig& c, unsigned socket) {
   constexpr u8 kCentral = 3, kOther = 1, kPopulatedEnabled = 0x41, kMaxByte = 0xff;
   constexpr u16 kSpeedMhz = 2000, kUnknown = 0x02;
   const unsigned threads = c.cores * c.threads;
+  const SmbiosOverrides& o = c.overrides;
   w.begin(4, u16(kProcessor + socket));
-  w.text("CPU " + std::to_string(socket)).u8s(kCentral).u8s(kOther).text(c.manufacturer);
-  w.u32s(c.cpuid_1_eax).u32s(c.cpuid_1_edx).text(c.version);
-  w.u8s(0).u16s(0).u16s(kSpeedMhz).u16s(kSpeedMhz).u8s(kPopulatedEnabled).u8s(kOther);
-  w.u16s(kNoCache).u16s(kNoCache).u16s(kNoCache).text("").text("").text("");
+  w.text(o.text(4, "sock_pfx", "CPU") + " " + std::to_string(socket)).u8s(kCentral).u8s(kOther);
+  w.text(o.text(4, "manufacturer", c.manufacturer));
+  w.u64s(o.number(4, "processor-id", u64(c.cpuid_1_edx) << 32 | c.cpuid_1_eax)).text(o.text(4, "version", c.version));
+  w.u8s(0).u16s(0).u16s(o.number(4, "max-speed", kSpeedMhz)).u16s(o.number(4, "current-speed", kSpeedMhz));
+  w.u8s(kPopulatedEnabled).u8s(kOther);
+  w.u16s(kNoCache).u16s(kNoCache).u16s(kNoCache).text(o.text(4, "serial")).text(o.text(4, "asset"));
+  w.text(o.text(4, "part"));
   // Counts beyond a byte are given in the fields of version 3.0, which our structures do not have, §7.5.6.
   w.u8s(std::min<unsigned>(c.cores, kMaxByte))
       .u8s(std::min<unsigned>(c.cores, kMaxByte))
@@ -116,10 +179,41 @@ void write_processor(Writer& w, const SmbiosConfig& c, unsigned socket) {
   w.end();
 }
 
+/// Port connectors, §7.9; system slots, §7.10; OEM strings, §7.12.
+void write_connectors(Writer& w, const SmbiosOverrides& o) {
+  constexpr u8 kNoConnector = 0, kOther = 1, kNoPort = 0;
+  u16 handle = kPort;
+  for (const SmbiosOverrides::Fields& port : o.ports) {
+    w.begin(8, handle++);
+    w.text(field_of(port, "internal_reference")).u8s(kNoConnector).text(field_of(port, "external_reference"));
+    w.u8s(number_of(field_of(port, "connector_type"), kNoConnector));
+    w.u8s(number_of(field_of(port, "port_type"), kNoPort));
+    w.end();
+  }
+  handle = kSlot;
+  for (const SmbiosOverrides::Fields& slot : o.slots) {
+    w.begin(9, handle++);
+    w.text(field_of(slot, "slot_designation")).u8s(number_of(field_of(slot, "slot_type"), kOther));
+    w.u8s(number_of(field_of(slot, "slot_data_bus_width"), kOther));
+    w.u8s(number_of(field_of(slot, "current_usage"), kOther)).u8s(number_of(field_of(slot, "slot_length"), kOther));
+    w.u16s(number_of(field_of(slot, "slot_id"), 0));
+    w.u8s(number_of(field_of(slot, "slot_characteristics1"), 0));
+    w.u8s(number_of(field_of(slot, "slot_characteristics2"), 0));
+    w.u16s(0xffff).u8s(0xff).u8s(0xff);  // no place on a bus
+    w.end();
+  }
+  if (o.oem_strings.empty()) return;
+  w.begin(11, kOemStrings);
+  w.u8s(o.oem_strings.size());
+  w.strings(o.oem_strings);
+  w.end();
+}
+
 void write_memory(Writer& w, const SmbiosConfig& c) {
   constexpr u8 kOther = 1, kSystemMemory = 3, kMultiBitEcc = 6, kDimm = 9, kRamType = 7;
   constexpr u16 kDetailOther = 2, kSizeExtended = 0x7fff, kUnknownWidth = 0xffff;
   constexpr u32 kCapacityExtended = 0x8000'0000;
+  const SmbiosOverrides& o = c.overrides;
   const u64 total = c.ram_below_4g + c.ram_above_4g;
   const u64 modules = std::max<u64>((total + kDimmBytes - 1) / kDimmBytes, 1);
 
@@ -133,9 +227,10 @@ void write_memory(Writer& w, const SmbiosConfig& c) {
     const u64 mib = std::min(kDimmBytes, total - i * kDimmBytes) / kMiB;
     w.begin(17, u16(kDevice + i));
     w.u16s(kArray).u16s(kNoErrorHandle).u16s(kUnknownWidth).u16s(kUnknownWidth);
-    w.u16s(std::min<u64>(mib, kSizeExtended)).u8s(kDimm).u8s(0).text("DIMM " + std::to_string(i)).text("");
-    w.u8s(kRamType).u16s(kDetailOther).u16s(0).text(c.manufacturer).text("").text("").text("");
-    w.u8s(0).u32s(mib >= kSizeExtended ? mib : 0).u16s(0).u16s(0).u16s(0).u16s(0);
+    w.u16s(std::min<u64>(mib, kSizeExtended)).u8s(kDimm).u8s(0).text(o.text(17, "loc_pfx", "DIMM") + " " + std::to_string(i)).text(o.text(17, "bank"));
+    w.u8s(kRamType).u16s(kDetailOther).u16s(o.number(17, "speed", 0)).text(o.text(17, "manufacturer", c.manufacturer));
+    w.text(o.text(17, "serial")).text(o.text(17, "asset")).text(o.text(17, "part"));
+    w.u8s(0).u32s(mib >= kSizeExtended ? mib : 0).u16s(o.number(17, "speed", 0)).u16s(0).u16s(0).u16s(0);
     w.end();
   }
 
@@ -166,13 +261,50 @@ constexpr size_t kAnchorBytes = 31, kChecksumAt = 4, kIntermediateAt = 16, kInte
 
 }  // namespace
 
+const std::string* SmbiosOverrides::find(u8 type, const std::string& key) const {
+  const auto fields = types.find(type);
+  if (fields == types.end()) return nullptr;
+  const auto at = fields->second.find(key);
+  return at == fields->second.end() ? nullptr : &at->second;
+}
+std::string SmbiosOverrides::text(u8 type, const std::string& key, std::string otherwise) const {
+  const std::string* value = find(type, key);
+  return value == nullptr ? std::move(otherwise) : *value;
+}
+u64 SmbiosOverrides::number(u8 type, const std::string& key, u64 otherwise) const {
+  return number_of(text(type, key), otherwise);
+}
+
+Result<std::vector<std::vector<u8>>> split_smbios(std::string_view bytes) {
+  constexpr size_t kHeader = 4;
+  constexpr u8 kEndOfTable = 127;
+  std::vector<std::vector<u8>> found;
+  for (size_t at = 0; at < bytes.size();) {
+    const size_t formatted = bytes.size() - at >= kHeader ? u8(bytes[at + 1]) : 0;
+    if (formatted < kHeader || formatted > bytes.size() - at) return error("a structure is cut off at byte {}", at);
+    const size_t end = bytes.find(std::string_view("\0\0", 2), at + formatted);
+    if (end == std::string_view::npos) return error("the strings of a structure have no end, at byte {}", at);
+    if (u8(bytes[at]) == kEndOfTable) return error("an end-of-table structure is at byte {}: it is added at the end", at);
+    found.emplace_back(bytes.begin() + std::ptrdiff_t(at), bytes.begin() + std::ptrdiff_t(end + 2));
+    at = end + 2;
+  }
+  return found;
+}
+
 SmbiosTables build_smbios_tables(const SmbiosConfig& config) {
   Writer w;
-  if (config.bios) write_bios(w, *config.bios);
-  write_system(w, config);
-  write_chassis(w, config);
-  for (unsigned socket = 0; socket < config.sockets; socket++) write_processor(w, config, socket);
-  write_memory(w, config);
+  const SmbiosOverrides& o = config.overrides;
+  const auto is_made = [&](u8 type) {
+    return std::none_of(o.raw.begin(), o.raw.end(), [&](const std::vector<u8>& raw) { return raw[0] == type; });
+  };
+  if ((config.bios || o.types.contains(0)) && is_made(0)) write_bios(w, config);
+  if (is_made(1)) write_system(w, config);
+  if (o.types.contains(2) && is_made(2)) write_board(w, config);
+  if (is_made(3)) write_chassis(w, config);
+  for (unsigned socket = 0; socket < config.sockets && is_made(4); socket++) write_processor(w, config, socket);
+  write_connectors(w, o);
+  if (is_made(16) && is_made(17) && is_made(19)) write_memory(w, config);  // they refer to one another
+  for (const std::vector<u8>& raw : o.raw) w.raw(raw);
   w.begin(32, kBoot);
   w.number(0, 6).u8s(0);  // reserved; no errors detected
   w.end();

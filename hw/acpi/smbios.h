@@ -4,13 +4,32 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "util/result.h"
 #include "util/types.h"
 
 namespace emu::hw {
+
+/// -smbios: what a user wants otherwise. Values as text, checked by who fills this in; numbers in decimal.
+struct SmbiosOverrides {
+  using Fields = std::map<std::string, std::string>;
+  /// What all user-made structures together may have, so that the tables fit below 1 MiB.
+  static constexpr std::size_t kMostBytes = 24 * 1024;
+  std::map<u8, Fields> types;            ///< 0..4 and 17, by key
+  std::vector<Fields> ports, slots;      ///< type 8 and 9, one structure each
+  std::vector<std::string> oem_strings;  ///< type 11
+  std::vector<std::vector<u8>> raw;      ///< whole structures; a type that is here is not made besides
+
+  const std::string* find(u8 type, const std::string& key) const;
+  std::string text(u8 type, const std::string& key, std::string otherwise = "") const;
+  u64 number(u8 type, const std::string& key, u64 otherwise) const;
+};
+/// The structures in a file's bytes, as the tables have them (§6.1). Errors: cut off, or an end-of-table among them.
+Result<std::vector<std::vector<u8>>> split_smbios(std::string_view bytes);
 
 /// Plain facts; the board fills them in. The defaults are what QEMU's guests see.
 struct SmbiosConfig {
@@ -29,6 +48,7 @@ struct SmbiosConfig {
   unsigned sockets = 1, cores = 1, threads = 1;  ///< cores per socket, threads per core
   u32 cpuid_1_eax = 0, cpuid_1_edx = 0;          ///< the processor's ID field
   u64 ram_below_4g = 0, ram_above_4g = 0;        ///< in bytes
+  SmbiosOverrides overrides;
 };
 
 struct SmbiosTables {

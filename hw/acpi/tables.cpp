@@ -61,6 +61,16 @@ class Writer {
     return start;
   }
 
+  u32 whole_table(const std::vector<u8>& table) {
+    constexpr size_t kChecksumAt = 9;
+    const u32 start = at();
+    out_.tables.insert(out_.tables.end(), table.begin(), table.end());
+    out_.tables[start + kChecksumAt] = 0;
+    out_.checksums.push_back({Blob::Tables, u32(start + kChecksumAt), start, u32(table.size())});
+    out_.directory.push_back({std::string(table.begin(), table.begin() + 4), start, u32(table.size())});
+    return start;
+  }
+
  private:
   AcpiTables& out_;
 };
@@ -171,6 +181,7 @@ AcpiTables build_acpi_tables(const AcpiConfig& config) {
   if (config.has_hpet) listed.push_back(write_hpet(w));
   if (config.ecam_base) listed.push_back(write_mcfg(w, *config.ecam_base));
   listed.push_back(write_waet(w));
+  for (const std::vector<u8>& extra : config.extra_tables) listed.push_back(w.whole_table(extra));
   const u32 rsdt = w.table("RSDT", 1, [&] {
     for (const u32 table : listed) w.pointer(table, 4);
   });

@@ -34,6 +34,8 @@ struct AcpiConfig {
   std::optional<u16> pvpanic_port;
   bool has_pci_hotplug = false;  ///< the slots of pci.0; AcpiPciHotplug
   bool offers_s3 = false, offers_s4 = false;
+  /// -acpitable: whole tables, whose length is right. The checksum is made here.
+  std::vector<std::vector<u8>> extra_tables;
 };
 
 /// Tables with addresses not yet known.

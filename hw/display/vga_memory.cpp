@@ -5,135 +5,118 @@
 // together.
 #include <algorithm>
 
-#include "hw/display/vga.h"
+#include "hw/display/vga_core.h"
 
 namespace emu::hw {
+
+using namespace vga;
+
 namespace {
 
-// Sequencer
-constexpr unsigned kMapMask = 2, kMemoryMode = 4;
-constexpr u8 kSequencerOddEvenOff = 0x04, kChain4 = 0x08;
-// Graphics controller
-enum Graphics : unsigned {
-  kSetReset,
-  kEnableSetReset,
-  kColorCompare,
-  kRotate,
-  kReadMap,
-  kMode,
-  kMisc,
-  kColorDontCare,
-  kBitMask
-};
-constexpr u8 kReadModeCompare = 0x08, kMiscGraphics = 0x01;
-// CRT controller
-enum Crtc : unsigned {
-  kHorizontalEnd = 0x01,
-  kOverflow = 0x07,
-  kMaxScanLine = 0x09,
-  kStartHigh = 0x0c,
-  kStartLow = 0x0d,
-  kVerticalEnd = 0x12,
-  kOffset = 0x13
-};
+constexpr u64 kPlaneBytes = 0x1'0000;
 constexpr unsigned kMaxColumns = 256, kMaxRows = 128;
 
 u8 rotate_right(u8 value, unsigned count) { return u8(value >> count | value << (8 - count)); }
 
 }  // namespace
 
-u8 Vga::vram_byte(u64 offset) const {
+u8 VgaCore::vram_byte(u64 offset) const {
   u8 value = 0xff;
   if (offset < vram_->size()) vram_->read(offset, &value, 1);
   return value;
 }
 
-void Vga::set_vram_byte(u64 offset, u8 value) {
+void VgaCore::set_vram_byte(u64 offset, u8 value) {
   if (offset < vram_->size()) vram_->write(offset, &value, 1);
 }
 
-std::array<u8, 4> Vga::vram_cell(u64 cell) const {
+std::array<u8, 4> VgaCore::vram_cell(u64 cell) const {
   std::array<u8, 4> planes{};
   if (cell * 4 + 4 <= vram_->size()) vram_->read(cell * 4, planes.data(), 4);
   return planes;
 }
 
 /// Where the window is and how long, by memory map select; then the bank. False: the address is not ours.
-bool Vga::window_offset(u64& address) const {
+bool VgaCore::window_offset(u64& address) const {
   struct Map {
     u64 first, size;
   };
   static constexpr std::array<Map, 4> kMaps = {{{0, 0x2'0000}, {0, 0x1'0000}, {0x1'0000, 0x8000}, {0x1'8000, 0x8000}}};
-  const Map& map = kMaps[state_.graphics[kMisc] >> 2 & 3];
+  const Map& map = kMaps[state_.is_dispi_packed() ? 1 : state_.graphics[GFX_MISC] >> 2 & 3];
   if (address < map.first || address >= map.first + map.size) return false;
   address -= map.first;
-  if (state_.dispi[DISPI_ENABLE] & kDispiEnabled) address += u64(state_.dispi[DISPI_BANK]) << 16;
+  if (state_.is_dispi()) address += u64(state_.dispi[DISPI_BANK]) << 16;
   return true;
 }
 
-bool Vga::is_linear() const { return (state_.sequencer[kMemoryMode] & kChain4) != 0; }
-
-u64 Vga::read_window(u64 offset, unsigned) {
+u64 VgaCore::read_window(u64 offset, unsigned) {
   u64 address = offset;
   if (!window_offset(address)) return 0xff;
-  if (is_linear()) return vram_byte(address);
-  if (!(state_.sequencer[kMemoryMode] & kSequencerOddEvenOff)) {
-    // Even addresses are of plane 0, odd ones of plane 1: how the CPU sees text.
-    return vram_byte((address & ~u64(1)) << 1 | (address & 1));
+  if (state_.is_dispi_packed()) return vram_byte(address);
+  // Chain 4: the low address bits choose the plane.
+  if (state_.sequencer[SEQ_MEMORY_MODE] & kMemoryChain4) return read_cell(address >> 2, unsigned(address & 3));
+  const unsigned chosen = state_.graphics[GFX_READ_MAP] & 3;
+  // Even addresses are of plane 0 or 2, odd ones of plane 1 or 3: how the CPU sees text.
+  if (!(state_.sequencer[SEQ_MEMORY_MODE] & kMemoryOddEvenOff)) {
+    return read_cell(address >> 1, (chosen & 2) | unsigned(address & 1));
   }
-  return read_planes(address);
+  return read_cell(address, chosen);
 }
 
-void Vga::write_window(u64 offset, u64 value, unsigned) {
+void VgaCore::write_window(u64 offset, u64 value, unsigned) {
   u64 address = offset;
   if (!window_offset(address)) return;
-  const u8 enabled = state_.sequencer[kMapMask];
-  if (is_linear()) {
-    if (enabled & bit(unsigned(address & 3))) set_vram_byte(address, u8(value));
-  } else if (!(state_.sequencer[kMemoryMode] & kSequencerOddEvenOff)) {
-    const unsigned plane = unsigned(address & 1);
-    if (enabled & bit(plane)) set_vram_byte((address & ~u64(1)) << 1 | plane, u8(value));
+  const u8 enabled = state_.sequencer[SEQ_MAP_MASK];
+  if (state_.is_dispi_packed()) {
+    set_vram_byte(address, u8(value));
+  } else if (state_.sequencer[SEQ_MEMORY_MODE] & kMemoryChain4) {
+    write_cell(address >> 2, u8(value), u8(enabled & bit(unsigned(address & 3))));
+  } else if (!(state_.sequencer[SEQ_MEMORY_MODE] & kMemoryOddEvenOff)) {
+    write_cell(address >> 1, u8(value), u8(enabled & (address & 1 ? 0b1010 : 0b0101)));
   } else {
-    write_planes(address, u8(value), enabled);
+    write_cell(address, u8(value), enabled);
   }
 }
 
-u8 Vga::read_planes(u64 cell) {
+/// §2.5, read modes. All four planes go to the latches.
+u8 VgaCore::read_cell(u64 cell, unsigned plane) {
+  if (!state_.is_dispi()) cell &= kPlaneBytes - 1;
   state_.latch = vram_cell(cell);
-  if (!(state_.graphics[kMode] & kReadModeCompare)) return state_.latch[state_.graphics[kReadMap] & 3];
+  if (!(state_.graphics[GFX_MODE] & kModeReadCompare)) return state_.latch[plane];
   // Read mode 1: a bit for each pixel whose colour is the compared one, in the planes that matter.
   u8 differs = 0;
-  for (unsigned plane = 0; plane < 4; plane++) {
-    if (!(state_.graphics[kColorDontCare] & bit(plane))) continue;
-    const u8 wanted = state_.graphics[kColorCompare] & bit(plane) ? 0xff : 0x00;
-    differs |= u8(state_.latch[plane] ^ wanted);
+  for (unsigned p = 0; p < 4; p++) {
+    if (!(state_.graphics[GFX_COLOR_DONT_CARE] & bit(p))) continue;
+    const u8 wanted = state_.graphics[GFX_COLOR_COMPARE] & bit(p) ? 0xff : 0x00;
+    differs |= u8(state_.latch[p] ^ wanted);
   }
   return u8(~differs);
 }
 
-void Vga::write_planes(u64 cell, u8 value, u8 planes) {
+/// §2.5, write modes.
+void VgaCore::write_cell(u64 cell, u8 value, u8 planes) {
+  if (!state_.is_dispi()) cell &= kPlaneBytes - 1;
   if (cell * 4 + 4 > vram_->size()) return;
   const auto& graphics = state_.graphics;
-  const unsigned mode = graphics[kMode] & 3;
-  const u8 rotated = rotate_right(value, graphics[kRotate] & 7);
-  std::array<u8, 4> result = vram_cell(cell);
+  const unsigned mode = graphics[GFX_MODE] & 3;
+  const u8 rotated = rotate_right(value, graphics[GFX_ROTATE] & 7);
   for (unsigned plane = 0; plane < 4; plane++) {
     if (!(planes & bit(plane))) continue;
     const u8 latch = state_.latch[plane];
-    const u8 set_reset = graphics[kSetReset] & bit(plane) ? 0xff : 0x00;
     if (mode == 1) {
-      result[plane] = latch;
+      set_vram_byte(cell * 4 + plane, latch);
       continue;
     }
+    const u8 set_reset = graphics[GFX_SET_RESET] & bit(plane) ? 0xff : 0x00;
     u8 data = mode == 2 ? (value & bit(plane) ? 0xff : 0x00) : rotated;
-    u8 mask = graphics[kBitMask];
+    u8 mask = graphics[GFX_BIT_MASK];
     if (mode == 3) {
       data = set_reset;
       mask &= rotated;
-    } else if (mode == 0 && (graphics[kEnableSetReset] & bit(plane))) {
+    } else if (mode == 0 && (graphics[GFX_ENABLE_SET_RESET] & bit(plane))) {
       data = set_reset;
     }
-    switch (graphics[kRotate] >> 3 & 3) {
+    switch (graphics[GFX_ROTATE] >> 3 & 3) {
       case 1:
         data &= latch;
         break;
@@ -146,32 +129,23 @@ void Vga::write_planes(u64 cell, u8 value, u8 planes) {
       default:
         break;
     }
-    result[plane] = u8((data & mask) | (latch & ~mask));
+    set_vram_byte(cell * 4 + plane, u8((data & mask) | (latch & ~mask)));
   }
-  vram_->write(cell * 4, result.data(), 4);
 }
 
 // Text. --------------------------------------------------------------------------------------------------------------
 
-bool Vga::is_text_mode() const {
-  return !(state_.graphics[kMisc] & kMiscGraphics) && !(state_.dispi[DISPI_ENABLE] & kDispiEnabled) &&
-         state_.crtc[kHorizontalEnd] != 0;
-}
+bool VgaCore::is_text_mode() const { return state_.is_text() && state_.crtc[CRTC_HORIZONTAL_END] != 0; }
 
-std::vector<std::string> Vga::text_screen() const {
+std::vector<std::string> VgaCore::text_screen() const {
   std::vector<std::string> lines;
   if (!is_text_mode()) return lines;
-  const auto& crtc = state_.crtc;
-  const unsigned columns = std::min(crtc[kHorizontalEnd] + 1u, kMaxColumns);
-  const unsigned scan_lines =
-      (crtc[kVerticalEnd] | (crtc[kOverflow] & 0x02u) << 7 | (crtc[kOverflow] & 0x40u) << 3) + 1u;
-  const unsigned rows = std::min(scan_lines / ((crtc[kMaxScanLine] & 31u) + 1), kMaxRows);
-  const u64 start = u64(crtc[kStartHigh]) << 8 | crtc[kStartLow];
-  const u64 pitch = u64(crtc[kOffset]) * 2;
+  const unsigned columns = std::min(state_.columns(), kMaxColumns);
+  const unsigned rows = std::min(state_.scan_lines() / ((state_.crtc[CRTC_MAX_SCAN_LINE] & 31u) + 1), kMaxRows);
   for (unsigned row = 0; row < rows; row++) {
     std::string line;
     for (unsigned column = 0; column < columns; column++) {
-      const u8 c = vram_cell((start + row * pitch + column) & 0xffff)[0];
+      const u8 c = vram_cell((state_.start_address() + row * state_.pitch() + column) & (kPlaneBytes - 1))[0];
       line += c == 0 ? ' ' : c < 0x20 || c > 0x7e ? '?' : char(c);
     }
     line.erase(line.find_last_not_of(' ') + 1);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "block/block_backend.h"
+#include "hw/acpi/smbios.h"
 #include "hw/char/chardev_object.h"
 #include "hw/machine/machine.h"
 #include "target/acceleration.h"
@@ -33,6 +34,12 @@ struct BootOrder {
   }
 };
 
+/// -fw_cfg: a file for firmware and guest.
+struct FirmwareFile {
+  std::string name;
+  std::vector<u8> data;
+};
+
 /// What the command line says, in typed form; files are named, not opened.
 struct BoardConfig {
   u64 ram_bytes = 128 << 20;
@@ -52,6 +59,14 @@ struct BoardConfig {
   std::optional<i64> rtc_base;  ///< seconds since 1970 at start; empty: the host's UTC
   bool rtc_localtime = false;
   std::string rtc_clock = "host";
+  std::vector<FirmwareFile> firmware_files;
+  SmbiosOverrides smbios;
+  std::vector<std::vector<u8>> acpi_tables;  ///< -acpitable, whole
+  /// Whether it brings anything for a machine's firmware tables.
+  bool has_firmware_data() const {
+    return !firmware_files.empty() || !acpi_tables.empty() || !smbios.raw.empty() || !smbios.types.empty() ||
+           !smbios.ports.empty() || !smbios.slots.empty() || !smbios.oem_strings.empty();
+  }
   target::Acceleration* acceleration = nullptr;  ///< null: guest code is translated
   std::vector<std::string> warnings;  ///< what the board has to say to the person, filled by build()
 };

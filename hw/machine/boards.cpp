@@ -16,6 +16,7 @@ class NoneBoard final : public Board {
   static void describe(qom::TypeInfo<NoneBoard>& type) { type.doc("empty machine"); }
   Result<void> build(Machine&, BoardConfig& config) override {
     if (config.boot.needs_firmware()) return error("-boot: machine 'none' has no firmware that would heed it");
+    if (config.has_firmware_data()) return error("-fw_cfg, -smbios and -acpitable: machine 'none' has no firmware");
     return {};
   }
   void reset() override {}

@@ -149,6 +149,7 @@ class PcBoard : public Board {
   bool is_direct_boot() const;
   Result<void> build_vga();
   Result<void> build_fw_cfg();
+  Result<void> add_firmware_files();
   Result<void> load_firmware();
   Result<void> load_bios();
   Result<void> map_flash();
@@ -180,6 +181,7 @@ class PcBoard : public Board {
   FirmwareUse firmware_ = FirmwareUse::Auto;
   bool hpet_enabled_ = true;
   qom::OnOffAuto acpi_ = qom::OnOffAuto::Auto;
+  block::BlockBackend *flash0_ = nullptr, *flash1_ = nullptr;
   bool graphics_ = true;  ///< somebody may see a screen; else firmware uses the first serial line
 };
 

@@ -61,6 +61,7 @@ bool PcBoard::is_direct_boot() const {
 
 Result<void> PcBoard::prepare_boot() {
   direct_boot_ = is_direct_boot();
+  if (!config_.acpi_tables.empty() && !has_acpi()) return error("-acpitable: the machine has no ACPI with acpi=off");
   if (config_.kernel.empty()) {
     if (firmware_ == FirmwareUse::Off) return error("firmware=off needs a kernel to start: give -kernel FILE");
     if (!config_.initrd.empty()) return error("-initrd needs -kernel");
@@ -73,6 +74,7 @@ Result<void> PcBoard::prepare_boot() {
   }
   if (layout_.low_bytes < (2u << 20)) return error("a guest that is entered directly needs at least 2 MiB of memory");
 
+  if (!config_.firmware_files.empty()) EMU_TRY(build_fw_cfg());
   const u64 tables_address = align_down(layout_.low_bytes - kTablesBytes, 4096);
   tables_address_ = tables_address;
   std::vector<BootBlob> tables;

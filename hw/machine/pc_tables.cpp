@@ -42,6 +42,7 @@ AcpiConfig PcBoard::acpi_config() const {
   acpi.has_vga = config_.vga;
   acpi.serial_ports = 0;
   for (const bool present : config_.serial_present) acpi.serial_ports += present;
+  acpi.extra_tables = config_.acpi_tables;
   adapt_acpi(acpi);
   return acpi;
 }
@@ -59,6 +60,7 @@ SmbiosConfig PcBoard::smbios_config() const {
   smbios.cpuid_1_edx = id.edx;
   smbios.ram_below_4g = layout_.low_bytes;
   smbios.ram_above_4g = layout_.high_bytes;
+  smbios.overrides = config_.smbios;
   return smbios;
 }
 
@@ -103,11 +105,19 @@ Result<void> PcBoard::build_fw_cfg() {
   const SmbiosTables smbios = build_smbios_tables(smbios_config());
   fw_cfg_->add_file(kSmbiosTablesFile, smbios.tables);
   fw_cfg_->add_file(kSmbiosAnchorFile, smbios.anchor);
-  if (!has_acpi()) return {};
+  if (!has_acpi()) return add_firmware_files();
   const AcpiTables acpi = build_acpi_tables(acpi_config());
   fw_cfg_->add_file(kAcpiTablesFile, acpi.tables);
   fw_cfg_->add_file(kAcpiRsdpFile, acpi.rsdp);
   fw_cfg_->add_file(kTableLoaderFile, acpi_loader_script(acpi));
+  return add_firmware_files();
+}
+
+Result<void> PcBoard::add_firmware_files() {
+  for (const FirmwareFile& file : config_.firmware_files) {
+    if (fw_cfg_->has_file(file.name)) return error("-fw_cfg name={}: the machine has a file of that name", file.name);
+    fw_cfg_->add_file(file.name, file.data);
+  }
   return {};
 }
 

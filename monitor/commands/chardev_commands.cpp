@@ -6,15 +6,17 @@
 #include "monitor/commands.h"
 #include "monitor/monitors.h"
 #include "qom/user_creatable.h"
+#include "util/string.h"
 
 namespace emu::monitor {
 namespace {
 
 // ---- Back ends as programs describe them
 
-enum class BackendKind : u8 { File, Null, Stdio, Pty, Socket, Ringbuf, Memory };
+enum class BackendKind : u8 { File, Null, Stdio, Pty, Socket, Ringbuf, Memory, Pipe, Serial, Tty, Udp };
 constexpr EnumNames enum_names(BackendKind) {
-  return {"ChardevBackendKind", {"file", "null", "stdio", "pty", "socket", "ringbuf", "memory"}};
+  return {"ChardevBackendKind", {"file", "null", "stdio", "pty", "socket", "ringbuf", "memory", "pipe", "serial", "tty",
+                                 "udp"}};
 }
 
 struct ChardevCommon {
@@ -37,6 +39,15 @@ struct ChardevFile {
     m("in", in);
     m("out", out);
     m("append", append);
+  }
+};
+struct ChardevHostdev {
+  static constexpr const char* kName = "ChardevHostdev";
+  ChardevCommon common;
+  std::string device;
+  void members(auto& m) {
+    common.members(m);
+    m("device", device);
   }
 };
 struct ChardevStdio {
@@ -63,10 +74,12 @@ constexpr EnumNames enum_names(AddressKindName) { return {"SocketAddressType", {
 struct InetAddress {
   static constexpr const char* kName = "InetSocketAddress";
   std::string host, port;
+  std::optional<u16> to;
   std::optional<bool> ipv4, ipv6;
   void members(auto& m) {
     m("host", host);
     m("port", port);
+    m("to", to);
     m("ipv4", ipv4);
     m("ipv6", ipv6);
   }
@@ -74,7 +87,12 @@ struct InetAddress {
 struct UnixAddress {
   static constexpr const char* kName = "UnixSocketAddress";
   std::string path;
-  void members(auto& m) { m("path", path); }
+  std::optional<bool> abstract, tight;
+  void members(auto& m) {
+    m("path", path);
+    m("abstract", abstract);
+    m("tight", tight);
+  }
 };
 struct FdAddress {
   static constexpr const char* kName = "String";
@@ -98,13 +116,27 @@ struct ChardevSocket {
   static constexpr const char* kName = "ChardevSocket";
   ChardevCommon common;
   SocketAddress addr;
-  std::optional<bool> server, wait, nodelay;
+  std::optional<bool> server, wait, nodelay, telnet;
+  std::optional<u32> reconnect;
   void members(auto& m) {
     common.members(m);
     m("addr", addr);
     m("server", server);
     m("wait", wait);
     m("nodelay", nodelay);
+    m("telnet", telnet);
+    m("reconnect", reconnect);
+  }
+};
+struct ChardevUdp {
+  static constexpr const char* kName = "ChardevUdp";
+  ChardevCommon common;
+  SocketAddress remote;
+  std::optional<SocketAddress> local;
+  void members(auto& m) {
+    common.members(m);
+    m("remote", remote);
+    m("local", local);
   }
 };
 
@@ -114,6 +146,8 @@ struct ChardevBackend {
   Wrapped<ChardevFile> file;
   Wrapped<ChardevCommon> plain;
   Wrapped<ChardevStdio> stdio;
+  Wrapped<ChardevHostdev> device;
+  Wrapped<ChardevUdp> udp;
   Wrapped<ChardevSocket> socket;
   Wrapped<ChardevRingbuf> ring;
   void members(auto& m) {
@@ -125,6 +159,10 @@ struct ChardevBackend {
     m.when(BackendKind::Socket, socket);
     m.when(BackendKind::Ringbuf, ring);
     m.when(BackendKind::Memory, ring);
+    m.when(BackendKind::Pipe, device);
+    m.when(BackendKind::Serial, device);
+    m.when(BackendKind::Tty, device);
+    m.when(BackendKind::Udp, udp);
   }
 };
 
@@ -153,6 +191,10 @@ Result<chardev::SocketOptions> socket_options(CommandContext& context, const Cha
   options.server = given.server.value_or(true);
   options.wait = given.wait.value_or(false);
   options.no_delay = given.nodelay.value_or(false);
+  options.telnet = given.telnet.value_or(false);
+  options.reconnect_s = given.reconnect.value_or(0);
+  if (options.reconnect_s != 0 && options.server) return error("'reconnect' option is incompatible with socket in server listen mode");
+  if (options.reconnect_s > 24 * 3600) return error("'reconnect' is at most a day, 86400 s");
   if (options.wait && options.server) {
     return error("'wait' would stop the machine until somebody connects: leave it out");
   }
@@ -161,6 +203,11 @@ Result<chardev::SocketOptions> socket_options(CommandContext& context, const Cha
       const InetAddress& inet = given.addr.inet.data;
       options.host = inet.host;
       options.port = inet.port;
+      if (inet.to) {
+        const u64 first = EMU_TRY(parse_u64(inet.port), "port");
+        if (!options.server || *inet.to < first) return error("'to' is for servers, and not below 'port'");
+        options.last_port = u16(*inet.to);
+      }
       if (inet.ipv4.value_or(false) != inet.ipv6.value_or(false)) {
         options.family = inet.ipv4.value_or(false) ? chardev::SocketOptions::Family::V4
                                                    : chardev::SocketOptions::Family::V6;
@@ -170,8 +217,11 @@ Result<chardev::SocketOptions> socket_options(CommandContext& context, const Cha
     case AddressKindName::Unix:
       options.path = given.addr.path.data.path;
       if (options.path.empty()) return error("Parameter 'path' is empty");
+      options.abstract = given.addr.path.data.abstract.value_or(false);
+      options.tight = given.addr.path.data.tight.value_or(true);
       break;
     case AddressKindName::Fd: {
+      if (options.reconnect_s != 0) return error("'reconnect' needs an address, which a descriptor is not");
       const auto at = context.session.named_fds.find(given.addr.fd.data.str);
       if (at == context.session.named_fds.end()) {
         return error("File descriptor named '{}' not found", given.addr.fd.data.str);
@@ -180,6 +230,22 @@ Result<chardev::SocketOptions> socket_options(CommandContext& context, const Cha
       context.session.named_fds.erase(at);
       break;
     }
+  }
+  return options;
+}
+
+Result<chardev::UdpOptions> udp_options(const ChardevUdp& given) {
+  if (given.remote.type != AddressKindName::Inet || (given.local && given.local->type != AddressKindName::Inet)) {
+    return error("a udp chardev needs addresses of type 'inet'");
+  }
+  const InetAddress& remote = given.remote.inet.data;
+  chardev::UdpOptions options{.host = remote.host, .port = remote.port};
+  if (remote.ipv4.value_or(false) != remote.ipv6.value_or(false)) {
+    options.family = remote.ipv4.value_or(false) ? chardev::UdpOptions::Family::V4 : chardev::UdpOptions::Family::V6;
+  }
+  if (given.local) {
+    options.local_host = given.local->inet.data.host;
+    options.local_port = given.local->inet.data.port;
   }
   return options;
 }
@@ -207,6 +273,19 @@ Result<chardev::ChardevOptions> chardev_options(CommandContext& context, const s
     case BackendKind::Socket:
       take_common(backend.socket.data.common, options);
       options.backend = EMU_TRY(socket_options(context, backend.socket.data));
+      break;
+    case BackendKind::Pipe:
+      take_common(backend.device.data.common, options);
+      options.backend = chardev::PipeOptions{backend.device.data.device};
+      break;
+    case BackendKind::Serial:
+    case BackendKind::Tty:
+      take_common(backend.device.data.common, options);
+      options.backend = chardev::TtyOptions{backend.device.data.device};
+      break;
+    case BackendKind::Udp:
+      take_common(backend.udp.data.common, options);
+      options.backend = EMU_TRY(udp_options(backend.udp.data));
       break;
     case BackendKind::Ringbuf:
     case BackendKind::Memory: {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest memory into files: memsave, pmemsave, dump-guest-memory.
-#include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -9,24 +9,10 @@
 #include "monitor/cpu_view.h"
 #include "monitor/dump/dump_job.h"
 #include "monitor/monitors.h"
+#include "monitor/output_file.h"
 
 namespace emu::monitor {
 namespace {
-
-/// A new file; "/dev/fdset/N" is a descriptor that was handed in.
-Result<Fd> open_for_writing(CommandContext& context, const std::string& path) {
-  constexpr std::string_view kSet = "/dev/fdset/";
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
-  if (path.starts_with(kSet)) {
-    char* end = nullptr;
-    const u64 id = std::strtoull(path.c_str() + kSet.size(), &end, 10);
-    if (*end != '\0' || path.size() == kSet.size()) return error("'{}' names no fdset", path);
-    return context.monitors.fd_sets().open(id, kFlags);
-  }
-  Fd fd(::open(path.c_str(), kFlags, 0666));
-  if (!fd) return error("Could not open '{}': {}", path, std::strerror(errno));
-  return fd;
-}
 
 Result<void> save(CommandContext& context, u64 cpu_index, AddressKind kind, u64 address, i64 size,
                   const std::string& filename) {

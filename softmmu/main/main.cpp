@@ -8,6 +8,8 @@
 #include "hw/block/pflash.h"
 #include "hw/char/debugcon.h"
 #include "hw/char/serial_16550.h"
+#include "hw/char/serial_pci.h"
+#include "hw/core/loader.h"
 #include "hw/display/vga.h"
 #include "hw/ide/ahci.h"
 #include "hw/ide/piix3_ide.h"
@@ -66,6 +68,8 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_port92(registry);
   hw::register_fpu_error(registry);
   hw::register_serial(registry);
+  hw::register_pci_serial(registry);
+  hw::register_loader(registry);
   hw::register_debugcon(registry);
   hw::register_debug_exit(registry);
   hw::register_pvpanic(registry);

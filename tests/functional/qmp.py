@@ -55,8 +55,10 @@ class Client:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.socket.sendmsg([text.encode() if isinstance(text, str) else text], ancillary)
 
-    def request(self, execute, fds=(), **arguments):
+    def request(self, execute, fds=(), exactly=None, **arguments):
+        """`exactly`: arguments whose names are not to be spelt with hyphens."""
         arguments = {key.replace("_", "-"): value for key, value in arguments.items()}
+        arguments.update(exactly or {})
         self.send(json.dumps({"execute": execute, "arguments": arguments}), fds)
         return self.answer()
 

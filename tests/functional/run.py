@@ -20,7 +20,9 @@ def main():
         reasons = []
 
         def pytest_runtest_logreport(self, report):
-            if report.skipped and isinstance(report.longrepr, tuple):
+            if report.skipped and hasattr(report, "wasxfail"):
+                self.reasons.append(f"{report.nodeid}: expected to fail: {report.wasxfail.removeprefix('reason: ')}")
+            elif report.skipped and isinstance(report.longrepr, tuple):
                 self.reasons.append(f"{report.nodeid}: {report.longrepr[2]}")
 
     skips = Skips()

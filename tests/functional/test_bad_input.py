@@ -15,7 +15,7 @@ QUIET = ["-display", "none"]
     (["-drive", "if=idee"], "unsupported bus type"),
     (["-drive", "if=none,file=x,cache=writebck"], "did you mean 'writeback'?"),
     (["-drive", "if=none,file=x,werror=maybe"], "invalid write error action"),
-    (["-drive", "if=none,file.driver=null-co,fromat=raw"], "fromat"),
+    (["-drive", "if=none,file.driver=null-co,format=raw,fromat=raw"], "fromat"),
     (["-blockdev", "driver=file,filename=/nowhere/x,node-name=n"], "No such file or directory"),
     (["-blockdev", "driver=file,filename=x"], "'node-name' must be specified"),
     (["-blockdev", "driver=fiel,filename=x,node-name=n"], "does not accept value 'fiel'"),

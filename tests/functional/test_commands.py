@@ -17,7 +17,7 @@ MACHINE = ["-machine", "pc", "-m", "64", "-smp", "2", "-S", "-name", "guest=g", 
            "-chardev", "ringbuf,id=ring,size=64", "-chardev", "null,id=spare", "-serial", "chardev:spare",
            "-object", "memory-backend-ram,id=ram1,size=1M", "-drive", "if=none,id=cd0,media=cdrom",
          "-drive", "if=none,id=d0,format=raw,file.driver=null-co,file.size=1M,file.node-name=below",
-         "-object", "iothread,id=io0"]
+         "-object", "iothread,id=io0", "-device", "VGA,id=video,addr=1d.0"]
 CPU_FLAGS = "cpu-index"
 
 
@@ -240,6 +240,15 @@ ROWS = {
     "send-key": [good("send-key", {"keys": [{"type": "qcode", "data": "a"}, {"type": "number", "data": 28}]}, {}),
                  bad("send-key", {"keys": [{"type": "qcode", "data": "nope"}]}, "does not accept value 'nope'"),
                  bad("send-key", {"keys": [{"type": "number", "data": 0}]}, "from 1 to 255")],
+    "screendump": [good("screendump", {"filename": "a.ppm"}, {}), good("screendump", {"filename": "a.png", "format": "png"}, {}),
+                   good("screendump", {"filename": "b.ppm", "device": "video", "head": 0, "format": "ppm"}, {}),
+                   bad("screendump", {"filename": "/no/file.ppm"}, "Could not open '/no/file.ppm'"),
+                   bad("screendump", {"filename": "/dev/full"}, "Could not write '/dev/full': No space"),
+                   bad("screendump", {"filename": "a", "device": "nope"}, "'nope' not found", kind="DeviceNotFound"),
+                   bad("screendump", {"filename": "a", "device": "/machine/i440fx"}, "has no screen"),
+                   bad("screendump", {"filename": "a", "head": 0}, "'head' must be specified together with 'device'"),
+                   bad("screendump", {"filename": "a", "device": "video", "head": 1}, "has no head 1"),
+                   bad("screendump", {"filename": "a", "format": "gif"}, "does not accept value 'gif'")],
     "set-action": [good("set-action", {"panic": "none", "reboot": "shutdown"}, {}),
                    bad("set-action", {"panic": "nope"}, "does not accept value 'nope'")],
     "system_powerdown": [good("system_powerdown", gives={})],

@@ -107,12 +107,12 @@ def test_right_arguments_are_taken_and_answers_keep_their_promise(setup):
         if name in ENDS or name in ("system_reset", "system_powerdown", "cont", "stop", "x-exit-preconfig", "qmp_capabilities"):
             continue
         qmp, _, folder = setup
-        message = qmp.request(name, **schema.example(command["arg-type"], folder))
+        message = qmp.request(name, exactly=schema.example(command["arg-type"], folder))
         if "return" in message:
             schema.check(message["return"], command["ret-type"], name)
         else:
             assert not is_about_arguments(message["error"]), (name, message)
-            assert message["error"]["class"] in ("GenericError", "DeviceNotFound", "CommandNotFound"), (name, message)
+            assert message["error"]["class"] in ("GenericError", "DeviceNotFound", "CommandNotFound", "DeviceNotActive"), (name, message)
 
 
 @pytest.mark.parametrize("name", ["system_reset", "system_powerdown", "cont", "stop", "quit"])
@@ -128,7 +128,7 @@ def test_an_argument_too_much_is_named(setup):
             continue
         entity = schema.entities[command["arg-type"]]
         arguments = schema.example(command["arg-type"], folder)
-        error = qmp.refused(name, **arguments, no_such_member=1)
+        error = qmp.refused(name, exactly=arguments, no_such_member=1)
         if name in ("object-add", "device_add", "netdev_add", "blockdev-add"):  # the type that is named decides what is known
             continue
         assert "no-such-member" in error["desc"], (name, entity["name"], error)
@@ -143,7 +143,7 @@ def test_a_missing_argument_is_named(setup):
             if "default" in member:
                 continue
             without = {key: value for key, value in arguments.items() if key != member["name"]}
-            error = qmp.refused(name, **without)
+            error = qmp.refused(name, exactly=without)
             assert f"'{member['name']}'" in error["desc"], (name, error)
             missing += 1
     assert missing > 20
@@ -160,7 +160,7 @@ def test_an_argument_of_the_wrong_type_is_named(setup):
             value = schema.wrong(member["type"])
             if value is None:
                 continue
-            error = qmp.refused(name, **{**arguments, member["name"]: value})
+            error = qmp.refused(name, exactly={**arguments, member["name"]: value})
             assert member["name"] in error["desc"] or "no-such-value" in error["desc"], (name, member, error)
             wrong += 1
     assert wrong > 50

@@ -6,9 +6,11 @@
 #include <string_view>
 #include <utility>
 
+#include "block/block_store.h"
 #include "chardev/backends.h"
 #include "monitor/control.h"
 #include "monitor/monitors.h"
+#include "net/register.h"
 #include "qom/user_creatable.h"
 #include "support/fake_machine.h"
 
@@ -72,18 +74,24 @@ class FakeControl final : public MachineControl {
     hw::register_core_types(registry_);
     hw::register_chardev_object(registry_);
     hw::register_boards(registry_);
+    block::register_backend_types(registry_);
+    net::register_net_types(registry_);
     registry_.add_abstract<qom::UserCreatable, qom::Object>();
     registry_.add<FakeObject>("fake-object");
     machine_ = std::make_unique<hw::Machine>(registry_, loop_, events_);
     mem::MachineLockScope guard(machine_->memory().lock());
     hw::BoardConfig config;
     EXPECT_TRUE(fake_board.build(*machine_, config).has_value());
+    disks_ = std::make_unique<block::BlockStore>(machine_->tree(), loop_);
   }
   ~FakeControl() override {
     fake_board.drop_ram();
+    disks_->close();
+    disks_.reset();
     machine_.reset();
   }
   hw::Machine& machine() override { return *machine_; }
+  block::BlockStore& disks() override { return *disks_; }
   hw::Board& board() override { return fake_board; }
   accel::Accelerator& accelerator() override { return fake_accelerator; }
   EventLoop& loop() { return loop_; }
@@ -135,6 +143,7 @@ class FakeControl final : public MachineControl {
   qom::TypeRegistry registry_;
   NoEvents events_;
   std::unique_ptr<hw::Machine> machine_;
+  std::unique_ptr<block::BlockStore> disks_;
 };
 
 }  // namespace emu::monitor

@@ -58,15 +58,18 @@ TEST(ParseChardev, Sockets) {
 
 TEST(ParseChardev, RefusalsNameTheCause) {
   EXPECT_EQ(refusal("stdoi,id=x"), "-chardev x: no back end 'stdoi'\ndid you mean 'stdio'?");
-  EXPECT_EQ(refusal("udp,id=x"), "-chardev x: back end 'udp' is not supported");
+  EXPECT_EQ(refusal("vc,id=x"), "-chardev x: back end 'vc' is not supported");
+  EXPECT_EQ(refusal("udp,id=x"), "-chardev x: 'port=' is missing");
   EXPECT_EQ(refusal("stdio"), "-chardev stdio: 'id=' is missing");
   EXPECT_EQ(refusal("stdio,id=1x"), "-chardev: '1x' is not an id: a letter, then letters, digits, '-', '.', '_'");
   EXPECT_EQ(refusal("file,id=x"), "-chardev x: 'path=' is missing");
   EXPECT_EQ(refusal("file,id=x,pth=/a,path=b"), "-chardev x: unknown option 'pth'\ndid you mean 'path'?");
-  EXPECT_EQ(refusal("socket,id=x,path=/a,reconnect=1"),
-            "-chardev x: 'reconnect' is not supported: a client connects once, at start");
-  EXPECT_EQ(refusal("socket,id=x,path=/a,telnet=on"),
-            "-chardev x: 'telnet' is not supported: sockets carry plain bytes");
+  EXPECT_EQ(refusal("socket,id=x,path=/a,reconnect=1,server=on"),
+            "-chardev x: 'reconnect=' is for clients: leave server=on out");
+  EXPECT_EQ(refusal("socket,id=x,path=/a,tn3270=on"),
+            "-chardev x: 'tn3270' is not supported: sockets carry plain bytes or telnet");
+  EXPECT_EQ(refusal("socket,id=x,port=1,abstract=on"), "-chardev x: 'abstract=' and 'tight=' need path=");
+  EXPECT_EQ(refusal("socket,id=x,port=9,to=8,server=on"), "-chardev x: to=8: not between port=9 and 65535");
   EXPECT_EQ(refusal("socket,id=x,path=/a,wait=on"), "-chardev x: 'wait=' needs server=on");
   EXPECT_EQ(refusal("socket,id=x"), "-chardev x: exactly one of 'path=', 'host=' with 'port=', and 'fd=' is needed");
   EXPECT_EQ(refusal("ringbuf,id=x,size=1000"), "-chardev x: size: 1000 is not a power of two up to 1G");
@@ -100,6 +103,22 @@ TEST(ParseSerial, Sockets) {
   EXPECT_EQ(v6.host, "::1");
 }
 
+TEST(ParseSerial, OtherSpellings) {
+  const auto telnet = backend<SocketOptions>(parse_serial("telnet::4444,server=on,wait=off", "s")->options);
+  EXPECT_TRUE(telnet.telnet);
+  EXPECT_TRUE(telnet.server);
+  EXPECT_EQ(telnet.port, "4444");
+  EXPECT_EQ(backend<PipeOptions>(parse_serial("pipe:/tmp/p", "s")->options).path, "/tmp/p");
+  EXPECT_EQ(backend<TtyOptions>(parse_serial("/dev/ttyS0", "s")->options).path, "/dev/ttyS0");
+  const auto udp = backend<UdpOptions>(parse_serial("udp:[::1]:7000@:7001", "s")->options);
+  EXPECT_EQ(udp.host, "::1");
+  EXPECT_EQ(udp.port, "7000");
+  EXPECT_EQ(udp.local_host, "");
+  EXPECT_EQ(udp.local_port, "7001");
+  const auto client = backend<SocketOptions>(parse_serial("tcp:h:1,reconnect=5", "s")->options);
+  EXPECT_EQ(client.reconnect_s, 5u);
+}
+
 TEST(ParseSerial, MonitorSharesItAndLeavesCtrlCToTheGuest) {
   const auto spec = parse_serial("mon:stdio", "serial0");
   ASSERT_TRUE(spec);
@@ -110,13 +129,14 @@ TEST(ParseSerial, MonitorSharesItAndLeavesCtrlCToTheGuest) {
 
 TEST(ParseSerial, RefusalsNameTheCause) {
   EXPECT_EQ(serial_refusal("stido"), "no back end 'stido'\ndid you mean 'stdio'?");
-  EXPECT_EQ(serial_refusal("telnet::4444,server"),
-            "'telnet:' is not supported: sockets carry plain bytes\nwrite tcp:HOST:PORT,server=on,wait=off");
+  EXPECT_EQ(serial_refusal("websocket::4444,server"),
+            "'websocket:' is not supported: sockets carry plain bytes or telnet\nwrite tcp:HOST:PORT,server=on,wait=off");
   EXPECT_EQ(serial_refusal("file:"), "file: the path is missing");
   EXPECT_EQ(serial_refusal("tcp:4555"), "'4555' is not an address: write tcp:HOST:PORT");
   EXPECT_EQ(serial_refusal("unix:/a,severs=on"), "unix:/a,severs=on: unknown option 'severs'\ndid you mean 'server'?");
   EXPECT_EQ(serial_refusal("vc"), "back end 'vc' is not supported");
-  EXPECT_EQ(serial_refusal("/dev/ttyS0"), "back end '/dev/ttyS0' is not supported");
+  EXPECT_EQ(serial_refusal("/dev/parport0"), "back end '/dev/parport0' is not supported: there is no parallel port");
+  EXPECT_EQ(serial_refusal("udp:7000"), "'7000' is not an address: write udp:HOST:PORT@HOST:PORT");
   serial_refusal("");
   serial_refusal("mon:none");
   serial_refusal("mon:mon:stdio");

@@ -181,7 +181,6 @@ TEST(StartOptions, ErrorsNameTheOption) {
   EXPECT_THAT(refused({"-serial", "sdtio"}), HasSubstr("did you mean 'stdio'?"));
   EXPECT_THAT(refused({"-mon", "chardev=c,pretty=on"}), HasSubstr("not compatible with HMP"));
   EXPECT_THAT(refused({"-object", "memory-backend-rma,id=x"}), HasSubstr("did you mean 'memory-backend-ram'?"));
-  EXPECT_THAT(refused({"-object", "iothread,id=x"}), HasSubstr("not supported yet"));
 }
 
 TEST(StartOptions, RtcTakesDates) {

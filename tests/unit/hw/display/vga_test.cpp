@@ -2,87 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "hw/display/vga.h"
-#include "hw/pci/i440fx.h"
-#include "support/device_bench.h"
+#include "unit/hw/display/vga_bench.h"
 
 namespace emu::hw {
 namespace {
 
-constexpr u8 kDevfn = 2 << 3;
-
-class VgaBench {
- public:
-  VgaBench() : machine(registry()) {
-    auto ram = mem::Region::ram(machine.memory(), "pc.ram", *machine.memory().make_ram("pc.ram", 16 << 20));
-    machine.system_memory().root()->add(0, ram);
-    host = &place<I440FxHost>(machine);
-    host->set_board({.system = machine.system_memory().root(), .ram = ram, .below_4g_bytes = 16 << 20});
-    EXPECT_TRUE(host->realize_on(&machine.system_bus()).has_value());
-    vga = &place<Vga>(machine);
-    Device& base = *vga;
-    EXPECT_TRUE(base.set("romfile", "").has_value());
-    EXPECT_TRUE(base.set("addr", "02.0").has_value());
-    auto realized = base.realize_on(&host->pci_bus());
-    EXPECT_TRUE(realized.has_value()) << realized.error().text();
-    reset_device(base);
-  }
-  u64 in(u16 port, unsigned size = 1) {
-    u64 value = 0;
-    static_cast<void>(machine.io_ports().load(port, size, value));
-    return value;
-  }
-  void out(u16 port, u64 value, unsigned size = 1) { static_cast<void>(machine.io_ports().store(port, size, value)); }
-  u64 load(u64 address, unsigned size) {
-    u64 value = 0;
-    static_cast<void>(machine.system_memory().load(address, size, value));
-    return value;
-  }
-  void store(u64 address, u64 value, unsigned size) {
-    static_cast<void>(machine.system_memory().store(address, size, value));
-  }
-  void indexed(u16 port, u8 index, u8 value) { out(port, u64(value) << 8 | index, 2); }
-  /// Mode 3 as far as it matters here: 80 by 25, odd/even, window at 0xb8000.
-  void set_text_mode() {
-    out(0x3c2, 0x67);
-    indexed(0x3c4, 2, 0x03);
-    indexed(0x3c4, 4, 0x02);
-    indexed(0x3ce, 5, 0x10);
-    indexed(0x3ce, 6, 0x0e);
-    indexed(0x3d4, 0x11, 0);
-    indexed(0x3d4, 0x01, 79);
-    indexed(0x3d4, 0x07, 0x1f);
-    indexed(0x3d4, 0x09, 0x4f);
-    indexed(0x3d4, 0x12, 0x8f);
-    indexed(0x3d4, 0x13, 40);
-  }
-  void print(unsigned row, std::string_view text) {
-    for (unsigned i = 0; i < text.size(); i++) store(0xb8000 + 2 * (row * 80 + i), 0x0700 | u8(text[i]), 2);
-  }
-  void dispi(u16 index, u16 value) {
-    out(0x1ce, index, 2);
-    out(0x1cf, value, 2);
-  }
-  u16 dispi(u16 index) {
-    out(0x1ce, index, 2);
-    return u16(in(0x1cf, 2));
-  }
-
- private:
-  qom::TypeRegistry& registry() {
-    register_core_types(registry_);
-    register_pci_core(registry_);
-    register_i440fx(registry_);
-    register_vga(registry_);
-    return registry_;
-  }
-  qom::TypeRegistry registry_;
-
- public:
-  test::BenchMachine machine;
-  I440FxHost* host = nullptr;
-  Vga* vga = nullptr;
-};
+using test::kVgaDevfn;
+using test::VgaBench;
 
 TEST(Vga, TextScreenShowsWhatTheGuestWrote) {
   VgaBench bench;
@@ -203,30 +129,30 @@ TEST(Vga, PaletteCountsUp) {
 
 TEST(Vga, DispiModeIsFittedIntoMemory) {
   VgaBench bench;
-  EXPECT_EQ(bench.dispi(Vga::DISPI_ID), 0xb0c5u);
-  bench.dispi(Vga::DISPI_ID, 0xb0c0);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_ID), 0xb0c0u);
-  bench.dispi(Vga::DISPI_ID, 0x1234);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_ID), 0xb0c0u);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_VIDEO_MEMORY_64K), 256u);
-  bench.dispi(Vga::DISPI_XRES, 1024);
-  bench.dispi(Vga::DISPI_YRES, 768);
-  bench.dispi(Vga::DISPI_BPP, 32);
-  bench.dispi(Vga::DISPI_ENABLE, Vga::kDispiEnabled | Vga::kDispiLinear);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_VIRT_WIDTH), 1024u);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_VIRT_HEIGHT), 4096u);
-  bench.dispi(Vga::DISPI_YRES, 0xffff);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_YRES), 4096u);
-  bench.dispi(Vga::DISPI_XRES, 0);
-  bench.dispi(Vga::DISPI_BPP, 7);
-  bench.dispi(Vga::DISPI_BANK, 0xffff);
-  EXPECT_EQ(bench.dispi(Vga::DISPI_BANK), 0u);
+  EXPECT_EQ(bench.dispi(vga::DISPI_ID), 0xb0c5u);
+  bench.dispi(vga::DISPI_ID, 0xb0c0);
+  EXPECT_EQ(bench.dispi(vga::DISPI_ID), 0xb0c0u);
+  bench.dispi(vga::DISPI_ID, 0x1234);
+  EXPECT_EQ(bench.dispi(vga::DISPI_ID), 0xb0c0u);
+  EXPECT_EQ(bench.dispi(vga::DISPI_VIDEO_MEMORY_64K), 256u);
+  bench.dispi(vga::DISPI_XRES, 1024);
+  bench.dispi(vga::DISPI_YRES, 768);
+  bench.dispi(vga::DISPI_BPP, 32);
+  bench.dispi(vga::DISPI_ENABLE, vga::kDispiEnabled | vga::kDispiLinear);
+  EXPECT_EQ(bench.dispi(vga::DISPI_VIRT_WIDTH), 1024u);
+  EXPECT_EQ(bench.dispi(vga::DISPI_VIRT_HEIGHT), 4096u);
+  bench.dispi(vga::DISPI_YRES, 0xffff);
+  EXPECT_EQ(bench.dispi(vga::DISPI_YRES), 4096u);
+  bench.dispi(vga::DISPI_XRES, 0);
+  bench.dispi(vga::DISPI_BPP, 7);
+  bench.dispi(vga::DISPI_BANK, 0xffff);
+  EXPECT_EQ(bench.dispi(vga::DISPI_BANK), 0u);
 }
 
 TEST(Vga, BarsShowMemoryAndRegisters) {
   VgaBench bench;
   auto config = [&](unsigned offset, u32 value) {
-    bench.out(0xcf8, 0x8000'0000u | kDevfn << 8 | offset, 4);
+    bench.out(0xcf8, 0x8000'0000u | kVgaDevfn << 8 | offset, 4);
     bench.out(0xcfc, value, 4);
   };
   config(0x10, 0xfd00'0000);
