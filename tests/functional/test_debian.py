@@ -43,8 +43,8 @@ def serve(folder):
 def exchange(guest, server, payload, port):
     """A file goes into the guest and comes back; both hashes are those of the host's file."""
     wanted = hashlib.sha256(payload).hexdigest()
-    guest.run("for i in $(seq 60); do ip -4 addr show | grep -q 'inet 10[.]0[.]2' && break; sleep 1; done; ip -4 addr show | "
-              "grep 'inet 10[.]0[.]2'")
+    guest.run("for i in $(seq 60); do ip -4 addr show | grep -q 'inet 10[.]0[.]2' && break; sleep 1; done; "
+              "ip -4 addr show | grep 'inet 10[.]0[.]2'")
     guest.run(f"mkdir -p /srv/www && wget -q -O /srv/www/file http://{debian_guest.HOST}:{server.server_port}/payload")
     assert wanted in guest.run("sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum /srv/www/file")
     guest.run("busybox httpd -p 8080 -h /srv/www")

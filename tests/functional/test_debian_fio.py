@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fio with verification in a Debian guest while the machine is stopped, continued and its disk grows: ctest label debian."""
+"""fio with verification in a Debian guest while the machine stops and its disk grows: ctest label debian."""
 import pathlib
 import subprocess
 import sys
@@ -15,7 +15,8 @@ import debian_guest  # noqa: E402
 MIB = 1 << 20
 SIZE, GROWN = 256 * MIB, 320 * MIB
 CASES = [("virtio-blk", "raw"), ("virtio-blk", "qcow2"), ("ahci", "qcow2")]
-FIO = ("fio --name=verify --filename={device} --direct=1 --ioengine=libaio --rw=randrw --bsrange=4k-64k --iodepth=32 --numjobs=4 --loops=3 "
+FIO = ("fio --name=verify --filename={device} --direct=1 --ioengine=libaio --rw=randrw --bsrange=4k-64k "
+       "--iodepth=32 --numjobs=4 --loops=3 "
        "--size=48m --offset_increment=56m --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting --minimal")
 
 
@@ -69,8 +70,10 @@ def test_fio_verifies(controller, image_format, tmp_path):
         assert stops > 3, "fio was through before the disk grew"
         if controller == "virtio-blk":  # the others' drivers ask when they are told to
             assert sector_count(guest, name) == GROWN // 512
-        assert guest.run("dmesg --level=err,crit,alert,emerg | grep -i -E 'I/O error|ata[0-9].*(exception|failed)' || true") == ""
+        assert guest.run("dmesg --level=err,crit,alert,emerg | "
+                         "grep -i -E 'I/O error|ata[0-9].*(exception|failed)' || true") == ""
         guest.power_off()
     if image_format == "qcow2":
-        result = subprocess.run(["qemu-img", "check", str(data)], capture_output=True, text=True, timeout=300, check=False)
+        result = subprocess.run(["qemu-img", "check", str(data)], capture_output=True, text=True, timeout=300,
+                                check=False)
         assert "No errors were found" in result.stdout, result.stdout + result.stderr

@@ -30,7 +30,8 @@ def make_iso(tmp_path_factory):
     (folder / "tree/boot/grub").mkdir(parents=True)
     (folder / "tree/boot/grub/grub.cfg").write_text(MENU, encoding="ascii")
     path = folder / "menu.iso"
-    subprocess.run(["grub-mkrescue", "-o", str(path), str(folder / "tree")], check=True, capture_output=True, timeout=120)
+    subprocess.run(["grub-mkrescue", "-o", str(path), str(folder / "tree")], check=True, capture_output=True,
+                   timeout=120)
     return path
 
 

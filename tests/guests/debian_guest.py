@@ -30,7 +30,8 @@ class GuestFailed(AssertionError):
 def missing(binary, devices):
     """The first of the devices that the program does not have, or None."""
     for device in devices:
-        answer = subprocess.run([binary, "-device", f"{device},help"], capture_output=True, text=True, timeout=60, check=False)
+        answer = subprocess.run([binary, "-device", f"{device},help"], capture_output=True, text=True,
+                                timeout=60, check=False)
         if answer.returncode != 0:
             return device
     return None
@@ -110,7 +111,8 @@ class Console:
     def __enter__(self):
         self.errors = open(self.folder / "stderr", "w", encoding="utf-8")
         self.record = open(self.folder / "console.log", "a", encoding="utf-8")
-        self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors)
+        self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=self.errors,
+                                        stderr=self.errors)
         try:
             self.connect()
         except BaseException:
