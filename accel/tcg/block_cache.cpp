@@ -133,6 +133,10 @@ BlockCache::Inserted BlockCache::revive(const BlockKey& key, std::span<const u8>
     EMU_CHECK(graveyard_.bury(*b) == nullptr);
     return {};
   }
+  for (u32 i = 0; i < b->link_count; ++i) {
+    Link& l = b->links[i];
+    if (std::exchange(l.is_stale, false)) backend_->unlink(code_->span(b->hot + l.offset, kLinkSiteBytes), l.stub);
+  }
   backend_->restore_entry(code_->span(b->entry(), b->hot_size - b->entry_offset), b->entry_bytes);
   add_locked(*b, self);
   statistics_.revived_blocks.add();
@@ -201,8 +205,8 @@ void BlockCache::unlink_locked(Link& l) {
   statistics_.unlinks.add();
 }
 
-/// Of a block that may come back the sites are made to lead to their stubs again.
-void BlockCache::drop_outgoing_locked(CodeBlock& block, Fate fate) {
+/// The sites stay as they are: nobody passes them while the block is dead.
+void BlockCache::drop_outgoing_locked(CodeBlock& block) {
   for (u32 i = 0; i < block.link_count; ++i) {
     Link& l = block.links[i];
     if (l.to == nullptr) continue;
@@ -212,11 +216,8 @@ void BlockCache::drop_outgoing_locked(CodeBlock& block, Fate fate) {
         break;
       }
     }
-    if (fate == Fate::Buried) {
-      unlink_locked(l);
-    } else {
-      l.to = nullptr;
-    }
+    l.to = nullptr;
+    l.is_stale = true;
   }
 }
 
@@ -242,7 +243,7 @@ void BlockCache::kill_locked(CodeBlock& block, Fate fate) {
       l = next;
     }
     block.incoming = nullptr;
-    drop_outgoing_locked(block, fate);
+    drop_outgoing_locked(block);
   }
   block.dead_since = quiescence_.advance();
   statistics_.invalidated_blocks.add();

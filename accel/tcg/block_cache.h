@@ -132,7 +132,7 @@ class BlockCache {
     Retired,  ///< it is not to be used again
   };
   void kill_locked(CodeBlock& block, Fate fate);
-  void drop_outgoing_locked(CodeBlock& block, Fate fate);
+  void drop_outgoing_locked(CodeBlock& block);
   void empty_graveyard_locked();
   void unlink_locked(Link& link);
   void start_eviction_locked(Self self);

@@ -26,6 +26,7 @@ struct Link {
   CodeBlock* to = nullptr;
   const u8* stub = nullptr;  ///< where the site leads when it is not linked
   Link* next_incoming = nullptr;
+  bool is_stale = false;     ///< of a dead block: the site still leads to where it was linked
   u64 free_epoch = 0;  ///< unlinked in this grace period: may be linked anew when it is over
 };
 

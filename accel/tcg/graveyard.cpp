@@ -14,19 +14,24 @@ CodeBlock* Graveyard::take(Graves::iterator at) {
 }
 
 CodeBlock* Graveyard::bury(CodeBlock& block) {
-  // Of two that are alike one is enough: the other was still in use when its bytes came back.
+  // Of two that are alike one is enough: the other was still in use when its bytes came back. And of a place that is
+  // always written anew a few are.
   CodeBlock* leaves = nullptr;
   const auto [first, last] = graves_.equal_range(block.key.hash());
+  auto oldest = last;
+  unsigned alike = 0;
   for (auto at = first; at != last; ++at) {
     const CodeBlock& other = **at->second;
-    if (other.key == block.key && std::ranges::equal(other.source, block.source)) {
+    if (!(other.key == block.key)) continue;
+    if (std::ranges::equal(other.source, block.source)) {
       leaves = take(at);
       break;
     }
+    ++alike;
+    if (oldest == last || other.dead_since < (*oldest->second)->dead_since) oldest = at;
   }
-  if (leaves == nullptr && order_.size() == kMost) {
-    remove(*(leaves = order_.front()));
-  }
+  if (leaves == nullptr && alike >= kMostOfAKey) leaves = take(oldest);
+  if (leaves == nullptr && order_.size() == kMost) remove(*(leaves = order_.front()));
   graves_.emplace(block.key.hash(), order_.insert(order_.end(), &block));
   size_.store(order_.size(), std::memory_order_relaxed);
   return leaves;

@@ -20,6 +20,7 @@ class Graveyard {
  public:
   /// More records than that are not worth their memory; the code they hold stays in its segment anyway.
   static constexpr size_t kMost = 4096;
+  static constexpr unsigned kMostOfAKey = 4;
 
   /// Takes in a dead block. Returns one that has to make room, and is the caller's again, or null.
   CodeBlock* bury(CodeBlock& block);

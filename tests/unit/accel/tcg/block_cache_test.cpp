@@ -241,7 +241,7 @@ TEST_F(BlockCacheTest, SameBytesBringABlockBack) {
   ASSERT_TRUE(link(b, a));
   store(0x1000, 1);
   EXPECT_EQ(find(0x1000), nullptr);
-  EXPECT_TRUE(backend_.linked.empty());
+  EXPECT_EQ(backend_.linked, std::set<const u8*>{a->hot + 32});  // its own, which nobody passes
   EXPECT_TRUE(backend_.redirected.contains(a->entry()));
   quiescence_.quiescent(other_);
   EXPECT_EQ(revive(0x1000), nullptr);  // other bytes
@@ -288,6 +288,20 @@ TEST_F(BlockCacheTest, WithoutAGraveyardNothingComesBack) {
   store(0x1000, 0);
   quiescence_.quiescent(other_);
   EXPECT_EQ(revive(0x1000), nullptr);
+}
+
+TEST_F(BlockCacheTest, GraveyardKeepsAFewOfAPlaceThatIsAlwaysWrittenAnew) {
+  quiescence_.quiescent(other_);
+  for (u8 value = 1; value <= Graveyard::kMostOfAKey + 1; ++value) {
+    *mem::host_address(*ram_, 0x1000) = value;
+    ASSERT_NE(make(0x1000, 8), nullptr);
+    store(0x1000, 0);
+  }
+  quiescence_.quiescent(other_);
+  *mem::host_address(*ram_, 0x1000) = 1;
+  EXPECT_EQ(revive(0x1000), nullptr);
+  *mem::host_address(*ram_, 0x1000) = 2;
+  EXPECT_NE(revive(0x1000), nullptr);
 }
 
 TEST_F(BlockCacheTest, GraveyardKeepsTheYoungest) {
