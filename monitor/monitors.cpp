@@ -163,4 +163,17 @@ Symbols::Reader Monitors::guest_symbols() {
   return [this] { return find_kallsyms(control_.machine().system_memory()); };
 }
 
+void Monitors::run_alone(UniqueFunction<void()> work) {
+  if (command_runs_) {
+    deferred_.push_back(std::move(work));
+    return;
+  }
+  command_runs_ = true;
+  work();
+  command_runs_ = false;
+  for (auto& later : std::exchange(deferred_, {})) {
+    loop_.post([this, later = std::move(later)]() mutable { run_alone(std::move(later)); });
+  }
+}
+
 }  // namespace emu::monitor

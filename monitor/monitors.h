@@ -74,6 +74,10 @@ class Monitors {
   /// What looks for a Linux kernel's own symbols in guest memory.
   Symbols::Reader guest_symbols();
 
+  /// Runs `work`, which executes a command, at once; or, when called while another command waits for something and runs
+  /// the loop meanwhile, once that one is done: no command sees what another has half done.
+  void run_alone(UniqueFunction<void()> work);
+
   CommandContext context(Session& session) { return {control_, session, registry_, *this}; }
 
   /// Tells every program that listens. `data` is what the event was registered with; `key` tells apart what is limited
@@ -97,6 +101,8 @@ class Monitors {
   bool migration_events = false;
 
  private:
+  bool command_runs_ = false;
+  std::vector<UniqueFunction<void()>> deferred_;  ///< of run_alone
   struct Limited {
     Timer timer;
     Json pending;  ///< null: none

@@ -61,8 +61,11 @@ void HmpSession::receive(std::span<const u8> data) {
   for (const u8 byte : data) {
     const auto line = editor_.take(byte);
     if (!line) continue;
-    print(execute(*line));
-    editor_.show_prompt();
+    monitors_.run_alone([this, line = *line, alive = std::weak_ptr<const int>(alive_)] {
+      if (!alive.lock()) return;
+      print(execute(line));
+      editor_.show_prompt();
+    });
   }
 }
 

@@ -43,6 +43,7 @@ class HmpSession final : public ChardevFrontend {
   Monitors& monitors_;
   Session session_;
   LineEditor editor_;
+  const std::shared_ptr<const int> alive_ = std::make_shared<const int>(0);
   chardev::ByteQueue output_;
   bool greeted_ = false, focused_ = false;
 };

@@ -165,12 +165,20 @@ void QmpSession::enqueue(Request request) {
     queue_.push_back(std::move(request));
     if (std::exchange(serving_, true)) return;
   }
-  monitors_.loop().post([this, alive = std::weak_ptr<const int>(alive_)] {
-    if (alive.lock()) serve_next();
-  });
+  serve_soon();
 }
 
 // ---- The main thread's side
+
+/// A session that is gone by then has nothing to serve.
+void QmpSession::serve_soon() {
+  monitors_.loop().post([this, alive = std::weak_ptr<const int>(alive_)] {
+    if (!alive.lock()) return;
+    monitors_.run_alone([this, alive] {
+      if (alive.lock()) serve_next();
+    });
+  });
+}
 
 /// One command a round, so that monitors take turns.
 void QmpSession::serve_next() {
@@ -193,9 +201,7 @@ void QmpSession::serve_next() {
     more = serving_;
   }
   if (!more) return;
-  monitors_.loop().post([this, alive = std::weak_ptr<const int>(alive_)] {
-    if (alive.lock()) serve_next();
-  });
+  serve_soon();
 }
 
 Result<Json> QmpSession::run(Request& request) {

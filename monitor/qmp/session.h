@@ -60,6 +60,7 @@ class QmpSession final : public ChardevFrontend {
   Result<void> read_request(Json& message, Request& request, bool& out_of_band);
   void run_out_of_band(Request request);
   void enqueue(Request request);
+  void serve_soon();
   void serve_next();
   Result<Json> run(Request& request);
   Result<Json> negotiate(const Json& arguments);

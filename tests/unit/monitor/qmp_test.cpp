@@ -61,6 +61,21 @@ class QmpTest : public ::testing::Test {
 
 // ---- Protocol
 
+TEST_F(QmpTest, CommandThatComesWhileAnotherWaitsIsExecutedAfterIt) {
+  std::string order;
+  monitors.run_alone([&] {
+    order += "a";
+    monitors.run_alone([&] { order += "b"; });
+    while (control.loop().run_once(/*wait=*/false)) {
+    }
+    order += "c";
+  });
+  EXPECT_EQ(order, "ac");
+  while (control.loop().run_once(/*wait=*/false)) {
+  }
+  EXPECT_EQ(order, "acb");
+}
+
 TEST_F(QmpTest, GreetsWithVersionAndCapabilities) {
   const auto greeting = answers().at(0)["QMP"];
   EXPECT_EQ(greeting["version"]["qemu"], Json({{"major", 7}, {"minor", 2}, {"micro", 0}}));
