@@ -107,7 +107,11 @@ Result<void> BlockStore::remove_node(const std::string& name) {
   if (graph_.is_used(*node)) {
     return error("Node {} is in use: {}", name, fmt::join(graph_.user_names(*node), ", "));
   }
-  if (standing != nullptr) container().remove_child(*standing);
+  if (standing != nullptr) {
+    // It may have been given another medium since.
+    if (auto left = run_sync(loop_, standing->remove()); !left) return left;
+    container().remove_child(*standing);
+  }
   return run_sync(loop_, graph_.remove(name));
 }
 

@@ -2,6 +2,7 @@
 // The two transports, reached as guests reach them.
 #include <random>
 
+#include "net/register.h"
 #include "../pci/pci_bench.h"
 #include "hw/virtio/register.h"
 #include "hw/virtio/virtio_mmio.h"
@@ -22,7 +23,11 @@ class PciTransport : public testing::Test {
   static constexpr u16 kLegacy = 0xc000, kPio = 0xc100;
   static constexpr u8 kDevfn = pci_devfn(4, 0);
 
-  PciTransport() { register_virtio(const_cast<qom::TypeRegistry&>(bench.machine().tree().registry())); }
+  PciTransport() {
+    auto& registry = const_cast<qom::TypeRegistry&>(bench.machine().tree().registry());
+    net::register_net_types(registry);
+    register_virtio(registry);
+  }
 
   void plug(const char* type, std::vector<std::pair<std::string, qom::PropertyValue>> properties = {}) {
     properties.emplace_back("addr", "04.0");
