@@ -221,6 +221,9 @@ class Vcpu : public CpuSignals {
   virtual bool watches_data(u64) const { return false; }
   virtual void data_accessed(u64, u64, Access) {}
 
+  /// A debugger goes step by step: of an instruction that repeats itself one round is a step. Own thread.
+  virtual void set_stepping(bool) {}
+
   /// True if an interrupt, NMI, INIT... could be taken now (exit_req bits were seen).
   virtual bool has_deliverable_event() = 0;
   /// Takes one event if there is one; returns whether state changed.
