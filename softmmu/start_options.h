@@ -147,6 +147,7 @@ struct StartOptions {
   std::string pidfile;
   RunActions actions;
   log::Mask log_mask = log::Mask::None;
+  std::string log_items;  ///< -d as typed
   std::string log_file, log_filter;
   bool message_timestamps = false;
 };
