@@ -27,9 +27,11 @@ Result<const qom::Type*> pluggable_type(const qom::TypeRegistry& registry, std::
       if (is_user_creatable(*known)) names.push_back(known->name());
     }
     for (const auto& [alias, target] : registry.aliases()) names.push_back(alias);
-    return error(Error(fmt::format("'{}' is not a valid device model name", name)).with_hint(did_you_mean(name, names)));
+    return error(
+        Error(fmt::format("'{}' is not a valid device model name", name)).with_hint(did_you_mean(name, names)));
   }
-  if (type->is_abstract()) return error("Parameter 'driver' expects a non-abstract device type; '{}' is abstract", name);
+  if (type->is_abstract())
+    return error("Parameter 'driver' expects a non-abstract device type; '{}' is abstract", name);
   if (!is_user_creatable(*type)) {
     return error("Parameter 'driver' expects a pluggable device type; '{}' belongs to the machine", name);
   }
