@@ -64,11 +64,6 @@ class AccelClient {
   virtual void stopped_for_debugger(target::Vcpu& cpu, const DebugStop& stop) {
     static_cast<void>(cpu), static_cast<void>(stop);
   }
-  /// The name of a guest address for logs ("start_kernel+0x1c"), or nothing. Any thread.
-  virtual std::string describe_address(u64 address) {
-    static_cast<void>(address);
-    return {};
-  }
   /// The machine's virtual clock in nanoseconds: what CpuServices::ticks() returns. No lock.
   virtual u64 guest_ns() = 0;
 
@@ -77,6 +72,12 @@ class AccelClient {
   virtual std::optional<ClockNs> next_timer() { return std::nullopt; }
   /// Runs those that are due.
   virtual void run_timers() {}
+
+  /// The name of a guest address for logs ("start_kernel+0x1c"), or nothing. Any thread.
+  virtual std::string describe_address(u64 address) {
+    static_cast<void>(address);
+    return {};
+  }
 };
 
 /// -icount: the virtual clock counts guest instructions, and vCPUs run in turn.

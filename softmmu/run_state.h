@@ -193,8 +193,8 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   std::atomic<unsigned> cpu_shutdowns_{0};
   std::vector<std::function<void(const RunEvent&)>> listeners_;
   std::function<void(unsigned, const accel::DebugStop&)> debug_stop_;
-  std::function<std::string(u64)> describe_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it
+  std::function<std::string(u64)> describe_;
 };
 
 }  // namespace emu::softmmu

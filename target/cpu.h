@@ -221,9 +221,6 @@ class Vcpu : public CpuSignals {
   virtual bool watches_data(u64) const { return false; }
   virtual void data_accessed(u64, u64, Access) {}
 
-  /// A debugger goes step by step: of an instruction that repeats itself one round is a step. Own thread.
-  virtual void set_stepping(bool) {}
-
   /// True if an interrupt, NMI, INIT... could be taken now (exit_req bits were seen).
   virtual bool has_deliverable_event() = 0;
   /// Takes one event if there is one; returns whether state changed.
@@ -242,6 +239,8 @@ class Vcpu : public CpuSignals {
   /// Register dump as `info registers` prints it, and a one-line summary for logs. Paused or own thread.
   virtual std::string dump_registers() const = 0;
   virtual u64 debug_pc() const = 0;
+  /// A debugger goes step by step: of an instruction that repeats itself one round is a step. Own thread.
+  virtual void set_stepping(bool) {}
 };
 
 }  // namespace emu::target

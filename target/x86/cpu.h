@@ -405,9 +405,9 @@ class X86Cpu final : public target::Vcpu {
   } monitor_;
   static constexpr u64 kMwaitPollNs = 50'000, kMwaitLimitNs = 1'000'000;
   bool read_monitored(std::array<u64, 8>& contents);
-  bool is_stepped_ = false;  ///< by a debugger, which is not the guest's TF
   u32 debug_pending_ = 0;  ///< bits of DR6 that the instruction boundary will report
   enum class SteppedFrom : u8 { Unknown, Free, Trapping } stepped_from_ = SteppedFrom::Unknown;  ///< TF at its begin
+  bool is_stepped_ = false;  ///< by a debugger, which is not the guest's TF
   u16 task_jump_ = 0;  ///< of kSignalTaskJump
   u32 external_ = 0;   ///< the EXT bit of error codes while an event that is no INT n is delivered
   /// What the delivery under way has met so far, for a triple fault's report.
