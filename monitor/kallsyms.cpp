@@ -182,9 +182,11 @@ struct Range {
 };
 
 std::vector<Range> ram_of(mem::AddressSpace& memory) {
+  const mem::GracePeriods::ReadGuard guard(memory.memory().grace());  // a guest that runs may move its devices
+  const mem::FlatView& view = memory.view();
   std::vector<Range> ranges;
   for (u64 address = 0;;) {
-    const mem::Section section = memory.view().lookup(address);
+    const mem::Section section = view.lookup(address);
     const u64 size = section.size;
     if (section.is_ram() && size != 0) {
       if (!ranges.empty() && ranges.back().end == address) {

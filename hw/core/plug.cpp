@@ -2,10 +2,9 @@
 // Devices into and out of a machine, and reset.
 #include "hw/core/plug.h"
 
-#include <algorithm>
-#include <cctype>
 #include <set>
 
+#include "qom/user_creatable.h"
 #include "util/suggest.h"
 
 namespace emu::hw {
@@ -13,8 +12,7 @@ namespace emu::hw {
 namespace {
 
 Result<void> check_id(const std::string& id) {
-  const auto allowed = [](char c) { return std::isalnum(u8(c)) != 0 || c == '-' || c == '.' || c == '_'; };
-  if (std::isalpha(u8(id[0])) != 0 && std::all_of(id.begin(), id.end(), allowed)) return {};
+  if (qom::is_object_id(id)) return {};
   return error(Error("Parameter 'id' expects an identifier")
                    .with_hint("Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."));
 }
