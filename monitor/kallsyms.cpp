@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "softmmu/memory/address_space.h"
+#include "softmmu/memory/memory.h"
 #include "util/bits.h"
 
 namespace emu::monitor {
