@@ -310,6 +310,11 @@ void X86Cpu::handle_trap(u64 code) {
   if (code == kTrapCodeLimit) return set_guest_debug(kDebugAlone, 0);
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
   if (code == kTrapBadTarget) return refuse_target();
+  if (code == kTrapMisaligned) {
+    const u8 fault = misaligned_stack_fault();
+    instruction_faulted();
+    return raise_now(fault, true, 0, Event::Kind::Fault);
+  }
   const u8 vector = u8(code);
   instruction_faulted();
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
@@ -345,8 +350,7 @@ void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
   pending_ = {.valid = true, .vector = checks_alignment() ? kACv : kGP, .has_error = true, .error = 0};
 }
 
-/// A non-canonical address is #SS(0) where RSP or RBP is the base. Deviation: helpers that get a linear address raise
-/// #GP(0) for it.
+/// A non-canonical address is #SS(0) where RSP or RBP is the base. Helpers get linear addresses: settle_pending().
 void X86Cpu::stack_access_faulted() {
   if (pending_.valid && pending_.vector == kGP && is_code64()) pending_.vector = kSS;
 }
@@ -363,7 +367,6 @@ u64 X86Cpu::helper_pause(const u64*) { return 0; }
 // MONITOR keeps what the line holds now; MWAIT sleeps until it holds something else, which is looked for every kMwaitPollNs,
 // until an interrupt, or for kMwaitLimitNs: it may end without a reason, and so a store that changes nothing is not missed.
 u64 X86Cpu::helper_monitor(const u64* args) {
-  if (!require_cpl0()) return 0;
   if (s_->gpr(RCX) & low_mask(32)) return raise_gp();
   u64 ignored = 0;
   if (!read(args[0], 1, current_view(), ignored)) return 0;
@@ -385,7 +388,6 @@ bool X86Cpu::read_monitored(std::array<u64, 8>& contents) {
 
 /// ECX bit 0: interrupts end the wait though IF is clear.
 u64 X86Cpu::helper_mwait(const u64*) {
-  if (!require_cpl0()) return 0;
   const u32 extensions = u32(s_->gpr(RCX));
   if (extensions & ~1u) return raise_gp();
   monitor_.wakes_masked = extensions & 1;

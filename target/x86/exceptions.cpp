@@ -66,15 +66,21 @@ bool is_interrupt_gate(const Descriptor& gate) { return (gate.type() & 1) == 0; 
 
 // --- Entry points ---------------------------------------------------------------------------------------------------
 
+/// #GP for an address that is not canonical is #SS if SS is the segment, which only the instruction at pc can tell.
+void X86Cpu::settle_pending() {
+  const bool is_stack = pending_.vector == kGP && !pending_.is_canonical && is_code64() && operand_is_on_stack();
+  if (is_stack) pending_.vector = kSS;
+}
+
 void X86Cpu::deliver_pending() {
   if (!pending_.valid) return;
+  settle_pending();
   const Pending p = pending_;
   pending_ = {};
   instruction_faulted();
   fault_chain_.clear();
   if (p.vector == kPFv) s_->cr2 = p.address;
-  const bool is_stack = p.vector == kGP && !p.is_canonical && is_code64() && operand_is_on_stack();
-  deliver_with_nesting({.vector = is_stack ? u8(kSS) : p.vector,
+  deliver_with_nesting({.vector = p.vector,
                         .kind = Event::Kind::Fault,  // #DB, too: general detect
                         .has_error = p.has_error,
                         .error = p.error,
@@ -102,6 +108,16 @@ bool X86Cpu::operand_is_on_stack() const {
   const std::string_view name = insn.row->name;
   constexpr std::string_view kOfStack[] = {"PUSH", "POP", "ENTER", "LEAVE", "CALL", "RET"};
   return std::any_of(std::begin(kOfStack), std::end(kOfStack), [name](auto start) { return name.starts_with(start); });
+}
+
+/// An operand at pc that must be aligned is not, and SS is its segment: whether it is canonical counts first.
+u8 X86Cpu::misaligned_stack_fault() const {
+  Insn insn;
+  if (!decode_at_pc(insn) || !insn.is_memory || insn.base >= 16) return kGP;
+  u64 linear = s_->gpr(insn.base) + u64(i64(insn.disp));
+  if (insn.index != kNoReg) linear += s_->gpr(insn.index) << insn.scale;
+  if (insn.address == 2) linear = u32(linear);
+  return is_canonical(linear) ? kGP : kSS;
 }
 
 void X86Cpu::raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind) {
