@@ -2,7 +2,9 @@
 // What is not compared with the host, and why. Everything else in the tables is.
 #include <cpuid.h>
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <string_view>
 
 #include "isa/generate.h"
@@ -291,6 +293,23 @@ bool is_same_by_exception(const Case& c, const State& before, const Outcome& hos
     if (ours.faulted && ours.vector == kACv && ours.pc == host.pc) return true;
   }
   return false;
+}
+
+/// By Intel's manual lanes of the mask become all ones or zero before anything is loaded; AMD's processors leave what
+/// they have not reached as it was.
+void settle_gather_mask(const Case& c, const Outcome& outcome, State& after) {
+  if (!outcome.faulted) return;
+  for (const Insn& insn : c.insns) {
+    const bool is_gather = std::string_view(insn.row->name).find("GATHER") != std::string_view::npos;
+    if (insn.row->is_evex || !is_gather || outcome.pc != kCodeAt + insn.offset) continue;
+    const unsigned size = insn.vex_w ? 8 : 4, index_size = 1u << (insn.row->arg & 15);
+    const unsigned lanes = (insn.vector_256 ? 32 : 16) / std::max(size, index_size);
+    for (unsigned i = 0; i < lanes; ++i) {
+      const unsigned at = i * size;
+      u8* lane = at < 16 ? after.vectors.xmm(insn.vvvv) + at : after.vectors.ymm_high(insn.vvvv) + at - 16;
+      std::memset(lane, lane[size - 1] & 0x80 ? 0xff : 0, size);
+    }
+  }
 }
 
 void add_masks(const Insn& insn, const State& before, Bits bits, Masks& masks) {

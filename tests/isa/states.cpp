@@ -157,10 +157,6 @@ void help(State& s, const Insn& insn, const Memory& memory, u64 target, Random& 
   }
 }
 
-bool has_vector_index(const Insn& insn) {
-  return insn.row->is(kVsib) || std::string_view(insn.row->name).find("GATHER") != std::string_view::npos;
-}
-
 /// Indexes of gathers and scatters: near the base, on this and other pages; sometimes anywhere.
 void make_indexes(Vectors& v, const Insn& insn, Random& r) {
   if (insn.sib_index == kNoReg) return;
@@ -199,7 +195,7 @@ State make_state(const Case& c, const Memory& memory, Random& r) {
     const u64 target = operand_target(r, c);
     help(s, insn, memory, target, r);
     Insn operand = insn;
-    if (has_vector_index(insn)) {
+    if (has_vector_index(*insn.row)) {
       operand.index = kNoReg;
       make_indexes(s.vectors, insn, r);
     }
