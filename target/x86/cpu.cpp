@@ -310,11 +310,6 @@ void X86Cpu::handle_trap(u64 code) {
   if (code == kTrapCodeLimit) return set_guest_debug(kDebugAlone, 0);
   if (code == kTrapShadow) return;  // the shadow is in the state, and so in the mode that is loaded now
   if (code == kTrapBadTarget) return refuse_target();
-  if (code == kTrapMisaligned) {
-    const u8 fault = misaligned_stack_fault();
-    instruction_faulted();
-    return raise_now(fault, true, 0, Event::Kind::Fault);
-  }
   const u8 vector = u8(code);
   instruction_faulted();
   raise_now(vector, code & 0x100, u32(code >> 16 & 0xffff), vector == kDB ? Event::Kind::Trap : Event::Kind::Fault);
@@ -342,12 +337,14 @@ void X86Cpu::enter_avx512() {
 }
 
 void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
-  if (is_long_mode() && !is_canonical(va)) {  // comes first
-    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = 0, .is_canonical = false};
-    return;
-  }
-  // Where alignment checking is off, only SSE operands are checked.
-  pending_ = {.valid = true, .vector = checks_alignment() ? kACv : kGP, .has_error = true, .error = 0};
+  // Where alignment checking is off, only SSE operands are checked. Theirs comes before the canonical check (so that on
+  // the stack, too, it is #GP), #AC behind it.
+  const bool is_checked = checks_alignment(), is_canonical_address = !is_long_mode() || is_canonical(va);
+  pending_ = {.valid = true,
+              .vector = is_checked && is_canonical_address ? kACv : kGP,
+              .has_error = true,
+              .error = 0,
+              .is_canonical = !is_checked || is_canonical_address};
 }
 
 /// A non-canonical address is #SS(0) where RSP or RBP is the base. Helpers get linear addresses: settle_pending().

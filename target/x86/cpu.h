@@ -312,7 +312,6 @@ class X86Cpu final : public target::Vcpu {
   bool long_stack_pointer(unsigned slot, u64& rsp);
   void raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind);
   bool operand_is_on_stack() const;
-  u8 misaligned_stack_fault() const;
   void settle_pending();
   void log_event(const Event& event) const;
 

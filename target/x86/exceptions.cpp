@@ -110,16 +110,6 @@ bool X86Cpu::operand_is_on_stack() const {
   return std::any_of(std::begin(kOfStack), std::end(kOfStack), [name](auto start) { return name.starts_with(start); });
 }
 
-/// An operand at pc that must be aligned is not, and SS is its segment: whether it is canonical counts first.
-u8 X86Cpu::misaligned_stack_fault() const {
-  Insn insn;
-  if (!decode_at_pc(insn) || !insn.is_memory || insn.base >= 16) return kGP;
-  u64 linear = s_->gpr(insn.base) + u64(i64(insn.disp));
-  if (insn.index != kNoReg) linear += s_->gpr(insn.index) << insn.scale;
-  if (insn.address == 2) linear = u32(linear);
-  return is_canonical(linear) ? kGP : kSS;
-}
-
 void X86Cpu::raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind) {
   fault_chain_.clear();
   deliver_with_nesting(

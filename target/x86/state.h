@@ -167,9 +167,6 @@ inline constexpr u32 kTrapX87Unmasks = 0x201;
 inline constexpr u32 kTrapBadTarget = 0x204;
 /// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
 inline constexpr u32 kTrapAvx512 = 0x202;
-/// An operand at pc that has to be aligned is not, and lies on the stack of 64-bit code: #GP(0), or #SS(0) if it is not
-/// canonical either.
-inline constexpr u32 kTrapMisaligned = 0x205;
 /// No exception: the block at pc reaches beyond the limit of its code segment: its instructions go one by one.
 inline constexpr u32 kTrapCodeLimit = 0x203;
 constexpr u32 trap_code(Vector v) { return v; }

@@ -368,10 +368,6 @@ class Emitter {
   void raise_gp() { raise(trap_code(kGP, 0)); }
   void check_code_limit();
   void raise_if(Value condition, u32 code);
-  /// What an operand that has to be aligned and is not raises.
-  u32 misaligned(const Insn& insn) const {
-    return code64() && insn.segment == SS ? kTrapMisaligned : trap_code(kGP, 0);
-  }
   bool check_privilege(const Insn& insn);  ///< false: a fault ends the block
 
   // Flags

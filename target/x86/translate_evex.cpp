@@ -62,7 +62,7 @@ Emitter::EvexPlace Emitter::evex_place(const Insn& insn, AccessKind kind) {
       const Value selected = b_.and_(b_.get(field_at(F_K0, insn.mask)), b_.i64(low_mask(bytes >> insn.row->element)));
       wrong = b_.select(wrong, b_.compare(ir::Cond::NotEqual, selected, zero), b_.constant(Type::I1, 0));
     }
-    raise_if(wrong, misaligned(insn));
+    raise_if(wrong, trap_code(kGP, 0));
   }
   return p;
 }

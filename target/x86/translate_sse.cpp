@@ -23,7 +23,7 @@ Emitter::Place Emitter::vec_place(const Insn& insn, unsigned log2, bool is_align
   if (is_aligned && mode_.has(Mode::kAlignCheck)) {  // #GP still, which the access itself would not tell from #AC
     const Value address = p.mem.disp == 0 ? p.value : b_.add(p.value, b_.i64(u64(i64(p.mem.disp))));
     const Value low = b_.and_(address, b_.i64(low_mask(log2)));
-    raise_if(b_.compare(ir::Cond::NotEqual, low, b_.i64(0)), misaligned(insn));
+    raise_if(b_.compare(ir::Cond::NotEqual, low, b_.i64(0)), trap_code(kGP, 0));
   } else if (is_aligned) {  // #GP: raise_alignment_fault()
     p.mem.align_log2 = u8(log2);
     p.mem.align_fault = true;

@@ -287,10 +287,6 @@ bool is_same_by_exception(const Case& c, const State& before, const Outcome& hos
       const bool wraps = insn.is_memory && insn.address == 2 && effective_offset(insn, before) > 0xffff'ff00;
       if (c.bits == Bits::k32 && wraps && host.pc == kCodeAt + insn.offset) return true;
     }
-    if (ours.faulted && ours.vector == kPFv && c.bits == Bits::k32 && u32(ours.address) >= 0xffff'f000) return true;
-    if (ours.faulted && ours.vector == kACv && c.bits == Bits::k32 && host.vector == kSS) return true;
-    // Misaligned, and only its end not canonical.
-    if (ours.faulted && ours.vector == kACv && ours.pc == host.pc) return true;
   }
   return false;
 }

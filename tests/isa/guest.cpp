@@ -20,7 +20,6 @@ struct CpuTestAccess {
   static u64 address(const X86Cpu& cpu) { return cpu.pending_.address; }
   static void drop(X86Cpu& cpu) { cpu.pending_ = {}; }
   static void settle(X86Cpu& cpu) { cpu.settle_pending(); }
-  static u8 misaligned_stack_fault(const X86Cpu& cpu) { return cpu.misaligned_stack_fault(); }
   static void update_mode(X86Cpu& cpu) { cpu.update_mode(); }
   static bool decode_at_pc(const X86Cpu& cpu, Insn& insn) { return cpu.decode_at_pc(insn); }
 };
@@ -302,10 +301,6 @@ Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
     Insn insn;
     if (CpuTestAccess::decode_at_pc(*cpu_, insn)) cpu_->state().gpr(RSP) -= near_branch_stack_change(insn);
     return {.faulted = true, .vector = kGP, .pc = pc};
-  }
-  if (reason == ExitReason::Trap && arg == kTrapMisaligned) {
-    cpu_->env().pc = pc;
-    return {.faulted = true, .vector = CpuTestAccess::misaligned_stack_fault(*cpu_), .pc = pc};
   }
   if (reason == ExitReason::Trap) {
     return {.faulted = true, .vector = u8(arg), .error = arg & 0x100 ? u32(arg >> 16 & 0xffff) : 0, .pc = pc};
