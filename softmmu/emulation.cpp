@@ -134,6 +134,7 @@ Result<void> Emulation::build() {
     EMU_TRY(monitors_->symbols().add_file(file), "-symbols");
   }
   if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);
+  run_state_.name_addresses_by([this](u64 address) { return monitors_->symbols().describe_by_files(address); });
   EMU_TRY(make_streams());
   EMU_TRY(make_network());
   EMU_TRY(make_objects(Stage::WithNetwork));

@@ -93,6 +93,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<void> plug_devices();
   Result<void> make_monitors();
   Result<void> make_debugger(const std::string& chardev);
+  void remove_debugger_stream();
   Result<void> make_qtest();
   void start_deadline();
   void time_out();

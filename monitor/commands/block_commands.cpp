@@ -117,7 +117,8 @@ Result<void> reopen_one(CommandContext& context, const BlockdevAddArguments& giv
   }
   for (const auto& [key, value] : options.take_rest()) {
     const auto& old = graph.options(*node);
-    const bool same = std::ranges::any_of(old, [&](const auto& pair) { return pair.first == key && pair.second == value; });
+    const bool same =
+        std::ranges::any_of(old, [&](const auto& pair) { return pair.first == key && pair.second == value; });
     if (!same && key.find('.') == std::string::npos) return error("Cannot change the option '{}'", key);
   }
   for (const auto& [role, name] : children) EMU_TRY(reopen_child(context, node, role, name));
@@ -218,7 +219,8 @@ Result<void> open_tray(CommandContext& context, DiskBackend& drive, bool force) 
     if (locked) drive.frontend()->eject_requested(force);
   }
   if (locked && !force) {
-    return error("Device '{}' is locked and force was not specified, wait for tray to open and try again", name_of(drive));
+    return error("Device '{}' is locked and force was not specified, wait for tray to open and try again",
+                 name_of(drive));
   }
   tell_device(context, drive, false);
   return {};
@@ -295,7 +297,13 @@ Result<void> change_medium(CommandContext& context, DiskBackend& drive, const Ch
   options.set("auto-read-only", "on");
   // Opened first: when that fails the old medium stays.
   block::NodeRef node = EMU_TRY(wait_for(context, disks(context).graph().open(std::move(options))));
-  Result<void> changed = open_tray(context, drive, arguments.force.value_or(false));
+  const auto drives = disks(context).backends();
+  Result<void> changed;
+  if (std::ranges::find(drives, &drive) == drives.end()) {
+    changed = error("the drive went with its device, which the guest let go meanwhile");
+  } else {
+    changed = open_tray(context, drive, arguments.force.value_or(false));
+  }
   if (changed) changed = disks(context).eject(drive);
   if (changed) changed = disks(context).insert_node(drive, node);
   auto released = wait_for(context, disks(context).graph().release(node));
@@ -325,7 +333,8 @@ struct ThrottleArguments {
   std::optional<std::string> group;
   void members(auto& m) {
     static constexpr const char* kNames[] = {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"};
-    static constexpr const char* kMost[] = {"bps_max", "bps_rd_max", "bps_wr_max", "iops_max", "iops_rd_max", "iops_wr_max"};
+    static constexpr const char* kMost[] = {"bps_max",  "bps_rd_max",  "bps_wr_max",
+                                            "iops_max", "iops_rd_max", "iops_wr_max"};
     static constexpr const char* kLength[] = {"bps_max_length",  "bps_rd_max_length",  "bps_wr_max_length",
                                               "iops_max_length", "iops_rd_max_length", "iops_wr_max_length"};
     m("device", device);
@@ -438,7 +447,8 @@ void register_block_commands(CommandRegistry& registry) {
                 .syntax = "if=none,id=ID[,KEY=VALUE...]",
                 .help = "add a drive, like -drive on the command line",
                 .run = hmp_drive_add});
-  registry.add({.name = "drive_del", .arguments = {{"id"}}, .syntax = "id", .help = "remove a drive", .run = hmp_drive_del});
+  registry.add(
+      {.name = "drive_del", .arguments = {{"id"}}, .syntax = "id", .help = "remove a drive", .run = hmp_drive_del});
 }
 
 }  // namespace emu::monitor

@@ -3,6 +3,8 @@
 #include "hw/net/nic_end.h"
 #include "monitor/commands.h"
 #include "monitor/commands/net_streams.h"
+#include "monitor/commands/socket_address.h"
+#include "monitor/qmp/json_stream.h"
 #include "net/hub.h"
 #include "net/netdev.h"
 #include "net/netdev_json.h"
@@ -17,12 +19,7 @@ constexpr EnumNames enum_names(NetdevKind) {
   return {"NetClientDriver", {"user", "tap", "socket", "stream", "dgram", "hubport", "bridge"}};
 }
 
-struct NetString {
-  static constexpr const char* kName = "String";
-  std::string str;
-  void members(auto& m) { m("str", str); }
-};
-using NetStrings = std::optional<std::vector<NetString>>;
+using NetStrings = std::optional<std::vector<NamedString>>;
 using MaybeText = std::optional<std::string>;
 
 struct NetdevUser {
@@ -94,45 +91,17 @@ struct NetdevSocket {
   }
 };
 
-enum class NetAddressKind : u8 { Inet, Unix, Fd };
-constexpr EnumNames enum_names(NetAddressKind) { return {"SocketAddressType", {"inet", "unix", "fd"}}; }
-struct NetInetAddress {
-  static constexpr const char* kName = "InetSocketAddress";
-  std::string host, port;
-  std::optional<bool> numeric, ipv4, ipv6, keep_alive, mptcp;
-  std::optional<u16> to;
-  void members(auto& m) {
-    m("host", host);
-    m("port", port);
-    m("numeric", numeric);
-    m("to", to);
-    m("ipv4", ipv4);
-    m("ipv6", ipv6);
-    m("keep-alive", keep_alive);
-    m("mptcp", mptcp);
-  }
-};
-struct NetUnixAddress {
-  static constexpr const char* kName = "UnixSocketAddress";
-  std::string path;
-  std::optional<bool> abstract, tight;
-  void members(auto& m) {
-    m("path", path);
-    m("abstract", abstract);
-    m("tight", tight);
-  }
-};
 struct NetAddress {
   static constexpr const char* kName = "NetSocketAddress";
-  NetAddressKind type = NetAddressKind::Inet;
-  NetInetAddress inet;
-  NetUnixAddress path;
-  NetString fd;
+  SocketAddressKind type = SocketAddressKind::Inet;
+  InetSocketAddress inet;
+  UnixSocketAddress path;
+  NamedString fd;
   void members(auto& m) {
     m.tag("type", type);
-    m.when(NetAddressKind::Inet, inet);
-    m.when(NetAddressKind::Unix, path);
-    m.when(NetAddressKind::Fd, fd);
+    m.when(SocketAddressKind::Inet, inet);
+    m.when(SocketAddressKind::Unix, path);
+    m.when(SocketAddressKind::Fd, fd);
   }
 };
 struct NetdevStream {
@@ -199,13 +168,8 @@ qom::ObjectTree& tree_of(CommandContext& context) { return context.control.machi
 
 Result<void> add(CommandContext& context, Options options) {
   hw::Machine& machine = context.control.machine();
-  auto& fds = context.session.named_fds;
-  const auto take_fd = [&fds](const std::string& name) -> Result<int> {
-    const auto at = fds.find(name);
-    if (at == fds.end()) return error("File descriptor named '{}' not found", name);
-    const int fd = at->second.release();
-    fds.erase(at);
-    return fd;
+  const auto take_fd = [&context](const std::string& name) -> Result<int> {
+    return EMU_TRY(take_named_fd(context.session, name)).release();
   };
   EMU_TRY(net::add_netdev({machine.tree(), machine.loop(), stream_opener(machine), take_fd}, std::move(options)));
   return {};
@@ -213,7 +177,7 @@ Result<void> add(CommandContext& context, Options options) {
 
 Result<Json> netdev_add(CommandContext& context, const Json& json) {
   EMU_TRY(from_json<NetdevAddArguments>(json, ""));
-  Options::Pairs pairs = EMU_TRY(net::netdev_pairs(json.dump()));
+  Options::Pairs pairs = EMU_TRY(net::netdev_pairs(json_text(json)));
   EMU_TRY(add(context, Options(std::move(pairs))));
   return Json::object();
 }

@@ -131,6 +131,7 @@ class X86Cpu final : public target::Vcpu {
   u64 idle_poll_ns() const override;
   bool idle_poll() override;
   bool before_instruction() override;
+  void set_stepping(bool on) override { is_stepped_ = on; }
   bool watches_data(u64 va) const override;
   void data_accessed(u64 va, u64 bytes, target::Access access) override;
   target::Halt halt_state() const override { return halt_; }
@@ -348,7 +349,7 @@ class X86Cpu final : public target::Vcpu {
   void instruction_faulted();
   bool string_stops();
   /// String instructions go by elements.
-  bool goes_by_elements() const { return s_->hdr.guest_debug != 0 || (s_->rflags_system & kTF); }
+  bool goes_by_elements() const { return s_->hdr.guest_debug != 0 || (s_->rflags_system & kTF) || is_stepped_; }
   bool exit_requested() const { return s_->hdr.exit_req.load(std::memory_order_relaxed) != 0; }
   void restart_instruction();
 
@@ -409,6 +410,7 @@ class X86Cpu final : public target::Vcpu {
   bool read_monitored(std::array<u64, 8>& contents);
   u32 debug_pending_ = 0;  ///< bits of DR6 that the instruction boundary will report
   enum class SteppedFrom : u8 { Unknown, Free, Trapping } stepped_from_ = SteppedFrom::Unknown;  ///< TF at its begin
+  bool is_stepped_ = false;  ///< by a debugger, which is not the guest's TF
   u16 task_jump_ = 0;  ///< of kSignalTaskJump
   u32 external_ = 0;   ///< the EXT bit of error codes while an event that is no INT n is delivered
   /// What the delivery under way has met so far, for a triple fault's report.
