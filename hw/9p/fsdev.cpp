@@ -97,6 +97,6 @@ Fsdev::~Fsdev() {
   pool_.reset();
 }
 
-void register_fsdev(qom::TypeRegistry& registry) { registry.add<Fsdev>(Fsdev::kTypeName); }
+void register_fsdev(qom::TypeRegistry& registry) { registry.add<Fsdev>("fsdev"); }
 
 }  // namespace emu::hw

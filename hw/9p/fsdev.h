@@ -21,7 +21,6 @@ Result<p9::ExportOptions> parse_fsdev(Options& options);
 /// for the host's disk. At /fsdevs/ID.
 class Fsdev final : public qom::Object {
  public:
-  static constexpr const char* kTypeName = "fsdev";
   static constexpr const char* kContainer = "/fsdevs";
   static constexpr unsigned kThreads = 4;
   static void describe(qom::TypeInfo<Fsdev>& type) { type.doc("Folder of the host that guests may use"); }
