@@ -254,25 +254,13 @@ Errno Server::lcreate(Reader& in, Writer& out) {
   if (fid == nullptr) return EBADF;
   const std::shared_lock hold_names(names_);
   const std::lock_guard hold(fid->mutex);
-  if (fid->kind != Fid::Kind::Name) return EINVAL;
-  if (!fid->share.take(open_files_, 1, limits_.open_files)) return ENFILE;
-  Fd file;
-  struct stat status {};
-  Qid qid;
+  const Path folder = fid->path();
   const Owner owner{.mode = mode & 07777, .uid = fid->uid, .gid = gid};
-  Errno failure = folder_->create_file(fid->path(), name, host_open_flags(flags) & ~O_DIRECTORY, owner, file);
-  if (failure == 0) failure = folder_->stat_open(file.get(), status);
-  if (failure == 0) failure = qid_of(status, qid);
-  if (failure != 0) {
-    fid->share.give_back();
-    return failure;
-  }
-  fid->set_path(Export::join(fid->path(), name));
-  fid->file = std::move(file);
-  fid->kind = S_ISDIR(status.st_mode) ? Fid::Kind::Folder : Fid::Kind::File;
-  out.put(qid);
-  out.put32(0);  // no preferred size
-  return 0;
+  const Errno failure = open_as(*fid, out, [&](Fd& file) {
+    return folder_->create_file(folder, name, host_open_flags(flags) & ~O_DIRECTORY, owner, file);
+  });
+  if (failure == 0) fid->set_path(Export::join(folder, name));
+  return failure;
 }
 
 Errno Server::symlink(Reader& in, Writer& out) {

@@ -87,6 +87,7 @@ class Server {
   FidRef take(u32 number);
   Errno make(const Reader& in, Writer& out, u32 number, const std::string& name,
              const std::function<Errno(const Path& folder, u32 uid)>& how);
+  Errno open_as(Fid& fid, Writer& out, const std::function<Errno(Fd& file)>& how);
   Errno move(const Path& from, const Path& to);
   Errno commit_xattr(Fid& fid);
   Errno qid_of(const Path& path, Qid& qid) const;

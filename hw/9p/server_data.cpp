@@ -50,20 +50,25 @@ Errno Server::lopen(Reader& in, Writer& out) {
   if (is_read_only() && ((host_flags & O_ACCMODE) != O_RDONLY || (host_flags & O_TRUNC))) return EROFS;
   const std::shared_lock hold_names(names_);
   const std::lock_guard hold(fid->mutex);
-  if (fid->kind != Fid::Kind::Name) return EINVAL;
-  if (!fid->share.take(open_files_, 1, limits_.open_files)) return ENFILE;
+  return open_as(*fid, out, [&](Fd& file) { return folder_->open_file(fid->path(), host_flags, file); });
+}
+
+/// Both ways to open, Tlopen and Tlcreate; the fid's lock is held.
+Errno Server::open_as(Fid& fid, Writer& out, const std::function<Errno(Fd& file)>& how) {
+  if (fid.kind != Fid::Kind::Name) return EINVAL;
+  if (!fid.share.take(open_files_, 1, limits_.open_files)) return ENFILE;
   Fd file;
   struct stat status {};
   Qid qid;
-  Errno failure = folder_->open_file(fid->path(), host_flags, file);
+  Errno failure = how(file);
   if (failure == 0) failure = folder_->stat_open(file.get(), status);
   if (failure == 0) failure = qid_of(status, qid);
   if (failure != 0) {
-    fid->share.give_back();
+    fid.share.give_back();
     return failure;
   }
-  fid->file = std::move(file);
-  fid->kind = S_ISDIR(status.st_mode) ? Fid::Kind::Folder : Fid::Kind::File;
+  fid.file = std::move(file);
+  fid.kind = S_ISDIR(status.st_mode) ? Fid::Kind::Folder : Fid::Kind::File;
   out.put(qid);
   out.put32(0);  // no preferred size
   return 0;

@@ -348,7 +348,9 @@ TEST(P9Server, ExtendedAttributes) {
     EXPECT_EQ(s.ask(walk_message(1, 2, {})).error(), 0);
     const int made = s.ask(Message(Type::Xattrcreate).u32_(2).str(name).u64_(value.size()).u32_(0)).error();
     EXPECT_EQ(made, 0);
-    if (!value.empty()) EXPECT_EQ(s.write(2, 0, value), 0);
+    if (!value.empty()) {
+      EXPECT_EQ(s.write(2, 0, value), 0);
+    }
     return s.clunk(2);
   };
   ASSERT_EQ(set("user.color", "blue"), 0);
