@@ -88,6 +88,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   void io_error(const block::BlockIoError& failure) override;
   Result<void> make_network();
   Result<std::vector<DeviceRequest>> network_cards() const;
+  Result<void> make_folders();
   void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();

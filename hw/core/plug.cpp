@@ -19,6 +19,11 @@ Result<void> check_id(const std::string& id) {
 
 Result<const qom::Type*> pluggable_type(const qom::TypeRegistry& registry, std::string_view name) {
   const qom::Type* type = registry.find(name);
+  if (type == nullptr && name.starts_with("vhost-user-")) {
+    return error(Error(fmt::format("'{}' is not supported: another process would write to the guest's pages, and those "
+                                   "of translated guests must stay checked", name))
+                     .with_hint("use virtio-blk-pci, virtio-net-pci or virtio-9p-pci"));
+  }
   if (type == nullptr || !type->is_a(Device::kTypeName)) {
     std::vector<std::string> names;
     for (const qom::Type* known : registry.list(Device::kTypeName)) {
