@@ -93,7 +93,7 @@ std::vector<u8> ScsiUnit::block_limits() const {
   const u32 block = config_.logical_block;
   const block::BlockLimits limits = backend_.limits();
   d[0] = 1;  // WSNZ: WRITE SAME needs a number of blocks
-  const u64 most = config_.max_io_bytes != 0 ? std::min(config_.max_io_bytes, limits.max_transfer) : limits.max_transfer;
+  const u64 most = std::min(config_.max_io_bytes != 0 ? config_.max_io_bytes : ~u64(0), limits.max_transfer);
   put_be<u16>(&d[2], u16(std::min<u32>(config_.min_io / block, 0xffff)));
   put_be<u32>(&d[4], u32(std::min<u64>(most / block, 0xffff'ffff)));
   put_be<u32>(&d[8], config_.opt_io / block);

@@ -37,6 +37,7 @@ void ScsiSession::on_loop(std::function<void()> work) {
 
 void ScsiSession::start(std::unique_ptr<ScsiJob> job) {
   bool gone = false;
+  job->era_ = era_.load();
   {
     const std::lock_guard hold(mutex_);
     gone = closing_;
@@ -81,11 +82,11 @@ void ScsiSession::ended() {
 // Task management, SAM-5 7. ------------------------------------------------------------------------------------------
 
 void ScsiSession::abort(std::optional<u64> tag, ScsiEnd how, std::shared_ptr<void> waiter) {
-  on_loop([this, tag, how, waiter = std::move(waiter)] {
+  on_loop([this, tag, how, waiter = std::move(waiter), era = era_.fetch_add(1)] {
     // Those that a stop request ends at once leave the list.
     std::vector<std::stop_source> stops;
     for (ScsiJob* job : jobs_) {
-      if (tag && job->tag() != *tag) continue;
+      if (i32(job->era_ - era) > 0 || (tag && job->tag() != *tag)) continue;
       job->end_ = how;
       if (waiter != nullptr) job->waiters_.push_back(waiter);
       stops.push_back(job->stop_);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -40,6 +41,7 @@ class ScsiJob {
  private:
   friend class ScsiSession;
   std::size_t place_ = 0;  ///< among the session's
+  u32 era_ = 0;
   std::stop_source stop_;  ///< what waits for a person ends early
   ScsiEnd end_ = ScsiEnd::Done;
   std::vector<std::shared_ptr<void>> waiters_;  ///< hear of the end by losing a holder
@@ -50,8 +52,8 @@ class ScsiSession final : public block::BlockFrontend, public std::enable_shared
   using OnAttention = std::function<void(ScsiSense)>;
 
   /// Commands run on `loop`, where the backend is by then. `on_attention` is called on any thread.
-  ScsiSession(block::BlockBackend& backend, EventLoop& loop, ScsiUnitConfig config, std::function<std::vector<u32>()> luns,
-              OnAttention on_attention, std::string device_name);
+  ScsiSession(block::BlockBackend& backend, EventLoop& loop, ScsiUnitConfig config,
+              std::function<std::vector<u32>()> luns, OnAttention on_attention, std::string device_name);
   ~ScsiSession() override;
 
   ScsiUnit& unit() { return unit_; }
@@ -60,7 +62,7 @@ class ScsiSession final : public block::BlockFrontend, public std::enable_shared
   /// Any thread. Jobs of one thread begin in their order.
   void start(std::unique_ptr<ScsiJob> job);
   /// Ends one command, or all: answered with `how`, as soon as the back end lets them. `waiter` is dropped after the
-  /// last. With Reset the unit is reset as well. Any thread.
+  /// last. With Reset the unit is reset as well. What is started after this call is let be. Any thread.
   void abort(std::optional<u64> tag, ScsiEnd how, std::shared_ptr<void> waiter);
   /// Says on the session's loop whether a command (any, without a tag) is under way. Any thread.
   void ask(std::optional<u64> tag, std::function<void(bool)> answer);
@@ -89,6 +91,7 @@ class ScsiSession final : public block::BlockFrontend, public std::enable_shared
   TaskOwner tasks_;  ///< loop's thread
   std::vector<ScsiJob*> jobs_;  ///< under way; loop's thread
 
+  std::atomic<u32> era_{0};  ///< counts calls of abort()
   std::mutex mutex_;  ///< the rest. Lock order: machine lock → this → the transport's own
   OnAttention on_attention_;
   u32 under_way_ = 0;

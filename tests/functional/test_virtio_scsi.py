@@ -54,7 +54,8 @@ def test_a_disk_comes_and_goes(image):
 
 def test_disks_work_on_a_thread(image):
     with Machine("-S", "-object", "iothread,id=io0", "-device", "virtio-scsi-pci,id=s,iothread=io0,num_queues=4",
-                 "-drive", f"if=none,id=d0,file={image},format=raw", "-device", "scsi-hd,drive=d0,id=d,bus=s.0") as client:
+                 "-drive", f"if=none,id=d0,file={image},format=raw",
+                 "-device", "scsi-hd,drive=d0,id=d,bus=s.0") as client:
         assert "in use" in client.refused("object-del", id="io0")["desc"]
         client.command("device_del", id="d")
         client.wait_event("DEVICE_DELETED")
