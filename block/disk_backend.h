@@ -37,6 +37,12 @@ class BlockErrorListener {
   virtual ~BlockErrorListener() = default;
   /// With action Stop the machine is to be stopped ("io-error"); DiskBackend::retry() when it goes on.
   virtual void io_error(const BlockIoError& failure) = 0;
+  /// The guest opened or closed a tray; `drive` is empty for what -blockdev made.
+  virtual void tray_moved(const std::string& drive, const std::string& device, bool open) {
+    static_cast<void>(drive);
+    static_cast<void>(device);
+    static_cast<void>(open);
+  }
 };
 
 struct BackendSettings {
@@ -67,6 +73,9 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   bool is_read_only() const override { return settings_.read_only || (root_ != nullptr && root_->is_read_only()); }
   bool has_write_cache() const override { return write_cache_.load(std::memory_order_relaxed); }
   void set_write_cache(bool enabled) override { write_cache_.store(enabled, std::memory_order_relaxed); }
+  void tray_moved(bool open) override {
+    if (errors_ != nullptr) errors_->tray_moved(settings_.id, device_name(), open);
+  }
   bool can_discard() const override { return unmaps_; }
   BlockLimits limits() const override { return limits_; }
   std::string filename() const override { return root_ ? root_->filename() : std::string(); }
@@ -101,6 +110,11 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   void stand_for(NodeRef node);
   /// Takes it out; nothing is under way when it is done.
   Task<Result<void>> remove();
+  /// What the device says instead of -drive. Before attach().
+  void set_error_actions(std::optional<OnError> write, std::optional<OnError> read) {
+    settings_.on_write_error = write.value_or(settings_.on_write_error);
+    settings_.on_read_error = read.value_or(settings_.on_read_error);
+  }
   /// Another device may write, too (share-rw=on). Before attach().
   void set_share_writes(bool share) { share_writes_ = share; }
 

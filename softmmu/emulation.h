@@ -86,6 +86,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<void> make_nodes();
   Result<void> make_drives(hw::Board& board);
   void io_error(const block::BlockIoError& failure) override;
+  void tray_moved(const std::string& drive, const std::string& device, bool open) override;
   Result<void> make_network();
   Result<std::vector<DeviceRequest>> network_cards() const;
   Result<void> make_folders();

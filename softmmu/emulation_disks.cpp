@@ -73,4 +73,10 @@ void Emulation::io_error(const block::BlockIoError& failure) {
   });
 }
 
+void Emulation::tray_moved(const std::string& drive, const std::string& device, bool open) {
+  loop_.post([this, event = monitor::TrayMovedEvent{drive, device, open}] {
+    if (monitors_ != nullptr) monitors_->emit("DEVICE_TRAY_MOVED", event);
+  });
+}
+
 }  // namespace emu::softmmu
