@@ -45,7 +45,9 @@ net::MacAddress next_free_mac(qom::ObjectTree& tree) {
   std::vector<net::MacAddress> used;
   for (const NicPort* port : all_cards(tree)) used.push_back(port->card().mac());
   net::MacAddress mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
-  while (std::find(used.begin(), used.end(), mac) != used.end()) mac[5]++;
+  while (std::find(used.begin(), used.end(), mac) != used.end()) {
+    if (++mac[5] == 0) ++mac[4];
+  }
   return mac;
 }
 
