@@ -101,6 +101,17 @@ struct BalloonChangeEvent {
   void members(auto& m) { m("actual", actual); }
 };
 
+/// NIC_RX_FILTER_CHANGED: the driver wants other frames than before; told once until query-rx-filter.
+struct NicRxFilterChangedEvent {
+  static constexpr const char* kName = "NicRxFilterChangedEvent";
+  std::optional<std::string> name;
+  std::string path;
+  void members(auto& m) {
+    m("name", name);
+    m("path", path);
+  }
+};
+
 /// DEVICE_DELETED: an unplugged device is gone.
 struct DeviceDeletedEvent {
   static constexpr const char* kName = "DeviceDeletedEvent";

@@ -28,7 +28,6 @@ void register_virtio(TypeRegistry& registry) {
   register_virtio_pci_base(registry);
   add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
   add<VirtioScsi>(registry, "virtio-scsi", Category::Storage);
-  register_virtio_net_port(registry);
   add<VirtioNet>(registry, "virtio-net", Category::Network, "efi-virtio.rom");
   register_virtio_serial_ports(registry);
   add<VirtioSerial>(registry, "virtio-serial", Category::Input);
