@@ -50,6 +50,8 @@ class BlockBackend : public qom::Object {
   /// cache=: whether the guest is told of a write cache, and may turn it off (then each write is Fua).
   virtual bool has_write_cache() const = 0;
   virtual void set_write_cache(bool enabled) = 0;
+  /// The guest opened or closed the tray.
+  virtual void tray_moved(bool open) { static_cast<void>(open); }
   virtual bool can_discard() const = 0;
   virtual BlockLimits limits() const = 0;
   virtual std::string filename() const = 0;

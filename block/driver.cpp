@@ -46,11 +46,11 @@ std::string filename_beside(const std::string& beside, const std::string& filena
   return slash == std::string::npos ? filename : beside.substr(0, slash + 1) + filename;
 }
 
-void register_block_drivers(DriverRegistry& drivers) {
+void register_block_drivers(DriverRegistry& drivers, qcow2::CorruptionListener listener) {
   register_file_drivers(drivers);
   register_null_drivers(drivers);
   register_raw_driver(drivers);
-  register_qcow2_driver(drivers);
+  register_qcow2_driver(drivers, std::move(listener));
   register_throttle_driver(drivers);
   register_copy_on_read_driver(drivers);
   register_blkdebug_driver(drivers);
@@ -107,6 +107,9 @@ Task<Result<NodeRef>> OpenContext::open_child(Options& options, std::string role
     if (!below.empty()) co_return error("'{}' names a node and '{}.*' describes another", role, role);
     NodeRef found = graph.find(*reference);
     if (!found) co_return error("Cannot find device='{}' nor node-name='{}'", *reference, *reference);
+    if (reads_while_opening && &found->loop() != &loop) {
+      co_return error("node '{}' works on an I/O thread: an image in it cannot be opened now", found->name());
+    }
     opened.push_back(found);
     co_return found;
   }

@@ -82,6 +82,8 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   void add_listener(std::function<void(const RunEvent&)> listener) { listeners_.push_back(std::move(listener)); }
   /// Told on the main loop, with everything stopped, that a vCPU stands where the debugger wanted it to.
   void on_debug_stop(std::function<void(unsigned vcpu, const accel::DebugStop&)> told) { debug_stop_ = std::move(told); }
+  /// Called before the machine is reset, with everything stopped and no lock held: what devices have under way is ended.
+  void before_reset(std::function<void()> settle) { before_reset_ = std::move(settle); }
   /// Looks at all requests now, as the loop would.
   void process();
 
@@ -165,6 +167,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   std::atomic<unsigned> cpu_shutdowns_{0};
   std::vector<std::function<void(const RunEvent&)>> listeners_;
   std::function<void(unsigned, const accel::DebugStop&)> debug_stop_;
+  std::function<void()> before_reset_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it
 };
 

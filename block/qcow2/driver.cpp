@@ -17,6 +17,7 @@ constexpr const char* kWithoutEffect[] = {
     "overlap-check",      "overlap-check.template", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref"};
 
 Task<Result<NodeRef>> open(qcow2::CorruptionListener listener, OpenContext& context, Options options) {
+  context.reads_while_opening = true;
   Result<NodeRef> file = co_await context.open_file(options);
   EMU_CO_TRY(file);
   ImageOptions image;
