@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "block/driver.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "block/graph.h"
 #include "block/qcow2/driver.h"
 #include "util/check.h"
@@ -76,6 +79,15 @@ Options take_below(Options& options, const std::string& role) {
   return below;
 }
 
+/// Whether one of the images that are being opened right now lies in this file: its node is there, and nobody has it yet.
+bool is_being_opened(const NodeGraph& graph, const std::string& filename) {
+  return std::ranges::any_of(graph.nodes(), [&](const NodeRef& node) {
+    std::error_code failed;
+    return node->children().empty() && !graph.is_used(*node) && !graph.is_owned(*node) &&
+           std::filesystem::equivalent(node->filename(), filename, failed) && !failed;
+  });
+}
+
 /// What a child does unless it is told otherwise.
 NodeSettings inherited_by(const NodeSettings& parent, const std::string& role) {
   NodeSettings settings = parent;
@@ -119,7 +131,12 @@ Task<Result<NodeRef>> OpenContext::open_child(Options& options, std::string role
   if (is_file && below.empty()) {
     if (const auto filename = options.take("filename")) below.set("filename", *filename);
   } else if (!names_one && !implied.filename.empty()) {
-    below.set("filename", filename_beside(beside, implied.filename));
+    const std::string filename = filename_beside(beside, implied.filename);
+    if (role == "backing" && is_being_opened(graph, filename)) {
+      co_return error(Error(fmt::format("Backing file '{}' creates an infinite loop", implied.filename))
+                          .with_hint("qemu-img rebase -u names another backing file"));
+    }
+    below.set("filename", filename);
     if (!implied.driver.empty()) below.set("driver", implied.driver);
   }
   if (below.empty()) co_return NodeRef();
