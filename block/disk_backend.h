@@ -63,8 +63,6 @@ struct BackendSettings {
   bool read_only = false;
 };
 
-/// werror= and rerror= of a device.
-enum class ErrorWish : u8 { Auto, Report, Ignore, Enospc, Stop };
 struct DeviceWishes {
   ErrorWish write_error = ErrorWish::Auto, read_error = ErrorWish::Auto;
   bool share_writes = false;

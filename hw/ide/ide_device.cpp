@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "block/disk_backend.h"
+
 namespace emu::hw {
 
 /// What a drive without drive= has: a tray with nothing in it. Its requests end at once.

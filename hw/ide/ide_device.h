@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "block/disk_backend.h"
+#include "block/block_backend.h"
 #include "hw/core/device.h"
 #include "hw/ide/ata_defs.h"
 #include "hw/scsi/scsi_unit.h"
@@ -114,8 +114,6 @@ class IdeDevice : public Device, public block::BlockFrontend {
   std::string serial_, model_, version_ = "2.5+";
   u64 wwn_ = 0;
   qom::OnOffAuto write_cache_wish_ = qom::OnOffAuto::Auto;
-  block::ErrorWish on_write_error_ = block::ErrorWish::Auto, on_read_error_ = block::ErrorWish::Auto;
-  bool share_rw_ = false;
 
  private:
   struct Empty;
@@ -127,6 +125,8 @@ class IdeDevice : public Device, public block::BlockFrontend {
   std::shared_ptr<bool> alive_;
   unsigned under_way_ = 0;
   unsigned place_ = 0;
+  block::ErrorWish on_write_error_ = block::ErrorWish::Auto, on_read_error_ = block::ErrorWish::Auto;
+  bool share_rw_ = false;
 };
 
 /// A cable: two drives on parallel ATA, one on serial. Made by the controller.
