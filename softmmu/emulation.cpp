@@ -63,6 +63,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   disks_->set_error_listener(this);
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
+  run_state_.before_reset([this] { disks_->drain_all(); });
   run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
     if (debugger_ != nullptr) debugger_->debug_stopped(vcpu, stop);
   });
