@@ -142,7 +142,7 @@ void Emulation::report(const RunEvent& event) {
   using Kind = RunEvent::Kind;
   switch (event.kind) {
     case Kind::Stop:
-      // Who stops a machine may copy its images. Later, as nobody waits for the disk here.
+      // Also when it stopped by itself. Later, as nobody waits for the disk here.
       loop_.post([this] {
         if (is_running()) return;
         if (auto flushed = disks_->flush_all(); !flushed) log::error(flushed.error());

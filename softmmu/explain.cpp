@@ -274,6 +274,15 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     lines.end();
   }
   for (const NicRequest& nic : options.network.nics) explain_nic(lines, nic);
+  for (const FsRequest& folder : options.folders) {
+    lines.begin("fsdev");
+    lines.pair("fsdriver", "local");
+    for (const auto& [key, value] : folder.pairs) {
+      if (key != "fsdriver") lines.pair(key, value);
+    }
+    lines.pair("id", folder.id);
+    lines.end();
+  }
   for (std::size_t i = 0; i < plan.serials.size(); i++) {
     const ConsolePlan::Serial& serial = plan.serials[i];
     if (!serial.present) continue;

@@ -69,6 +69,18 @@ Result<void> OptionReader::disk(const GivenOption& given) {
   }
 }
 
+Result<void> OptionReader::shared_folder(const GivenOption& given) {
+  const bool with_device = given.row->opt == Opt::Virtfs;
+  FsRequest request = EMU_TRY(with_device ? parse_virtfs_option(given.value) : parse_fsdev_option(given.value));
+  EMU_TRY(claim_id("fsdev", request.id));
+  if (with_device) {
+    out_.devices.push_back(
+        {"virtio-9p-pci", "", "", {{"fsdev", request.id}, {"mount_tag", request.mount_tag}}});
+  }
+  out_.folders.push_back(std::move(request));
+  return {};
+}
+
 Result<void> OptionReader::object(const std::string& text) {
   Options options = EMU_TRY(Options::parse(text, {.implied_key = "qom-type", .json = json_pairs}));
   const std::string type = options.take("qom-type").value_or("");

@@ -31,8 +31,8 @@ constexpr OptionRow kRows[] = {
      "Chooses how guest code runs: tcg translates it; qtest runs none, for tests of devices. "
      "Given again, the first that works is taken. host-features=-avx512 "
      "makes translated code for a host without AVX-512. without= switches techniques of the translator off, to measure "
-     "them: links, jump-cache, check-sharing, dead-code, refill, direct-entry, graveyard, checked-pages, "
-     "kept-contexts."},
+     "them: links, jump-cache, check-sharing, dead-code, refill, direct-entry, string-runs, granules, "
+     "graveyard, checked-pages, kept-contexts."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
      "Chooses the CPU model and switches features; '-cpu help' lists both."},
@@ -106,6 +106,12 @@ constexpr OptionRow kRows[] = {
     {"cdrom", Opt::Cdrom, kYes, S::Disks, "FILE", "A CD-ROM, in the place of -hdc."},
     {"snapshot", Opt::Snapshot, kNo, S::Disks, "",
      "What is written to disks goes to a temporary file and is thrown away at the end."},
+    {"fsdev", Opt::Fsdev, kYes, S::Disks,
+     "local,id=ID,path=FOLDER,security_model=none|passthrough|mapped-xattr[,readonly=on][,multidevs=warn|remap|forbid]"
+     "[,fmode=MODE][,dmode=MODE][,writeout=immediate]",
+     "A folder of the host for -device virtio-9p-pci,fsdev=ID,mount_tag=NAME. Guests: mount -t 9p -o trans=virtio NAME."},
+    {"virtfs", Opt::Virtfs, kYes, S::Disks, "local,path=FOLDER,mount_tag=NAME,security_model=MODEL[,id=ID][,KEY=VALUE...]",
+     "Both in one."},
 
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
@@ -226,8 +232,6 @@ constexpr MissingRow kMissing[] = {
     {"mtdblock", kYes, "there are no such devices"},
     {"sd", kYes, "there are no such devices"},
     {"pflash", kYes, "say -drive if=pflash,format=raw,file=FILE"},
-    {"fsdev", kYes, ""},
-    {"virtfs", kYes, ""},
     {"iscsi", kYes, ""},
     {"usb", kNo, ""},
     {"usbdevice", kYes, ""},

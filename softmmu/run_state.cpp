@@ -199,6 +199,10 @@ void RunState::time_out(int status) {
 void RunState::reset_machine() {
   EMU_TRACE("system_reset", "state {}", state_name(state_));
   accelerator_->pause_all();
+  if (before_reset_) {
+    before_reset_();
+    accelerator_->pause_all();  // it ran the loop: somebody may have said cont
+  }
   mem::MachineLockScope guard(machine_->memory().lock());
   board_->reset();
 }

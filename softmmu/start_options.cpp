@@ -172,6 +172,9 @@ Result<void> OptionReader::read_machine_part(const GivenOption& given) {
     case Opt::Cdrom:
     case Opt::Snapshot:
       return disk(given);
+    case Opt::Fsdev:
+    case Opt::Virtfs:
+      return shared_folder(given);
     case Opt::FwCfg:
       out_.firmware.push_back({FirmwareOption::Kind::FwCfg, value});
       return {};

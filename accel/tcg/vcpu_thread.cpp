@@ -19,7 +19,7 @@ using namespace accel;
 RuntimeVcpu::RuntimeVcpu(TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports)
     : shared_(shared), cpu_(cpu), env_(cpu.env()), address_space_(memory), tlb_(cpu, memory, shared.debug, statistics_),
       memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, shared.debug, statistics_,
-               participant_}),
+               participant_, shared.techniques.string_runs}),
       memory_participant_(memory.memory().grace()) {
   env_.runtime = this;
   shared_.quiescence.add(participant_);

@@ -17,9 +17,23 @@ Result<void> check_id(const std::string& id) {
                    .with_hint("Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."));
 }
 
+/// What people may miss who know QEMU, and what there is instead.
+const char* substitute_for(std::string_view name) {
+  if (name == "scsi-block" || name == "scsi-generic") {
+    return "commands are not passed on to a device of the host; -device scsi-hd over -blockdev host_device shows its blocks";
+  }
+  return nullptr;
+}
+
 Result<const qom::Type*> pluggable_type(const qom::TypeRegistry& registry, std::string_view name) {
   const qom::Type* type = registry.find(name);
+  if (type == nullptr && name.starts_with("vhost-user-")) {
+    return error(Error(fmt::format("'{}' is not supported: another process would write to the guest's pages, and those "
+                                   "of translated guests must stay checked", name))
+                     .with_hint("use virtio-blk-pci, virtio-net-pci or virtio-9p-pci"));
+  }
   if (type == nullptr || !type->is_a(Device::kTypeName)) {
+    if (const char* instead = substitute_for(name)) return error("'{}' is not supported: {}", name, instead);
     std::vector<std::string> names;
     for (const qom::Type* known : registry.list(Device::kTypeName)) {
       if (is_user_creatable(*known)) names.push_back(known->name());

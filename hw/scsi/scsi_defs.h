@@ -69,8 +69,8 @@ inline constexpr u8 kNoSense = 0, kNotReady = 2, kMediumError = 3, kHardwareErro
 namespace emu::hw {
 
 /// What went wrong: sense key, additional sense code and its qualifier. All zero: nothing.
-struct ScsiSense {
-  u8 key = 0, asc = 0, ascq = 0;
+struct alignas(4) ScsiSense {  // in an atomic without a lock
+  u8 key = 0, asc = 0, ascq = 0, unused = 0;
   bool operator==(const ScsiSense&) const = default;
   explicit operator bool() const { return key != 0; }
 };

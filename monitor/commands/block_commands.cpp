@@ -119,7 +119,7 @@ Result<void> reopen_one(CommandContext& context, const BlockdevAddArguments& giv
     const auto& old = graph.options(*node);
     const bool same =
         std::ranges::any_of(old, [&](const auto& pair) { return pair.first == key && pair.second == value; });
-    if (!same && key.find('.') == std::string::npos) return error("Cannot change the option '{}'", key);
+    if (!same) return error("Cannot change the option '{}'", key);
   }
   for (const auto& [role, name] : children) EMU_TRY(reopen_child(context, node, role, name));
   if (read_only != node->is_read_only()) EMU_TRY(wait_for(context, graph.set_read_only(node, read_only)));
@@ -194,9 +194,8 @@ void tell_tray(CommandContext& context, DiskBackend& drive, bool open) {
 }
 
 /// `loads`: the medium is in (the tray closes over it), or comes out (the tray opens).
-void tell_device(CommandContext& context, DiskBackend& drive, bool loads) {
+void tell_device(CommandContext& context, DiskBackend& drive, bool loads, bool was_open) {
   if (drive.frontend() == nullptr) return;
-  const bool was_open = drive.is_tray_open();
   {
     mem::MachineLockScope guard(context.control.machine().memory().lock());
     drive.frontend()->medium_changed(loads);
@@ -222,7 +221,7 @@ Result<void> open_tray(CommandContext& context, DiskBackend& drive, bool force) 
     return error("Device '{}' is locked and force was not specified, wait for tray to open and try again",
                  name_of(drive));
   }
-  tell_device(context, drive, false);
+  tell_device(context, drive, false, /*was_open=*/false);  // a drive that was forced has opened its tray already
   return {};
 }
 
@@ -234,7 +233,7 @@ Result<void> blockdev_open_tray(CommandContext& context, const TrayArguments& ar
 Result<void> blockdev_close_tray(CommandContext& context, const DriveArguments& arguments) {
   DiskBackend* drive = EMU_TRY(find_drive(context, arguments.id, arguments.device));
   EMU_TRY(require_removable(*drive));
-  if (drive->is_tray_open()) tell_device(context, *drive, true);
+  if (drive->is_tray_open()) tell_device(context, *drive, true, /*was_open=*/true);
   return {};
 }
 
@@ -308,7 +307,7 @@ Result<void> change_medium(CommandContext& context, DiskBackend& drive, const Ch
   if (changed) changed = disks(context).insert_node(drive, node);
   auto released = wait_for(context, disks(context).graph().release(node));
   EMU_TRY(std::move(changed));
-  tell_device(context, drive, true);
+  tell_device(context, drive, true, drive.is_tray_open());
   return released;
 }
 Result<void> blockdev_change_medium(CommandContext& context, const ChangeMediumArguments& arguments) {

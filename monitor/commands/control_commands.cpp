@@ -10,6 +10,8 @@ namespace {
 
 Result<void> stop(CommandContext& context) {
   context.control.stop();
+  // As in QEMU: when the answer comes nothing is under way, and the images are written out.
+  if (auto flushed = context.control.disks().flush_all(); !flushed) log::error(flushed.error());
   return {};
 }
 Result<void> cont(CommandContext& context) { return context.control.cont(); }

@@ -211,7 +211,6 @@ class X86Cpu final : public target::Vcpu {
   void update_mode();
   void enter_avx512();
   void set_pkru(u32 value);
-  u64 evex_linear(u64 linear) const;
   bool evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const;
   /// An event may have become deliverable: have the run loop look.
   void recheck_events();
@@ -234,7 +233,10 @@ class X86Cpu final : public target::Vcpu {
   bool read(u64 linear, unsigned bytes, u8 view, u64& value);
   bool write(u64 linear, unsigned bytes, u8 view, u64 value);
   bool read_system(u64 linear, unsigned bytes, u64& value) { return read(linear, bytes, kViewKernel, value); }
+  /// Of what the CPU reads and writes for itself, and of operands that begin at what their segment admits.
   u64 wrap_linear(u64 linear) const { return is_long_mode() ? linear : u32(linear); }
+  /// Of parts of an operand: outside 64-bit mode they wrap at 4 GiB.
+  u64 wrap_operand(u64 linear) const { return is_code64() ? linear : u32(linear); }
   bool is_canonical(u64 linear) const;
 
   // mmu.cpp
@@ -311,6 +313,7 @@ class X86Cpu final : public target::Vcpu {
   bool long_stack_pointer(unsigned slot, u64& rsp);
   void raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind);
   bool operand_is_on_stack() const;
+  void settle_pending();
   void log_event(const Event& event) const;
 
   // task_switch.cpp
