@@ -29,7 +29,7 @@ void ScsiDevice::describe(TypeInfo<ScsiDevice>& type) {
   type.property("product", &ScsiDevice::product_, "up to 16 characters");
   type.property("ver", &ScsiDevice::version_, "revision, up to 4 characters");
   type.property("serial", &ScsiDevice::serial_, "serial number, up to 36 characters");
-  type.property("device_id", &ScsiDevice::device_id_, "vendor-specific identifier of page 83h; the serial if not given");
+  type.property("device_id", &ScsiDevice::device_id_, "identifier of page 83h; the serial if not given");
   type.property("wwn", &ScsiDevice::wwn_, "world wide name; 0: none");
   type.property("port_wwn", &ScsiDevice::port_wwn_, "world wide name of the port; 0: none");
   type.property("port_index", &ScsiDevice::port_index_, "relative port; 0: none");
@@ -38,10 +38,10 @@ void ScsiDevice::describe(TypeInfo<ScsiDevice>& type) {
   const std::vector<std::pair<std::string, std::optional<block::OnError>>> actions = {
       {"auto", std::nullopt},           {"report", block::OnError::Report}, {"ignore", block::OnError::Ignore},
       {"enospc", block::OnError::Enospc}, {"stop", block::OnError::Stop}};
-  type.choice("werror", &D::on_write_error_, "BlockdevOnError", actions, "what a write error does; auto: as -drive says");
+  type.choice("werror", &D::on_write_error_, "BlockdevOnError", actions, "what write errors do; auto: as -drive says");
   auto read_actions = actions;
   std::erase_if(read_actions, [](const auto& action) { return action.second == block::OnError::Enospc; });
-  type.choice("rerror", &D::on_read_error_, "BlockdevOnError", read_actions, "what a read error does; auto: as -drive says");
+  type.choice("rerror", &D::on_read_error_, "BlockdevOnError", read_actions, "what read errors do; auto: as -drive says");
   type.property("share-rw", &D::share_rw_, "others may write to the image, too");
   type.saved(1, &ScsiDevice::fields, &ScsiDevice::after_load);
 }
@@ -70,7 +70,8 @@ void ScsiCd::describe(TypeInfo<ScsiCd>& type) {
 class ScsiDevice::EmptyDrive final : public block::BlockBackend {
  public:
   explicit EmptyDrive(EventLoop* loop)
-      : own_loop_(loop == nullptr ? std::make_unique<EventLoop>() : nullptr), loop_(loop != nullptr ? loop : own_loop_.get()) {}
+      : own_loop_(loop == nullptr ? std::make_unique<EventLoop>() : nullptr),
+        loop_(loop != nullptr ? loop : own_loop_.get()) {}
   Result<void> attach(block::BlockFrontend&) override { return {}; }
   void detach(block::BlockFrontend&) override {}
   bool has_medium() const override { return false; }
