@@ -29,6 +29,9 @@ class BlockFrontend {
   virtual std::string device_name() const { return {}; }
 };
 
+/// werror= and rerror= of a device; Auto leaves it to -drive.
+enum class ErrorWish : u8 { Auto, Report, Ignore, Enospc, Stop };
+
 /// Lent to one front end at a time; lives in the tree at /backend/ID, where `drive=ID` finds it. Requests may come with
 /// any offset, length and alignment: what lies outside the medium is refused (EIO), what is not aligned goes through a
 /// bounce buffer. Failed requests follow werror= and rerror= here: with "stop" the task waits, the machine is stopped
@@ -65,6 +68,9 @@ class BlockBackend : public qom::Object {
   virtual Task<IoStatus> write_zeroes(u64 offset, u64 length, IoFlags flags = IoFlags::None) = 0;
   virtual Task<IoStatus> discard(u64 offset, u64 length) = 0;
   virtual Task<IoStatus> flush() = 0;
+
+  /// The guest opened or closed the tray.
+  virtual void tray_moved(bool open) { static_cast<void>(open); }
 };
 
 }  // namespace emu::block

@@ -225,7 +225,11 @@ void RuntimeVcpu::step() {
   if (mode_is_stale_) load_mode();
   env_.leave = kLeaveNot;
   step_alone_ = false;
-  if (env_.guest_debug == 0 || !guest_debug_event()) interpret_alone(env_.pc);
+  if (env_.guest_debug == 0 || !guest_debug_event()) {
+    cpu_.set_stepping(true);
+    interpret_alone(env_.pc);
+    cpu_.set_stepping(false);
+  }
   note_debug_stop({.why = DebugStop::Why::Step});
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/virtio/register.h"
 
+#include "hw/virtio/virtio_9p.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_mmio.h"
@@ -27,11 +28,12 @@ void register_virtio(TypeRegistry& registry) {
   register_virtio_pci_base(registry);
   add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
   add<VirtioScsi>(registry, "virtio-scsi", Category::Storage);
-  register_virtio_net_port(registry);
   add<VirtioNet>(registry, "virtio-net", Category::Network, "efi-virtio.rom");
   register_virtio_serial_ports(registry);
   add<VirtioSerial>(registry, "virtio-serial", Category::Input);
   add<VirtioBalloon>(registry, "virtio-balloon", Category::Misc);
+  register_fsdev(registry);
+  add<Virtio9p>(registry, "virtio-9p", Category::Storage);
   add<VirtioRng>(registry, "virtio-rng", Category::Misc);
 }
 
