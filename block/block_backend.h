@@ -68,9 +68,6 @@ class BlockBackend : public qom::Object {
   virtual Task<IoStatus> write_zeroes(u64 offset, u64 length, IoFlags flags = IoFlags::None) = 0;
   virtual Task<IoStatus> discard(u64 offset, u64 length) = 0;
   virtual Task<IoStatus> flush() = 0;
-
-  /// The guest opened or closed the tray.
-  virtual void tray_moved(bool open) { static_cast<void>(open); }
 };
 
 }  // namespace emu::block

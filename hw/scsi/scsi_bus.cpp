@@ -29,19 +29,13 @@ void ScsiDevice::describe(TypeInfo<ScsiDevice>& type) {
   type.property("product", &ScsiDevice::product_, "up to 16 characters");
   type.property("ver", &ScsiDevice::version_, "revision, up to 4 characters");
   type.property("serial", &ScsiDevice::serial_, "serial number, up to 36 characters");
-  type.property("device_id", &ScsiDevice::device_id_, "vendor-specific identifier of page 83h; the serial if not given");
+  type.property("device_id", &ScsiDevice::device_id_, "identifier of page 83h; the serial if not given");
   type.property("wwn", &ScsiDevice::wwn_, "world wide name; 0: none");
   type.property("port_wwn", &ScsiDevice::port_wwn_, "world wide name of the port; 0: none");
   type.property("port_index", &ScsiDevice::port_index_, "relative port; 0: none");
   type.property("write-cache", &ScsiDevice::write_cache_wish_, "whether the guest is told of a write cache");
   using D = ScsiDevice;
-  const std::vector<std::pair<std::string, std::optional<block::OnError>>> actions = {
-      {"auto", std::nullopt},           {"report", block::OnError::Report}, {"ignore", block::OnError::Ignore},
-      {"enospc", block::OnError::Enospc}, {"stop", block::OnError::Stop}};
-  type.choice("werror", &D::on_write_error_, "BlockdevOnError", actions, "what a write error does; auto: as -drive says");
-  auto read_actions = actions;
-  std::erase_if(read_actions, [](const auto& action) { return action.second == block::OnError::Enospc; });
-  type.choice("rerror", &D::on_read_error_, "BlockdevOnError", read_actions, "what a read error does; auto: as -drive says");
+  block::add_error_properties(type, &D::on_write_error_, &D::on_read_error_);
   type.property("share-rw", &D::share_rw_, "others may write to the image, too");
   type.saved(1, &ScsiDevice::fields, &ScsiDevice::after_load);
 }
@@ -70,7 +64,8 @@ void ScsiCd::describe(TypeInfo<ScsiCd>& type) {
 class ScsiDevice::EmptyDrive final : public block::BlockBackend {
  public:
   explicit EmptyDrive(EventLoop* loop)
-      : own_loop_(loop == nullptr ? std::make_unique<EventLoop>() : nullptr), loop_(loop != nullptr ? loop : own_loop_.get()) {}
+      : own_loop_(loop == nullptr ? std::make_unique<EventLoop>() : nullptr),
+        loop_(loop != nullptr ? loop : own_loop_.get()) {}
   Result<void> attach(block::BlockFrontend&) override { return {}; }
   void detach(block::BlockFrontend&) override {}
   bool has_medium() const override { return false; }
@@ -175,8 +170,9 @@ Result<void> ScsiDevice::realize() {
 }
 
 Result<void> ScsiDevice::attach_drive(ScsiSession& session) {
-  auto* disk = dynamic_cast<block::DiskBackend*>(drive_);
-  if (disk != nullptr) disk->set_share_writes(share_rw_);
+  if (auto* disk = dynamic_cast<block::DiskBackend*>(drive_)) {
+    EMU_TRY(disk->set_wishes({.write_error = on_write_error_, .read_error = on_read_error_, .share_writes = share_rw_}));
+  }
   EMU_TRY(drive_->attach(session));
   const auto refuse = [&](Error why) -> Result<void> {
     drive_->detach(session);
@@ -188,7 +184,6 @@ Result<void> ScsiDevice::attach_drive(ScsiSession& session) {
   if (&session.loop() != &drive_->loop()) {
     if (auto moved = drive_->move_to(session.loop()); !moved) return refuse(std::move(moved).error());
   }
-  if (disk != nullptr) disk->set_error_actions(on_write_error_, on_read_error_);
   if (write_cache_wish_ != qom::OnOffAuto::Auto) {
     session.unit().set_default_write_cache(write_cache_wish_ == qom::OnOffAuto::On);
   }

@@ -63,7 +63,7 @@ class ScsiDevice : public Device {
   std::optional<u32> channel_, target_, lun_;
   std::optional<i32> boot_index_;
   qom::OnOffAuto write_cache_wish_ = qom::OnOffAuto::Auto;
-  std::optional<block::OnError> on_write_error_, on_read_error_;
+  block::ErrorWish on_write_error_ = block::ErrorWish::Auto, on_read_error_ = block::ErrorWish::Auto;
   std::string vendor_ = "QEMU", product_, version_ = "2.5+", serial_, device_id_;
   u64 wwn_ = 0, port_wwn_ = 0, max_unmap_ = 1u << 30, max_io_ = 0x7fff'ffff;
   u16 port_index_ = 0, rotation_rate_ = 0, min_io_ = 0;

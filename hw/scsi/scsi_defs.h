@@ -98,7 +98,6 @@ inline constexpr ScsiSense kCapacityChanged{scsi::kUnitAttention, 0x2a, 0x09};
 inline constexpr ScsiSense kWriteProtected{scsi::kDataProtect, 0x27, 0x00};
 inline constexpr ScsiSense kSpaceAllocationFailed{scsi::kDataProtect, 0x27, 0x07};
 inline constexpr ScsiSense kMiscompare{scsi::kMiscompare, 0x1d, 0x00};
-inline constexpr ScsiSense kShortTransfer{scsi::kAbortedCommand, 0x0c, 0x0d};  // write error: not enough unsolicited data
 }  // namespace sense
 
 }  // namespace emu::hw

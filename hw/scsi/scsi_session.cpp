@@ -5,15 +5,19 @@ namespace emu::hw {
 namespace {
 
 /// `co_await`: from here on the task, and what it awaits, stops when this job is asked to, and not when others are.
-struct StopWith {
-  std::stop_token token;
+class StopWith {
+ public:
+  explicit StopWith(std::stop_token token) : token_(std::move(token)) {}
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
   bool await_suspend(std::coroutine_handle<Promise> self) noexcept {
-    self.promise().stop = std::move(token);
+    self.promise().stop = std::move(token_);
     return false;
   }
   void await_resume() const noexcept {}
+
+ private:
+  std::stop_token token_;
 };
 
 }  // namespace
@@ -55,7 +59,8 @@ void ScsiSession::begin(std::unique_ptr<ScsiJob> job) {
 }
 
 Task<void> ScsiSession::serve(std::shared_ptr<ScsiSession> self, std::unique_ptr<ScsiJob> job) {
-  co_await StopWith{job->stop_.get_token()};
+  StopWith own_stop(job->stop_.get_token());  // named: GCC 12 copies an unnamed one bit by bit and destroys both
+  co_await own_stop;
   const ScsiCommand command = self->unit_.prepare(job->cdb());
   std::vector<iovec> data;
   if (job->open(command, data)) {

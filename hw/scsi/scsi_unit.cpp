@@ -111,7 +111,9 @@ ScsiUnit::ScsiUnit(block::BlockBackend& backend, ScsiUnitConfig config, std::fun
 
 void ScsiUnit::reset() {
   sense_ = ScsiSense();
-  if (write_cache_.exchange(default_write_cache_) != default_write_cache_) backend_.set_write_cache(default_write_cache_);
+  if (write_cache_.exchange(default_write_cache_) != default_write_cache_) {
+    backend_.set_write_cache(default_write_cache_);
+  }
   locked_ = false;
   event_ = kNoEvent;
   attentions_ = kReset;

@@ -356,7 +356,7 @@ void VirtioScsi::fields(Archive& ar) {
 
 Result<void> VirtioScsi::after_load() {
   if (sense_size_ > kMostSense || cdb_size_ == 0 || cdb_size_ > kMostCdb) {
-    return error("{}: saved sense_size {} or cdb_size {} is out of range", path(), sense_size_.load(), cdb_size_.load());
+    return error("{}: saved sense_size {} or cdb_size {} is out of range", path(), u32(sense_size_), u32(cdb_size_));
   }
   return {};
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands that start, stop and end the machine, for programs and people.
+#include "block/block_store.h"
 #include "monitor/commands.h"
 #include "monitor/monitors.h"
 #include "monitor/qmp/json_stream.h"

@@ -71,7 +71,7 @@ def test_everything_at_once(tmp_path):
             guest.run("for i in $(seq 60); do ip -4 addr show | grep -q 'inet 10[.]0[.]2' && break; sleep 1; done")
             guest.run("dmesg -C")
             for command in (STRESS, FIO, iperf(port)):
-                guest.run(f"({command}) </dev/null >/dev/null 2>&1 &")
+                guest.run(f"sh -c '({command}) </dev/null >/dev/null 2>&1 &'")
             first, most = watch(guest)
             guest.run("for i in $(seq 240); do [ $(ls /tmp/*.status | wc -l) = 3 ] && break; sleep 1; done", 600)
             for name in ("stress", "fio", "iperf"):

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <sys/resource.h>
+
 #include <cerrno>
 #include <random>
 #include <thread>
@@ -28,6 +30,23 @@ constexpr u64 kRequest = 0x1000, kResponse = 0x2000, kDataOut = 0x10000, kDataIn
 constexpr u32 kCdbBytes = 32, kSenseBytes = 96, kRequestBytes = 19 + kCdbBytes, kResponseBytes = 12 + kSenseBytes;
 enum Response : u8 { kOk = 0, kOverrun = 1, kAborted = 2, kBadTarget = 3, kReset = 4, kFailure = 9, kSucceeded = 10,
                      kRejected = 11, kIncorrectLun = 12 };
+
+class ThreadObject final : public IoThreadObject {
+ public:
+  static void describe(qom::TypeInfo<ThreadObject>& type) { type.doc("for tests"); }
+  ThreadObject() {
+    thread_ = start_thread("io", [this] { loop_.run(); });
+  }
+  ~ThreadObject() override {
+    loop_.quit();
+    thread_.join();
+  }
+  EventLoop& loop() override { return loop_; }
+
+ private:
+  EventLoop loop_;
+  std::thread thread_;
+};
 
 struct Answer {
   u32 sense_bytes, residual;
@@ -425,6 +444,36 @@ TEST_F(VirtioScsiTest, PropertiesThatCannotBe) {
   EXPECT_THAT(refused({{"num_queues", u64(0)}}), HasSubstr("Invalid number of queues (= 0)"));
   EXPECT_THAT(refused({{"virtqueue_size", u64(100)}}), HasSubstr("invalid virtqueue_size (= 100)"));
   EXPECT_THAT(refused({{"t10_pi", true}}), HasSubstr("not supported"));
+}
+
+TEST_F(VirtioScsiTest, WithoutDescriptorsForItsQueuesItIsRefused) {
+  bench = std::make_unique<Bench>(
+      std::initializer_list<std::pair<std::string, qom::PropertyValue>>{},
+      [](VirtioScsi&, test::BenchMachine& machine) {
+        machine.tree().container("/objects").adopt("io0", machine.tree().make<ThreadObject>());
+      },
+      [](qom::TypeRegistry& registry) {
+        register_scsi_devices(registry);
+        test::register_fake_backend(registry);
+        registry.add_abstract<qom::UserCreatable, qom::Object>();
+        registry.add_abstract<IoThreadObject, qom::UserCreatable>();
+        registry.add<ThreadObject>("iothread");
+      });
+  destroy(bench->device());
+  const auto plug_it = [&] {
+    return plug_user_device(bench->machine(), "bench-device", "", {{"iothread", "io0"}}, &bench->transport().slot());
+  };
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{3, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto refused = plug_it();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_THAT(refused.error().text(), HasSubstr("Too many open files"));
+  auto made = plug_it();
+  ASSERT_TRUE(made.has_value()) << made.error().text();
+  destroy(**made);
 }
 
 TEST_F(VirtioScsiTest, NoRequestHarms) {
