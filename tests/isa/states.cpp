@@ -55,7 +55,8 @@ u32 some_masks(Random& r) {
 }
 
 void make_x87(Vectors& v, bool traps, Random& r) {
-  v.put<u16>(Vectors::kControlWord, u16((traps ? some_masks(r) : 0x3fu) | r.pick<u16>({3, 3, 0, 2}) << 8 | r.below(4) << 10 | 0x40));
+  v.put<u16>(Vectors::kControlWord,
+             u16((traps ? some_masks(r) : 0x3fu) | r.pick<u16>({3, 3, 0, 2}) << 8 | r.below(4) << 10 | 0x40));
   v.put<u16>(Vectors::kStatus, u16(r.one_in(2) ? 0 : r.next() & 0x477f) | u16(r.below(8) << 11));
   v.put<u8>(Vectors::kTags, u8(r.one_in(3) ? r.next() : r.pick<u8>({0, 0xff, 0xff, 0x7f})));
   for (unsigned i = 0; i < 8; ++i) put_extended(v.st(i), r);
