@@ -349,7 +349,7 @@ void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
 
 /// A non-canonical address is #SS(0) where RSP or RBP is the base. Helpers get linear addresses: settle_pending().
 void X86Cpu::stack_access_faulted() {
-  if (pending_.valid && pending_.vector == kGP && is_code64()) pending_.vector = kSS;
+  if (pending_.valid && pending_.vector == kGP && !pending_.is_canonical && is_code64()) pending_.vector = kSS;
 }
 
 // MONITOR keeps what the line holds now; MWAIT sleeps until it holds something else, which is looked for every

@@ -394,6 +394,19 @@ TEST(LongMode, IretToNonCanonicalAddressFaults) {
   EXPECT_EQ(b.s().cpl(), 0u);
 }
 
+TEST(LongMode, OnlyWhatIsNotCanonicalIsAStackFault) {
+  CpuBench b;
+  b.enter_long();
+  b.cpu.raise_alignment_fault(0x200008, target::Access::Store);  // MOVAPS [rsp + 8]
+  b.cpu.stack_access_faulted();
+  EXPECT_EQ(b.pending_vector(), kGP);
+  CpuTestAccess::drop(b.cpu);
+  target::TlbFill fill;
+  EXPECT_FALSE(b.cpu.walk(bit64(47), target::Access::Load, kViewKernel, fill));
+  b.cpu.stack_access_faulted();
+  EXPECT_EQ(b.pending_vector(), kSS);
+}
+
 TEST(LongMode, StackFaultDuringDeliveryFromBadRsp0) {
   CpuBench b;
   b.enter_long();
