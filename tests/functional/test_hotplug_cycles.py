@@ -12,7 +12,7 @@ SETTLED = 100  # rounds after which everything that grows once has grown
 MOST_KIB = 4096  # of growth after that
 UP, DOWN, EJECT = 0xAE00, 0xAE04, 0xAE08
 
-BACK_ENDS = ["-blockdev", "null-co,node-name=disk,size=1M", "-netdev", "hubport,id=net,hubid=0"]
+BACK_ENDS = ["-blockdev", "driver=null-co,node-name=disk,size=1M", "-netdev", "hubport,id=net,hubid=0"]
 DEVICES = [{"driver": "edu"}, {"driver": "virtio-rng-pci"}, {"driver": "virtio-blk-pci", "drive": "disk"},
            {"driver": "virtio-net-pci", "netdev": "net"}, {"driver": "virtio-9p-pci", "fsdev": "share", "mount_tag": "x"},
            {"driver": "e1000", "netdev": "net"}, {"driver": "virtio-serial-pci"}, {"driver": "virtio-balloon-pci"}]
