@@ -28,7 +28,8 @@ def properties(text):
 def test_rounds(tmp_path):
     if debian_guest.needs():
         pytest.skip(debian_guest.needs())
-    arguments = ["-cpu", "max", "-smp", "2", *debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
+    arguments = ["-cpu", "max", "-smp", "2", *debian_guest.direct_kernel(),
+                 *debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
                  "-blockdev", "driver=null-co,node-name=data,size=16M,read-zeroes=on"]
     with debian_guest.Console(emu.BINARY, tmp_path, *arguments, qmp=True) as guest:
         guest.login(600)
