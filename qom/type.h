@@ -68,7 +68,7 @@ class Type {
   friend class ObjectDescription;
 
   struct Saved {
-    u32 version = 0;
+    u32 version;
     std::function<void(Archive&, Object&)> fields;
     std::function<Result<void>(Object&)> after_load;
   };

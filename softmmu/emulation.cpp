@@ -63,6 +63,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   disks_->set_error_listener(this);
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
+  run_state_.before_reset([this] { disks_->drain_all(); });
   run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
     if (debugger_ != nullptr) debugger_->debug_stopped(vcpu, stop);
   });
@@ -135,6 +136,7 @@ Result<void> Emulation::build() {
     EMU_TRY(monitors_->symbols().add_file(file), "-symbols");
   }
   if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);
+  run_state_.name_addresses_by([this](u64 address) { return monitors_->symbols().describe_by_files(address); });
   EMU_TRY(make_streams());
   EMU_TRY(make_network());
   EMU_TRY(make_objects(Stage::WithNetwork));

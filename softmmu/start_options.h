@@ -151,6 +151,7 @@ struct StartOptions {
   log::Mask log_mask = log::Mask::None;
   std::string log_file, log_filter;
   bool message_timestamps = false;
+  std::string log_items;  ///< -d as typed, for those who explain it
 };
 
 /// Reads the arguments after the program's name. Errors are for the person who typed them and name the option.

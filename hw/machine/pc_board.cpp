@@ -40,6 +40,7 @@ void PcBoard::describe(qom::TypeInfo<PcBoard>& type) {
 Result<void> PcBoard::build(Machine& machine, BoardConfig& config) {
   machine_ = &machine;
   config_ = config;
+  machine.set_vcpu_count(config.cpus.cpus);
   config_.flash = {flash0_, flash1_};
   EMU_TRY(build_memory());
   EMU_TRY(build_cpus());

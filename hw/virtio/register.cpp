@@ -8,6 +8,7 @@
 #include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_scsi.h"
 #include "hw/virtio/virtio_serial.h"
 
 namespace emu::hw {
@@ -26,7 +27,7 @@ void register_virtio(TypeRegistry& registry) {
   register_virtio_mmio(registry);
   register_virtio_pci_base(registry);
   add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
-  register_virtio_net_port(registry);
+  add<VirtioScsi>(registry, "virtio-scsi", Category::Storage);
   add<VirtioNet>(registry, "virtio-net", Category::Network, "efi-virtio.rom");
   register_virtio_serial_ports(registry);
   add<VirtioSerial>(registry, "virtio-serial", Category::Input);
