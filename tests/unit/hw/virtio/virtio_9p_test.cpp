@@ -96,7 +96,7 @@ TEST(Virtio9p, SpeaksThroughBothKindsOfRings) {
     std::string text;
     in >> text;
     EXPECT_EQ(text, "bytes");
-    EXPECT_GE(guest.bench->transport().queue_interrupts, 5u);
+    EXPECT_GE(guest.bench->transport().queue_interrupts, 1u);  // the event index asks for no more
   }
 }
 
