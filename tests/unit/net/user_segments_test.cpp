@@ -28,8 +28,8 @@ bool is_sum_right(std::span<const u8> frame) {
          (layout->is_v6 || net::checksum_fold(net::checksum_add(0, header)) == 0xffff);
 }
 
-constexpr net::PacketOffload kTso{.flags = 1, .gso_type = 1, .header_bytes = 54, .segment_bytes = 1460, .csum_start = 34,
-                                  .csum_offset = 16};
+constexpr net::PacketOffload kTso{
+    .flags = 1, .gso_type = 1, .header_bytes = 54, .segment_bytes = 1460, .csum_start = 34, .csum_offset = 16};
 
 TEST(UserSegments, ALongSegmentIsMadeWhole) {
   Bytes frame = segment_of(50000);
