@@ -59,7 +59,7 @@ bool parse_v6(std::span<const u8> frame, FrameLayout& layout) {
     protocol = frame[next];
     next += fragment ? 8u : 8u + frame[next + 1] * 8u;
   }
-  if (next > frame.size()) return false;
+  if (next > layout.end) return false;
   layout.protocol = protocol;
   layout.transport = next;
   return true;
@@ -125,12 +125,12 @@ std::optional<FrameLayout> parse_frame(std::span<const u8> frame) {
   layout.payload = layout.transport;
   if (layout.is_fragment) return layout;
   if (layout.protocol == kTcp) {
-    if (frame.size() < layout.transport + 20) return std::nullopt;
+    if (layout.end < layout.transport + 20) return std::nullopt;
     const unsigned header = (frame[layout.transport + 12] >> 4) * 4u;
-    if (header < 20 || frame.size() < layout.transport + header) return std::nullopt;
+    if (header < 20 || layout.end < layout.transport + header) return std::nullopt;
     layout.payload = layout.transport + header;
   } else if (layout.protocol == kUdp) {
-    if (frame.size() < layout.transport + 8) return std::nullopt;
+    if (layout.end < layout.transport + 8) return std::nullopt;
     layout.payload = layout.transport + 8;
   }
   return layout;

@@ -127,8 +127,10 @@ void PciNic::run_state_changed(bool running) {
 
 bool PciNic::send(const OutFrame& frame) {
   if (frame.to_ourselves) {
+    std::vector<u8> arriving = frame.bytes;
+    arriving.resize(std::max(arriving.size(), kLeastFrame));
     mem::MachineLockScope guard(memory().lock());
-    if (running_) frame_arrived(frame.bytes);
+    if (running_) frame_arrived(arriving);
     round_done();
     return true;
   }
