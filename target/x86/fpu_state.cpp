@@ -117,7 +117,12 @@ void X86Cpu::init_fpu() {
 
 u16 X86Cpu::fpu_status() const { return FpuImage(s_->hdr).guest_status(); }
 
-bool X86Cpu::check_fpu_image_address(u64 linear, u64 alignment) { return is_aligned(linear, alignment) || raise_gp(); }
+bool X86Cpu::check_fpu_image_address(u64 linear, u64 alignment) {
+  if (is_aligned(linear, alignment)) return true;
+  raise_gp();
+  pending_.is_canonical = !is_long_mode() || is_canonical(linear);
+  return false;
+}
 
 /// The x87 half of an FXSAVE or XSAVE image; `wide` is the format of REX.W.
 void X86Cpu::store_fx_x87(u8* image, bool wide) const {
@@ -150,13 +155,13 @@ u64 X86Cpu::helper_fxsave(const u64* args) {
   if (!check_fpu_image_address(address, 16)) return 0;
   const unsigned vectors = is_code64() ? 16 : 8;
   // The last bytes are not written, but are part of the operand.
-  if (memory_->probe(wrap_linear(address), 512, Access::Store, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->probe(wrap_operand(address), 512, Access::Store, current_view()) != AccessStatus::Ok) return 0;
   u8 image[416] = {};
   store_fx_x87(image, args[1] != 0);
   image_put<u32>(image, 24, guest_mxcsr());
   image_put<u32>(image, 28, kMxcsrMask);
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
-  memory_->store_bytes(wrap_linear(address), std::span<const u8>(image, 160 + vectors * 16), current_view());
+  memory_->store_bytes(wrap_operand(address), std::span<const u8>(image, 160 + vectors * 16), current_view());
   return 0;
 }
 
@@ -164,9 +169,9 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
   const u64 address = args[0];
   if (!check_fpu_image_address(address, 16)) return 0;
   const unsigned vectors = is_code64() ? 16 : 8;
-  if (memory_->probe(wrap_linear(address), 512, Access::Load, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->probe(wrap_operand(address), 512, Access::Load, current_view()) != AccessStatus::Ok) return 0;
   u8 image[416];
-  if (memory_->load_bytes(wrap_linear(address), std::span(image, 160 + vectors * 16), current_view()) !=
+  if (memory_->load_bytes(wrap_operand(address), std::span(image, 160 + vectors * 16), current_view()) !=
       AccessStatus::Ok)
     return 0;
   const u32 mxcsr = image_get<u32>(image, 24);
@@ -224,7 +229,7 @@ u64 X86Cpu::helper_fstenv(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28];
   make_protected_env(image, bytes);
-  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size), current_view()) ==
+  if (memory_->store_bytes(wrap_operand(args[0]), std::span<const u8>(image, size), current_view()) ==
       AccessStatus::Ok) {
     FpuImage(s_->hdr).set_control(u16(s_->hdr.fpu_control | kExceptionFlags));
     fp_masks_changed();
@@ -235,7 +240,7 @@ u64 X86Cpu::helper_fstenv(const u64* args) {
 u64 X86Cpu::helper_fldenv(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28];
-  if (memory_->load_bytes(wrap_linear(args[0]), std::span(image, size), current_view()) == AccessStatus::Ok) {
+  if (memory_->load_bytes(wrap_operand(args[0]), std::span(image, size), current_view()) == AccessStatus::Ok) {
     load_env_image(image, bytes);
     fp_masks_changed();
   }
@@ -248,7 +253,7 @@ u64 X86Cpu::helper_fsave(const u64* args) {
   make_protected_env(image, bytes);
   FpuImage fpu(s_->hdr);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(image + size + i * 10, fpu.st(i), 10);
-  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
+  if (memory_->store_bytes(wrap_operand(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
       AccessStatus::Ok) {
     fpu.init();
     fp_masks_changed();
@@ -259,7 +264,7 @@ u64 X86Cpu::helper_fsave(const u64* args) {
 u64 X86Cpu::helper_frstor(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28 + 80];
-  if (memory_->load_bytes(wrap_linear(args[0]), std::span(image, size + 80), current_view()) != AccessStatus::Ok)
+  if (memory_->load_bytes(wrap_operand(args[0]), std::span(image, size + 80), current_view()) != AccessStatus::Ok)
     return 0;
   load_env_image(image, bytes);
   FpuImage fpu(s_->hdr);
@@ -272,7 +277,7 @@ u64 X86Cpu::helper_frstor(const u64* args) {
 
 u64 X86Cpu::helper_fbld(const u64* args) {
   u8 digits[10];
-  if (memory_->load_bytes(wrap_linear(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->load_bytes(wrap_operand(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
   u64 value = 0;
   for (int i = 8; i >= 0; --i) value = value * 100 + (digits[i] >> 4) * 10u + (digits[i] & 15u);
   u16 exponent = 0;
@@ -361,7 +366,7 @@ u64 X86Cpu::helper_fbstp(const u64* args) {
   if (!rounded.valid) {
     status = u16(status | 1 | (empty ? 0x40 : 0));
     if (!(s_->hdr.fpu_control & 1)) {
-      if (memory_->probe(wrap_linear(args[0]), 10, Access::Store, current_view()) != AccessStatus::Ok) return 0;
+      if (memory_->probe(wrap_operand(args[0]), 10, Access::Store, current_view()) != AccessStatus::Ok) return 0;
       fpu.set_status(status);
       return 0;
     }
@@ -371,7 +376,7 @@ u64 X86Cpu::helper_fbstp(const u64* args) {
     digits[9] = sign_exponent & 0x8000 ? 0x80 : 0;
     if (rounded.inexact) status = u16(status | 0x20 | (rounded.up ? 0x200 : 0));
   }
-  if (memory_->store_bytes(wrap_linear(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->store_bytes(wrap_operand(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
   fpu.set_status(status);
   fpu.set_tags(u8(fpu.tags() & ~(1 << top)));
   fpu.set_top((top + 1) & 7);
@@ -386,11 +391,11 @@ u64 X86Cpu::helper_maskmov(const u64* args) {
   const u8 view = current_view();
   for (unsigned i = 0; i < 16; ++i) {
     if ((mask[i] & 0x80) &&
-        memory_->probe(wrap_linear(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)
+        memory_->probe(wrap_operand(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)
       return 0;
   }
   for (unsigned i = 0; i < 16; ++i) {
-    if ((mask[i] & 0x80) && !write(args[0] + i, 1, view, source[i])) return 0;
+    if ((mask[i] & 0x80) && !write(wrap_operand(args[0] + i), 1, view, source[i])) return 0;
   }
   return 0;
 }

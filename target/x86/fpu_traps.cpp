@@ -124,7 +124,7 @@ u64 X86Cpu::helper_x87_op(const u64* args) {
 
 u64 X86Cpu::helper_x87_store(const u64* args) {
   const unsigned log2 = unsigned(args[0] >> 16 & 7), bytes = log2 == 4 ? 10 : 1u << log2;
-  const u64 address = wrap_linear(args[1]);
+  const u64 address = wrap_operand(args[1]);
   if (!check_x87() || memory_->probe(address, bytes, Access::Store, current_view()) != AccessStatus::Ok) return 0;
   u8 data[16];
   const auto [result, raised] = run_x87(op_of(args[0]), 0, 0, 0);

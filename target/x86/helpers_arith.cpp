@@ -87,8 +87,8 @@ u64 X86Cpu::helper_random(const u64*) {
 u64 X86Cpu::helper_movdir64b(const u64* args) {
   u8 data[64];
   if (args[0] & 63) return raise_gp(0);
-  if (memory_->load_bytes(wrap_linear(args[1]), data, current_view()) != target::AccessStatus::Ok) return 0;
-  memory_->store_bytes(wrap_linear(args[0]), data, current_view());
+  if (memory_->load_bytes(wrap_operand(args[1]), data, current_view()) != target::AccessStatus::Ok) return 0;
+  memory_->store_bytes(wrap_operand(args[0]), data, current_view());
   return 0;
 }
 
@@ -275,7 +275,7 @@ u64 X86Cpu::helper_enter(const u64* args) {
 u64 X86Cpu::helper_bound(const u64* args) {
   const unsigned bytes = unsigned(args[2]), width = bytes * 8;
   u64 low = 0, high = 0;
-  if (!read(args[1], bytes, current_view(), low) || !read(args[1] + bytes, bytes, current_view(), high)) return 0;
+  if (!read(args[1], bytes, current_view(), low) || !read(wrap_operand(args[1] + bytes), bytes, current_view(), high)) return 0;
   const i64 index = sign_extend(args[0], width);
   if (index < sign_extend(low, width) || index > sign_extend(high, width)) raise(kBR);
   return 0;

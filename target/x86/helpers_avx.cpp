@@ -29,7 +29,7 @@ u64 X86Cpu::helper_load_masked(const u64* args) {
   for (unsigned i = 0; i < access.lanes(); ++i) {
     if (!is_negative(mask, i, access.log2)) continue;
     const unsigned at = i << access.log2;
-    if (memory_->load_bytes(wrap_linear(args[0] + at), std::span(result + at, size_t(1) << access.log2),
+    if (memory_->load_bytes(wrap_operand(args[0] + at), std::span(result + at, size_t(1) << access.log2),
                             current_view()) != AccessStatus::Ok)
       return 0;
   }
@@ -45,12 +45,12 @@ u64 X86Cpu::helper_store_masked(const u64* args) {
   const u8 view = current_view();
   const unsigned size = 1u << access.log2;
   for (unsigned i = 0; i < access.lanes(); ++i) {
-    const u64 at = wrap_linear(args[0] + (u64(i) << access.log2));
+    const u64 at = wrap_operand(args[0] + (u64(i) << access.log2));
     if (is_negative(mask, i, access.log2) && memory_->probe(at, size, target::Access::Store, view) != AccessStatus::Ok)
       return 0;
   }
   for (unsigned i = 0; i < access.lanes(); ++i) {
-    const u64 at = wrap_linear(args[0] + (u64(i) << access.log2));
+    const u64 at = wrap_operand(args[0] + (u64(i) << access.log2));
     if (!is_negative(mask, i, access.log2)) continue;
     if (memory_->store_bytes(at, std::span(source + (i << access.log2), size), view) != AccessStatus::Ok) return 0;
   }
@@ -83,7 +83,7 @@ u64 X86Cpu::helper_gather(const u64* args) {
       }
     }
     const bool has_base = !is_code64() || segment == FS || segment == GS;
-    const u64 linear = evex_linear(offset + (has_base ? s_->segment_base(segment) : 0));
+    const u64 linear = wrap_operand(offset + (has_base ? s_->segment_base(segment) : 0));
     u8 lane[8];
     if (memory_->load_bytes(linear, std::span(lane, size), current_view()) != AccessStatus::Ok) return 0;
     std::memcpy(result + i * size, lane, size);

@@ -54,16 +54,13 @@ u64 X86Cpu::helper_evex_trapping(const u64* args) {
   return 0;
 }
 
-/// Outside 64-bit mode elements wrap at 4 GiB.
-u64 X86Cpu::evex_linear(u64 linear) const { return is_code64() ? linear : u32(linear); }
-
 // ---- Masked operands ------------------------------------------------------------------------------------------------
 
 /// Copies `bytes` bytes of RAM that lie in one page and are in the first level of the TLB: nothing can fault there, and
 /// reading what a mask does not select has no effect. False if they are not.
 bool X86Cpu::evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const {
   const tcg::View* table = s_->hdr.views[view];
-  const u64 va = evex_linear(linear), offset = va & (tcg::kPageSize - 1);
+  const u64 va = wrap_operand(linear), offset = va & (tcg::kPageSize - 1);
   if (table == nullptr || offset + bytes > tcg::kPageSize) return false;
   const tcg::TlbEntry& entry = table->l1[tcg::tlb_index(va)];
   if (entry.rd != va - offset) return false;
@@ -81,7 +78,7 @@ u64 X86Cpu::helper_evex_load(const u64* args) {
   const u8 view = current_view();
   alignas(64) u8 result[64] = {};
   const auto load = [&](unsigned at, unsigned bytes) {
-    return memory_->load_bytes(evex_linear(args[0] + at), std::span(result + at, bytes), view) == AccessStatus::Ok;
+    return memory_->load_bytes(wrap_operand(args[0] + at), std::span(result + at, bytes), view) == AccessStatus::Ok;
   };
   if (a.compact) {
     const unsigned bytes = unsigned(std::popcount(mask)) * size;
@@ -117,11 +114,11 @@ u64 X86Cpu::helper_evex_store(const u64* args) {
     return true;
   };
   const bool may = for_each_run([&](unsigned at, unsigned bytes) {
-    return memory_->probe(evex_linear(args[0] + at), bytes, target::Access::Store, view) == AccessStatus::Ok;
+    return memory_->probe(wrap_operand(args[0] + at), bytes, target::Access::Store, view) == AccessStatus::Ok;
   });
   if (!may || a.probes) return 0;
   for_each_run([&](unsigned at, unsigned bytes) {
-    return memory_->store_bytes(evex_linear(args[0] + at), std::span(source + at, bytes), view) == AccessStatus::Ok;
+    return memory_->store_bytes(wrap_operand(args[0] + at), std::span(source + at, bytes), view) == AccessStatus::Ok;
   });
   return 0;
 }
@@ -152,7 +149,7 @@ u64 X86Cpu::helper_evex_gather(const u64* args) {
       }
     }
     const bool has_base = !is_code64() || g.segment == FS || g.segment == GS;
-    const u64 linear = evex_linear(offset + (has_base ? s_->segment_base(g.segment) : 0));
+    const u64 linear = wrap_operand(offset + (has_base ? s_->segment_base(g.segment) : 0));
     u8 element[8];
     if (g.scatters) {
       if (memory_->store_bytes(linear, std::span<const u8>(vector + i * size, size), view) != AccessStatus::Ok)

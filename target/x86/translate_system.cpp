@@ -346,12 +346,14 @@ void Emitter::stmxcsr(const Insn& insn) {
 // ---------------------------------------------------------------------------------------------------
 
 void Emitter::monitor(const Insn& insn) {
+  if (cpl() != 0) return raise(kUD);
   const Value offset = wrap_offset(b_.get(gpr_field(RAX)), insn.address);
   const Effective e{offset, 0, insn.segment, false};
   call(H_monitor, {linear_value(linear(e, 1, AccessKind::Read))});
 }
 
 void Emitter::mwait(const Insn& insn) {
+  if (cpl() != 0) return raise(kUD);
   call(H_mwait, {b_.pc_constant(next_pc(insn))});
   leave_to_system(next_pc(insn), kSysWait);
 }

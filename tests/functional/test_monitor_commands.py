@@ -47,6 +47,7 @@ ROWS = {
     "netdev_add": ([("netdev_add user,id=n0", SILENT), ("info network", "n0: index=0,type=user,net=10.0.2.0,restrict=off")],
                    [("netdev_add user,id=n0", "already"), ("netdev_add nope,id=n1", "no kind 'nope'")]),
     "netdev_del": ([("netdev_add user,id=n0", SILENT), ("netdev_del n0", SILENT)], [("netdev_del n0", "'n0' not found")]),
+    "announce_self": ([("announce_self", SILENT), ("announce_self nope,e1000.0 once", SILENT)], []),
     "set_link": ([("netdev_add user,id=n0", SILENT), ("set_link n0 off", SILENT), ("info network", "link=down")],
                  [("set_link nope off", "'nope' not found"), ("set_link n0 maybe", "neither on nor off")]),
     "hostfwd_add": ([("netdev_add user,id=n0", SILENT), ("hostfwd_add tcp:127.0.0.1:0-:22", SILENT)],

@@ -264,9 +264,10 @@ class Encoder {
 
   void address_32(u8 reg, u64 at) {
     const unsigned b = rex_ & 1 ? 8 : 0, x = rex_ & 2 ? 8 : 0;
-    const u8 rm = u8(r_.below(8));
+    const bool is_vsib = has_vector_index(*row_) && !r_.one_in(24);
+    const u8 rm = is_vsib ? 4 : u8(r_.below(8));
     const u8 mod = u8(r_.below(3));
-    const bool no_base = (rm == 5 && mod == 0) || (in_block_ && r_.below(10) < 6);
+    const bool no_base = (rm == 5 && mod == 0) || (in_block_ && !is_vsib && r_.below(10) < 6);
     if (no_base) return absolute(reg, at);
     if (rm != 4) {
       if (!take_base(rm + b)) return absolute(reg, at);

@@ -160,10 +160,11 @@ void help(State& s, const Insn& insn, const Memory& memory, u64 target, Random& 
 /// Indexes of gathers and scatters: near the base, on this and other pages; sometimes anywhere.
 void make_indexes(Vectors& v, const Insn& insn, Random& r) {
   if (insn.sib_index == kNoReg) return;
-  const unsigned log2 = insn.row->arg, size = 1u << log2;
+  const unsigned log2 = insn.row->arg & 15, size = 1u << log2;
   for (unsigned i = 0; i < 64 / size; ++i) {
     const u64 far = r.one_in(16) ? r.next() : r.one_in(4) ? (r.below(0x3000) - 0x1000) >> insn.scale : r.below(256);
     const unsigned at = i * size, reg = insn.sib_index;
+    if (at >= 32 && !host_has_avx512()) break;
     u8* to = reg >= 16 ? v.zmm16(reg - 16) + at
              : at < 16 ? v.xmm(reg) + at
              : at < 32 ? v.ymm_high(reg) + at - 16
@@ -194,8 +195,10 @@ State make_state(const Case& c, const Memory& memory, Random& r) {
     const u64 target = operand_target(r, c);
     help(s, insn, memory, target, r);
     Insn operand = insn;
-    if (insn.row->is(kVsib)) operand.index = kNoReg;
-    if (insn.row->is(kVsib) && host_has_avx512()) make_indexes(s.vectors, insn, r);
+    if (has_vector_index(*insn.row)) {
+      operand.index = kNoReg;
+      make_indexes(s.vectors, insn, r);
+    }
     if (insn.is_memory) aim(s, operand, target, r);
   }
   if (c.bits == Bits::k32) {

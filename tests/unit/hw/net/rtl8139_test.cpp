@@ -174,6 +174,23 @@ TEST_F(Rtl8139Test, SendsAndReceivesByDescriptors) {
   EXPECT_EQ(bench.peer->got[3][14], 0x20);
 }
 
+/// In loopback a driver decides how short a frame is that comes back.
+TEST_F(Rtl8139Test, ShortFramesInLoopbackArePadded) {
+  start();
+  bench.write(0x40, 3u << 17);
+  bench.write(0x44, 0x0f | bit(7));
+  for (const u32 size : {0u, 3u, 14u}) {
+    bench.write(0x20, u32(kTx));
+    bench.write(0x10, size);
+    bench.run();
+    EXPECT_EQ(bench.get<u32>(kRing) >> 16, 64u) << size;
+    start();
+    bench.write(0x40, 3u << 17);
+    bench.write(0x44, 0x0f | bit(7));
+  }
+  EXPECT_TRUE(bench.peer->got.empty());
+}
+
 TEST_F(Rtl8139Test, BadRingsHarmNobody) {
   start_cplus();
   bench.write(0x20, 0xfff0'0000);
