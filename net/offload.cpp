@@ -146,12 +146,12 @@ std::optional<FrameLayout> parse_frame(std::span<const u8> frame) {
   layout.payload = layout.transport;
   if (layout.is_fragment) return layout;
   if (layout.protocol == kTcp) {
-    if (layout.end < layout.transport + 20) return std::nullopt;
+    if (frame.size() < layout.transport + 20) return std::nullopt;
     const unsigned header = (frame[layout.transport + 12] >> 4) * 4u;
-    if (header < 20 || layout.end < layout.transport + header) return std::nullopt;
+    if (header < 20 || frame.size() < layout.transport + header) return std::nullopt;
     layout.payload = layout.transport + header;
   } else if (layout.protocol == kUdp) {
-    if (layout.end < layout.transport + 8) return std::nullopt;
+    if (frame.size() < layout.transport + 8) return std::nullopt;
     layout.payload = layout.transport + 8;
   }
   // Padding of short frames may hold what a length in the packet excludes.

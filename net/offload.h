@@ -30,7 +30,7 @@ struct FrameLayout {
   unsigned payload = 0;    ///< behind the TCP or UDP header
   u8 protocol = 0;         ///< 6 TCP, 17 UDP
   bool is_v6 = false, is_fragment = false;
-  unsigned end = 0;        ///< where the IP packet ends, behind these headers; padding may follow
+  unsigned end = 0;        ///< where the IP packet ends; padding may follow
 };
 /// Nothing for a frame that holds no whole IP header (and transport header, when that is TCP or UDP).
 std::optional<FrameLayout> parse_frame(std::span<const u8> frame);

@@ -122,16 +122,6 @@ TEST_F(Rtl8139Test, SendsItsFourBuffersInTurn) {
   EXPECT_NE(bench.read(0x3e, 2) & 4, 0u);
 }
 
-TEST_F(Rtl8139Test, AnEmptyFrameLoopsBackPadded) {
-  start();
-  bench.write(0x44, bit(0) | bit(7));        // all frames
-  bench.write(0x40, 3u << 17);               // loopback
-  bench.write(0x20, u32(kTx));
-  bench.write(0x10, 0);
-  bench.run();
-  EXPECT_EQ(bench.get<u16>(kRing + 2), 64);
-}
-
 TEST_F(Rtl8139Test, AFragmentWithoutItsTransportHeaderHasNoSum) {
   start_cplus();
   // An IP header of 60 bytes, and nothing behind it.
