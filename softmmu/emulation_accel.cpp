@@ -65,6 +65,7 @@ Result<accel::KvmOptions> Emulation::kvm_options(const AccelRequest& request) co
     if (chips.empty() && (name == "kernel-irqchip" || name == "kernel_irqchip")) chips = value;
   }
   accel::KvmOptions chosen;
+  chosen.dirty_ring_entries = request.dirty_ring_entries;
   if (chips == "off") {
     chosen.chips = accel::KernelChips::Off;
   } else if (chips == "split") {

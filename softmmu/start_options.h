@@ -54,6 +54,7 @@ struct AccelRequest {
   bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false;
   std::optional<bool> single_thread;
   std::string host_features = {}, without = {}, kernel_chips = {};
+  u32 dirty_ring_entries = 0;
 };
 
 struct DeviceRequest {

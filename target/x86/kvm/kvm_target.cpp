@@ -68,6 +68,8 @@ Result<void> KvmX86Target::set_up(const accel::KvmDevice& device, accel::KvmFd& 
   machine_.features.block_events = (debug & KVM_GUESTDBG_BLOCKIRQ) != 0;
   // Kernels before the capability that lists them had all of them.
   if (machine_.features.guest_debug && (debug == 0 || (debug & KVM_GUESTDBG_USE_HW_BP) != 0)) hardware_points_ = 4;
+  machine_.features.clock_control = device.extension(KVM_CAP_KVMCLOCK_CTRL) != 0;
+  machine_.features.nested_bytes = u32(device.extension(KVM_CAP_NESTED_STATE));
   has_clock_ = device.extension(KVM_CAP_ADJUST_CLOCK) != 0;
   has_deadline_ = device.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
 

@@ -16,6 +16,7 @@ class KvmX86Target final : public accel::KvmTarget, public target::Acceleration 
   Result<void> set_up(const accel::KvmDevice& device, accel::KvmFd& vm, const accel::KvmOptions& options) override;
   accel::KernelChips kernel_chips() const override { return chips_.kind(); }
   target::Acceleration& acceleration() override { return *this; }
+  void use(target::DeviceWrites& writes) override { writes_ = &writes; }
   Result<std::unique_ptr<accel::KvmCpu>> make_cpu(const accel::KvmVcpuParts& parts) override;
   void stopped() override;
   void resumed() override;
@@ -25,12 +26,14 @@ class KvmX86Target final : public accel::KvmTarget, public target::Acceleration 
   std::array<u32, 4> host_cpuid(u32 leaf, u32 subleaf) const override;
   u64 host_feature_msr(u32 index) const override;
   target::InterruptChips& chips() override { return chips_; }
+  target::DeviceWrites* device_writes() override { return writes_; }
 
  private:
   Result<void> choose_chips(const accel::KvmDevice& device, const accel::KvmOptions& options);
 
   accel::KvmFd* vm_ = nullptr;
   const accel::KvmFd* device_ = nullptr;
+  target::DeviceWrites* writes_ = nullptr;
   KvmMachine machine_;
   KvmInterruptChips chips_{machine_};
   std::vector<kvm_cpuid_entry2> supported_;
