@@ -71,7 +71,7 @@ Result<void> OptionReader::accel(Options options) {
     if (ring != 0 && (!std::has_single_bit(ring) || ring < 1024 || ring > 65536)) {
       return error("dirty-ring-size={}: a power of two from 1024 to 65536 entries, or 0", ring);
     }
-    request.dirty_ring_entries = u32(ring);
+    if (ring != 0) request.dirty_ring_shift = u8(std::countr_zero(ring));
   }
   EMU_TRY(options.finish());
   out_.accels.push_back(std::move(request));

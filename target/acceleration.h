@@ -97,7 +97,7 @@ class Acceleration {
   virtual DeviceWrites* device_writes() { return nullptr; }
 };
 
-/// A machine that may have an Acceleration.
+/// A board that may have an Acceleration.
 class Accelerated {
  public:
   virtual ~Accelerated() = default;

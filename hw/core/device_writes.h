@@ -8,8 +8,8 @@
 namespace emu::hw {
 
 /// Null: each write comes to its region's callback at once.
-inline target::DeviceWrites* device_writes(const MachineServices& machine) {
-  const auto* accelerated = dynamic_cast<const target::Accelerated*>(&machine);
+inline target::DeviceWrites* device_writes(MachineServices& machine) {
+  const auto* accelerated = dynamic_cast<const target::Accelerated*>(machine.tree().find("/machine/board"));
   target::Acceleration* const found = accelerated == nullptr ? nullptr : accelerated->acceleration();
   return found == nullptr ? nullptr : found->device_writes();
 }

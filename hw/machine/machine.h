@@ -9,7 +9,6 @@
 #include "hw/core/plug.h"
 #include "hw/core/services.h"
 #include "hw/core/sysbus.h"
-#include "target/acceleration.h"
 #include "util/event_loop.h"
 
 namespace emu::hw {
@@ -40,7 +39,7 @@ class MachineEvents {
   virtual void stop_vcpus_soon() = 0;
 };
 
-class Machine final : public MachineServices, public target::Accelerated {
+class Machine final : public MachineServices {
  public:
   /// `drive`: of the virtual clock, which qtest moves by hand.
   Machine(const qom::TypeRegistry& registry, EventLoop& loop, MachineEvents& events,
@@ -58,9 +57,6 @@ class Machine final : public MachineServices, public target::Accelerated {
   Clock& host_clock() override { return host_clock_; }
   Clock& realtime_clock() override { return realtime_clock_; }
   EventLoop& loop() { return loop_; }
-  target::Acceleration* acceleration() const override { return acceleration_; }
-  /// Before devices are made. It may go before the machine does, once all devices are unrealized.
-  void set_acceleration(target::Acceleration* acceleration) { acceleration_ = acceleration; }
 
   void request_shutdown(ShutdownCause cause) override;
   void request_reset(ResetCause cause) override;
@@ -97,7 +93,6 @@ class Machine final : public MachineServices, public target::Accelerated {
   std::unique_ptr<mem::AddressSpace> system_memory_;
   std::unique_ptr<mem::AddressSpace> io_ports_;
   Bus* system_bus_ = nullptr;
-  target::Acceleration* acceleration_ = nullptr;
   std::vector<std::string> data_dirs_;
   std::vector<PowerListener*> listeners_;
   std::vector<TimerAttachment> timers_;  ///< each clock's, run with the machine lock held

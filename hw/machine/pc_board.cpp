@@ -40,7 +40,6 @@ Result<void> PcBoard::build(Machine& machine, BoardConfig& config) {
   machine_ = &machine;
   config_ = config;
   config_.flash = {flash0_, flash1_};
-  machine.set_acceleration(config_.acceleration);
   EMU_TRY(build_memory());
   EMU_TRY(build_cpus());
   EMU_TRY(build_interrupt_controllers());
