@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/start_options.h"
 
+#include <bit>
+
 #include "softmmu/config_file.h"
 #include "softmmu/console.h"
 #include "softmmu/option_reader.h"
@@ -66,9 +68,11 @@ Result<void> OptionReader::accel(Options options) {
     request.single_thread = *thread == 1;
   if (request.name == "kvm") {
     request.kernel_chips = options.take("kernel-irqchip").value_or("");
-    if (EMU_TRY(options.take_u64("dirty-ring-size")).value_or(0) != 0) {
-      return error("-accel kvm,dirty-ring-size: not supported yet; stores are found by the bitmap");
+    const u64 ring = EMU_TRY(options.take_u64("dirty-ring-size")).value_or(0);
+    if (ring != 0 && (!std::has_single_bit(ring) || ring < 1024 || ring > 65536)) {
+      return error("dirty-ring-size={}: a power of two from 1024 to 65536 entries, or 0", ring);
     }
+    if (ring != 0) request.dirty_ring_shift = u8(std::countr_zero(ring));
   }
   EMU_TRY(options.finish());
   out_.accels.push_back(std::move(request));

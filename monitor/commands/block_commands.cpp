@@ -117,8 +117,9 @@ Result<void> reopen_one(CommandContext& context, const BlockdevAddArguments& giv
   }
   for (const auto& [key, value] : options.take_rest()) {
     const auto& old = graph.options(*node);
-    const bool same =
-        std::ranges::any_of(old, [&](const auto& pair) { return pair.first == key && pair.second == value; });
+    const bool same = std::ranges::any_of(old, [&name = key, &wanted = value](const auto& pair) {
+      return pair.first == name && pair.second == wanted;
+    });
     if (!same) return error("Cannot change the option '{}'", key);
   }
   for (const auto& [role, name] : children) EMU_TRY(reopen_child(context, node, role, name));

@@ -148,7 +148,8 @@ class Announcement final : public qom::Object {
     machine_.loop().post([&machine = machine_, interfaces = parameters_.interfaces] { announce(machine, interfaces); });
     if (--left_ <= 0) return;
     const i64 gone = parameters_.rounds - left_ - 1;
-    timer_.arm_after(std::chrono::milliseconds(std::min(parameters_.initial + gone * parameters_.step, parameters_.max)));
+    const i64 wait_ms = std::min(parameters_.initial + gone * parameters_.step, parameters_.max);
+    timer_.arm_after(std::chrono::milliseconds(wait_ms));
   }
 
   hw::Machine& machine_;

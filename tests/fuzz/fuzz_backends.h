@@ -49,7 +49,8 @@ class Wire final : public net::NetClient {
 
   void give(std::span<const u8> bytes, const net::PacketOffload& offload) {
     std::vector<u8> copy(bytes.begin(), bytes.end());
-    const iovec parts[] = {{copy.data(), copy.size() / 2}, {copy.data() + copy.size() / 2, copy.size() - copy.size() / 2}};
+    const std::size_t half = copy.size() / 2;
+    const iovec parts[] = {{copy.data(), half}, {copy.data() + half, copy.size() - half}};
     send(net::Packet{.parts = parts, .offload = offload});
   }
   void set_refusing(bool refusing) {

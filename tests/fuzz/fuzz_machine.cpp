@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/fuzz_machine.h"
 
+#include "fuzz/fuzz_seen.h"
 #include "hw/acpi/piix4_pm.h"
 #include "hw/block/pflash.h"
 #include "hw/char/chardev_object.h"
@@ -108,14 +109,6 @@ hw::Bus* child_bus(hw::Device& device, const std::string& type) {
     }
   }
   return nullptr;
-}
-
-/// What registers say is what libFuzzer looks for, too: a device has more states than lines of code.
-__attribute__((used, section("__libfuzzer_extra_counters"))) u8 g_seen[1 << 14];
-void note(u64 where, u64 value) {
-  u64 hash = (where * 0x9e37'79b9'7f4a'7c15u) ^ ((value & 0xffff) * 0xc2b2'ae3d'27d4'eb4fu);
-  hash ^= hash >> 32;
-  g_seen[hash % sizeof(g_seen)] = 1;
 }
 
 /// A guest's accesses may fail as they like.
@@ -316,7 +309,8 @@ void Machine::give_back_ends(hw::Device& device) {
     const std::string id = fmt::format("c{}", streams_.size());
     auto stream = std::make_unique<Stream>();
     streams_.push_back(stream.get());
-    machine_->tree().container("/chardevs").adopt(id, machine_->tree().make<hw::ChardevObject>()).hold(std::move(stream));
+    auto& object = machine_->tree().container("/chardevs").adopt(id, machine_->tree().make<hw::ChardevObject>());
+    object.hold(std::move(stream));
     set_if_there(device, property, id);
   }
 }
@@ -447,7 +441,7 @@ void Machine::access_region(Input& input, bool write) {
     ignore(region.mmio_write(offset, value(input, how >> 4) & low_mask(size * 8), size, {}));
   } else {
     ignore(region.mmio_read(offset, size, {}, seen));
-    note(offset + size, seen);
+    note(offset + size, seen & 0xffff);
   }
 }
 
@@ -504,12 +498,16 @@ void Machine::happen_outside(Input& input) {
   const auto bytes = input.bytes(how & 4 ? input.half() & 0x7ff : input.byte() & 0x3f);
   for (Stream* stream : streams_) {
     if ((how & 3) == 0) stream->type(bytes);
-    if ((how & 3) == 1) stream->happen(how & 8 ? ChardevEvent::Break : how & 16 ? ChardevEvent::Opened : ChardevEvent::Closed);
+    if ((how & 3) == 1) {
+      stream->happen(how & 8 ? ChardevEvent::Break : how & 16 ? ChardevEvent::Opened : ChardevEvent::Closed);
+    }
     if ((how & 3) == 2) stream->set_room(how & 8 ? how >> 4 : ~std::size_t(0));
   }
   if (wire_ != nullptr) {
     if ((how & 3) == 0 || (how & 3) == 3) {
-      wire_->give(bytes, how & 32 ? net::PacketOffload{u8(how >> 6), u8(how >> 5), 54, 100, 34, 16} : net::PacketOffload{});
+      net::PacketOffload offload;
+      if ((how & 32) != 0) offload = {u8(how >> 6), u8(how >> 5), 54, 100, 34, 16};
+      wire_->give(bytes, offload);
     }
     if ((how & 3) == 1) wire_->set_link((how & 8) != 0);
     if ((how & 3) == 2) wire_->set_refusing((how & 8) != 0);
@@ -619,7 +617,8 @@ void Machine::offer_split(Input& input) {
     ignore(space.write<Le16>(entry + 12, flags));
     ignore(space.write<Le16>(entry + 14, (shape & 4) != 0 ? u16(input.half()) : u16((head + i + 1) % ring.size)));
   }
-  ignore(space.write<Le16>(base + kDriverArea + 4 + 2 * (ring.avail % ring.size), (how & 0x80) != 0 ? input.half() : head));
+  const u64 slot = base + kDriverArea + 4 + 2 * (ring.avail % ring.size);
+  ignore(space.write<Le16>(slot, (how & 0x80) != 0 ? input.half() : head));
   ring.avail = u16(ring.avail + 1);
   ignore(space.write<Le16>(base + kDriverArea + 2, ring.avail));
 }

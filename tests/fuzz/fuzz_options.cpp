@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer target: option strings. The first byte of an input chooses the option, the rest is its argument. What can be
-// read of it is tried further: device properties are set, block nodes are opened, CPU models are put together.
+// libFuzzer target: option strings. The first byte of an input chooses the option, the rest is its argument. What can
+// be read of it is tried further: device properties are set, block nodes are opened, CPU models are put together.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -9,6 +9,7 @@
 
 #include "block/block_store.h"
 #include "fuzz/fuzz_machine.h"
+#include "fuzz/fuzz_seen.h"
 #include "net/netdev.h"
 #include "softmmu/start_options.h"
 #include "target/x86/models.h"
@@ -17,9 +18,9 @@
 namespace emu::fuzz {
 namespace {
 
-constexpr const char* kOptions[] = {"-drive", "-device", "-netdev", "-chardev", "-machine", "-cpu", "-blockdev",
-                                    "-readconfig", "-nic", "-object", "-smp", "-m", "-boot", "-rtc", "-global", "-accel",
-                                    "-smbios", "-serial", "-icount", "-uuid"};
+constexpr const char* kOptions[] = {
+    "-drive", "-device", "-netdev", "-chardev", "-machine", "-cpu",    "-blockdev", "-readconfig", "-nic",    "-object",
+    "-smp",   "-m",      "-boot",   "-rtc",     "-global",  "-accel", "-smbios",   "-serial",     "-icount", "-uuid"};
 
 /// Sets what was asked for, and makes nothing.
 void set_properties(const softmmu::DeviceRequest& device) {
@@ -55,7 +56,7 @@ void try_option(const std::string& option, const std::string& text) {
   if (!read) {
     // Nobody is told nothing.
     EMU_CHECK(!read.error().text().empty());
-    return;
+    return note(read.error().text());
   }
   for (const auto& device : read->devices) set_properties(device);
   for (const Options& node : read->blockdevs) open_node(text, node);

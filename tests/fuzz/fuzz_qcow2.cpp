@@ -6,6 +6,7 @@
 #include "block/qcow2/check.h"
 #include "block/qcow2/image.h"
 #include "fuzz/fuzz_input.h"
+#include "fuzz/fuzz_seen.h"
 #include "unit/block/qcow2/memory_node.h"
 
 namespace emu::fuzz {
@@ -37,7 +38,7 @@ void use(EventLoop& loop, Image& image, u32 what) {
   for (const u64 place : places) {
     const u64 bytes = std::min<u64>({end - place, kMostRequest, (what & 1) != 0 ? 512u : 70000u});
     const iovec part = {data.data(), bytes};
-    static_cast<void>(run_sync(loop, image.read(place, {&part, 1})));
+    note(1, u64(run_sync(loop, image.read(place, {&part, 1}))));
     static_cast<void>(run_sync(loop, image.status(place, end - place)));
     if ((what & 2) != 0) static_cast<void>(run_sync(loop, image.write(place, {&part, 1}, IoFlags::None)));
     if ((what & 4) != 0) static_cast<void>(run_sync(loop, image.write_zeroes(place, bytes, IoFlags::MayUnmap)));
@@ -45,7 +46,8 @@ void use(EventLoop& loop, Image& image, u32 what) {
     if ((what & 16) != 0) static_cast<void>(run_sync(loop, image.flush()));
   }
   if ((what & 32) != 0 && end < (u64(1) << 40)) {
-    static_cast<void>(run_sync(loop, image.truncate((what & 64) != 0 ? end / 2 & ~u64(511) : end + 4096, Preallocation::Off)));
+    const u64 wanted = (what & 64) != 0 ? align_down(end / 2, 512) : end + 4096;
+    static_cast<void>(run_sync(loop, image.truncate(wanted, Preallocation::Off)));
   }
   static_cast<void>(run_sync(loop, image.close()));
 }
@@ -55,10 +57,9 @@ void look_over(EventLoop& loop, const std::shared_ptr<MemoryNode>& file, bool re
   asked.for_check = true;
   asked.without_children = true;
   const auto image = run_sync(loop, Image::open(loop, "image", file, std::move(asked)));
-  if (!image) return;
-  std::size_t said = 0;
+  if (!image) return note(image.error().text());
   static_cast<void>(run_sync(loop, check(**image, repair ? Repair::All : Repair::None,
-                                         [&said](const std::string& line) { said += line.size(); })));
+                                         [](const std::string& line) { note(line); })));
   static_cast<void>(run_sync(loop, (*image)->close()));
 }
 
@@ -77,7 +78,11 @@ extern "C" int LLVMFuzzerTestOneInput(const emu::u8* data, std::size_t size) {
   {
     const auto image =
         run_sync(loop, block::qcow2::Image::open(loop, "image", file, fuzz::options(loop, (what & 0x1e) == 0)));
-    if (image) fuzz::use(loop, **image, what);
+    if (image) {
+      fuzz::use(loop, **image, what);
+    } else {
+      fuzz::note(image.error().text());
+    }
   }
   if ((what & 128) != 0) fuzz::look_over(loop, file, true);
   return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // libFuzzer target: commands to a SCSI disk, a SCSI CD-ROM and an ATAPI drive, with whatever data the initiator has.
 #include "fuzz/fuzz_input.h"
+#include "fuzz/fuzz_seen.h"
 #include "hw/scsi/scsi_unit.h"
 #include "support/fake_block_backend.h"
 
@@ -51,7 +52,8 @@ class Unit {
     const hw::ScsiCommand command = unit_.prepare(cdb);
     std::vector<u8> data;
     if (command.direction == hw::ScsiDirection::Out) {
-      const auto given = input.bytes(std::min<u64>({command.bytes, kMostData, (how & 8) != 0 ? input.half() : input.byte()}));
+      const u64 there = (how & 8) != 0 ? input.half() : input.byte();
+      const auto given = input.bytes(std::min({command.bytes, kMostData, there}));
       data.assign(given.begin(), given.end());
     } else if (command.direction == hw::ScsiDirection::In) {
       data.resize(std::min<u64>(command.bytes, (how & 8) != 0 ? input.half() : kMostData));
@@ -63,7 +65,8 @@ class Unit {
     const iovec parts[] = {{data.data(), data.size()}, {second.data(), second.size()}};
     const u64 offset = command.is_splittable && (how & 16) != 0 ? u64(input.half()) * unit_.config().logical_block : 0;
     if (offset > command.bytes) return;
-    static_cast<void>(run_sync(disk_.loop(), unit_.execute(command, parts, offset)));
+    const hw::ScsiResult result = run_sync(disk_.loop(), unit_.execute(command, parts, offset));
+    note(command.cdb[0], u64(unit_.last_sense().key) << 16 | result.status);
   }
 
  private:

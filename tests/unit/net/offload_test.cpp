@@ -138,6 +138,24 @@ TEST(Offload, ShortFramesAreNoFrames) {
   }
 }
 
+TEST(Offload, HeadersEndWhereTheirPacketDoes) {
+  // IPv6 of one byte, whose extension header goes on behind it, and TCP behind that.
+  std::vector<u8> v6 = from_hex(
+      "525400123456 525400fedcba 86dd"
+      "60000000 0001 3c 40 fe800000000000000000000000000001 fe800000000000000000000000000002"
+      "0600000000000000"
+      "1234 0050 00000000 00000000 50 18 ffff 0000 0000");
+  EXPECT_FALSE(net::parse_frame(v6));
+  v6[14 + 5] = 8 + 20;
+  EXPECT_TRUE(net::parse_frame(v6));
+  // IPv4 whose length leaves no room for the whole TCP header; the rest is padding.
+  std::vector<u8> v4 = tcp_frame(20, 0x10);
+  v4[17] = 39;
+  EXPECT_FALSE(net::parse_frame(v4));
+  v4[17] = 40;
+  EXPECT_TRUE(net::parse_frame(v4));
+}
+
 TEST(OffloadSender, DoesForThePeerWhatItCannot) {
   EventLoop loop;
   FakePeer card(loop), peer(loop);

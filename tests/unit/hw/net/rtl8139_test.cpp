@@ -122,6 +122,15 @@ TEST_F(Rtl8139Test, SendsItsFourBuffersInTurn) {
   EXPECT_NE(bench.read(0x3e, 2) & 4, 0u);
 }
 
+TEST_F(Rtl8139Test, AFragmentWithoutItsTransportHeaderHasNoSum) {
+  start_cplus();
+  // An IP header of 60 bytes, and nothing behind it.
+  std::vector<u8> frame = from_hex("525400123456 525400fedcba 0800 4f00 003c 0100 0001 4011 0000 0a00020f 0a000202");
+  frame.resize(74);
+  EXPECT_TRUE(bench.peer->give(frame));
+  EXPECT_EQ(bench.get<u32>(kRxRing) & (bit(13) | bit(14)), 0u);
+}
+
 TEST_F(Rtl8139Test, SendsAndReceivesByDescriptors) {
   start_cplus();
   const auto frame = frame_to("525400123456", 100);
