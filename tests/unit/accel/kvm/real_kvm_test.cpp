@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// KVM's parts that need a kernel: small guests in real mode, on this host's /dev/kvm. Where there is none the tests are skipped.
+// KVM's parts that need a kernel: small guests in real mode, on this host's /dev/kvm. Where there is none the tests are
+// skipped.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <unistd.h>
