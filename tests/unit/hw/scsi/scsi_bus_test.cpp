@@ -81,7 +81,7 @@ TEST(ScsiBus, RefusesPlacesThatAreTakenOrNotThere) {
     EXPECT_FALSE(plugged.has_value());
     return plugged ? std::string() : plugged.error().text();
   };
-  EXPECT_THAT(fails("b", {{"scsi-id", u64(2)}}), HasSubstr("is in use"));
+  EXPECT_THAT(fails("b", {{"scsi-id", u64(2)}, {"lun", u64(0)}}), HasSubstr("is in use"));
   EXPECT_THAT(fails("c", {{"scsi-id", u64(4)}}), HasSubstr("no target 4"));
   EXPECT_THAT(fails("d", {{"lun", u64(512)}}), HasSubstr("no logical unit 512"));
   EXPECT_THAT(fails("e", {{"channel", u64(1)}}), HasSubstr("no channel 1"));
