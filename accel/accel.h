@@ -72,6 +72,12 @@ class AccelClient {
   virtual std::optional<ClockNs> next_timer() { return std::nullopt; }
   /// Runs those that are due.
   virtual void run_timers() {}
+
+  /// The name of a guest address for logs ("start_kernel+0x1c"), or nothing. Any thread.
+  virtual std::string describe_address(u64 address) {
+    static_cast<void>(address);
+    return {};
+  }
 };
 
 /// -icount: the virtual clock counts guest instructions, and vCPUs run in turn.

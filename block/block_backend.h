@@ -29,6 +29,9 @@ class BlockFrontend {
   virtual std::string device_name() const { return {}; }
 };
 
+/// werror= and rerror= of a device; Auto leaves it to -drive.
+enum class ErrorWish : u8 { Auto, Report, Ignore, Enospc, Stop };
+
 /// Lent to one front end at a time; lives in the tree at /backend/ID, where `drive=ID` finds it. Requests may come with
 /// any offset, length and alignment: what lies outside the medium is refused (EIO), what is not aligned goes through a
 /// bounce buffer. Failed requests follow werror= and rerror= here: with "stop" the task waits, the machine is stopped
@@ -50,6 +53,8 @@ class BlockBackend : public qom::Object {
   /// cache=: whether the guest is told of a write cache, and may turn it off (then each write is Fua).
   virtual bool has_write_cache() const = 0;
   virtual void set_write_cache(bool enabled) = 0;
+  /// The guest opened or closed the tray.
+  virtual void tray_moved(bool open) { static_cast<void>(open); }
   virtual bool can_discard() const = 0;
   virtual BlockLimits limits() const = 0;
   virtual std::string filename() const = 0;

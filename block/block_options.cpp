@@ -70,6 +70,20 @@ Result<OnError> take_on_error(Options& options, const char* key, OnError otherwi
   return error("'{}' invalid {} error action", *given, std::string_view(key) == "werror" ? "write" : "read");
 }
 
+/// Limits as they were spelled before, and still are: bps, iops_rd, bps_max...
+void take_old_names(Options& options) {
+  for (const char* what : {"bps", "iops"}) {
+    for (const auto& [old_way, way] : {std::pair("", "total"), std::pair("_rd", "read"), std::pair("_wr", "write")}) {
+      for (const auto& [old_end, end] : {std::pair("", ""), std::pair("_max", "-max")}) {
+        const auto value = options.take(fmt::format("{}{}{}", what, old_way, old_end));
+        if (value) options.set(fmt::format("throttling.{}-{}{}", what, way, end), *value);
+      }
+    }
+  }
+  if (const auto value = options.take("iops_size")) options.set("throttling.iops-size", *value);
+  if (const auto value = options.take("group")) options.set("throttling.group", *value);
+}
+
 void set_default(Options& options, const char* key, const char* value) {
   if (!options.has(key)) options.set(key, value);
 }
@@ -90,6 +104,7 @@ Result<DriveSpec> take_drive_spec(Options& options, bool is_cdrom) {
   }
   settings.write_cache = EMU_TRY(options.take_bool_or("cache.writeback", cache.write_back));
 
+  take_old_names(options);
   spec.limits = EMU_TRY(take_throttle_config(options, "throttling."));
   spec.throttle_group = options.take("throttling.group").value_or("");
   spec.copy_on_read = EMU_TRY(options.take_bool_or("copy-on-read", false));

@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "block/block_store.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstring>
 
 #include "block/on_loop.h"
+#include "block/qcow2/image.h"
 #include "util/log.h"
 
 namespace emu::block {
 
 BlockStore::BlockStore(qom::ObjectTree& tree, EventLoop& loop) : tree_(tree), loop_(loop), graph_(loop, drivers_) {
-  register_block_drivers(drivers_);
+  register_block_drivers(drivers_, [this](const std::string& node, const qcow2::Corruption& found) {
+    if (errors_ == nullptr) return;
+    errors_->image_corrupted({.node_name = node, .message = found.message, .offset = found.offset,
+                              .bytes = found.bytes, .fatal = found.fatal});
+  });
   graph_.set_group_finder([this](const std::string& name) -> std::shared_ptr<ThrottleGroup> {
     const auto* object = dynamic_cast<ThrottleGroupObject*>(tree_.find("/objects/" + name));
     return object == nullptr ? nullptr : object->group();
@@ -45,8 +53,21 @@ Result<NodeRef> BlockStore::open_for_drive(DriveSpec& spec) {
   return over;
 }
 
+namespace {
+bool is_identifier(std::string_view id) {
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  return !id.empty() && is_letter(id.front()) && std::ranges::all_of(id, [&](char c) {
+    return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+  });
+}
+}  // namespace
+
 Result<DiskBackend*> BlockStore::add_drive(DriveSpec spec) {
   const std::string id = spec.settings.id;
+  if (!is_identifier(id)) {
+    return error(Error(fmt::format("Parameter 'id' expects an identifier, not '{}'", id))
+                     .with_hint("letters, digits, '-', '.' and '_', beginning with a letter"));
+  }
   if (container().child(id) != nullptr) return error("Device with id '{}' already exists", id);
   EMU_TRY(graph_.reserve_name(id, "drive"));
   auto made = tree_.make<DiskBackend>();
@@ -65,6 +86,7 @@ Result<DiskBackend*> BlockStore::add_drive(DriveSpec spec) {
   }
   if (done && spec.limits.is_limited()) done = set_limits(drive, spec.throttle_group, spec.limits);
   if (!done) {
+    static_cast<void>(run_sync(loop_, drive.remove()));
     graph_.free_name(id);
     return error(std::move(done).error());
   }
@@ -182,6 +204,14 @@ void BlockStore::give_up_all() {
   for (DiskBackend* backend : backends()) backend->give_up();
 }
 
+void BlockStore::drain_all() {
+  for (DiskBackend* backend : backends()) {
+    backend->fail_waiting();
+    run_sync(loop_, backend->drain_begin());
+    backend->drain_end();
+  }
+}
+
 Task<Result<void>> BlockStore::flush_drained(DiskBackend& backend) {
   co_await backend.drain_begin();
   IoStatus status = 0;
@@ -202,13 +232,21 @@ Result<void> BlockStore::flush_all() {
   return result;
 }
 
+/// A device that has gone gives its drive back after its last request, by work that is posted to us.
+void BlockStore::wait_for_detach(DiskBackend& backend) {
+  run_sync(loop_, backend.drain_begin());
+  backend.drain_end();
+  constexpr auto kPatience = std::chrono::seconds(2);
+  const ClockNs end = Clock::monotonic_now() + kPatience;
+  while (backend.frontend() != nullptr && Clock::monotonic_now() < end) {
+    if (!loop_.run_once(false)) ::usleep(1000);
+  }
+}
+
 void BlockStore::close() {
   for (DiskBackend* backend : backends()) {
-    if (BlockFrontend* frontend = backend->frontend()) {
-      run_sync(loop_, backend->drain_begin());
-      backend->drain_end();
-      backend->detach(*frontend);
-    }
+    if (backend->frontend() != nullptr) wait_for_detach(*backend);
+    if (BlockFrontend* frontend = backend->frontend()) backend->detach(*frontend);
     if (auto removed = run_sync(loop_, backend->remove()); !removed) log::error(removed.error());
     container().remove_child(*backend);
   }

@@ -51,12 +51,15 @@ class BlockStore {
   void retry_all();
   /// The machine ends: DiskBackend::give_up() for all.
   void give_up_all();
+  /// The machine is reset: what waits for a person fails, and what is under way ends.
+  void drain_all();
   /// Waits for what is under way and writes everything out, as a stopped machine wants it. Errors: the first.
   Result<void> flush_all();
-  /// Closes all; no device is attached any more.
+  /// Closes all; the devices have gone.
   void close();
 
  private:
+  void wait_for_detach(DiskBackend& backend);
   Task<Result<void>> flush_drained(DiskBackend& backend);
   Result<NodeRef> open_for_drive(DriveSpec& spec);
   qom::Object& container() const;

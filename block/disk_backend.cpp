@@ -20,6 +20,8 @@ void DiskBackend::set_up(NodeGraph& graph, BackendSettings settings, BlockErrorL
   graph_ = &graph;
   loop_ = &graph.main_loop();
   settings_ = std::move(settings);
+  given_write_error_ = settings_.on_write_error;
+  given_read_error_ = settings_.on_read_error;
   errors_ = errors;
   write_cache_.store(settings_.write_cache);
 }
@@ -64,9 +66,33 @@ Result<void> DiskBackend::attach(BlockFrontend& frontend) {
   return {};
 }
 
+Result<void> DiskBackend::set_wishes(const DeviceWishes& wishes) {
+  const auto action = [](ErrorWish wish) -> std::optional<OnError> {
+    switch (wish) {
+      case ErrorWish::Auto: return std::nullopt;
+      case ErrorWish::Report: return OnError::Report;
+      case ErrorWish::Ignore: return OnError::Ignore;
+      case ErrorWish::Enospc: return OnError::Enospc;
+      case ErrorWish::Stop: return OnError::Stop;
+    }
+    return std::nullopt;
+  };
+  if (wishes.read_error == ErrorWish::Enospc) {
+    return error(Error("rerror=enospc: reads need no space").with_hint("auto, report, ignore or stop"));
+  }
+  if (frontend_ != nullptr) return error("Drive '{}' is already in use by another block device", name());
+  set_error_actions(action(wishes.write_error), action(wishes.read_error));
+  set_share_writes(wishes.share_writes);
+  return {};
+}
+
 void DiskBackend::detach(BlockFrontend& frontend) {
   EMU_CHECK(frontend_ == &frontend && in_flight_ == 0);
   frontend_ = nullptr;
+  // What the device wished goes with it.
+  share_writes_ = false;
+  settings_.on_write_error = given_write_error_;
+  settings_.on_read_error = given_read_error_;
   if (!root_) return;
   if (stands_for_node_) {
     graph_->drop(root_, *this);
@@ -77,6 +103,7 @@ void DiskBackend::detach(BlockFrontend& frontend) {
 
 void DiskBackend::stand_for(NodeRef node) {
   stands_for_node_ = true;
+  loop_ = &node->loop();
   medium_is(std::move(node));
 }
 
@@ -110,12 +137,14 @@ Task<Result<void>> DiskBackend::remove() {
   NodeRef node = root_;
   medium_is(nullptr);
   drain_end();
+  Result<void> detached;
   if (stands_for_node_) {
     stands_for_node_ = false;  // from now on media come and go
     graph_->drop(node, *this);
-    co_return Result<void>();
+  } else {
+    detached = co_await graph_->detach(node, *this);
   }
-  auto detached = co_await graph_->detach(std::move(node), *this);
+  graph_->bring_home(*node);
   co_return detached;
 }
 
@@ -206,12 +235,12 @@ void DiskBackend::drain_end() {
 Task<bool> DiskBackend::wants_retry(IoStatus failed, bool is_write) {
   // Without a medium, and against the rules, asking again changes nothing.
   if (failed == ENOMEDIUM || failed == ECANCELED) co_return false;
-  OnError action = is_write ? settings_.on_write_error : settings_.on_read_error;
+  OnError action = on_error(is_write);
   if (action == OnError::Enospc) action = failed == ENOSPC ? OnError::Stop : OnError::Report;
   if (action == OnError::Stop) io_status_.store(failed);
   if (errors_ != nullptr) {
     errors_->io_error({.device = settings_.id, .node_name = root_ ? root_->name() : std::string(),
-                       .is_write = is_write, .action = action, .no_space = failed == ENOSPC,
+                       .filename = filename(), .is_write = is_write, .action = action, .no_space = failed == ENOSPC,
                        .reason = std::strerror(failed)});
   }
   if (action != OnError::Stop || errors_ == nullptr || gave_up_.load()) co_return false;
@@ -226,12 +255,11 @@ Task<bool> DiskBackend::wants_retry(IoStatus failed, bool is_write) {
   co_return retried;
 }
 
-void DiskBackend::give_up() {
-  gave_up_.store(true);
-  draining_.store(true);
-  const auto wake = [this] {
+void DiskBackend::end_waiting(bool again) {
+  const auto wake = [this, again] {
+    io_status_.store(0);
     const auto parked = std::exchange(parked_, {});
-    for (const auto& request : parked) request.complete(false);
+    for (const auto& request : parked) request.complete(again);
   };
   if (loop_->is_loop_thread()) {
     wake();
@@ -240,18 +268,15 @@ void DiskBackend::give_up() {
   }
 }
 
-void DiskBackend::retry() {
-  const auto wake = [this] {
-    io_status_.store(0);
-    const auto parked = std::exchange(parked_, {});
-    for (const auto& request : parked) request.complete(true);
-  };
-  if (loop_->is_loop_thread()) {
-    wake();
-  } else {
-    loop_->post(wake);
-  }
+void DiskBackend::give_up() {
+  gave_up_.store(true);
+  draining_.store(true);
+  end_waiting(false);
 }
+
+void DiskBackend::fail_waiting() { end_waiting(false); }
+
+void DiskBackend::retry() { end_waiting(true); }
 
 const char* DiskBackend::io_status() const {
   const int failed = io_status_.load();

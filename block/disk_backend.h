@@ -24,11 +24,18 @@ constexpr unsigned kIoKinds = 4;
 
 /// What BLOCK_IO_ERROR tells.
 struct BlockIoError {
-  std::string device, node_name;
+  std::string device, node_name, filename;
   bool is_write = false;
   OnError action = OnError::Report;  ///< Report, Ignore or Stop
   bool no_space = false;
   std::string reason;
+};
+
+/// What BLOCK_IMAGE_CORRUPTED tells.
+struct BlockCorruption {
+  std::string node_name, message;
+  u64 offset = 0, bytes = 0;
+  bool fatal = false;
 };
 
 /// Who hears of failures. Any thread.
@@ -37,6 +44,14 @@ class BlockErrorListener {
   virtual ~BlockErrorListener() = default;
   /// With action Stop the machine is to be stopped ("io-error"); DiskBackend::retry() when it goes on.
   virtual void io_error(const BlockIoError& failure) = 0;
+  /// Tables of an image contradict each other; `fatal`: it refuses all requests from now on.
+  virtual void image_corrupted(const BlockCorruption& corruption) { static_cast<void>(corruption); }
+  /// The guest opened or closed a tray; `drive` is empty for what -blockdev made.
+  virtual void tray_moved(const std::string& drive, const std::string& device, bool open) {
+    static_cast<void>(drive);
+    static_cast<void>(device);
+    static_cast<void>(open);
+  }
 };
 
 struct BackendSettings {
@@ -47,6 +62,22 @@ struct BackendSettings {
   bool is_removable = false;    ///< media=cdrom
   bool read_only = false;
 };
+
+struct DeviceWishes {
+  ErrorWish write_error = ErrorWish::Auto, read_error = ErrorWish::Auto;
+  bool share_writes = false;
+};
+/// The two properties.
+template <typename Info, typename Device>
+void add_error_properties(Info& type, ErrorWish Device::* on_write, ErrorWish Device::* on_read) {
+  const std::vector<std::pair<std::string, ErrorWish>> names = {{"auto", ErrorWish::Auto},
+                                                                {"report", ErrorWish::Report},
+                                                                {"ignore", ErrorWish::Ignore},
+                                                                {"enospc", ErrorWish::Enospc},
+                                                                {"stop", ErrorWish::Stop}};
+  type.choice("werror", on_write, "BlockdevOnError", names, "what becomes of failed writes; auto: as -drive says");
+  type.choice("rerror", on_read, "BlockdevOnError", names, "what becomes of failed reads; auto: as -drive says");
+}
 
 /// One number of one kind of request, written on the loop's thread and read on any.
 struct IoCounters {
@@ -67,6 +98,9 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   bool is_read_only() const override { return settings_.read_only || (root_ != nullptr && root_->is_read_only()); }
   bool has_write_cache() const override { return write_cache_.load(std::memory_order_relaxed); }
   void set_write_cache(bool enabled) override { write_cache_.store(enabled, std::memory_order_relaxed); }
+  void tray_moved(bool open) override {
+    if (errors_ != nullptr) errors_->tray_moved(settings_.id, device_name(), open);
+  }
   bool can_discard() const override { return unmaps_; }
   BlockLimits limits() const override { return limits_; }
   std::string filename() const override { return root_ ? root_->filename() : std::string(); }
@@ -101,8 +135,15 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   void stand_for(NodeRef node);
   /// Takes it out; nothing is under way when it is done.
   Task<Result<void>> remove();
+  /// What the device says instead of -drive. Before attach().
+  void set_error_actions(std::optional<OnError> write, std::optional<OnError> read) {
+    settings_.on_write_error = write.value_or(settings_.on_write_error);
+    settings_.on_read_error = read.value_or(settings_.on_read_error);
+  }
   /// Another device may write, too (share-rw=on). Before attach().
   void set_share_writes(bool share) { share_writes_ = share; }
+  /// Both of that, as a device's properties say it. Errors: what -drive says already, or what cannot be. Before attach().
+  Result<void> set_wishes(const DeviceWishes& wishes);
 
   std::shared_ptr<ThrottleGroup> throttle_group() const { return group_; }
   std::string throttle_group_name() const { return group_name_; }
@@ -119,13 +160,26 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   void retry();
   /// The machine ends: what waits for a person fails instead, and limits do not count. Any thread.
   void give_up();
-  void clear_io_status() { io_status_.store(0); }
+  /// Requests that wait since an error fail with it (the machine is reset: who made them is gone).
+  void fail_waiting();
 
  private:
-  IoStatus check(u64 offset, u64 length) const;
+  /// What a request is about; the work itself is the caller's.
+  struct Aim {
+    IoKind kind = IoKind::Read;
+    u64 offset = 0, length = 0;
+    bool is_throttled = false;
+    bool may_be_unsupported = false;  ///< ENOTSUP is an answer, not an error
+    bool is_write() const { return kind != IoKind::Read; }
+  };
+  template <typename Work>
+  Task<IoStatus> carry_out(Aim aim, Work work);
+  IoStatus check(const Aim& aim) const;
+  OnError on_error(bool is_write) const { return is_write ? settings_.on_write_error : settings_.on_read_error; }
   Access wanted_access() const;
   void medium_is(NodeRef node);
   void refresh();
+  void end_waiting(bool again);
   Task<void> enter();
   void leave();
   Task<void> wait_idle();
@@ -136,11 +190,13 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   Task<IoStatus> write_once(u64 offset, IoVec from, IoFlags flags);
   Task<IoStatus> zero_once(u64 offset, u64 length, IoFlags flags);
   Task<IoStatus> flush_once();
+  Task<IoStatus> discard_once(u64 offset, u64 length);
   Task<IoStatus> bounce_read(u64 offset, IoVec to);
   Task<IoStatus> bounce_write(u64 offset, IoVec from, IoFlags flags);
 
   NodeGraph* graph_ = nullptr;
   BackendSettings settings_;
+  OnError given_write_error_ = OnError::Enospc, given_read_error_ = OnError::Report;  ///< -drive's, without a device
   BlockErrorListener* errors_ = nullptr;
   BlockFrontend* frontend_ = nullptr;
   bool share_writes_ = false;
@@ -162,7 +218,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   unsigned holds_ = 0;  ///< drains that have not ended
   std::vector<Completion<bool>> held_back_, idle_waiters_, parked_;
   RangeLock merging_;
-  u64 write_generation_ = 0, flushed_generation_ = 0;
+  u64 write_generation_ = 0;    ///< counts up with each write that has ended, well or not
+  u64 flushed_generation_ = 0;  ///< what of that is known to be on stable storage
 
   std::atomic<bool> gave_up_{false};
   std::atomic<bool> draining_{false};  ///< limits do not count

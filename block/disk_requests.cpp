@@ -17,161 +17,99 @@ u64 round_up(u64 value, u64 unit) { return (value + unit - 1) & ~(unit - 1); }
 
 }  // namespace
 
-IoStatus DiskBackend::check(u64 offset, u64 length) const {
+/// What every request goes through: held back while others drain, checked, slowed down, made, and made again when the
+/// person who was asked says so. `work()` gives the Task that carries it out once; it is called anew for each try.
+template <typename Work>
+Task<IoStatus> DiskBackend::carry_out(Aim aim, Work work) {
+  const ClockNs begin = Clock::monotonic_now();
+  for (;;) {
+    if (holds_ > 0) {
+      co_await enter();
+    } else {
+      in_flight_++;
+    }
+    IoStatus status = check(aim);
+    const bool is_allowed = status == 0;
+    if (is_allowed) {
+      if (aim.is_throttled && group_ && group_->is_limited()) {
+        co_await throttle(*group_, *loop_, aim.is_write(), aim.length, &draining_);
+      }
+      status = co_await work();
+    }
+    leave();
+    // No error of the disk: the caller knows another way.
+    if (status == ENOTSUP && aim.may_be_unsupported) co_return status;
+    if (status != 0 && is_allowed) {
+      const bool again = co_await wants_retry(status, aim.is_write());
+      if (again) continue;
+      if (on_error(aim.is_write()) == OnError::Ignore) status = 0;
+    }
+    if (status == 0 && aim.kind == IoKind::Write) {
+      highest_write_.store(std::max(highest_write_.load(std::memory_order_relaxed), aim.offset + aim.length),
+                           std::memory_order_relaxed);
+    }
+    finish(aim.kind, aim.length, begin, status);
+    co_return status;
+  }
+}
+
+IoStatus DiskBackend::check(const Aim& aim) const {
   if (!root_) return ENOMEDIUM;
+  if (aim.kind == IoKind::Flush) return 0;
   const u64 size = bytes();
-  return offset > size || length > size - offset ? EIO : 0;
+  if (aim.offset > size || aim.length > size - aim.offset) return EIO;
+  return aim.is_write() && is_read_only() ? EPERM : 0;
 }
 
 Task<IoStatus> DiskBackend::read(u64 offset, IoVec to) {
-  const ClockNs begin = Clock::monotonic_now();
-  const u64 length = total_bytes(to);
-  for (;;) {
-    if (holds_ > 0) {
-      co_await enter();
-    } else {
-      in_flight_++;
-    }
-    IoStatus status = check(offset, length);
-    if (status == 0) {
-      if (group_ && group_->is_limited()) co_await throttle(*group_, *loop_, false, length, &draining_);
-      status = co_await read_once(offset, to);
-    }
-    leave();
-    if (status != 0 && check(offset, length) == 0) {
-      const bool again = co_await wants_retry(status, false);
-      if (again) continue;
-      if (settings_.on_read_error == OnError::Ignore) status = 0;
-    }
-    finish(IoKind::Read, length, begin, status);
-    co_return status;
-  }
+  const Aim aim{.kind = IoKind::Read, .offset = offset, .length = total_bytes(to), .is_throttled = true};
+  return carry_out(aim, [this, offset, to] { return read_once(offset, to); });
 }
 
 Task<IoStatus> DiskBackend::write(u64 offset, IoVec from, IoFlags flags) {
-  const ClockNs begin = Clock::monotonic_now();
-  const u64 length = total_bytes(from);
-  for (;;) {
-    if (holds_ > 0) {
-      co_await enter();
-    } else {
-      in_flight_++;
-    }
-    IoStatus status = check(offset, length);
-    if (status == 0 && is_read_only()) status = EPERM;
-    const bool is_allowed = status == 0;
-    if (is_allowed) {
-      if (group_ && group_->is_limited()) co_await throttle(*group_, *loop_, true, length, &draining_);
-      if (detect_zeroes_ != DetectZeroes::Off && is_zero(from)) {
-        const IoFlags unmap = detect_zeroes_ == DetectZeroes::Unmap ? IoFlags::MayUnmap : IoFlags::None;
-        status = co_await zero_once(offset, length, flags | unmap);
-      } else {
-        status = co_await write_once(offset, from, flags);
-      }
-    }
-    leave();
-    if (status != 0 && is_allowed) {
-      const bool again = co_await wants_retry(status, true);
-      if (again) continue;
-      if (settings_.on_write_error == OnError::Ignore) status = 0;
-    }
-    if (status == 0) {
-      highest_write_.store(std::max(highest_write_.load(std::memory_order_relaxed), offset + length),
-                           std::memory_order_relaxed);
-    }
-    finish(IoKind::Write, length, begin, status);
-    co_return status;
-  }
+  const Aim aim{.kind = IoKind::Write, .offset = offset, .length = total_bytes(from), .is_throttled = true};
+  return carry_out(aim, [this, offset, from, flags] {
+    if (detect_zeroes_ == DetectZeroes::Off || !is_zero(from)) return write_once(offset, from, flags);
+    const IoFlags unmap = detect_zeroes_ == DetectZeroes::Unmap ? IoFlags::MayUnmap : IoFlags::None;
+    return zero_once(offset, total_bytes(from), flags | unmap);
+  });
 }
 
 Task<IoStatus> DiskBackend::write_zeroes(u64 offset, u64 length, IoFlags flags) {
-  const ClockNs begin = Clock::monotonic_now();
-  for (;;) {
-    if (holds_ > 0) {
-      co_await enter();
-    } else {
-      in_flight_++;
-    }
-    IoStatus status = check(offset, length);
-    if (status == 0 && is_read_only()) status = EPERM;
-    const bool is_allowed = status == 0;
-    if (is_allowed) {
-      if (group_ && group_->is_limited()) co_await throttle(*group_, *loop_, true, length, &draining_);
-      status = co_await zero_once(offset, length, flags);
-    }
-    leave();
-    if (status == ENOTSUP && has(flags, IoFlags::NoFallback)) co_return status;
-    if (status != 0 && is_allowed) {
-      const bool again = co_await wants_retry(status, true);
-      if (again) continue;
-      if (settings_.on_write_error == OnError::Ignore) status = 0;
-    }
-    finish(IoKind::Write, length, begin, status);
-    co_return status;
-  }
+  const Aim aim{.kind = IoKind::Write, .offset = offset, .length = length, .is_throttled = true,
+                .may_be_unsupported = has(flags, IoFlags::NoFallback)};
+  return carry_out(aim, [this, offset, length, flags] { return zero_once(offset, length, flags); });
 }
 
 Task<IoStatus> DiskBackend::discard(u64 offset, u64 length) {
-  const ClockNs begin = Clock::monotonic_now();
-  for (;;) {
-    if (holds_ > 0) {
-      co_await enter();
-    } else {
-      in_flight_++;
-    }
-    IoStatus status = check(offset, length);
-    if (status == 0 && is_read_only()) status = EPERM;
-    const bool is_allowed = status == 0;
-    // Whole blocks only; the rest keeps what it has, which a hint allows.
-    const u64 first = round_up(offset, limits_.request_alignment);
-    const u64 last = round_down(offset + length, limits_.request_alignment);
-    if (is_allowed && unmaps_ && first < last) {
-      if (group_ && group_->is_limited()) co_await throttle(*group_, *loop_, true, length, &draining_);
-      write_generation_++;
-      status = co_await root_->discard(first, last - first);
-      if (status == ENOTSUP) status = 0;
-    }
-    leave();
-    if (status != 0 && is_allowed) {
-      const bool again = co_await wants_retry(status, true);
-      if (again) continue;
-      if (settings_.on_write_error == OnError::Ignore) status = 0;
-    }
-    finish(IoKind::Unmap, length, begin, status);
-    co_return status;
-  }
+  // What is not passed on is not slowed down.
+  const Aim aim{.kind = IoKind::Unmap, .offset = offset, .length = length, .is_throttled = unmaps_};
+  return carry_out(aim, [this, offset, length] { return discard_once(offset, length); });
 }
 
 Task<IoStatus> DiskBackend::flush() {
-  const ClockNs begin = Clock::monotonic_now();
-  for (;;) {
-    if (holds_ > 0) {
-      co_await enter();
-    } else {
-      in_flight_++;
-    }
-    IoStatus status = root_ ? 0 : ENOMEDIUM;
-    const bool is_allowed = status == 0;
-    if (is_allowed) status = co_await flush_once();
-    leave();
-    if (status != 0 && is_allowed) {
-      const bool again = co_await wants_retry(status, true);
-      if (again) continue;
-      if (settings_.on_write_error == OnError::Ignore) status = 0;
-    }
-    finish(IoKind::Flush, 0, begin, status);
-    co_return status;
-  }
+  return carry_out({.kind = IoKind::Flush}, [this] { return flush_once(); });
 }
 
 // ---- Once
 
 Task<IoStatus> DiskBackend::flush_once() {
+  // Writes count when they have ended: of one that ends while we flush nobody knows whether it was flushed, too.
   const u64 generation = write_generation_;
   if (generation == flushed_generation_) co_return 0;  // nothing was written since
   const IoStatus status = co_await root_->flush();
   if (status == 0) flushed_generation_ = std::max(flushed_generation_, generation);
   co_return status;
+}
+
+Task<IoStatus> DiskBackend::discard_once(u64 offset, u64 length) {
+  // Whole blocks only; the rest keeps what it has, which a hint allows.
+  const u64 first = round_up(offset, limits_.request_alignment);
+  const u64 last = round_down(offset + length, limits_.request_alignment);
+  if (!unmaps_ || first >= last) co_return 0;
+  const IoStatus status = co_await root_->discard(first, last - first);
+  write_generation_++;
+  co_return status == ENOTSUP ? 0 : status;
 }
 
 Task<IoStatus> DiskBackend::read_once(u64 offset, IoVec to) {
@@ -204,14 +142,15 @@ Task<IoStatus> DiskBackend::bounce_read(u64 offset, IoVec to) {
 Task<IoStatus> DiskBackend::write_once(u64 offset, IoVec from, IoFlags flags) {
   if (!has_write_cache()) flags = flags | IoFlags::Fua;
   const u64 length = total_bytes(from);
-  write_generation_++;
   const u64 unit = limits_.request_alignment;
   if (unit <= 1) {
+    IoStatus status = 0;
     if (length <= limits_.max_transfer) {
-      const IoStatus status = co_await root_->write(offset, from, flags);
-      co_return status;
+      status = co_await root_->write(offset, from, flags);
+    } else {
+      status = co_await bounce_write(offset, from, flags);
     }
-    const IoStatus status = co_await bounce_write(offset, from, flags);
+    write_generation_++;
     co_return status;
   }
   // A block that is read, changed and written must not be written by others in between.
@@ -225,6 +164,7 @@ Task<IoStatus> DiskBackend::write_once(u64 offset, IoVec from, IoFlags flags) {
   } else {
     status = co_await bounce_write(offset, from, flags);
   }
+  write_generation_++;
   co_return status;
 }
 
@@ -261,11 +201,11 @@ Task<IoStatus> DiskBackend::zero_once(u64 offset, u64 length, IoFlags flags) {
   const u64 unit = limits_.request_alignment;
   const u64 first = std::min(round_up(offset, unit), offset + length);
   const u64 last = std::max(round_down(offset + length, unit), first);
-  write_generation_++;
   RangeLock::Held mine(merging_, round_down(offset, unit), round_up(offset + length, unit));
   co_await mine.wait(*loop_);
   if (last > first) {
     const IoStatus status = co_await root_->write_zeroes(first, last - first, flags);
+    write_generation_++;
     if (status != 0) co_return status;
   }
   // The ends that are not whole blocks: less than one each, or all of a short request.
@@ -275,6 +215,7 @@ Task<IoStatus> DiskBackend::zero_once(u64 offset, u64 length, IoFlags flags) {
     if (begin >= end) continue;
     const iovec part{zeroes.data(), end - begin};
     const IoStatus status = co_await bounce_write(begin, IoVec(&part, 1), flags);
+    write_generation_++;
     if (status != 0) co_return status;
   }
   co_return 0;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "block/driver.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "block/graph.h"
 #include "block/qcow2/driver.h"
 #include "util/check.h"
@@ -46,11 +49,11 @@ std::string filename_beside(const std::string& beside, const std::string& filena
   return slash == std::string::npos ? filename : beside.substr(0, slash + 1) + filename;
 }
 
-void register_block_drivers(DriverRegistry& drivers) {
+void register_block_drivers(DriverRegistry& drivers, qcow2::CorruptionListener listener) {
   register_file_drivers(drivers);
   register_null_drivers(drivers);
   register_raw_driver(drivers);
-  register_qcow2_driver(drivers);
+  register_qcow2_driver(drivers, std::move(listener));
   register_throttle_driver(drivers);
   register_copy_on_read_driver(drivers);
   register_blkdebug_driver(drivers);
@@ -74,6 +77,15 @@ Options take_below(Options& options, const std::string& role) {
     options.take(key);
   }
   return below;
+}
+
+/// Whether one of the images that are being opened right now lies in this file: its node is there, and nobody's yet.
+bool is_being_opened(const NodeGraph& graph, const std::string& filename) {
+  return std::ranges::any_of(graph.nodes(), [&](const NodeRef& node) {
+    std::error_code failed;
+    return node->children().empty() && !graph.is_used(*node) && !graph.is_owned(*node) &&
+           std::filesystem::equivalent(node->filename(), filename, failed) && !failed;
+  });
 }
 
 /// What a child does unless it is told otherwise.
@@ -107,6 +119,9 @@ Task<Result<NodeRef>> OpenContext::open_child(Options& options, std::string role
     if (!below.empty()) co_return error("'{}' names a node and '{}.*' describes another", role, role);
     NodeRef found = graph.find(*reference);
     if (!found) co_return error("Cannot find device='{}' nor node-name='{}'", *reference, *reference);
+    if (reads_while_opening && &found->loop() != &loop) {
+      co_return error("node '{}' works on an I/O thread: an image in it cannot be opened now", found->name());
+    }
     opened.push_back(found);
     co_return found;
   }
@@ -116,7 +131,12 @@ Task<Result<NodeRef>> OpenContext::open_child(Options& options, std::string role
   if (is_file && below.empty()) {
     if (const auto filename = options.take("filename")) below.set("filename", *filename);
   } else if (!names_one && !implied.filename.empty()) {
-    below.set("filename", filename_beside(beside, implied.filename));
+    const std::string filename = filename_beside(beside, implied.filename);
+    if (role == "backing" && is_being_opened(graph, filename)) {
+      co_return error(Error(fmt::format("Backing file '{}' creates an infinite loop", implied.filename))
+                          .with_hint("qemu-img rebase -u names another backing file"));
+    }
+    below.set("filename", filename);
     if (!implied.driver.empty()) below.set("driver", implied.driver);
   }
   if (below.empty()) co_return NodeRef();

@@ -30,11 +30,13 @@ struct NodeSettings {
   DetectZeroes detect_zeroes = DetectZeroes::Off;
 };
 
-/// Lent to Driver::open. Make the node with `loop`, `settings.name` and `settings.read_only`.
+/// Lent to Driver::open. Make the node with `loop`, `settings.name` and `settings.read_only`; over a child that works on
+/// an I/O thread it moves there.
 struct OpenContext {
   NodeGraph& graph;
   EventLoop& loop;
   NodeSettings settings;  ///< the driver may set read_only where auto_read_only lets it
+  bool reads_while_opening = false;  ///< the driver's word, before its children: they have to be on the main loop
   std::vector<NodeRef> opened = {};  ///< children so far; closed again when the driver fails
 
   /// An image named in a header rather than by the user.
@@ -84,8 +86,13 @@ void register_throttle_driver(DriverRegistry& drivers);
 void register_copy_on_read_driver(DriverRegistry& drivers);
 void register_blkdebug_driver(DriverRegistry& drivers);
 void register_temporary_driver(DriverRegistry& drivers);
+namespace qcow2 {
+struct Corruption;
+/// Hears what BLOCK_IMAGE_CORRUPTED tells, on the node's loop.
+using CorruptionListener = std::function<void(const std::string& node_name, const Corruption& corruption)>;
+}  // namespace qcow2
 /// All of them.
-void register_block_drivers(DriverRegistry& drivers);
+void register_block_drivers(DriverRegistry& drivers, qcow2::CorruptionListener listener = {});
 
 /// A file name beside another one: absolute names and "protocol:" ones are kept.
 std::string filename_beside(const std::string& beside, const std::string& filename);

@@ -142,7 +142,7 @@ Task<Result<NodeRef>> NodeGraph::open_node(Options options, NodeSettings inherit
   auto driver_name = options.take("driver");
   if (!driver_name && wants_format) {
     // The file first, to look at its first bytes.
-    OpenContext context{*this, loop_, settings};
+    OpenContext context{.graph = *this, .loop = loop_, .settings = settings};
     auto file = co_await context.open_file(options);
     if (!file) {
       co_await close_all(std::move(context.opened));
@@ -152,9 +152,9 @@ Task<Result<NodeRef>> NodeGraph::open_node(Options options, NodeSettings inherit
     std::vector<u8> aligned_space(kProbeBytes * 4);
     // Direct I/O wants whole, aligned blocks.
     auto* const aligned = reinterpret_cast<u8*>((reinterpret_cast<u64>(aligned_space.data()) + 4095) & ~u64(4095));
-    const iovec part{aligned, std::min<u64>(4096, ((*file)->bytes() + 511) & ~u64(511))};
+    const iovec part{aligned, 4096};
     int failed = 0;
-    if (part.iov_len > 0) failed = co_await (*file)->read(0, IoVec(&part, 1));
+    if (!first.empty()) failed = co_await (*file)->read(0, IoVec(&part, 1));
     if (failed != 0) {
       co_await close_all(std::move(context.opened));
       co_return error("Could not read image for determining its format: {}", std::strerror(failed));
@@ -198,7 +198,7 @@ Task<Result<NodeRef>> NodeGraph::open_with(const Driver& driver, Options options
     co_return error(std::move(name).error());
   }
   settings.name = *name;
-  OpenContext context{*this, loop_, std::move(settings), std::move(opened)};
+  OpenContext context{.graph = *this, .loop = loop_, .settings = std::move(settings), .opened = std::move(opened)};
   Options::Pairs given = options.pairs();
   auto node = co_await driver.open(context, std::move(options));
   reserved_.erase(*name);
@@ -213,6 +213,19 @@ Task<Result<NodeRef>> NodeGraph::open_with(const Driver& driver, Options options
   // A child that the driver opened and did not keep.
   co_await close_all(std::move(context.opened));
   co_return *node;
+}
+
+/// To the I/O thread that a child works on already.
+Result<void> NodeGraph::follow_children(Node& node) {
+  EventLoop* there = nullptr;
+  for (const Child& child : node.children()) {
+    if (there == nullptr) there = &child.node->loop();
+    if (&child.node->loop() != there) {
+      return error("the nodes below '{}' work on different I/O threads", node.name());
+    }
+  }
+  if (there != nullptr && there != &node.loop()) node.change_loop(*there);
+  return {};
 }
 
 Result<void> NodeGraph::insert(NodeRef node, const NodeSettings& settings) {
@@ -230,6 +243,7 @@ Result<void> NodeGraph::insert(NodeRef node, const NodeSettings& settings) {
     result = add_use(*below, Use{.parent = node.get(), .role = children[done].role,
                                  .access = node->child_access(children[done].role, Access{})});
   }
+  if (result) result = follow_children(*node);
   if (result) return {};
   for (const Child& child : children) {
     auto& uses = entry(*child.node)->uses;

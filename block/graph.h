@@ -75,6 +75,8 @@ class NodeGraph {
   /// Puts `child` in the place of the parent's child of that role, with requests going on before and after. The old
   /// child is closed when nobody else uses it.
   Task<Result<void>> replace_child(NodeRef parent, std::string role, NodeRef child);
+  /// A node that nobody uses any more works on the main loop again: the I/O thread may go.
+  void bring_home(const Node& node);
   /// New length; users above hear of it.
   Task<Result<void>> truncate(NodeRef node, u64 bytes, Preallocation preallocation);
   Task<Result<void>> set_read_only(NodeRef node, bool read_only);
@@ -125,6 +127,7 @@ class NodeGraph {
   Result<std::string> take_name(Options& options);
   Task<Result<NodeRef>> open_with(const Driver& driver, Options options, NodeSettings settings,
                                   std::vector<NodeRef> opened);
+  static Result<void> follow_children(Node& node);
   Result<void> insert(NodeRef node, const NodeSettings& settings);
   Task<Result<void>> close_if_unused(NodeRef node);
   Task<void> close_all(std::vector<NodeRef> nodes);
@@ -139,6 +142,8 @@ class NodeGraph {
   Task<std::vector<GraphUser*>> drain(const Node& node);
   void undrain(const Node& node, const std::vector<GraphUser*>& users);
   void connected(const Node& node, std::set<const Node*>& found) const;
+  /// The node and all that is connected to it work there. Errors: somebody but `by` uses one of them.
+  Result<void> change_loop(const Node& node, EventLoop& loop, const GraphUser* by);
 
   EventLoop& loop_;
   const DriverRegistry& drivers_;

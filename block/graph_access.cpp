@@ -239,10 +239,11 @@ Task<Result<void>> NodeGraph::replace_child(NodeRef parent, std::string role, No
   const std::vector<GraphUser*> above = co_await drain(*parent);
 
   Result<void> result;
-  if (&child->loop() != &parent->loop() && is_used(*child)) {
-    result = error("node '{}' works on another I/O thread", child->name());
-  } else {
-    if (&child->loop() != &parent->loop()) child->change_loop(parent->loop());
+  if (&child->loop() != &parent->loop()) {
+    // Not what hangs together with the parent already: that has its users.
+    result = change_loop(*child, parent->loop(), nullptr);
+  }
+  if (result) {
     Entry* const added = entry(*child);
     result = add_use(*added, Use{.parent = parent.get(), .role = role,
                                  .access = parent->child_access(role, entry(*parent)->current)});
@@ -256,7 +257,9 @@ Task<Result<void>> NodeGraph::replace_child(NodeRef parent, std::string role, No
   }
   undrain(*old->node, {});
   undrain(*parent, above);
-  auto closed = co_await close_if_unused(result ? old->node : child);
+  const NodeRef left = result ? old->node : child;
+  auto closed = co_await close_if_unused(left);
+  bring_home(*left);
   if (result && !closed) result = std::move(closed);
   co_return result;
 }
@@ -301,14 +304,14 @@ Task<Result<void>> NodeGraph::set_read_only(NodeRef node, bool read_only) {
   co_return result;
 }
 
-Result<void> NodeGraph::move_to(NodeRef node, EventLoop& loop, GraphUser& by) {
+Result<void> NodeGraph::change_loop(const Node& node, EventLoop& loop, const GraphUser* by) {
   std::set<const Node*> all;
-  connected(*node, all);
+  connected(node, all);
   for (const Node* one : all) {
     const Entry* const here = entry(*one);
     if (here == nullptr) continue;
     for (const Use& use : here->uses) {
-      if (use.user == nullptr || use.user == &by) continue;
+      if (use.user == nullptr || use.user == by) continue;
       return error("node '{}' is also used by {}, on another I/O thread", one->name(), use.user->user_name());
     }
   }
@@ -318,6 +321,13 @@ Result<void> NodeGraph::move_to(NodeRef node, EventLoop& loop, GraphUser& by) {
     }
   }
   return {};
+}
+
+Result<void> NodeGraph::move_to(NodeRef node, EventLoop& loop, GraphUser& by) { return change_loop(*node, loop, &by); }
+
+void NodeGraph::bring_home(const Node& node) {
+  if (entry(node) == nullptr || &node.loop() == &loop_) return;
+  static_cast<void>(change_loop(node, loop_, nullptr));  // who uses it has it where it is
 }
 
 }  // namespace emu::block

@@ -250,7 +250,8 @@ Result<std::pair<std::string, Options>> translate_legacy(std::string_view text) 
   if (name.starts_with("/dev/parport") || name.starts_with("/dev/ppi")) {
     return error("back end '{}' is not supported: there is no parallel port", name);
   }
-  if (name.starts_with("/dev/")) return std::pair(std::string("tty"), Options(Options::Pairs{{"path", std::string(text)}}));
+  if (name.starts_with("/dev/"))
+    return std::pair(std::string("tty"), Options(Options::Pairs{{"path", std::string(text)}}));
   if (name == "vc" || name == "con" || name == "msmouse" || name == "braille") {
     return error("back end '{}' is not supported", name);
   }

@@ -155,7 +155,9 @@ void UdpChardev::pump() {
       if (n < 0 && errno != ECONNREFUSED && errno != EINTR) return;  // refused: nobody heard what we sent
       if (n <= 0) continue;
     }
-    const auto part = std::span(datagram_).subspan(taken_).first(std::min(room, datagram_.size() - taken_));
+    // A copy: who receives it may run the loop, and us in it.
+    const auto begin = datagram_.begin() + std::ptrdiff_t(taken_);
+    const std::vector<u8> part(begin, begin + std::ptrdiff_t(std::min(room, datagram_.size() - taken_)));
     taken_ += part.size();
     frontend()->receive(part);
   }

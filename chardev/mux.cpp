@@ -118,12 +118,12 @@ void MuxChardev::command(u8 byte) {
         base_->write("\r\nsystem-emu: there is nothing to save\r\n");
       break;
     case 'b':
-      deliver();  // in the order typed
-      ports_[focus_].frontend->event(ChardevEvent::Break);
+      deliver();  // in the order typed; the last one may leave meanwhile
+      if (!ports_.empty()) ports_[focus_].frontend->event(ChardevEvent::Break);
       break;
     case 'c':
       deliver();
-      move_focus((focus_ + 1) % ports_.size());
+      if (!ports_.empty()) move_focus((focus_ + 1) % ports_.size());
       break;
     default:
       break;

@@ -34,7 +34,8 @@ std::string name_of(const SocketOptions& options) {
   if (!options.path.empty()) return (options.abstract ? "unix:@" : "unix:") + options.path;
   if (options.fd) return fmt::format("fd:{}", *options.fd);
   const bool bracket = options.host.find(':') != std::string::npos;
-  return fmt::format("{}:{}{}{}:{}", options.telnet ? "telnet" : "tcp", bracket ? "[" : "", options.host, bracket ? "]" : "", options.port);
+  return fmt::format("{}:{}{}{}:{}", options.telnet ? "telnet" : "tcp", bracket ? "[" : "", options.host,
+                     bracket ? "]" : "", options.port);
 }
 
 /// Waits for a connect() that a signal interrupted.
@@ -75,7 +76,9 @@ Result<Fd> open_unix(const SocketOptions& options) {
     return fd;
   }
   struct stat status {};
-  if (!options.abstract && ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(path.c_str());  // of an earlier run
+  const bool of_an_earlier_run =
+      !options.abstract && ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
+  if (of_an_earlier_run) ::unlink(path.c_str());
   if (::bind(fd.get(), generic, length) < 0 || ::listen(fd.get(), 1) < 0) {
     return error("cannot listen on '{}': {}", path, std::strerror(errno));
   }
@@ -128,7 +131,9 @@ Result<Fd> open_tcp_server(SocketOptions options) {
   return error("no port is free");
 }
 
+/// The descriptor is ours from here on, whatever comes.
 Result<Fd> adopt(int fd, bool server) {
+  Fd owned(fd);
   int listening = 0;
   socklen_t size = sizeof listening;
   if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0) return error("fd {} is not a socket", fd);
@@ -137,7 +142,7 @@ Result<Fd> adopt(int fd, bool server) {
                  server ? "on" : "off");
   }
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return Fd(fd);
+  return owned;
 }
 
 }  // namespace
@@ -150,7 +155,14 @@ SocketChardev::~SocketChardev() {
   attempt_watch_.reset();
   retry_watch_.reset();
   listener_watch_.reset();
-  if (made_path_) ::unlink(options_.path.c_str());
+  // Another may listen there by now.
+  if (made_path_ && *made_path_ == file_at(options_.path)) ::unlink(options_.path.c_str());
+}
+
+SocketChardev::FileId SocketChardev::file_at(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) < 0) return {};
+  return {status.st_dev, status.st_ino};
 }
 
 Result<std::unique_ptr<Chardev>> SocketChardev::create(const std::string& id, const SocketOptions& options,
@@ -178,7 +190,7 @@ Result<void> SocketChardev::start() {
     connected(std::move(fd));
     return {};
   }
-  made_path_ = !options_.path.empty() && !options_.abstract;
+  if (!options_.path.empty() && !options_.abstract) made_path_ = file_at(options_.path);
   listener_ = std::move(fd);
   ::fcntl(listener_.get(), F_SETFL, ::fcntl(listener_.get(), F_GETFL) | O_NONBLOCK);
   listener_watch_ = loop().watch_fd(listener_.get(), FdEvents::Read, [this](FdEvents) { accept_client(); });

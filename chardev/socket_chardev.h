@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -47,7 +48,10 @@ class SocketChardev final : public FdChardev {
   Fd connection_;
   std::atomic<bool> open_{false};  ///< others than the loop's thread may ask
   std::vector<Fd> received_;
-  bool made_path_ = false;
+  /// Device and inode of the socket that we made at the path.
+  using FileId = std::pair<u64, u64>;
+  static FileId file_at(const std::string& path);
+  std::optional<FileId> made_path_;
 
   // A client with reconnect=
   Fd attempt_;  ///< a connection that is being made

@@ -96,7 +96,8 @@ struct Command {
 
 /// What a program must know beside arguments and reply.
 struct QmpTraits {
-  bool out_of_band = false;  ///< may run on the monitor's own thread, while the machine is busy: touches only what is safe
+  bool out_of_band =
+      false;  ///< may run on the monitor's own thread, while the machine is busy: touches only what is safe
   bool before_machine = false;  ///< also while -preconfig waits
   std::vector<std::string> features = {};
 };

@@ -9,7 +9,7 @@ namespace emu::monitor {
 /// All of them.
 void register_commands(CommandRegistry& registry);
 
-void register_control_commands(CommandRegistry& registry);     ///< stop, cont, system_reset, quit, human-monitor-command
+void register_control_commands(CommandRegistry& registry);  ///< stop, cont, system_reset, quit, human-monitor-command
 void register_identity_commands(CommandRegistry& registry);    ///< version, schema, machines, CPU models, options
 void register_machine_commands(CommandRegistry& registry);     ///< query-cpus-fast, query-pci, query-memdev...
 void register_object_commands(CommandRegistry& registry);      ///< qom-*, device-*, object-*

@@ -18,8 +18,10 @@ void register_events(CommandRegistry& registry) {
   registry.add_event<GuestPanickedEvent>("GUEST_CRASHLOADED");
   registry.add_event<RtcChangeEvent>("RTC_CHANGE", 1s);
   registry.add_event<BlockIoErrorEvent>("BLOCK_IO_ERROR", 1s);
+  registry.add_event<BlockImageCorruptedEvent>("BLOCK_IMAGE_CORRUPTED");
   registry.add_event<TrayMovedEvent>("DEVICE_TRAY_MOVED");
   registry.add_event<DeviceDeletedEvent>("DEVICE_DELETED");
+  registry.add_event<NicRxFilterChangedEvent>("NIC_RX_FILTER_CHANGED");
   registry.add_event<BalloonChangeEvent>("BALLOON_CHANGE", 1s);
   registry.add_event<DumpCompletedEvent>("DUMP_COMPLETED");
 }

@@ -82,6 +82,24 @@ struct BlockIoErrorEvent {
   }
 };
 
+/// BLOCK_IMAGE_CORRUPTED: tables of an image contradict each other.
+struct BlockImageCorruptedEvent {
+  static constexpr const char* kName = "BlockImageCorruptedEvent";
+  std::string device;
+  std::optional<std::string> node_name;
+  std::string msg;
+  std::optional<i64> offset, size;
+  bool fatal = false;
+  void members(auto& m) {
+    m("device", device);
+    m("node-name", node_name);
+    m("msg", msg);
+    m("offset", offset);
+    m("size", size);
+    m("fatal", fatal);
+  }
+};
+
 /// DEVICE_TRAY_MOVED.
 struct TrayMovedEvent {
   static constexpr const char* kName = "DeviceTrayMovedEvent";
@@ -99,6 +117,17 @@ struct BalloonChangeEvent {
   static constexpr const char* kName = "BalloonChangeEvent";
   u64 actual = 0;
   void members(auto& m) { m("actual", actual); }
+};
+
+/// NIC_RX_FILTER_CHANGED: the driver wants other frames than before; told once until query-rx-filter.
+struct NicRxFilterChangedEvent {
+  static constexpr const char* kName = "NicRxFilterChangedEvent";
+  std::optional<std::string> name;
+  std::string path;
+  void members(auto& m) {
+    m("name", name);
+    m("path", path);
+  }
 };
 
 /// DEVICE_DELETED: an unplugged device is gone.

@@ -200,7 +200,8 @@ void register_info_commands(CommandRegistry& registry) {
                     EMU_TRY(symbols.add_file(from));
                     return Reply{};
                   }
-                  return Reply{fmt::format("{} symbols\n", EMU_TRY(symbols.add_guest(context.monitors.guest_symbols())))};
+                  return Reply{
+                      fmt::format("{} symbols\n", EMU_TRY(symbols.add_guest(context.monitors.guest_symbols())))};
                 }});
   add("tlb", "show cached virtual to physical translations", info_tlb);
 }

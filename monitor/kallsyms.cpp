@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The layout is that of scripts/kallsyms.c. In order of addresses, each aligned to 8:
 //
-//   up to 6.3   offsets (4 bytes each), base (8), number of symbols (4), names, markers (4 each), tokens, index (2 each)
+//   up to 6.3   offsets (4 bytes each), base (8), number of symbols (4), names, markers (4 each), tokens, index (2)
 //   from 6.4    number of symbols, names, markers, tokens, index, offsets, base
 //
-// In 6.2, 6.3 and Debian's 6.1 the numbers of names in alphabetical order (3 bytes each) come between markers and tokens.
-// A name is a length (one byte, or two where the first has bit 7) and as many tokens; spelled out, its first character is
-// the symbol's kind. Tokens are 256 strings, each ended by 0; a character that occurs in names is a token of itself, which
-// is how the table is found. The index holds where each token begins: few other bytes would agree with it. Every 256th
-// name has a marker: where it begins, from the first. Memory is the guest's, and may hold anything.
+// In 6.2, 6.3 and Debian's 6.1 the numbers of names in alphabetical order (3 bytes each) come between markers and
+// tokens. A name is a length (one byte, or two where the first has bit 7) and as many tokens; spelled out, its first
+// character is the symbol's kind. Tokens are 256 strings, each ended by 0; a character that occurs in names is a token
+// of itself, which is how the table is found. The index holds where each token begins: few other bytes would agree with
+// it. Every 256th name has a marker: where it begins, from the first. Memory is the guest's, and may hold anything.
 #include "monitor/kallsyms.h"
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "softmmu/memory/address_space.h"
+#include "softmmu/memory/memory.h"
 #include "util/bits.h"
 
 namespace emu::monitor {
@@ -53,8 +54,8 @@ class Tables {
   }
   bool holds(std::size_t at, std::size_t bytes) const { return at <= memory_.size() && bytes <= memory_.size() - at; }
 
-  /// Goes back from "0" to the second token, for what lies before the first may end in anything; then on over all behind it
-  /// to the index, which says where the first one is.
+  /// Goes back from "0" to the second token, for what lies before the first may end in anything; then on over all
+  /// behind it to the index, which says where the first one is.
   bool find_tokens(std::size_t digits) {
     std::size_t second = digits;
     for (unsigned n = 1; n < '0'; n++) {
@@ -91,8 +92,8 @@ class Tables {
     return false;
   }
 
-  /// Where the number of symbols is follows from nothing, but what it says must agree with all that lies between it and the
-  /// tokens.
+  /// Where the number of symbols is follows from nothing, but what it says must agree with all that lies between it and
+  /// the tokens.
   bool find_names() {
     for (std::size_t at = tokens_begin_; at >= 16; at -= 8) {
       const u64 count = get(at - 8, 8);
@@ -146,8 +147,8 @@ class Tables {
     return name;
   }
 
-  /// Offsets count from the base; or, in kernels for several CPUs, below -1 down from it, where those from 0 on are numbers
-  /// that stand for themselves.
+  /// Offsets count from the base; or, in kernels for several CPUs, below -1 down from it, where those from 0 on are
+  /// numbers that stand for themselves.
   std::vector<KernelSymbol> read(std::size_t offsets, std::size_t base_at) const {
     if (!holds(offsets, 4 * count_) || !holds(base_at, 8)) return {};
     const u64 base = get(base_at, 8);
@@ -182,9 +183,11 @@ struct Range {
 };
 
 std::vector<Range> ram_of(mem::AddressSpace& memory) {
+  const mem::GracePeriods::ReadGuard guard(memory.memory().grace());  // a guest that runs may move its devices
+  const mem::FlatView& view = memory.view();
   std::vector<Range> ranges;
   for (u64 address = 0;;) {
-    const mem::Section section = memory.view().lookup(address);
+    const mem::Section section = view.lookup(address);
     const u64 size = section.size;
     if (section.is_ram() && size != 0) {
       if (!ranges.empty() && ranges.back().end == address) {
@@ -207,7 +210,8 @@ std::optional<std::vector<u8>> read_range(mem::AddressSpace& memory, Range range
 
 /// The part of `range` around `digits`.
 Range around(Range range, u64 digits, u64 before, u64 behind) {
-  return {align_down(std::max(range.begin, digits - std::min(digits, before)), 8), std::min(range.end, digits + behind)};
+  return {align_down(std::max(range.begin, digits - std::min(digits, before)), 8),
+          std::min(range.end, digits + behind)};
 }
 
 std::vector<KernelSymbol> read_around(mem::AddressSpace& memory, Range range, u64 digits) {
@@ -234,7 +238,8 @@ Result<std::vector<KernelSymbol>> find_kallsyms(mem::AddressSpace& memory) {
         const void* found = ::memmem(data->data() + at, data->size() - at, kDigits.data(), kDigits.size());
         if (found == nullptr) break;
         at = std::size_t(static_cast<const u8*>(found) - data->data());
-        if (++candidates > kMostCandidates) return error("memory is full of what looks like a kernel's symbols, but is not");
+        if (++candidates > kMostCandidates)
+          return error("memory is full of what looks like a kernel's symbols, but is not");
         auto symbols = read_around(memory, range, begin + at);
         if (!symbols.empty()) return symbols;
       }

@@ -12,6 +12,9 @@ namespace emu::monitor {
 namespace {
 
 constexpr u64 kMostItems = u64(1) << 20;
+/// A person reads less, and a terminal's queue holds no more; one that asks for a million strings asks for gigabytes.
+constexpr std::size_t kMostText = std::size_t(8) << 20;
+constexpr const char* kCutOff = "(the rest is not shown)\n";
 constexpr std::size_t kLongestInstruction = 16;
 constexpr std::size_t kLongestString = 4096;
 
@@ -53,6 +56,7 @@ std::string dump_items(const CpuView& cpu, u64 address, AddressKind kind, const 
   const u64 per_line = bytes == 1 ? 8 : 16 / bytes;
   std::string text;
   for (u64 done = 0; done < format.count;) {
+    if (text.size() > kMostText) return text + kCutOff;
     const u64 n = std::min(per_line, format.count - done);
     text += fmt::format("{:016x}:", address);
     for (u64 i = 0; i < n; i++, address += bytes) {
@@ -71,6 +75,7 @@ std::string dump_items(const CpuView& cpu, u64 address, AddressKind kind, const 
 std::string dump_strings(const CpuView& cpu, u64 address, AddressKind kind, u64 count) {
   std::string text;
   for (u64 n = 0; n < count; n++) {
+    if (text.size() > kMostText) return text + kCutOff;
     std::string line;
     for (;;) {
       u8 byte = 0;
@@ -91,6 +96,7 @@ std::string dump_instructions(const CpuView& cpu, u64 address, AddressKind kind,
   target::Vcpu& vcpu = cpu.vcpu();
   std::string text;
   for (u64 n = 0; n < count; n++) {
+    if (text.size() > kMostText) return text + kCutOff;
     // The next page may not be there while the instruction ends before it.
     std::vector<u8> bytes(kLongestInstruction);
     while (!bytes.empty() && !cpu.read(address, kind, bytes)) bytes.pop_back();

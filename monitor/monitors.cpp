@@ -112,8 +112,9 @@ void Monitors::send(const Json& event) {
 void Monitors::emit_json(const std::string& name, Json data, const std::string& key) {
   const QmpEvent* known = registry_.find_event(name);
   EMU_CHECK(known != nullptr);
-  const i64 us = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
-                     .count();
+  const i64 us =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count();
   Json event = {{"event", name}, {"timestamp", {{"seconds", us / 1'000'000}, {"microseconds", us % 1'000'000}}}};
   if (!data.is_null()) event["data"] = std::move(data);
   if (known->least_distance.count() == 0) {
@@ -157,6 +158,13 @@ std::string Monitors::run_line(Session& session, std::string_view line) {
   auto reply = parsed->command->run(here, parsed->arguments);
   if (!reply) return fmt::format("Error: {}\n", reply.error().text());
   return std::move(reply->text);
+}
+
+std::string Monitors::run_line_alone(Session& session, std::string_view line) {
+  if (command_runs_) return "Error: another command is still at work; try again\n";
+  std::string said;
+  run_alone([&] { said = run_line(session, line); });
+  return said;
 }
 
 Symbols::Reader Monitors::guest_symbols() {

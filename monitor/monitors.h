@@ -96,6 +96,8 @@ class Monitors {
 
   /// One line of the human monitor; gives what a person would see ("\n" line ends).
   std::string run_line(Session& session, std::string_view line);
+  /// The same for who cannot wait: while another command does, all that is said is that it does.
+  std::string run_line_alone(Session& session, std::string_view line);
 
   /// What migrate-set-capabilities was told.
   bool migration_events = false;

@@ -11,8 +11,9 @@ namespace {
 constexpr u64 kPG = bit(31), kPSE = bit(4), kPAE = bit(5), kLA57 = bit(12), kLMA = bit(10);
 constexpr u64 kPresent = 1, kWrite = 2, kUser = 4, kLarge = 0x80;
 constexpr u64 kAddressMask = 0x000f'ffff'ffff'f000;
-/// A guest may point table entries at the tables themselves; the walk stops after so many ranges.
-constexpr unsigned kMostRanges = 20000;
+/// A guest may point table entries at the tables themselves; the walk stops after so many ranges, or entries where what
+/// they map is all alike.
+constexpr unsigned kMostRanges = 20000, kMostEntries = 1 << 24;
 
 /// How one kind of paging indexes: levels from the root, entry size, bits of index at each.
 struct Shape {
@@ -27,17 +28,20 @@ class Walker {
 
   std::string walk(u64 root) {
     table(root, 0, 0, kWrite | kUser);
-    flush(0, 0);
-    if (ranges_ >= kMostRanges) text_ += "(more ranges are not shown)\n";
+    flush(reached_, 0);
+    if (is_over()) text_ += "(more ranges are not shown)\n";
     return std::move(text_);
   }
 
  private:
+  bool is_over() const { return ranges_ >= kMostRanges || entries_ >= kMostEntries; }
+
   void table(u64 address, unsigned level, u64 va, u64 rights) {
     const unsigned below = shape_.levels - 1 - level;
     const unsigned shift = 12 + below * shape_.index_bits;
     const unsigned entries = level == 0 ? shape_.root_entries : 1u << shape_.index_bits;
-    for (unsigned i = 0; i < entries && ranges_ < kMostRanges; i++) {
+    for (unsigned i = 0; i < entries && !is_over(); i++) {
+      entries_++;
       const u64 here = va + (u64(i) << shift);
       const auto entry = read_(address + u64(i) * shape_.entry_bytes, shape_.entry_bytes);
       if (!entry || !(*entry & kPresent)) {
@@ -50,11 +54,12 @@ class Walker {
       const bool may_be_large = shape_.levels == 2 ? has_large_4m_ : below <= 2 && !is_pdpte;
       if (below == 0 || ((*entry & kLarge) && may_be_large)) {
         flush(here, kPresent | (now & (kWrite | kUser)));
+        reached_ = here + (u64(1) << shift);
       } else {
         table(*entry & (shape_.entry_bytes == 4 ? 0xffff'f000 : kAddressMask), level + 1, here, now);
       }
     }
-    if (level == 0) flush(va + (u64(entries) << shift), 0);
+    if (level == 0 && !is_over()) flush(va + (u64(entries) << shift), 0);
   }
 
   /// From `va` on rights are `rights`: ends the range before it if they differ.
@@ -83,7 +88,8 @@ class Walker {
   const PhysicalReader& read_;
   std::string text_;
   u64 start_ = 0, rights_ = 0;
-  unsigned ranges_ = 0;
+  u64 reached_ = 0;  ///< the end of what was mapped last
+  unsigned ranges_ = 0, entries_ = 0;
 };
 
 }  // namespace

@@ -50,10 +50,14 @@ Result<void> Symbols::add_file(const std::string& path) {
 
 Result<void> Symbols::add(std::span<const u8> data) {
   const bool is_elf = data.size() > 64 && std::memcmp(data.data(), "\x7f""ELF", 4) == 0;
-  return is_elf ? add_elf(data) : add_map(data);
+  const Table read = EMU_TRY(is_elf ? read_elf(data) : read_map(data));
+  auto files = files_.lock();
+  for (const auto& [name, address] : read.by_name) files->by_name.try_emplace(name, address);
+  for (const auto& [address, symbol] : read.by_address) files->add(address, symbol.size, symbol.name);
+  return {};
 }
 
-Result<void> Symbols::add_elf(std::span<const u8> data) {
+Result<Symbols::Table> Symbols::read_elf(std::span<const u8> data) {
   const Bytes file(data);
   const bool wide = data[4] == 2;
   if (data[5] != 1) return error("is big-endian, as no guest here is");
@@ -63,7 +67,7 @@ Result<void> Symbols::add_elf(std::span<const u8> data) {
   const auto section = [&](u64 index, unsigned wide_at, unsigned narrow_at) {
     return file.get(sections + index * section_bytes + (wide ? wide_at : narrow_at), wide ? 8 : 4);
   };
-  std::size_t found = 0;
+  Table table;
   for (u64 i = 0; i < count; i++) {
     if (file.get(sections + i * section_bytes + 4, 4) != kSymbolTable) continue;
     const u64 begin = section(i, 24, 16), bytes = section(i, 32, 20);
@@ -79,33 +83,31 @@ Result<void> Symbols::add_elf(std::span<const u8> data) {
       if (where == 0 || (type != kFunction && type != kObject && type != kNoType)) continue;
       std::string name = file.text(text + file.get(at, 4), text + text_bytes);
       if (name.empty() || name[0] == '$') continue;
-      files_.add(wide ? file.get(at + 8, 8) : file.get(at + 4, 4), wide ? file.get(at + 16, 8) : file.get(at + 8, 4),
-                 std::move(name));
-      found++;
+      table.add(wide ? file.get(at + 8, 8) : file.get(at + 4, 4), wide ? file.get(at + 16, 8) : file.get(at + 8, 4),
+                std::move(name));
     }
   }
-  if (found == 0) return error("has no symbols");
-  return {};
+  if (table.by_name.empty()) return error("has no symbols");
+  return table;
 }
 
 /// Lines of nm, as System.map has them: "ffffffff81000000 T _text".
-Result<void> Symbols::add_map(std::span<const u8> data) {
+Result<Symbols::Table> Symbols::read_map(std::span<const u8> data) {
   const std::string_view text(reinterpret_cast<const char*>(data.data()), data.size());
-  std::size_t found = 0;
+  Table table;
   if (text.substr(0, 4096).find('\0') != std::string_view::npos) return error("is neither ELF nor a list of symbols");
   for (const std::string_view line : split(text, '\n')) {
     const auto words = split(trim(line), ' ');
     if (words.size() < 3 || words[0].size() > 16 || words[0].empty() || words[1].size() != 1) continue;
     const auto address = parse_u64("0x" + std::string(words[0]));
     if (!address || words[2].empty()) continue;
-    files_.add(*address, 0, std::string(words[2]));
-    found++;
+    table.add(*address, 0, std::string(words[2]));
   }
-  if (found == 0) {
+  if (table.by_name.empty()) {
     return error(Error("is neither ELF nor a list of symbols")
                      .with_hint("System.map has lines like 'ffffffff81000000 T _text'"));
   }
-  return {};
+  return table;
 }
 
 Result<std::size_t> Symbols::add_guest(const Reader& read) {
@@ -127,20 +129,26 @@ void Symbols::look_into_guest() {
   static_cast<void>(add_guest(guest_reader_));
 }
 
+/// Under its lock, so that who comes meanwhile finds the names, too.
 void Symbols::load_pending() {
-  for (const std::string& path : std::exchange(later_, {})) static_cast<void>(add_file(path));
+  auto later = later_.lock();
+  for (const std::string& path : std::exchange(*later, {})) static_cast<void>(add_file(path));
+}
+
+std::string Symbols::describe_by_files(u64 address) {
+  load_pending();
+  return files_.lock()->describe(address);
 }
 
 std::string Symbols::describe(u64 address) {
-  load_pending();
-  if (std::string name = files_.describe(address); !name.empty()) return name;
+  if (std::string name = describe_by_files(address); !name.empty()) return name;
   look_into_guest();
   return guest_.describe(address);
 }
 
 std::optional<u64> Symbols::find(std::string_view name) {
   load_pending();
-  if (const auto address = files_.find(name)) return address;
+  if (const auto address = files_.lock()->find(name)) return address;
   look_into_guest();
   return guest_.find(name);
 }

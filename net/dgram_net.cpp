@@ -22,7 +22,7 @@ bool is_multicast(const RawAddress& address) {
 
 DgramNet::~DgramNet() {
   const auto& local = options_.local;
-  if (socket_ && local && local->kind == SocketAddress::Kind::Unix && !local->abstract) ::unlink(local->path.c_str());
+  if (socket_ && local) remove_stale_socket(*local);
 }
 
 Result<void> DgramNet::open_group(const RawAddress& group) {
@@ -66,7 +66,7 @@ Result<void> DgramNet::open(const DgramOptions& options, EventLoop& loop) {
     if (!remote_) return error("'remote.type=' is missing");
     if (options.local->kind != options.remote->kind) return error("local and remote address are of different kinds");
     const RawAddress local = EMU_TRY(resolve(*options.local, Use::Listen, SOCK_DGRAM));
-    if (options.local->kind == SocketAddress::Kind::Unix) ::unlink(options.local->path.c_str());
+    remove_stale_socket(*options.local);
     socket_ = EMU_TRY(bind_datagram(local));
   }
   state_ = fmt::format("local={}{}", options.local ? options.local->text() : "any",
@@ -109,7 +109,6 @@ bool DgramNet::receive(const Packet& packet) {
   ssize_t sent;
   do {
     sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent < 0 && errno == ENOTCONN) break;
   } while (sent < 0 && errno == EINTR);
   return true;
 }

@@ -3,6 +3,7 @@
 #include "net/offload.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "util/log.h"
@@ -59,7 +60,7 @@ bool parse_v6(std::span<const u8> frame, FrameLayout& layout) {
     protocol = frame[next];
     next += fragment ? 8u : 8u + frame[next + 1] * 8u;
   }
-  if (next > frame.size()) return false;
+  if (next > layout.end) return false;
   layout.protocol = protocol;
   layout.transport = next;
   return true;
@@ -68,12 +69,32 @@ bool parse_v6(std::span<const u8> frame, FrameLayout& layout) {
 }  // namespace
 
 u32 checksum_add(u32 sum, std::span<const u8> bytes) {
-  u64 wide = sum;
-  std::size_t i = 0;
-  for (; i + 1 < bytes.size(); i += 2) wide += u32(bytes[i]) << 8 | bytes[i + 1];
-  if (i < bytes.size()) wide += u32(bytes[i]) << 8;
-  while (wide >> 32 != 0) wide = (wide & 0xffff'ffffu) + (wide >> 32);
-  return u32(wide);
+  // The sum's bytes are swapped as the words' are (RFC 1071, 2.B): words are added as the host reads them.
+  const u8* at = bytes.data();
+  std::size_t left = bytes.size();
+  u64 low = 0, high = 0;
+  for (; left >= 16; at += 16, left -= 16) {
+    u64 words[2];
+    std::memcpy(words, at, sizeof words);
+    low += (words[0] & 0xffff'ffffu) + (words[1] & 0xffff'ffffu);
+    high += (words[0] >> 32) + (words[1] >> 32);
+  }
+  u64 wide = (low & 0xffff'ffffu) + (low >> 32) + (high & 0xffff'ffffu) + (high >> 32);
+  for (; left > 1; at += 2, left -= 2) {
+    u16 word;
+    std::memcpy(&word, at, sizeof word);
+    wide += word;
+  }
+  if (left != 0) {
+    const u8 padded[2] = {*at, 0};
+    u16 word;
+    std::memcpy(&word, padded, sizeof word);
+    wide += word;
+  }
+  while (wide >> 16 != 0) wide = (wide & 0xffffu) + (wide >> 16);
+  if constexpr (std::endian::native == std::endian::little) wide = (wide & 0xff) << 8 | wide >> 8;
+  wide += sum;
+  return u32((wide & 0xffff'ffffu) + (wide >> 32));
 }
 
 u16 checksum_fold(u32 sum) {
@@ -133,6 +154,8 @@ std::optional<FrameLayout> parse_frame(std::span<const u8> frame) {
     if (frame.size() < layout.transport + 8) return std::nullopt;
     layout.payload = layout.transport + 8;
   }
+  // Padding of short frames may hold what a length in the packet excludes.
+  if (layout.end < layout.payload) return std::nullopt;
   return layout;
 }
 

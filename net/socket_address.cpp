@@ -136,15 +136,18 @@ std::string to_text(const RawAddress& address) {
   return "unix";
 }
 
+void remove_stale_socket(const SocketAddress& address) {
+  if (address.kind != SocketAddress::Kind::Unix || address.abstract) return;
+  struct stat status {};
+  if (::lstat(address.path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(address.path.c_str());
+}
+
 Result<Fd> listen_on(const SocketAddress& address) {
   if (address.kind == SocketAddress::Kind::Fd) return adopt_socket(address.fd, SOCK_STREAM);
   const RawAddress raw = EMU_TRY(resolve(address, Use::Listen));
   Fd fd(::socket(raw.family(), SOCK_STREAM | kFlags, 0));
   if (!fd) return error("cannot make a socket: {}", std::strerror(errno));
-  if (address.kind == SocketAddress::Kind::Unix && !address.abstract) {
-    struct stat status {};
-    if (::lstat(address.path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(address.path.c_str());
-  }
+  remove_stale_socket(address);
   const int one = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (::bind(fd.get(), raw.get(), raw.size) < 0 || ::listen(fd.get(), 1) < 0) {

@@ -41,6 +41,8 @@ enum class Use { Listen, Connect };
 Result<RawAddress> resolve(const SocketAddress& address, Use use, int type = SOCK_STREAM);
 std::string to_text(const RawAddress& address);
 
+/// Removes the socket that an earlier program left at a unix address; what is no socket stays.
+void remove_stale_socket(const SocketAddress& address);
 // All descriptors are non-blocking and close on exec.
 Result<Fd> listen_on(const SocketAddress& address);
 /// The connection may still be under way: it is once the descriptor is writable, or broken by SO_ERROR.

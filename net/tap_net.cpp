@@ -249,6 +249,7 @@ void TapNet::peer_takes(const OffloadSet& offloads) {
 }
 
 void TapNet::update_events() {
+  if (!watch_.is_active()) return;  // the interface is gone
   watch_.set_events((held_up_ ? FdEvents::None : FdEvents::Read) | (full_ ? FdEvents::Write : FdEvents::None));
 }
 
@@ -261,6 +262,10 @@ void TapNet::tap_ready(FdEvents ready_events) {
   for (unsigned i = 0; i < kMostAtOnce && !held_up_; i++) {
     const ssize_t count = ::read(fd_.get(), buffer_.data(), buffer_.size());
     if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EBADFD) {  // poll() would say so for ever
+      log::warn("netdev '{}': the interface {} is gone", name(), ifname_);
+      return watch_.reset();
+    }
     if (count <= 0) break;
     kept_ = std::size_t(count);
     held_up_ = !deliver();
@@ -296,7 +301,8 @@ void TapNet::peer_ready() {
 
 bool TapNet::receive(const Packet& packet) {
   VnetHeader header;
-  std::vector<iovec> parts;
+  std::vector<iovec>& parts = parts_;
+  parts.clear();
   if (vnet_header_) {
     const PacketOffload& offload = packet.offload;
     header.flags = u8(offload.flags & 3);

@@ -57,6 +57,7 @@ class TapNet final : public BackendClient {
   bool full_ = false;     ///< the interface takes nothing now
   std::size_t kept_ = 0;
   std::vector<u8> buffer_;
+  std::vector<iovec> parts_;  ///< of the packet that is being written
   std::vector<std::unique_ptr<TapNet>> others_;  ///< further queues
 };
 

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "net/offload.h"
+#include "net/user_segments.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -103,7 +104,7 @@ struct UserNet::Source {
     Source& self = *static_cast<Source*>(opaque);
     int wanted = 0;
     // While the guest has no room nothing is read for it: the host's senders feel it.
-    const bool reads = self.net.to_guest_.empty();
+    const bool reads = !self.net.is_held_up();
     if ((events & SLIRP_POLL_IN) != 0 && reads) wanted |= G_IO_IN;
     if ((events & SLIRP_POLL_OUT) != 0) wanted |= G_IO_OUT;
     if ((events & SLIRP_POLL_PRI) != 0 && reads) wanted |= G_IO_PRI;
@@ -171,7 +172,7 @@ struct UserNet::Source {
 struct UserNet::Callbacks {
   static UserNet& of(void* opaque) { return *static_cast<UserNet*>(opaque); }
   static ssize_t send_packet(const void* frame, std::size_t bytes, void* opaque) {
-    of(opaque).output(static_cast<const u8*>(frame), bytes);
+    of(opaque).output({static_cast<const u8*>(frame), bytes});
     return ssize_t(bytes);
   }
   static void guest_error(const char* message, void*) { log::guest_error("user network: {}", message); }
@@ -245,6 +246,9 @@ Result<void> UserNet::open(const UserOptions& options, EventLoop& loop, const St
   config.vnameserver6 = options_.dns6;
   config.vdnssearch = search.size() > 1 ? search.data() : nullptr;
   config.vdomainname = text_or_null(options_.domain);
+  // Segments of this size come only once the guest said in its SYN, or we for it, that it takes them.
+  config.if_mtu = config.if_mru = kJoinedMtu;
+  flat_.resize(kMostPacketBytes);
   callbacks_ = std::make_unique<Callbacks>();
   slirp_ = slirp_new(&config, &callbacks_->table, this);
   if (slirp_ == nullptr) return error("libslirp refuses this configuration");
@@ -302,18 +306,37 @@ std::string UserNet::connections() const {
   return copy;
 }
 
+OffloadSet UserNet::receive_offloads() const { return {.checksum = true, .tso4 = true, .tso6 = true, .ecn = true}; }
+
+OffloadSet UserNet::possible_offloads() const { return {.checksum = true, .tso4 = true, .tso6 = true}; }
+
+bool UserNet::finish(std::span<u8> frame, const PacketOffload& offload) const {
+  if (offload.is_needed() && !finish_for_libslirp(frame, offload)) {
+    log::guest_error("user network: a packet whose headers do not fit its offload (type {})", offload.gso_type);
+    return false;
+  }
+  if (raises_segment_size() && is_syn(frame)) raise_segment_size(frame);
+  return true;
+}
+
 bool UserNet::receive(const Packet& packet) {
+  const std::size_t bytes = packet.bytes();
+  if (bytes > flat_.size()) return true;
   if (inside_) {
     constexpr std::size_t kMost = 256;
     if (from_guest_.size() >= kMost) return false;
-    from_guest_.push_back(flatten(packet));
+    std::vector<u8> frame = flatten(packet);
+    if (finish(frame, packet.offload)) from_guest_.push_back(std::move(frame));
     return true;
   }
-  if (packet.parts.size() == 1) {
-    input({static_cast<const u8*>(packet.parts[0].iov_base), packet.parts[0].iov_len});
+  const iovec& first = packet.parts.front();
+  const std::span<const u8> direct(static_cast<const u8*>(first.iov_base), first.iov_len);
+  const bool is_whole = packet.parts.size() == 1 && !packet.offload.is_needed();
+  if (is_whole && !(raises_segment_size() && is_syn(direct))) {
+    input(direct);
   } else {
-    flat_ = flatten(packet);
-    input(flat_);
+    const auto frame = std::span(flat_).first(flatten(packet, flat_));
+    if (finish(frame, packet.offload)) input(frame);
   }
   drain_input();
   return true;
@@ -335,17 +358,34 @@ void UserNet::drain_input() {
   ready();
 }
 
-void UserNet::output(const u8* frame, std::size_t bytes) {
-  const iovec part{const_cast<u8*>(frame), bytes};
-  const Packet packet{.parts = {&part, 1}};
-  if (!to_guest_.empty() || !send(packet)) to_guest_.push(packet);
+void UserNet::output(std::span<const u8> frame) {
+  const auto part_of = [](std::span<const u8> bytes) { return iovec{const_cast<u8*>(bytes.data()), bytes.size()}; };
+  constexpr std::size_t kEthernetHeader = 14;
+  if (frame.size() <= kWireMtu + kEthernetHeader) {
+    const iovec part = part_of(frame);
+    return output(Packet{.parts = {&part, 1}});
+  }
+  if (auto joined = describe_joined(frame)) {
+    const iovec parts[] = {part_of(frame.first(joined->sum_at)), part_of(joined->pseudo_sum),
+                           part_of(frame.subspan(joined->sum_at + sizeof joined->pseudo_sum))};
+    return output(Packet{.parts = parts, .offload = joined->offload});
+  }
+  const auto send_piece = [&](std::span<const u8> piece) {
+    const iovec part = part_of(piece);
+    output(Packet{.parts = {&part, 1}});
+  };
+  if (!fragment(frame, send_piece)) send_piece(frame);
+}
+
+void UserNet::output(const Packet& packet) {
+  if (!to_guest_.empty() || !sender_.send(*this, packet)) to_guest_.push(packet);
 }
 
 void UserNet::peer_ready() {
-  if (to_guest_.drain([this](const Packet& packet) { return send(packet); }) && source_ != nullptr) {
-    source_->kicked = true;
-    g_main_context_wakeup(loop().context());
-  }
+  const bool sent = to_guest_.drain([this](const Packet& packet) { return sender_.send(*this, packet); });
+  if (!sent || !sender_.flush(*this) || source_ == nullptr) return;
+  source_->kicked = true;
+  g_main_context_wakeup(loop().context());
 }
 
 }  // namespace emu::net

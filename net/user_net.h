@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "net/backend.h"
+#include "net/offload.h"
 #include "net/packet_queue.h"
 #include "net/user_options.h"
 
@@ -49,6 +50,10 @@ class UserNet final : public BackendClient {
   /// The table of `info usernet`.
   std::string connections() const;
 
+  OffloadSet receive_offloads() const override;
+  OffloadSet possible_offloads() const override;
+  void peer_takes(const OffloadSet& offloads) override { peer_takes_ = offloads; }
+
  protected:
   bool receive(const Packet& packet) override;
   void peer_ready() override;
@@ -60,10 +65,15 @@ class UserNet final : public BackendClient {
   struct Alarm;
 
   Result<void> add_guest_forward(const GuestForward& rule, const StreamOpener& open_stream);
+  /// Makes a copy of the guest's what libslirp wants; false: it cannot be, and is dropped.
+  bool finish(std::span<u8> frame, const PacketOffload& offload) const;
+  bool raises_segment_size() const { return peer_takes_.checksum && (peer_takes_.tso4 || peer_takes_.tso6); }
   void input(std::span<const u8> frame);
   void drain_input();
   /// A frame for the guest.
-  void output(const u8* frame, std::size_t bytes);
+  void output(std::span<const u8> frame);
+  void output(const Packet& packet);
+  bool is_held_up() const { return !to_guest_.empty() || sender_.is_waiting(); }
 
   UserOptions options_;
   Slirp* slirp_ = nullptr;
@@ -72,9 +82,11 @@ class UserNet final : public BackendClient {
   std::vector<std::unique_ptr<Forward>> forwards_;
   std::vector<std::unique_ptr<Alarm>> alarms_;
   PacketQueue to_guest_;
+  OffloadSender sender_;  ///< for peers that do not take what their drivers' predecessors took
+  OffloadSet peer_takes_;
   bool inside_ = false;                   ///< libslirp is at work and must not be entered again
   std::deque<std::vector<u8>> from_guest_;  ///< packets that came meanwhile
-  std::vector<u8> flat_;
+  std::vector<u8> flat_;  ///< kMostPacketBytes, where the guest's packets are put together
 };
 
 }  // namespace emu::net

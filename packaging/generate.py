@@ -31,8 +31,8 @@ def manual(markdown):
     out = ['.\\" SPDX-License-Identifier: Apache-2.0', '.\\" Made by packaging/generate.py', '.TH SYSTEM-EMU 1',
            ".SH NAME", "system\\-emu \\- runs a whole computer in a program, compatible with QEMU 7.2",
            ".SH SYNOPSIS", ".B system\\-emu", "[\\fIoptions\\fR]", ".SH DESCRIPTION",
-           roff("Translates and runs an x86-64 guest. Options are those of QEMU 7.2 as far as they are here; they may begin "
-                "with one dash or two. help as a value lists what an option takes."),
+           roff("Translates and runs an x86-64 guest. Options are those of QEMU 7.2 as far as they are here; they may "
+                "begin with one dash or two. help as a value lists what an option takes."),
            ".SH OPTIONS"]
     last = ""
     for section, name, argument, text in rows(markdown):
@@ -55,17 +55,20 @@ _system_emu() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} values=
   COMPREPLY=()
   case $previous in
+    # The program lists what these take, one a line.
     -machine|-M) values=$("$1" -machine help 2>/dev/null | awk 'NR > 1 {print $1}') ;;
-    -cpu) values="help max qemu64" ;;
+    -accel|-d|-display) values=$("$1" "$previous" help 2>/dev/null | awk 'NR > 1 {print $1}') ;;
+    -cpu) values=$("$1" -cpu help 2>/dev/null | sed -n '/^$/q;s/^  \\([^ ]\\+\\) .*/\\1/p') ;;
     -device) values=$("$1" -device help 2>/dev/null | sed -n 's/^name "\\([^"]*\\)".*/\\1/p') ;;
-    -accel) values="tcg help" ;;
-    -d) values=$("$1" -d help 2>/dev/null | awk 'NR > 1 {print $1}') ;;
+    -chardev|-netdev|-nic) values="$("$1" "$previous" help 2>/dev/null | sed -n 's/^  \\([a-z]\\+\\).*/\\1/p') help" ;;
+    -vga) values="$("$1" -vga help 2>/dev/null | awk '{print $1}') help" ;;
+    -net) values="nic user tap socket none" ;;
     -serial|-monitor|-debugcon) values="stdio mon:stdio null pty none file: unix: tcp: chardev:" ;;
-    -chardev) values="file null pty ringbuf socket stdio help" ;;
-    -display|-nic|-net|-parallel) values="none" ;;
-    -vga) values="std none help" ;;
+    -parallel) values="none" ;;
     -action) values="reboot= shutdown= panic= watchdog=" ;;
-    -kernel|-initrd|-bios|-pidfile|-D|-L) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    -kernel|-initrd|-bios|-pidfile|-D|-L|-hd[a-d]|-cdrom|-readconfig)
+      COMPREPLY=($(compgen -f -- "$current"))
+      return ;;
   esac
   if [[ -n $values ]]; then
     COMPREPLY=($(compgen -W "$values" -- "$current"))
@@ -75,7 +78,7 @@ OPTIONS
     " -- "$current"))
   fi
 }
-complete -o default -F _system_emu system-emu qemu-system-x86_64-emu
+complete -o default -F _system_emu system-emu
 """
 
 
@@ -87,7 +90,7 @@ def completion(markdown):
             lines.append(line)
             line = "     "
         line += " " + name
-    return COMPLETION.replace("OPTIONS", "\n".join([*lines, line])).replace(" qemu-system-x86_64-emu", "")
+    return COMPLETION.replace("OPTIONS", "\n".join([*lines, line]))
 
 
 def qemu_lists():

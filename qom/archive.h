@@ -45,7 +45,8 @@ class FieldTree {
   /// Member of a struct; null if this is no struct or has no such member.
   const FieldTree* find(std::string_view name) const;
   /// Appends a member; this becomes a struct if it was empty. Names are unique by construction of the field lists.
-  FieldTree& add(std::string name, FieldTree value = {});
+  FieldTree& add(std::string name);
+  FieldTree& add(std::string name, FieldTree value);
   /// Indented text for people and test failures.
   std::string dump(unsigned indent = 0) const;
   bool operator==(const FieldTree& other) const;
@@ -59,11 +60,12 @@ struct FieldTree::Member {
   FieldTree value;
   bool operator==(const Member& other) const = default;
 };
+inline FieldTree& FieldTree::add(std::string name) { return add(std::move(name), FieldTree()); }
 
 /// Saves or loads named fields: `ar("alarm", s.alarm)("isr", s.isr);`. Loading treats its input as hostile: a missing,
 /// unknown or out-of-range field or wrong length is an error, kept until the end; the first one is reported.
-/// Values: integers, bool, enums (range-check them in after_load), float/double, strings, Le/Be integers, std::array and
-/// C arrays, std::optional, std::atomic, std::vector (loads only at its present length; see bounded()), and structs with
+/// Values: integers, bool, enums (range-check them in after_load), float/double, strings, Le/Be integers, std::array
+/// and C arrays, std::optional, std::atomic, std::vector (loads only at its length; see bounded()), and structs with
 /// `void fields(Archive&)` or `static void fields(Archive&, S&)`.
 class Archive {
  public:

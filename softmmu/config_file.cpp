@@ -143,13 +143,15 @@ Result<void> set_one(const std::string& text, std::vector<GivenOption>& given) {
     if (option.value.starts_with('{')) {
       auto json = nlohmann::ordered_json::parse(option.value, nullptr, /*allow_exceptions=*/false);
       json[key] = value;  // it is an object: has_id() has read it
-      option.value = json.dump();
+      // What was typed may be no UTF-8.
+      option.value = json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
     } else {
       option.value += fmt::format(",{}={}", key, escape_option_value(value));
     }
     return {};
   }
-  return error(Error(fmt::format("there is no {} '{}'", group, id)).with_hint("-set comes after the option it changes"));
+  return error(
+      Error(fmt::format("there is no {} '{}'", group, id)).with_hint("-set comes after the option it changes"));
 }
 
 }  // namespace

@@ -78,7 +78,8 @@ void register_cpu_types(qom::TypeRegistry& registry, const Parts& parts) {
       for (const auto& pair : details->properties) {
         const std::string& name = pair.first;
         const bool is_text = pair.second.template get_if<std::string>() != nullptr;
-        type.computed(name, is_text ? "string" : "int", "", [name](const CpuObject& cpu) { return cpu.property(name); });
+        type.computed(name, is_text ? "string" : "int", "",
+                      [name](const CpuObject& cpu) { return cpu.property(name); });
       }
     });
   }

@@ -23,7 +23,8 @@ Result<DriveInterface> take_interface(Options& options) {
   for (const std::string_view later : {"floppy", "sd", "mtd", "xen"}) {
     if (*name == later) return error("if={}: there are no such devices", *name);
   }
-  return error(Error(fmt::format("if={}: unsupported bus type", *name)).with_hint("one of ide, scsi, virtio, pflash, none"));
+  return error(
+      Error(fmt::format("if={}: unsupported bus type", *name)).with_hint("one of ide, scsi, virtio, pflash, none"));
 }
 
 Result<Options::Pairs> json_node(std::string_view text) {
@@ -45,7 +46,8 @@ Result<DriveRequest> parse_drive(std::string_view text) {
   if (request.index && (request.bus || request.unit)) return error("index cannot be used with bus and unit");
   if (const auto media = EMU_TRY(options.take_enum("media", {"disk", "cdrom"}))) request.is_cdrom = *media == 1;
   const std::string id = options.take("id").value_or("");
-  if (options.has("addr")) return error(Error("addr= is gone").with_hint("write -device virtio-blk-pci,drive=ID,addr=..."));
+  if (options.has("addr"))
+    return error(Error("addr= is gone").with_hint("write -device virtio-blk-pci,drive=ID,addr=..."));
   if (options.has("serial")) return error(Error("serial= is gone").with_hint("write -device ...,drive=ID,serial=..."));
   request.spec = EMU_TRY(block::take_drive_spec(options, request.is_cdrom));
   request.spec.settings.id = id;
@@ -148,9 +150,10 @@ class Placer {
         drive.properties = {{"drive", id}, {"bus", fmt::format("ide.{}", drive.bus)}, {"unit", drive.unit}};
         return {};
       case DriveInterface::Scsi:
-        return error(Error("if=scsi: this machine has no SCSI controller of its own")
-                         .with_hint(fmt::format("say if=none,id={0} and -device virtio-scsi-pci -device scsi-{1},drive={0}",
-                                                id, drive.is_cdrom ? "cd" : "hd")));
+        return error(
+            Error("if=scsi: this machine has no SCSI controller of its own")
+                .with_hint(fmt::format("say if=none,id={0} and -device virtio-scsi-pci -device scsi-{1},drive={0}", id,
+                                       drive.is_cdrom ? "cd" : "hd")));
       default:
         return {};
     }

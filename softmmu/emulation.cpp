@@ -9,6 +9,7 @@
 
 #include "chardev/backends.h"
 #include "chardev/mux.h"
+#include "hw/9p/fsdev.h"
 #include "net/register.h"
 #include "qom/user_creatable.h"
 #include "softmmu/cpu_objects.h"
@@ -62,6 +63,7 @@ Emulation::Emulation(const StartOptions& options, const Parts& parts)
   disks_->set_error_listener(this);
   preconfig_ = options.preconfig;
   run_state_.add_listener([this](const RunEvent& event) { report(event); });
+  run_state_.before_reset([this] { disks_->drain_all(); });
   run_state_.on_debug_stop([this](unsigned vcpu, const accel::DebugStop& stop) {
     if (debugger_ != nullptr) debugger_->debug_stopped(vcpu, stop);
   });
@@ -134,9 +136,11 @@ Result<void> Emulation::build() {
     EMU_TRY(monitors_->symbols().add_file(file), "-symbols");
   }
   if (!options_.kernel.empty()) monitors_->symbols().add_file_later(options_.kernel);
+  run_state_.name_addresses_by([this](u64 address) { return monitors_->symbols().describe_by_files(address); });
   EMU_TRY(make_streams());
   EMU_TRY(make_network());
   EMU_TRY(make_objects(Stage::WithNetwork));
+  EMU_TRY(make_folders());
   EMU_TRY(make_nodes());
   EMU_TRY(make_board());
   EMU_TRY(plug_devices());
@@ -221,6 +225,13 @@ Result<void> Emulation::make_objects(Stage stage) {
     if (object.type.starts_with("filter-") != (stage == Stage::WithNetwork)) continue;
     EMU_TRY(qom::add_user_object(machine_->tree(), object.type, object.id, object.properties),
             fmt::format("-object {},id={}", object.type, object.id));
+  }
+  return {};
+}
+
+Result<void> Emulation::make_folders() {
+  for (const FsRequest& request : options_.folders) {
+    EMU_TRY(hw::add_fsdev(machine_->tree(), request.id, request.folder), request.option);
   }
   return {};
 }

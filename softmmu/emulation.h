@@ -86,13 +86,18 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<void> make_nodes();
   Result<void> make_drives(hw::Board& board);
   void io_error(const block::BlockIoError& failure) override;
+  void image_corrupted(const block::BlockCorruption& corruption) override;
+  void tray_moved(const std::string& drive, const std::string& device, bool open) override;
+  std::string drive_over(const std::string& node_name) const;
   Result<void> make_network();
   Result<std::vector<DeviceRequest>> network_cards() const;
+  Result<void> make_folders();
   void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();
   Result<void> make_monitors();
   Result<void> make_debugger(const std::string& chardev);
+  void remove_debugger_stream();
   Result<void> make_qtest();
   void start_deadline();
   void time_out();

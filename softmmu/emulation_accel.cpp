@@ -58,7 +58,8 @@ Result<accel::AccelOptions> Emulation::translation_options(const AccelRequest& r
 
 Result<accel::KvmOptions> Emulation::kvm_options(const AccelRequest& request) const {
   if (options_.icount.enabled) {
-    return error("-icount goes with -accel tcg only: kvm is not supported with it, the host's processor does not count");
+    return error(
+        "-icount goes with -accel tcg only: kvm is not supported with it, the host's processor does not count");
   }
   std::string chips = request.kernel_chips;
   for (const auto& [name, value] : options_.machine_properties.pairs()) {

@@ -46,7 +46,8 @@ Result<void> Emulation::make_cpu_objects() {
   const CpuDetails details = EMU_TRY(parts_.cpu_details(options_.cpu.empty() ? board_->default_cpu() : options_.cpu));
   for (unsigned i = 0; i < options_.cpus.cpus; i++) {
     auto object = EMU_TRY(make_cpu_object(machine_->tree(), parts_, details));
-    cpu_objects_.push_back(EMU_TRY(machine_->tree().container("/machine/unattached").add_child("device[*]", std::move(object))));
+    qom::Object& folder = machine_->tree().container("/machine/unattached");
+    cpu_objects_.push_back(EMU_TRY(folder.add_child("device[*]", std::move(object))));
   }
   return {};
 }
@@ -108,14 +109,21 @@ Result<void> Emulation::set_debugger(const std::string& where) {
     if (debugger_->is_receiving()) return error("a debugger cannot end its own connection that way: detach instead");
     debugger_->close();
     debugger_.reset();
-    if (hw::ChardevObject* own = stream(kDebuggerStream); own != nullptr) {
-      monitors_->yanks().remove(kDebuggerStream);
-      machine_->tree().container("/chardevs").remove_child(*own);
-    }
+    remove_debugger_stream();
   }
   if (spec.kind == Kind::None) return {};
-  if (spec.kind == Kind::Inline) EMU_TRY(make_stream(spec.options, loop_));
-  return make_debugger(spec.kind == Kind::Reference ? spec.reference : spec.options.id);
+  if (spec.kind == Kind::Reference) return make_debugger(spec.reference);
+  EMU_TRY(make_stream(spec.options, loop_));
+  auto made = make_debugger(spec.options.id);
+  if (!made) remove_debugger_stream();
+  return made;
+}
+
+void Emulation::remove_debugger_stream() {
+  hw::ChardevObject* own = stream(kDebuggerStream);
+  if (own == nullptr || own->stream().is_attached()) return;
+  monitors_->yanks().remove(kDebuggerStream);
+  machine_->tree().container("/chardevs").remove_child(*own);
 }
 
 void Emulation::report(const RunEvent& event) {
@@ -134,7 +142,7 @@ void Emulation::report(const RunEvent& event) {
   using Kind = RunEvent::Kind;
   switch (event.kind) {
     case Kind::Stop:
-      // Who stops a machine may copy its images. Later, as nobody waits for the disk here.
+      // Also when it stopped by itself. Later, as nobody waits for the disk here.
       loop_.post([this] {
         if (is_running()) return;
         if (auto flushed = disks_->flush_all(); !flushed) log::error(flushed.error());

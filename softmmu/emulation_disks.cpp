@@ -58,8 +58,9 @@ void Emulation::io_error(const block::BlockIoError& failure) {
                           : failure.action == block::OnError::Ignore ? Action::Ignore
                                                                      : Action::Report;
     if (action == Action::Stop && run_state_.is_running()) {
-      log::warn("drive '{}': {} failed ({}): the machine stops; 'cont' tries again", failure.device,
-                failure.is_write ? "a write" : "a read", failure.reason);
+      log::warn("drive '{}': {} '{}' failed: {}; the machine stops, and 'cont' tries again",
+                failure.device.empty() ? failure.node_name : failure.device,
+                failure.is_write ? "a write to" : "a read of", failure.filename, failure.reason);
     }
     if (monitors_ != nullptr) {
       monitor::BlockIoErrorEvent event{.device = failure.device, .node_name = {},
@@ -70,6 +71,32 @@ void Emulation::io_error(const block::BlockIoError& failure) {
       monitors_->emit("BLOCK_IO_ERROR", event, failure.device + failure.node_name);
     }
     if (action == Action::Stop && !run_state_.is_ending()) run_state_.stop_as(State::IoError);
+  });
+}
+
+void Emulation::image_corrupted(const block::BlockCorruption& corruption) {
+  loop_.post([this, corruption] {
+    if (monitors_ == nullptr) return;
+    monitor::BlockImageCorruptedEvent event{.device = drive_over(corruption.node_name), .node_name = {},
+                                            .msg = corruption.message, .offset = i64(corruption.offset),
+                                            .size = i64(corruption.bytes), .fatal = corruption.fatal};
+    if (!corruption.node_name.empty()) event.node_name = corruption.node_name;
+    monitors_->emit("BLOCK_IMAGE_CORRUPTED", event);
+  });
+}
+
+/// The id of the drive whose image a node is; empty when there is none.
+std::string Emulation::drive_over(const std::string& node_name) const {
+  const block::NodeRef node = disks_->graph().find(node_name);
+  for (const block::DiskBackend* drive : disks_->backends()) {
+    if (node && drive->root() == node) return drive->settings().id;
+  }
+  return {};
+}
+
+void Emulation::tray_moved(const std::string& drive, const std::string& device, bool open) {
+  loop_.post([this, event = monitor::TrayMovedEvent{drive, device, open}] {
+    if (monitors_ != nullptr) monitors_->emit("DEVICE_TRAY_MOVED", event);
   });
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Network back ends and cards at start.
+#include "hw/net/nic_port.h"
 #include "monitor/commands/net_streams.h"
+#include "monitor/events.h"
+#include "monitor/monitors.h"
 #include "softmmu/emulation.h"
 
 namespace emu::softmmu {
@@ -15,6 +18,14 @@ Result<void> Emulation::make_network() {
   if (!network_.given && options_.default_devices && !is_qtest() && has_default_nic(registry_, type)) {
     add_default_network(network_);
   }
+  auto events = machine_->tree().make<hw::NicEvents>();
+  events->filter_changed = [this](const hw::NicPort& port) {
+    if (monitors_ == nullptr) return;
+    const std::string id = port.card().nic_id();
+    monitors_->emit("NIC_RX_FILTER_CHANGED", monitor::NicRxFilterChangedEvent{
+                                                 id.empty() ? std::nullopt : std::optional(id), port.card().nic_path()});
+  };
+  machine_->tree().root().adopt(hw::NicEvents::kName, std::move(events));
   const net::NetdevServices services{
       .tree = machine_->tree(), .loop = loop_, .open_stream = monitor::stream_opener(*machine_), .find_fd = {}};
   u64 stub = 0x7000'0000;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/explain.h"
 
+#include <ctime>
+
 #include "softmmu/console.h"
 #include "util/options.h"
 
@@ -27,7 +29,9 @@ class Lines {
     text_ += separator_ + std::string(value);
     separator_ = ",";
   }
-  void pair(std::string_view key, std::string_view value) { word(fmt::format("{}={}", key, escape_option_value(value))); }
+  void pair(std::string_view key, std::string_view value) {
+    word(fmt::format("{}={}", key, escape_option_value(value)));
+  }
   void end() { text_ += "\n"; }
   void line(std::string_view option, std::string_view value = "") {
     begin(option);
@@ -98,13 +102,101 @@ void explain_stream(Lines& lines, const chardev::ChardevOptions& stream) {
   lines.end();
 }
 
+void explain_accel(Lines& lines, const AccelRequest& accel) {
+  lines.begin("accel");
+  lines.word(accel.name);
+  if (accel.code_cache_bytes) lines.pair("tb-size", fmt::format("{}", *accel.code_cache_bytes >> 20));
+  if (accel.single_thread) lines.pair("thread", *accel.single_thread ? "single" : "multi");
+  for (const auto& [key, on] : {std::pair("one-insn-per-tb", accel.one_insn_per_block), std::pair("count", accel.count),
+                                std::pair("interpreter", accel.interpreter), std::pair("split-wx", accel.split_wx)}) {
+    if (on) lines.pair(key, "on");
+  }
+  for (const auto& [key, value] : {std::pair("host-features", accel.host_features), std::pair("without", accel.without),
+                                   std::pair("kernel-irqchip", accel.kernel_chips)}) {
+    if (!value.empty()) lines.pair(key, value);
+  }
+  lines.end();
+}
+
+void explain_disks(Lines& lines, const StartOptions& options) {
+  for (const Options& node : options.blockdevs) {
+    lines.begin("blockdev");
+    for (const auto& [key, value] : node.pairs()) lines.pair(key, value);
+    lines.end();
+  }
+  for (const DriveRequest& drive : options.drives) {
+    constexpr std::string_view kDrive = "-drive ";
+    const std::string_view typed = drive.option;
+    if (typed.starts_with(kDrive)) {
+      lines.line("drive", typed.substr(kDrive.size()));
+      continue;
+    }
+    lines.begin("drive");  // -hda and its like
+    lines.pair("index", fmt::format("{}", drive.index.value_or(0)));
+    lines.pair("media", drive.is_cdrom ? "cdrom" : "disk");
+    lines.pair("file", typed.substr(typed.find(' ') + 1));
+    lines.end();
+  }
+  if (options.snapshot) lines.line("snapshot");
+}
+
+void explain_boot(Lines& lines, const hw::BootOrder& boot) {
+  if (!boot.needs_firmware() && !boot.strict) return;
+  lines.begin("boot");
+  if (!boot.order.empty()) lines.pair("order", boot.order);
+  if (!boot.once.empty()) lines.pair("once", boot.once);
+  lines.pair("menu", on_off(boot.menu));
+  lines.pair("strict", on_off(boot.strict));
+  if (boot.menu_wait_ms) lines.pair("splash-time", fmt::format("{}", *boot.menu_wait_ms));
+  if (boot.reboot_timeout_ms) lines.pair("reboot-timeout", fmt::format("{}", i32(*boot.reboot_timeout_ms)));
+  lines.end();
+}
+
+void explain_clock(Lines& lines, const StartOptions& options) {
+  if (!options.rtc_base && !options.rtc_localtime && options.rtc_clock == "host") return;
+  std::string base = options.rtc_localtime ? "localtime" : "utc";
+  if (options.rtc_base) {
+    const std::time_t seconds = *options.rtc_base;
+    std::tm utc{};
+    ::gmtime_r(&seconds, &utc);
+    char date[32];
+    std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+    base = date;
+  }
+  lines.line("rtc", fmt::format("base={},clock={}", base, options.rtc_clock));
+}
+
+void explain_sandbox(Lines& lines, const SandboxOptions& sandbox) {
+  if (!sandbox.on) return;
+  const auto allowed = [](bool value) { return value ? "allow" : "deny"; };
+  constexpr std::string_view kPrivileges[] = {"allow", "deny", "children"};
+  lines.line("sandbox", fmt::format("enable=on,obsolete={},elevateprivileges={},spawn={},resourcecontrol={}",
+                                    allowed(sandbox.obsolete), kPrivileges[std::size_t(sandbox.privileges)],
+                                    allowed(sandbox.spawn), allowed(sandbox.resource_control)));
+}
+
+void explain_logs(Lines& lines, const StartOptions& options) {
+  if (!options.log_items.empty()) lines.line("d", options.log_items);
+  if (!options.log_file.empty()) lines.line("D", options.log_file);
+  if (!options.log_filter.empty()) lines.line("dfilter", options.log_filter);
+  for (const std::string& pattern : options.trace_patterns) {
+    const bool is_in_items = options.log_items.find("trace:" + pattern) != std::string::npos;
+    if (!is_in_items) lines.line("trace", "enable=" + escape_option_value(pattern));
+  }
+  for (const std::string& file : options.trace_files) lines.line("trace", "events=" + escape_option_value(file));
+  if (!options.trace_sink.empty()) lines.line("trace", "to=" + options.trace_sink);
+  if (options.perf_map) lines.line("perfmap");
+  if (options.jit_dump) lines.line("jitdump");
+  if (options.one_insn_per_block) lines.line("singlestep");
+}
+
 void explain_machine(Lines& lines, const StartOptions& options, const std::string& machine) {
   lines.begin("machine");
   lines.pair("type", machine);
   for (const auto& [key, value] : options.machine_properties.pairs()) lines.pair(key, value);
   if (!options.memory_backend.empty()) lines.pair("memory-backend", options.memory_backend);
   lines.end();
-  for (const AccelRequest& accel : options.accels) lines.line("accel", accel.name);
+  for (const AccelRequest& accel : options.accels) explain_accel(lines, accel);
   if (options.accels.empty()) lines.line("accel", "tcg");
   if (!options.cpu.empty()) lines.line("cpu", options.cpu);
   const hw::CpuTopology& t = options.cpus;
@@ -152,10 +244,27 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
   Lines lines;
   explain_machine(lines, options, machine);
   for (const auto& [key, value] : {std::pair("kernel", options.kernel), std::pair("initrd", options.initrd),
-                                   std::pair("append", options.append), std::pair("bios", options.bios),
-                                   std::pair("name", options.name), std::pair("uuid", options.uuid),
+                                   std::pair("append", options.append), std::pair("dtb", options.dtb),
+                                   std::pair("bios", options.bios), std::pair("uuid", options.uuid),
                                    std::pair("pidfile", options.pidfile)}) {
     if (!value.empty()) lines.line(key, value);
+  }
+  if (!options.name.empty() || !options.process_name.empty()) {
+    lines.begin("name");
+    lines.pair("guest", options.name);
+    if (!options.process_name.empty()) lines.pair("process", options.process_name);
+    lines.end();
+  }
+  for (const std::string& folder : options.data_dirs) lines.line("L", folder);
+  explain_boot(lines, options.boot);
+  explain_clock(lines, options);
+  explain_disks(lines, options);
+  for (const FdRequest& fd : options.fds) {
+    lines.begin("add-fd");
+    lines.pair("fd", fmt::format("{}", fd.fd));
+    lines.pair("set", fmt::format("{}", fd.set));
+    if (fd.opaque) lines.pair("opaque", *fd.opaque);
+    lines.end();
   }
   for (const chardev::ChardevOptions& stream : plan.chardevs) explain_stream(lines, stream);
   for (const auto& [id, netdev] : options.network.netdevs) {
@@ -165,6 +274,15 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     lines.end();
   }
   for (const NicRequest& nic : options.network.nics) explain_nic(lines, nic);
+  for (const FsRequest& folder : options.folders) {
+    lines.begin("fsdev");
+    lines.pair("fsdriver", "local");
+    for (const auto& [key, value] : folder.pairs) {
+      if (key != "fsdriver") lines.pair(key, value);
+    }
+    lines.pair("id", folder.id);
+    lines.end();
+  }
   for (std::size_t i = 0; i < plan.serials.size(); i++) {
     const ConsolePlan::Serial& serial = plan.serials[i];
     if (!serial.present) continue;
@@ -208,9 +326,16 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
   lines.line("display", "none");
   constexpr std::string_view kReboot[] = {"reset", "shutdown"}, kShutdown[] = {"poweroff", "pause"};
   constexpr std::string_view kPanic[] = {"pause", "shutdown", "exit-failure", "none"};
-  lines.line("action", fmt::format("reboot={},shutdown={},panic={}", kReboot[std::size_t(options.actions.reboot)],
+  constexpr std::string_view kWatchdog[] = {"reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"};
+  lines.line("action", fmt::format("reboot={},shutdown={},panic={},watchdog={}",
+                                   kReboot[std::size_t(options.actions.reboot)],
                                    kShutdown[std::size_t(options.actions.shutdown)],
-                                   kPanic[std::size_t(options.actions.panic)]));
+                                   kPanic[std::size_t(options.actions.panic)],
+                                   kWatchdog[std::size_t(options.actions.watchdog)]));
+  explain_sandbox(lines, options.sandbox);
+  explain_logs(lines, options);
+  if (options.message_timestamps) lines.line("msg", "timestamp=on");
+  if (options.escape_char) lines.line("echr", fmt::format("{}", *options.escape_char));
   lines.line("vga", options.vga.value_or(options.default_devices) ? "std" : "none");
   lines.line("nodefaults");
   if (options.freeze) lines.line("S");

@@ -15,7 +15,8 @@ namespace {
 constexpr std::size_t kMostFileBytes = 64 << 20;
 constexpr std::size_t kMostName = 55;  // a file's name in fw_cfg, without its terminating zero
 
-// -smbios --------------------------------------------------------------------------------------------------------------
+// -smbios
+// --------------------------------------------------------------------------------------------------------------
 
 struct Key {
   std::string_view name;
@@ -120,7 +121,8 @@ std::size_t size_of(const hw::SmbiosOverrides& smbios) {
   return total;
 }
 
-// -acpitable -----------------------------------------------------------------------------------------------------------
+// -acpitable
+// -----------------------------------------------------------------------------------------------------------
 
 // The header that tables have, ACPI 6.4 §5.2.6
 constexpr std::size_t kHeaderBytes = 36, kLengthAt = 4, kRevisionAt = 8, kOemIdAt = 10, kOemTableIdAt = 16,
@@ -170,7 +172,8 @@ Result<void> parse_smbios(Options& options, hw::SmbiosOverrides& smbios) {
     if (options.has("type")) return error("file= and type= exclude each other");
     EMU_TRY(options.finish());
     const std::string bytes = EMU_TRY(read_file(*path, hw::SmbiosOverrides::kMostBytes));
-    for (std::vector<u8>& raw : EMU_TRY(hw::split_smbios(bytes), "'" + *path + "'")) smbios.raw.push_back(std::move(raw));
+    for (std::vector<u8>& raw : EMU_TRY(hw::split_smbios(bytes), "'" + *path + "'"))
+      smbios.raw.push_back(std::move(raw));
     return {};
   }
   const auto type = EMU_TRY(options.take_u64("type"));
@@ -214,7 +217,8 @@ Result<std::vector<u8>> parse_acpi_table(Options& options) {
     const std::string bytes = EMU_TRY(read_file(std::string(path), kMostTableBytes));
     table.insert(table.end(), bytes.begin(), bytes.end());
   }
-  if (table.size() < kHeaderBytes) return error("file={}: shorter than a table's header of {} bytes", files, kHeaderBytes);
+  if (table.size() < kHeaderBytes)
+    return error("file={}: shorter than a table's header of {} bytes", files, kHeaderBytes);
   if (const auto signature = options.peek("sig"); signature && signature->size() != 4) {
     return error("sig={}: a signature has four characters", *signature);
   }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "net/register.h"
 #include "softmmu/help.h"
 
 #include <unistd.h>
@@ -8,7 +7,9 @@
 
 #include "hw/core/plug.h"
 #include "monitor/version.h"
+#include "net/register.h"
 #include "softmmu/machine_options.h"
+#include "softmmu/objects.h"
 #include "softmmu/option_table.h"
 #include "util/log.h"
 #include "util/suggest.h"
@@ -49,10 +50,12 @@ std::string machines_help(const Parts& parts) {
 }
 
 std::string objects_help() {
-  return "List of user creatable objects:\n"
-         "  memory-backend-ram  id=ID,size=SIZE[,prealloc=on]: guest memory, for -machine memory-backend=ID\n"
-         "  filter-dump         id=ID,netdev=ID,file=PATH[,maxlen=N][,queue=all|rx|tx]: writes packets to a pcap file\n"
-         "  secret              id=ID,data=TEXT|file=PATH[,format=raw|base64]: a password or key\n";
+  std::string text = "List of user creatable objects:\n";
+  for (const ObjectKind& kind : object_kinds()) {
+    if (kind.help.empty()) continue;
+    text += fmt::format("  {:<19} id=ID{}{}: {}\n", kind.type, kind.syntax.empty() ? "" : ",", kind.syntax, kind.help);
+  }
+  return text;
 }
 
 Result<std::string> type_help(const HelpRequest& request, const Parts& parts) {
@@ -189,7 +192,9 @@ std::vector<std::string> default_data_dirs() {
     const std::string_view path(self, std::size_t(length));
     dirs.push_back(std::string(path.substr(0, path.rfind('/'))) + "/../share/system-emu");
   }
-  for (const char* usual : {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf", "/usr/share/OVMF", "/usr/lib/ipxe/qemu"}) dirs.emplace_back(usual);
+  for (const char* usual :
+       {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/ovmf", "/usr/share/OVMF", "/usr/lib/ipxe/qemu"})
+    dirs.emplace_back(usual);
   return dirs;
 }
 

@@ -4,10 +4,24 @@
 #include <unistd.h>
 
 #include <future>
+#include <vector>
 
+#include "util/event_notifier.h"
 #include "util/thread.h"
 
 namespace emu::softmmu {
+
+namespace {
+
+/// A loop cannot be without its descriptors, nor can glib, which ends the program: whether there are some left.
+Result<void> check_descriptors() {
+  constexpr std::size_t kWanted = 16;
+  std::vector<EventNotifier> held;
+  while (held.size() < kWanted) held.push_back(EMU_TRY(EventNotifier::create()));
+  return {};
+}
+
+}  // namespace
 
 void IoThread::describe(qom::TypeInfo<IoThread>& type) {
   type.doc("a thread that carries out the requests of devices with iothread=ID");
@@ -24,14 +38,17 @@ Result<void> IoThread::complete() {
   for (const i64 value : {poll_max_ns_, poll_grow_, poll_shrink_, aio_max_batch_, pool_min_, pool_max_}) {
     if (value < 0) return error("values must be in range [0, {}]", INT64_MAX);
   }
+  EMU_TRY(check_descriptors());
   loop_ = std::make_unique<EventLoop>();
   std::promise<int> started;
   auto id = started.get_future();
-  thread_ = start_thread("iothread", [this, &started] {
+  UniqueFunction<void()> body = [this, &started] {
     loop_->run_once(/*wait=*/false);  // from here on the loop is this thread's
     started.set_value(::gettid());
     loop_->run();
-  });
+  };
+  thread_ = try_start_thread("iothread", body);
+  if (!thread_.joinable()) return error("the host has no thread left");
   thread_id_ = id.get();
   return {};
 }

@@ -161,9 +161,7 @@ Result<std::string> nic_type(const qom::TypeRegistry& types, const std::string& 
 }
 
 bool has_default_nic(const qom::TypeRegistry& types, std::string_view machine) {
-  // FIXME: QEMU's pc and q35 have one. Firmware then tries to boot from it, for which guests without a disk wait.
-  constexpr bool kAsQemu = false;
-  return kAsQemu && machine.starts_with("pc-") && types.find("e1000") != nullptr;
+  return machine.starts_with("pc-") && nic_type(types, "", machine).has_value();
 }
 
 }  // namespace emu::softmmu

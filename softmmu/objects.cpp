@@ -79,7 +79,23 @@ class Secret final : public qom::UserCreatable {
   std::string data_, file_;
 };
 
+constexpr ObjectKind kKinds[] = {
+    {"filter-dump", "netdev=ID,file=PATH[,maxlen=N][,queue=all|rx|tx]", "writes packets to a pcap file"},
+    {"iothread", "", "a thread that carries out the requests of devices with iothread=ID"},
+    {"memory-backend-ram", "size=SIZE[,prealloc=on]", "guest memory, for -machine memory-backend=ID"},
+    {"rng-builtin", "", "random numbers of the host, for -device virtio-rng-pci,rng=ID"},
+    {"rng-random", "filename=PATH", "random numbers from a file or device"},
+    {"secret", "data=TEXT|file=PATH[,format=raw|base64]", "a password or key"},
+    {"throttle-group", "x-bps-total=N[,x-iops-total=N]...", "limits that drives share"},
+    {"can-bus"},
+    {"memory-backend-file"},
+    {"memory-backend-memfd"},
+    {"tls-creds-x509"},
+};
+
 }  // namespace
+
+std::span<const ObjectKind> object_kinds() { return kKinds; }
 
 void register_objects(qom::TypeRegistry& registry) {
   registry.add_abstract<qom::UserCreatable, qom::Object>();

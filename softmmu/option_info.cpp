@@ -21,7 +21,8 @@ Type type_of(std::string_view value) {
 
 void add(monitor::OptionInfo& info, std::string name, Type type) {
   const auto same = [&](const monitor::OptionParameter& known) { return known.name == name; };
-  if (std::none_of(info.parameters.begin(), info.parameters.end(), same)) info.parameters.push_back({std::move(name), type});
+  if (std::none_of(info.parameters.begin(), info.parameters.end(), same))
+    info.parameters.push_back({std::move(name), type});
 }
 
 /// "[size=]SIZE[,slots=N]": the words before '=' that are spelled in small letters.

@@ -36,6 +36,7 @@ class OptionReader {
   Result<void> object(const std::string& text);
   Result<void> chardev(const std::string& text);
   Result<void> disk(const GivenOption& given);
+  Result<void> shared_folder(const GivenOption& given);
   Result<void> mon(const std::string& text);
   Result<void> add_fd(Options options);
   Result<void> display(const std::string& text);

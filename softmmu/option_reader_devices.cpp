@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Options that name devices, objects, back ends and displays.
 #include "softmmu/console.h"
+#include "softmmu/objects.h"
 #include "softmmu/option_reader.h"
 #include "util/string.h"
 #include "util/suggest.h"
@@ -68,6 +69,18 @@ Result<void> OptionReader::disk(const GivenOption& given) {
   }
 }
 
+Result<void> OptionReader::shared_folder(const GivenOption& given) {
+  const bool with_device = given.row->opt == Opt::Virtfs;
+  FsRequest request = EMU_TRY(with_device ? parse_virtfs_option(given.value) : parse_fsdev_option(given.value));
+  EMU_TRY(claim_id("fsdev", request.id));
+  if (with_device) {
+    out_.devices.push_back(
+        {"virtio-9p-pci", "", "", {{"fsdev", request.id}, {"mount_tag", request.mount_tag}}});
+  }
+  out_.folders.push_back(std::move(request));
+  return {};
+}
+
 Result<void> OptionReader::object(const std::string& text) {
   Options options = EMU_TRY(Options::parse(text, {.implied_key = "qom-type", .json = json_pairs}));
   const std::string type = options.take("qom-type").value_or("");
@@ -75,24 +88,24 @@ Result<void> OptionReader::object(const std::string& text) {
     ask(HelpTopic::Object);
     return {};
   }
-  if (type == "secret" || type == "iothread" || type == "throttle-group" || type == "filter-dump") {
+  std::vector<std::string_view> names;
+  bool known = false;
+  for (const ObjectKind& kind : object_kinds()) {
+    if (kind.type == type && kind.help.empty()) return error("objects of type '{}' are not supported yet", type);
+    known |= kind.type == type;
+    names.push_back(kind.type);
+  }
+  if (!known) {
+    std::string hint = did_you_mean(type, names);
+    if (hint.empty()) hint = "'-object help' lists the types";
+    return error(Error(fmt::format("no object type '{}'", type)).with_hint(std::move(hint)));
+  }
+  if (type != "memory-backend-ram") {
     ObjectRequest request{type, EMU_TRY(options.take_required("id")), {}};
     for (auto& [key, value] : options.take_rest()) request.properties.emplace_back(key, std::move(value));
     EMU_TRY(claim_id("object", request.id));
     out_.objects.push_back(std::move(request));
     return {};
-  }
-  if (type != "memory-backend-ram") {
-    static constexpr std::string_view kKnown[] = {"memory-backend-ram", "secret", "iothread", "throttle-group",
-                                                  "filter-dump"};
-    static constexpr std::string_view kLater[] = {
-        "rng-random", "rng-builtin", "memory-backend-file", "memory-backend-memfd", "tls-creds-x509", "can-bus"};
-    for (const std::string_view later : kLater) {
-      if (type == later) return error("objects of type '{}' are not supported yet", type);
-    }
-    std::string hint = did_you_mean(type, kKnown);
-    if (hint.empty()) hint = "there are memory-backend-ram and secret";
-    return error(Error(fmt::format("no object type '{}'", type)).with_hint(std::move(hint)));
   }
   MemoryBackend backend;
   backend.id = EMU_TRY(options.take_required("id"));
@@ -141,7 +154,8 @@ Result<void> OptionReader::add_fd(Options options) {
   FdRequest request;
   const auto fd = EMU_TRY(options.take_u64("fd")), set = EMU_TRY(options.take_u64("set"));
   if (!fd || !set) return error("'fd=' and 'set=' are needed");
-  if (*fd <= 2 || *fd > 0x7fffffff) return error("fd={}: cannot be passed: it is a standard stream, or none at all", *fd);
+  if (*fd <= 2 || *fd > 0x7fffffff)
+    return error("fd={}: cannot be passed: it is a standard stream, or none at all", *fd);
   request = {*fd, *set, options.take("opaque")};
   EMU_TRY(options.finish());
   out_.fds.push_back(std::move(request));

@@ -25,12 +25,14 @@ constexpr OptionRow kRows[] = {
      "'-machine NAME,help' properties. All machines take accel=, kernel=, initrd=, append= and memory-backend=."},
     {"M", Opt::Machine, kYes, S::Standard, "NAME[,...]", "Short for -machine."},
     {"accel", Opt::Accel, kYes, S::Standard,
-     "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on][,host-features=-NAME[:-NAME...]]"
+     "NAME[,tb-size=MiB][,one-insn-per-tb=on][,count=on][,split-wx=on][,interpreter=on]"
+     "[,host-features=-NAME[:-NAME...]]"
      "[,without=TECHNIQUE[:TECHNIQUE...]]",
      "Chooses how guest code runs: tcg translates it; qtest runs none, for tests of devices. "
      "Given again, the first that works is taken. host-features=-avx512 "
      "makes translated code for a host without AVX-512. without= switches techniques of the translator off, to measure "
-     "them: links, jump-cache, check-sharing, dead-code, refill, direct-entry, graveyard, checked-pages, kept-contexts."},
+     "them: links, jump-cache, check-sharing, dead-code, refill, direct-entry, string-runs, granules, "
+     "graveyard, checked-pages, kept-contexts."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
      "Chooses the CPU model and switches features; '-cpu help' lists both."},
@@ -44,11 +46,12 @@ constexpr OptionRow kRows[] = {
     {"global", Opt::Global, kYes, S::Standard, "DRIVER.PROPERTY=VALUE",
      "Sets a default for a property of all devices of that type."},
     {"object", Opt::Object, kYes, S::Standard, "TYPE,id=ID[,PROPERTY=VALUE...] | JSON",
-     "Makes an object: memory-backend-ram or secret. '-object help' lists them."},
+     "Makes an object, such as memory for the guest, a secret or an iothread. '-object help' lists the types."},
     {"set", Opt::Set, kYes, S::Standard, "GROUP.ID.KEY=VALUE",
      "Sets a key of an option that came before: device.disk0.serial=1 for -device ...,id=disk0."},
     {"readconfig", Opt::ReadConfig, kYes, S::Standard, "FILE",
-     "Reads options from a file: a section [GROUP \"ID\"] for each, such as [device \"disk0\"] or [machine], with lines "
+     "Reads options from a file: a section [GROUP \"ID\"] for each, such as [device \"disk0\"] or [machine], "
+     "with lines "
      "KEY = \"VALUE\"; # begins a comment."},
     {"overcommit", Opt::Overcommit, kYes, S::Standard, "[mem-lock=off][,cpu-pm=off]", "Accepted with these values."},
     {"name", Opt::Name, kYes, S::Standard, "[guest=]NAME[,process=NAME][,debug-threads=on|off]", "Names the guest."},
@@ -66,7 +69,8 @@ constexpr OptionRow kRows[] = {
     {"bios", Opt::Bios, kYes, S::Boot, "FILE", "Firmware image, instead of the machine's usual one."},
     {"L", Opt::DataDir, kYes, S::Boot, "FOLDER",
      "Looks for firmware here first; may be repeated. '-L help' lists folders."},
-    {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS][,strict=on|off]",
+    {"boot", Opt::Boot, kYes, S::Boot, "[order=DRIVES][,once=DRIVES][,menu=on|off][,splash-time=MS]"
+     "[,reboot-timeout=MS][,strict=on|off]",
      "What firmware tries to boot, and when it asks: DRIVES are up to three of a (floppy), c (disk), d (CD-ROM), n "
      "(network); once= counts for the first boot only. Needs firmware: a kernel that is entered directly asks nobody."},
 
@@ -74,28 +78,40 @@ constexpr OptionRow kRows[] = {
      "A file that firmware and guest find by this name, which begins with opt/. Linux shows it below "
      "/sys/firmware/qemu_fw_cfg/by_name."},
     {"smbios", Opt::Smbios, kYes, S::Boot, "file=FILE|type=0|1|2|3|4|8|9|11|17[,KEY=VALUE...]",
-     "Fields of the tables that dmidecode shows, such as type=1,serial=TEXT; type=11 takes value=TEXT and path=FILE, each "
+     "Fields of the tables that dmidecode shows, such as type=1,serial=TEXT; type=11 takes value=TEXT and "
+     "path=FILE, each "
      "repeatedly; file= is a whole structure in place of ours. May be repeated."},
     {"acpitable", Opt::AcpiTable, kYes, S::Boot,
-     "data=FILE[:FILE...]|file=FILE[,sig=TEXT][,rev=N][,oem_id=TEXT][,oem_table_id=TEXT][,oem_rev=N][,asl_compiler_id=TEXT]"
+     "data=FILE[:FILE...]|file=FILE[,sig=TEXT][,rev=N][,oem_id=TEXT][,oem_table_id=TEXT][,oem_rev=N]"
+     "[,asl_compiler_id=TEXT]"
      "[,asl_compiler_rev=N]",
      "Adds an ACPI table: data= are its contents, file= has its header too; the other keys are the header's fields."},
 
     {"drive", Opt::Drive, kYes, S::Disks,
-     "[file=FILE][,if=ide|virtio|pflash|none][,id=ID][,media=disk|cdrom][,index=N|,bus=N,unit=N][,format=NAME][,cache=MODE]"
+     "[file=FILE][,if=ide|virtio|pflash|none][,id=ID][,media=disk|cdrom][,index=N|,bus=N,unit=N][,format=NAME]"
+     "[,cache=MODE]"
      "[,aio=threads|io_uring][,discard=ignore|unmap][,detect-zeroes=off|on|unmap][,readonly=on|off][,snapshot=on|off]"
      "[,copy-on-read=on|off][,werror=ACTION][,rerror=ACTION][,throttling.KEY=N...][,file.KEY=VALUE...]",
-     "A disk: image, how it is used, and unless if=none the device. cache= is writeback (the default), none, writethrough, "
+     "A disk: image, how it is used, and unless if=none the device. cache= is writeback (the default), none, "
+     "writethrough, "
      "directsync or unsafe; werror= and rerror= are report, ignore, stop, and for writes enospc. docs/user/disks.md."},
     {"blockdev", Opt::Blockdev, kYes, S::Disks, "[driver=]NAME,node-name=NAME[,KEY=VALUE...] | JSON",
-     "Opens a node of the block graph, for -device ...,drive=NODE-NAME or for other nodes. docs/user/disks.md lists drivers."},
-    {"hda", Opt::HardDisk, kYes, S::Disks, "FILE", "The first hard disk; so does a file name alone. -hdb, -hdc and -hdd: the others."},
+     "Opens a node of the block graph, for -device ...,drive=NODE-NAME or for other nodes. docs/user/disks.md "
+     "lists drivers."},
+    {"hda", Opt::HardDisk, kYes, S::Disks, "FILE", "The first hard disk; so does a file name alone. -hdb, -hdc "
+     "and -hdd: the others."},
     {"hdb", Opt::HardDisk, kYes, S::Disks, "FILE", "The second."},
     {"hdc", Opt::HardDisk, kYes, S::Disks, "FILE", "The third."},
     {"hdd", Opt::HardDisk, kYes, S::Disks, "FILE", "The fourth."},
     {"cdrom", Opt::Cdrom, kYes, S::Disks, "FILE", "A CD-ROM, in the place of -hdc."},
     {"snapshot", Opt::Snapshot, kNo, S::Disks, "",
      "What is written to disks goes to a temporary file and is thrown away at the end."},
+    {"fsdev", Opt::Fsdev, kYes, S::Disks,
+     "local,id=ID,path=FOLDER,security_model=none|passthrough|mapped-xattr[,readonly=on][,multidevs=warn|remap|forbid]"
+     "[,fmode=MODE][,dmode=MODE][,writeout=immediate]",
+     "A folder of the host for -device virtio-9p-pci,fsdev=ID,mount_tag=NAME. Guests: mount -t 9p -o trans=virtio NAME."},
+    {"virtfs", Opt::Virtfs, kYes, S::Disks, "local,path=FOLDER,mount_tag=NAME,security_model=MODEL[,id=ID][,KEY=VALUE...]",
+     "Both in one."},
 
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
@@ -111,7 +127,8 @@ constexpr OptionRow kRows[] = {
      "Puts an inherited file descriptor into a set; paths /dev/fdset/ID stand for it."},
     {"serial", Opt::Serial, kYes, S::Streams, "STREAM",
      "Connects the next serial port: stdio, mon:stdio, null, pty, file:PATH, unix:PATH[,server=on,wait=off], "
-     "tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT@HOST:PORT, pipe:PATH, /dev/ttyS0, chardev:ID; none leaves the port out. "
+     "tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT@HOST:PORT, pipe:PATH, /dev/ttyS0, chardev:ID; none leaves "
+     "the port out. "
      "May be repeated."},
     {"parallel", Opt::Parallel, kYes, S::Streams, "none", "Parallel port; there is none."},
     {"monitor", Opt::Monitor, kYes, S::Streams, "STREAM", "Where the monitor is: as for -serial; none for no monitor."},
@@ -154,40 +171,49 @@ constexpr OptionRow kRows[] = {
     {"msg", Opt::Message, kYes, S::Running, "[timestamp=on|off][,guest-name=off]",
      "Puts the time in front of messages."},
     {"sandbox", Opt::Sandbox, kYes, S::Running,
-     "[enable=]on|off[,obsolete=allow|deny][,elevateprivileges=allow|deny|children][,spawn=allow|deny][,resourcecontrol=allow|deny]",
-     "on gives system calls up for good that no machine needs (seccomp); a call that is denied ends the program by SIGSYS. "
+     "[enable=]on|off[,obsolete=allow|deny][,elevateprivileges=allow|deny|children][,spawn=allow|deny]"
+     "[,resourcecontrol=allow|deny]",
+     "on gives system calls up for good that no machine needs (seccomp); a call that is denied ends the program "
+     "by SIGSYS. "
      "Denied besides: obsolete ones, unless allowed; setuid and its like, fork and exec, priorities and affinities, if "
      "denied."},
     {"timeout", Opt::Timeout, kYes, S::Running, "SECONDS",
      "Ends the program with status 124 after that time, and says where each CPU stood."},
     {"icount", Opt::Icount, kYes, S::Running, "[shift=]N|auto[,align=on|off][,sleep=on|off]",
-     "The guest's clock counts its instructions, each of 2^N ns, and CPUs run in turn: the same input gives the same run. auto "
-     "follows the host's time; align=on waits for it; sleep=off skips the time in which all CPUs sleep. docs/user/icount.md."},
+     "The guest's clock counts its instructions, each of 2^N ns, and CPUs run in turn: the same input gives the "
+     "same run. auto "
+     "follows the host's time; align=on waits for it; sleep=off skips the time in which all CPUs sleep. "
+     "docs/user/icount.md."},
     {"seed", Opt::Seed, kYes, S::Running, "NUMBER",
      "The guest's RDRAND and RDSEED give the sequence of that seed, the same in each run, instead of the host's random "
      "numbers."},
 
     {"gdb", Opt::Gdb, kYes, S::Debug, "STREAM",
-     "Waits for a debugger there: tcp:[HOST]:PORT, unix:PATH, chardev:ID, stdio, none. With -S it is there before the guest."},
+     "Waits for a debugger there: tcp:[HOST]:PORT, unix:PATH, chardev:ID, stdio, none. With -S it is there "
+     "before the guest."},
     {"s", Opt::GdbShort, kNo, S::Debug, "", "Short for -gdb tcp::1234."},
     {"d", Opt::Log, kYes, S::Debug, "ITEM[,ITEM...]", "Logs these items; '-d help' lists them."},
     {"D", Opt::LogFile, kYes, S::Debug, "FILE", "Where the log goes; otherwise to standard error."},
     {"dfilter", Opt::LogFilter, kYes, S::Debug, "RANGE[,RANGE...]",
      "Logs code of these guest addresses only: START+SIZE, START-SIZE or START..END."},
     {"symbols", Opt::Symbols, kYes, S::Debug, "FILE|guest",
-     "Names of guest addresses for the monitor and --timeout: an ELF file or a System.map, or guest for those that the Linux "
+     "Names of guest addresses for the monitor and --timeout: an ELF file or a System.map, or guest for those "
+     "that the Linux "
      "that runs has in its memory; may be repeated. A kernel that is an ELF file brings its own."},
     {"trace", Opt::Trace, kYes, S::Debug, "[enable=]PATTERN[,events=FILE][,file=FILE][,to=log|ftrace|usdt]",
-     "Switches trace events on whose names match, or off with '-' before the pattern; 'help' lists them. events= names a "
+     "Switches trace events on whose names match, or off with '-' before the pattern; 'help' lists them. events= "
+     "names a "
      "file of patterns, file= is the same as -D. docs/user/tracing.md."},
     {"qtest", Opt::Qtest, kYes, S::Debug, "STREAM",
      "Speaks the qtest protocol there, for tests of devices: docs/user/qtest.md. Goes with -accel qtest."},
     {"qtest-log", Opt::QtestLog, kYes, S::Debug, "FILE",
      "Where that conversation is written down; otherwise to standard error; none for nowhere."},
     {"singlestep", Opt::SingleStep, kNo, S::Debug, "", "Short for -accel tcg,one-insn-per-tb=on."},
-    {"perfmap", Opt::PerfMap, kNo, S::Debug, "", "Writes /tmp/perf-PID.map, by which Linux perf names translated code."},
+    {"perfmap", Opt::PerfMap, kNo, S::Debug, "", "Writes /tmp/perf-PID.map, by which Linux perf names translated "
+     "code."},
     {"jitdump", Opt::JitDump, kNo, S::Debug, "",
-     "Writes jit-PID.dump, from which 'perf inject --jit' makes symbols and code of what 'perf record -k mono' has seen."},
+     "Writes jit-PID.dump, from which 'perf inject --jit' makes symbols and code of what 'perf record -k mono' "
+     "has seen."},
 };
 
 constexpr std::string_view kFloppy = "there is no floppy drive";
@@ -206,8 +232,6 @@ constexpr MissingRow kMissing[] = {
     {"mtdblock", kYes, "there are no such devices"},
     {"sd", kYes, "there are no such devices"},
     {"pflash", kYes, "say -drive if=pflash,format=raw,file=FILE"},
-    {"fsdev", kYes, ""},
-    {"virtfs", kYes, ""},
     {"iscsi", kYes, ""},
     {"usb", kNo, ""},
     {"usbdevice", kYes, ""},

@@ -92,6 +92,8 @@ enum class Opt : u8 {
   HardDisk,
   Cdrom,
   Snapshot,
+  Fsdev,
+  Virtfs,
   FwCfg,
   Smbios,
   AcpiTable,

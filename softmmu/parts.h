@@ -35,7 +35,8 @@ struct Parts {
   std::function<Result<CpuDetails>(std::string_view)> cpu_details = {};
   std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::AccelOptions&, accel::AccelClient&)> make_tcg;
   /// Null: not for this architecture, or not linked in.
-  std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::KvmOptions&, accel::AccelClient&)> make_kvm = {};
+  std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::KvmOptions&, accel::AccelClient&)> make_kvm =
+      {};
   /// Of a CPU of this architecture, for debuggers.
   std::function<std::unique_ptr<target::DebugRegisters>(target::Vcpu&)> make_debug_registers = {};
 };

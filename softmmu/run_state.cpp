@@ -199,6 +199,10 @@ void RunState::time_out(int status) {
 void RunState::reset_machine() {
   EMU_TRACE("system_reset", "state {}", state_name(state_));
   accelerator_->pause_all();
+  if (before_reset_) {
+    before_reset_();
+    accelerator_->pause_all();  // it ran the loop: somebody may have said cont
+  }
   mem::MachineLockScope guard(machine_->memory().lock());
   board_->reset();
 }
@@ -286,9 +290,9 @@ void RunState::handle(const WakeupRequest& request) {
   emit({RunEvent::Kind::Wakeup});
 }
 
-/// Several vCPUs may report, each has wanted a stop of its own. The first one's is told; breakpoints of the others are met
-/// again when they go on. A report that the machine was stopped and continued behind is of the past: its breakpoint may be
-/// gone, with the debugger.
+/// Several vCPUs may report, each has wanted a stop of its own. The first one's is told; breakpoints of the others are
+/// met again when they go on. A report that the machine was stopped and continued behind is of the past: its breakpoint
+/// may be gone, with the debugger.
 void RunState::stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) {
   stop_vcpus_soon();
   loop_.post([this, alive = std::weak_ptr<bool>(alive_), index = cpu.index(), stop, run = runs_.load()] {

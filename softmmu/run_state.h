@@ -24,15 +24,38 @@
 namespace emu::softmmu {
 
 /// As QMP's query-status names them.
-enum class State : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug, IoError };
+enum class State : u8 {
+  Prelaunch,
+  Running,
+  Paused,
+  Shutdown,
+  Suspended,
+  GuestPanicked,
+  InternalError,
+  Watchdog,
+  Debug,
+  IoError
+};
 std::string_view state_name(State state);
 /// Whether the table of legal transitions has this one.
 bool is_legal_transition(State from, State to);
 
 /// What happened, for monitors to report: QMP's events of the same name.
 struct RunEvent {
-  enum class Kind : u8 { Stop, Resume, Reset, Shutdown, Powerdown, Suspend, Wakeup, GuestPanicked, GuestCrashloaded, RtcChange, DeviceDeleted,
-                          BalloonChange };
+  enum class Kind : u8 {
+    Stop,
+    Resume,
+    Reset,
+    Shutdown,
+    Powerdown,
+    Suspend,
+    Wakeup,
+    GuestPanicked,
+    GuestCrashloaded,
+    RtcChange,
+    DeviceDeleted,
+    BalloonChange
+  };
   Kind kind;
   std::string_view reason = {};  ///< Reset, Shutdown: "guest-reset"; panic: what was done, "pause"
   bool by_guest = false;
@@ -81,7 +104,13 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   bool is_ending() const { return ending_; }
   void add_listener(std::function<void(const RunEvent&)> listener) { listeners_.push_back(std::move(listener)); }
   /// Told on the main loop, with everything stopped, that a vCPU stands where the debugger wanted it to.
-  void on_debug_stop(std::function<void(unsigned vcpu, const accel::DebugStop&)> told) { debug_stop_ = std::move(told); }
+  void on_debug_stop(std::function<void(unsigned vcpu, const accel::DebugStop&)> told) {
+    debug_stop_ = std::move(told);
+  }
+  /// Where names of guest addresses come from; before anything runs. Any thread calls it.
+  void name_addresses_by(std::function<std::string(u64)> describe) { describe_ = std::move(describe); }
+  /// Called before the machine is reset, with everything stopped and no lock held: what devices have under way is ended.
+  void before_reset(std::function<void()> settle) { before_reset_ = std::move(settle); }
   /// Looks at all requests now, as the loop would.
   void process();
 
@@ -107,6 +136,7 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   void vcpu_shut_down(target::Vcpu& cpu, const std::string& why) override;
   void vcpu_failed(target::Vcpu& cpu, const std::string& why) override;
   void stopped_for_debugger(target::Vcpu& cpu, const accel::DebugStop& stop) override;
+  std::string describe_address(u64 address) override { return describe_ ? describe_(address) : std::string(); }
   u64 guest_ns() override { return u64(machine_->clock().now().count()); }
   std::optional<ClockNs> next_timer() override { return machine_->clock().main_queue().deadline(); }
   void run_timers() override {
@@ -165,7 +195,9 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   std::atomic<unsigned> cpu_shutdowns_{0};
   std::vector<std::function<void(const RunEvent&)>> listeners_;
   std::function<void(unsigned, const accel::DebugStop&)> debug_stop_;
+  std::function<void()> before_reset_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it
+  std::function<std::string(u64)> describe_;
 };
 
 }  // namespace emu::softmmu

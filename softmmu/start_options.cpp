@@ -65,7 +65,8 @@ Result<void> OptionReader::accel(Options options) {
   request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
   request.without = options.take("without").value_or("");
   request.host_features = options.take("host-features").value_or("");
-  if (const auto thread = EMU_TRY(options.take_enum("thread", {"multi", "single"}))) request.single_thread = *thread == 1;
+  if (const auto thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})))
+    request.single_thread = *thread == 1;
   const std::vector<std::string_view> names = split(text, ':');
   if (std::find(names.begin(), names.end(), "kvm") != names.end()) {
     request.kernel_chips = options.take("kernel-irqchip").value_or("");
@@ -180,6 +181,9 @@ Result<void> OptionReader::read_machine_part(const GivenOption& given) {
     case Opt::Cdrom:
     case Opt::Snapshot:
       return disk(given);
+    case Opt::Fsdev:
+    case Opt::Virtfs:
+      return shared_folder(given);
     case Opt::FwCfg:
       out_.firmware.push_back({FirmwareOption::Kind::FwCfg, value});
       return {};
@@ -242,7 +246,8 @@ Result<void> OptionReader::read_stream_part(const GivenOption& given) {
       Options options = EMU_TRY(Options::parse(value, {.implied_key = "driver"}));
       const std::string driver = EMU_TRY(options.take_required("driver"));
       if (driver == "none") return options.finish();
-      return error(Error(fmt::format("'{}': there is no sound yet", driver)).with_hint("write -audio none, or leave it out"));
+      return error(
+          Error(fmt::format("'{}': there is no sound yet", driver)).with_hint("write -audio none, or leave it out"));
     }
     case Opt::Vga:
       return vga(value);

@@ -13,6 +13,7 @@
 #include "hw/machine/board.h"
 #include "softmmu/drive_options.h"
 #include "softmmu/firmware_options.h"
+#include "softmmu/fs_options.h"
 #include "softmmu/net_options.h"
 #include "softmmu/run_options.h"
 #include "softmmu/sandbox.h"
@@ -114,6 +115,7 @@ struct StartOptions {
   std::vector<DriveRequest> drives;
   std::vector<Options> blockdevs;
   bool snapshot = false;
+  std::vector<FsRequest> folders;  ///< -fsdev, -virtfs
 
   std::string kernel, initrd, append, dtb, bios;
   hw::BootOrder boot;
@@ -150,6 +152,7 @@ struct StartOptions {
   log::Mask log_mask = log::Mask::None;
   std::string log_file, log_filter;
   bool message_timestamps = false;
+  std::string log_items;  ///< -d as typed, for those who explain it
 };
 
 /// Reads the arguments after the program's name. Errors are for the person who typed them and name the option.

@@ -47,6 +47,8 @@ Result<int> run_checked(std::span<const std::string> arguments, const Parts& par
     return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0 ? 0 : 1;
   }
   log::set_timestamps(options.message_timestamps);
+  EMU_TRY(log::set_filter(options.log_filter));
+  EMU_TRY(set_traces(options));
   if (options.dry_run) {
     Emulation emulation(options, parts);
     EMU_TRY(emulation.build());
@@ -57,9 +59,7 @@ Result<int> run_checked(std::span<const std::string> arguments, const Parts& par
   if (options.daemonize) daemon = EMU_TRY(Daemon::fork_off());
   if (!options.process_name.empty()) set_this_thread_name(options.process_name);
   if (!options.log_file.empty()) EMU_TRY(log::open_file(options.log_file));
-  EMU_TRY(log::set_filter(options.log_filter));
   log::set_mask(options.log_mask);
-  EMU_TRY(set_traces(options));
   if (options.seed) seed_random(*options.seed);
   EMU_TRY(enter_sandbox(options.sandbox));
 

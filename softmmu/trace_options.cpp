@@ -12,6 +12,7 @@ bool is_help(std::string_view text) { return text == "help" || text == "?"; }
 
 Result<Asked> read_log_items(std::string_view text, StartOptions& options) {
   if (is_help(text)) return Asked::LogHelp;
+  options.log_items += (options.log_items.empty() ? "" : ",") + std::string(text);
   for (const std::string_view item : split(text, ',')) {
     constexpr std::string_view kTrace = "trace:";
     if (item == "trace:help") return Asked::TraceHelp;

@@ -239,6 +239,8 @@ class Vcpu : public CpuSignals {
   /// Register dump as `info registers` prints it, and a one-line summary for logs. Paused or own thread.
   virtual std::string dump_registers() const = 0;
   virtual u64 debug_pc() const = 0;
+  /// A debugger goes step by step: of an instruction that repeats itself one round is a step. Own thread.
+  virtual void set_stepping(bool) {}
 };
 
 }  // namespace emu::target

@@ -187,7 +187,13 @@ void Timer::arm_at(ClockNs when) {
 
 void Timer::arm_after(ClockNs delay) {
   EMU_CHECK(state_ != nullptr);
-  arm_at(saturating_add(state_->queue->clock->now(), delay));
+  ClockNs now{};
+  {
+    const std::lock_guard lock(state_->queue->mutex);
+    if (state_->queue->closed) return;  // and the clock may be gone
+    now = state_->queue->clock->now();
+  }
+  arm_at(saturating_add(now, delay));
 }
 
 void Timer::cancel() {

@@ -117,8 +117,8 @@ class Clock {
 
   const Kind kind_;
   const Drive drive_;
-  // Readers retry while sequence_ is odd or has changed. Running: now = host + base. Standing: now = base. Counted: now is
-  // always count + base.
+  // Readers retry while sequence_ is odd or has changed. Running: now = host + base. Standing: now = base. Counted:
+  // now is always count + base.
   std::atomic<u32> sequence_{0};
   std::atomic<bool> running_{false};
   std::atomic<i64> base_{0};

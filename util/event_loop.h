@@ -75,7 +75,7 @@ class EventLoop {
   void run();
   /// Any thread. A quit() before run() makes the next run() return at once.
   void quit();
-  /// One round; waits for something to do if asked. True if anything was done.
+  /// One round; waits if asked. True if anything was done. Posted work may call it: what stands behind it runs inside.
   bool run_once(bool wait);
   bool is_loop_thread() const { return thread_.load(std::memory_order_acquire) == std::this_thread::get_id(); }
 

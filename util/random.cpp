@@ -25,8 +25,8 @@ u64 random_u64() {
     while (::getrandom(&value, sizeof value, 0) != ssize_t(sizeof value)) {}  // only signals interrupt it
     return value;
   }
-  // SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. Its state is a plain sum, so
-  // threads need no lock.
+  // SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. Its state is a plain sum,
+  // so threads need no lock.
   constexpr u64 kGamma = 0x9e3779b97f4a7c15;
   value = g_state.fetch_add(kGamma, std::memory_order_relaxed) + kGamma;
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;

@@ -4,11 +4,16 @@
 #include <deque>
 
 namespace emu {
+namespace {
+
+// Per thread, and null whenever no coroutine runs on it.
+thread_local std::deque<std::coroutine_handle<>>* t_ready = nullptr;
+
+}  // namespace
+
 namespace detail {
 
 void resume_on_trampoline(std::coroutine_handle<> handle) {
-  // Per thread, and empty whenever no coroutine runs on it.
-  static thread_local std::deque<std::coroutine_handle<>>* t_ready = nullptr;
   if (t_ready) {
     t_ready->push_back(handle);
     return;
@@ -25,6 +30,19 @@ void resume_on_trampoline(std::coroutine_handle<> handle) {
 }
 
 }  // namespace detail
+
+namespace {
+
+/// Inside a resumption: resumes the first that is queued, on top of it. False: none is.
+bool resume_one_queued() {
+  if (t_ready == nullptr || t_ready->empty()) return false;
+  const auto handle = t_ready->front();
+  t_ready->pop_front();
+  handle.resume();
+  return true;
+}
+
+}  // namespace
 
 detail::RootTask TaskOwner::run(Task<void> task) {
   co_await std::move(task);
@@ -48,7 +66,9 @@ void TaskOwner::cancel() {
 
 void TaskOwner::drain() {
   EMU_CHECK(loop_.is_loop_thread());
-  while (running_ > 0) loop_.run_once(/*wait=*/true);
+  while (running_ > 0) {
+    if (!resume_one_queued()) loop_.run_once(/*wait=*/true);
+  }
 }
 
 Task<bool> sleep_until(EventLoop& loop, TimerQueue& queue, ClockNs when) {

@@ -163,7 +163,7 @@ class TaskOwner {
   std::size_t running() const { return running_; }
   /// Asks all tasks started so far to end early. They end on their own: drain() to know.
   void cancel();
-  /// Runs the loop until no task is left.
+  /// Runs the loop until no task is left. Also in posted work, or inside another task: what is ready runs on top of it.
   void drain();
 
  private:
@@ -173,7 +173,7 @@ class TaskOwner {
   std::stop_source stop_;
 };
 
-/// Runs the loop until the task is done: start-up code and tests. Not inside a task.
+/// Runs the loop until the task is done: start-up code, monitor commands, tests. As TaskOwner::drain().
 template <typename T>
 T run_sync(EventLoop& loop, Task<T> task) {
   TaskOwner owner(loop);

@@ -17,14 +17,21 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::submit(UniqueFunction<void()> work) {
-  const std::lock_guard lock(mutex_);
-  EMU_CHECK(!closing_);
-  work_.push_back(std::move(work));
-  if (work_.size() > idle_ && threads_.size() < most_) {
-    threads_.push_back(start_thread(name_, [this] { serve(); }));
-  } else {
-    work_arrived_.notify_one();
+  {
+    const std::lock_guard lock(mutex_);
+    EMU_CHECK(!closing_);
+    if (work_.size() >= idle_ && threads_.size() < most_) {
+      UniqueFunction<void()> body = [this] { serve(); };
+      std::thread thread = try_start_thread(name_, body);
+      if (thread.joinable()) threads_.push_back(std::move(thread));
+    }
+    if (!threads_.empty()) {
+      work_.push_back(std::move(work));
+      work_arrived_.notify_one();
+      return;
+    }
   }
+  work();
 }
 
 void ThreadPool::serve() {

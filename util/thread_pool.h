@@ -14,7 +14,7 @@
 
 namespace emu {
 
-/// Starts threads as work comes, up to `most`. The destructor finishes what was submitted.
+/// Starts threads as work comes, up to `most`; without any, who submits works. The destructor finishes what there is.
 class ThreadPool {
  public:
   explicit ThreadPool(std::string name, unsigned most = 64);

@@ -298,6 +298,7 @@ BlockCache::StoreVerdict BlockCache::judge_store(mem::RamPage page, u32 offset, 
 void BlockCache::invalidate(mem::RamPage page, u32 offset, u32 length) {
   const std::lock_guard lock(mutex_);
   PageCode* code = find_page_locked(page);
+  if (!by_granules_) offset = 0, length = u32(mem::kPageSize);
   if (code == nullptr || !code->granules_overlap(offset, length)) return;
   std::vector<CodeBlock*> hit;
   for (CodeBlock* b : code->blocks()) {

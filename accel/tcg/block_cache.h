@@ -37,6 +37,8 @@ class BlockCache {
   ~BlockCache();
   /// Without these, blocks are only interpreted. Before any vCPU runs.
   void use_code(ir::HostBackend& backend, CodeCache& code);
+  /// Whether a store ends only the blocks whose bytes it touches, not all of its page. Before any vCPU runs.
+  void judge_by_granules(bool judge) { by_granules_ = judge; }
   /// Whether blocks whose source was overwritten are kept. Before any vCPU runs.
   void keep_dead_blocks(bool keep) { keeps_dead_ = keep; }
   /// Whether pages with many stores beside their code come to be checked.
@@ -160,7 +162,7 @@ class BlockCache {
   size_t idle_page_ids_ = 0;
   std::vector<CodeBlock*> retired_;  ///< freed once dead_since has passed
   Graveyard graveyard_;
-  bool keeps_dead_ = true, checks_pages_ = true;
+  bool keeps_dead_ = true, checks_pages_ = true, by_granules_ = true;
   std::vector<PageCode*> checked_pages_;
   std::function<ClockNs()> host_now_ = [] { return ClockNs(std::chrono::steady_clock::now().time_since_epoch()); };
   unsigned evicting_ = CodeCache::kNoSegment;

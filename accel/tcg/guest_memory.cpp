@@ -289,6 +289,7 @@ AccessStatus GuestMemory::compare_exchange(u64 va, unsigned bytes, u8 view, u128
 }
 
 u64 GuestMemory::copy_run(u64 to, u64 from, u64 bytes, u8 view) {
+  if (!p_.string_runs) return 0;
   const tcg::View& table = *env_.views[view_number(view)];
   const tcg::TlbEntry& source = table.l1[tcg::tlb_index(from)];
   const tcg::TlbEntry& target = table.l1[tcg::tlb_index(to)];
@@ -307,6 +308,7 @@ u64 GuestMemory::copy_run(u64 to, u64 from, u64 bytes, u8 view) {
 }
 
 u64 GuestMemory::fill_run(u64 to, u8 value, u64 bytes, u8 view) {
+  if (!p_.string_runs) return 0;
   const tcg::TlbEntry& target = env_.views[view_number(view)]->l1[tcg::tlb_index(to)];
   if (target.wr != align_down(to, kPageSize)) return 0;
   const u64 n = std::min<u64>(bytes, rest_of_page(to));

@@ -44,6 +44,7 @@ class GuestMemory final : public target::GuestAccess, public ir::InterpreterMemo
     const DebugTable& debug;
     VcpuStatistics& statistics;
     const Quiescence::Participant& self;
+    bool string_runs = true;  ///< false: copy_run and fill_run leave everything to single elements
   };
   explicit GuestMemory(const Parts& parts) : p_(parts), env_(parts.cpu.env()) {}
 

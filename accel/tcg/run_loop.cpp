@@ -112,7 +112,8 @@ bool RuntimeVcpu::guest_debug_event() {
 
 void RuntimeVcpu::log_entry(const CodeBlock& block) {
   if (log::enabled_at(log::Mask::Exec, block.key.pc)) {
-    log::write("exec: vcpu {} {:#x} mode {:#x}\n", cpu_.index(), block.key.pc, block.key.mode);
+    log::write("exec: vcpu {} {:#x}{} mode {:#x}\n", cpu_.index(), block.key.pc, name_for_log(block.key.pc),
+               block.key.mode);
   }
   if (log::enabled_at(log::Mask::Cpu, block.key.pc)) log::write("{}\n", cpu_.dump_registers());
 }

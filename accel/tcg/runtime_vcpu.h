@@ -117,6 +117,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void handle_exit(ExitReason reason);
   bool guest_debug_event();
   void log_entry(const accel::CodeBlock& block);
+  std::string name_for_log(u64 address);
   std::optional<mem::RamPage> fetch_page(u64 va);
 
   // translate.cpp

@@ -54,6 +54,7 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
   shared_.thunks = EMU_TRY(shared_.backend->emit_thunks(shared_.code->thunk_room(), layout, callbacks, used));
   if (!shared_.techniques.refill) shared_.thunks.leave_refills_to_cpp();
   shared_.blocks->use_code(*shared_.backend, *shared_.code);
+  shared_.blocks->judge_by_granules(shared_.techniques.granules);
   shared_.blocks->keep_dead_blocks(shared_.techniques.graveyard);
   shared_.blocks->check_pages(shared_.techniques.checked_pages);
   return {};

@@ -22,6 +22,8 @@ constexpr Name kNames[] = {
     {"dead-code", &Techniques::dead_code},
     {"refill", &Techniques::refill},
     {"direct-entry", &Techniques::direct_entry},
+    {"string-runs", &Techniques::string_runs},
+    {"granules", &Techniques::granules},
     {"graveyard", &Techniques::graveyard},
     {"checked-pages", &Techniques::checked_pages},
     {"kept-contexts", &Techniques::kept_contexts},

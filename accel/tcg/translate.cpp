@@ -381,11 +381,17 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
   }
 }
 
+/// " <start_kernel+0x1c>", or nothing.
+std::string RuntimeVcpu::name_for_log(u64 address) {
+  const std::string name = shared_.client.describe_address(address);
+  return name.empty() ? name : " <" + name + ">";
+}
+
 void RuntimeVcpu::log_translation(const CodeBlock& block, std::span<const u8> source) {
   target::Translator& translator = *shared_.translator;
   if (log::enabled(log::Mask::InAsm)) {
-    log::write("in_asm: vcpu {} {:#x} mode {:#x}\n{}\n", cpu_.index(), block.key.pc, block.key.mode,
-               translator.disassemble(source, block.key.pc, block.key.mode));
+    log::write("in_asm: vcpu {} {:#x}{} mode {:#x}\n{}\n", cpu_.index(), block.key.pc, name_for_log(block.key.pc),
+               block.key.mode, translator.disassemble(source, block.key.pc, block.key.mode));
   }
   if (log::enabled(log::Mask::Op)) {
     log::write("op: {:#x}\n{}\n", block.key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));

@@ -19,7 +19,7 @@ using namespace accel;
 RuntimeVcpu::RuntimeVcpu(TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports)
     : shared_(shared), cpu_(cpu), env_(cpu.env()), address_space_(memory), tlb_(cpu, memory, shared.debug, statistics_),
       memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, shared.debug, statistics_,
-               participant_}),
+               participant_, shared.techniques.string_runs}),
       memory_participant_(memory.memory().grace()) {
   env_.runtime = this;
   shared_.quiescence.add(participant_);
@@ -226,7 +226,11 @@ void RuntimeVcpu::step() {
   if (mode_is_stale_) load_mode();
   env_.leave = kLeaveNot;
   step_alone_ = false;
-  if (env_.guest_debug == 0 || !guest_debug_event()) interpret_alone(env_.pc);
+  if (env_.guest_debug == 0 || !guest_debug_event()) {
+    cpu_.set_stepping(true);
+    interpret_alone(env_.pc);
+    cpu_.set_stepping(false);
+  }
   note_debug_stop({.why = DebugStop::Why::Step});
 }
 

@@ -35,7 +35,12 @@ class TemporaryNode final : public Node {
   std::string filename() const override { return backing_->filename(); }
   std::vector<Child> children() const override { return {{"file", file_}, {"backing", backing_}}; }
   u64 bytes() const override { return bytes_; }
-  BlockLimits limits() const override { return {.request_alignment = 512, .cluster = u32(kCluster)}; }
+  BlockLimits limits() const override {
+    const BlockLimits below = backing_->limits();  // cache=none: what is read there must be aligned
+    return {.request_alignment = std::max<u32>(512, below.request_alignment),
+            .memory_alignment = below.memory_alignment,
+            .cluster = u32(kCluster)};
+  }
   Access child_access(std::string_view role, Access own) const override {
     return role == "backing" ? backing_access(own) : storage_access(own, false);
   }

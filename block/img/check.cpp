@@ -147,9 +147,8 @@ int resize_command(Tool& tool, const std::vector<std::string>& words) {
   const std::string filename = arguments->rest()[0];
   const char sign = text.empty() ? '\0' : text[0];
   const bool is_relative = sign == '+' || sign == '-';
-  const auto amount = parse_size(is_relative ? std::string_view(text).substr(1) : std::string_view(text));
-  if (!amount) return tool.fail("Invalid image size specified! You may use k, M, G, T, P or E suffixes for kilobytes, "
-                                "megabytes, gigabytes, terabytes, petabytes and exabytes.");
+  const auto amount = parse_length(is_relative ? std::string_view(text).substr(1) : std::string_view(text));
+  if (!amount) return tool.fail(amount.error());
   const auto preallocation = parse_preallocation(arguments->get("preallocation").value_or("off"));
   if (!preallocation) return tool.fail(preallocation.error());
   const auto node = tool.open({.filename = filename,
@@ -161,6 +160,7 @@ int resize_command(Tool& tool, const std::vector<std::string>& words) {
   if (sign == '-' && *amount >= now) return tool.fail("New image size must be positive");
   u64 bytes = sign == '+' ? now + *amount : sign == '-' ? now - *amount : *amount;
   if (bytes == 0) return tool.fail("New image size must be positive");
+  if (bytes > u64(INT64_MAX) - 511) return tool.fail(fmt::format("New image size {} is too large", bytes));
   bytes = align_up(bytes, 512);
   if (bytes < now && !arguments->has("shrink")) {
     tool.warn("Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an "

@@ -2,7 +2,6 @@
 // system-emu-img convert, compare.
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 
 #include "block/img/tool.h"
 #include "util/string.h"
@@ -46,11 +45,6 @@ struct Copy {
 
 auto failed(const char* what, u64 offset, IoStatus status) {
   return error("error while {} at byte {}: {}", what, offset, std::strerror(status));
-}
-
-bool same_file(const std::string& a, const std::string& b) {
-  std::error_code ignored;
-  return std::filesystem::equivalent(a, b, ignored);
 }
 
 /// Writes what is not zero, in runs of whole `sparse_bytes`.
@@ -106,7 +100,7 @@ Task<Result<void>> copy_all(const Copy& copy, Progress& progress) {
     EMU_CO_TRY(extent);
     const u64 bytes = extent->bytes;
     const bool below = !copy.backing.empty() &&
-                       (!extent->extent.allocated || (extent->depth > 0 && same_file(extent->node->filename(), copy.backing)));
+                       (!extent->extent.allocated || (extent->depth > 0 && is_same_file(extent->node->filename(), copy.backing)));
     const bool zero = extent->extent.zero || !extent->extent.allocated;
     IoStatus status = 0;
     if (below || (zero && copy.reads_zero && copy.sparse_bytes != 0)) {
@@ -167,6 +161,11 @@ int convert_command(Tool& tool, const std::vector<std::string>& words) {
                                  .direct = cache == "none" || cache == "directsync"});
   if (!source) return tool.fail(source.error());
   copy.source = *source;
+  for (NodeRef node = *source; node; node = child_of(node, "backing")) {
+    if (!is_same_file(node->filename(), target_name)) continue;
+    return tool.fail(fmt::format("'{}' cannot be converted onto itself: '{}' is what is read", arguments->rest()[0],
+                                 target_name));
+  }
   copy.bytes = copy.source->bytes();
   NewImage image;
   image.filename = target_name;

@@ -117,7 +117,7 @@ Result<void> make_image(Tool& tool, NewImage image) {
   }
   for (const auto& [key, value] : options.take_rest()) return error("{}: Invalid parameter '{}'", where, key);
   if (!image.backing_file.empty()) {
-    if (image.backing_file == image.filename) {
+    if (image.backing_file == image.filename || is_same_file(filename_beside(where, image.backing_file), where)) {
       return error("{}: Error: Trying to create an image with the same filename as the backing file", where);
     }
     if (image.backing_format.empty()) {
@@ -130,6 +130,7 @@ Result<void> make_image(Tool& tool, NewImage image) {
     }
   }
   if (!image.bytes) return error("{}: Image creation needs a size parameter", where);
+  if (*image.bytes > u64(INT64_MAX) - 511) return error("{}: Image size {} is too large", where, *image.bytes);
   create.bytes = align_up(*image.bytes, 512);
   if (image.format == "raw") {
     if (preallocation == Preallocation::Metadata) return error("{}: raw has no preallocation=metadata", where);
@@ -179,9 +180,8 @@ int create_command(Tool& tool, const std::vector<std::string>& words) {
   if (arguments->rest().size() > 2) return tool.fail("Unexpected argument: " + arguments->rest()[2]);
   image.filename = arguments->rest()[0];
   if (arguments->rest().size() == 2) {
-    const auto bytes = parse_size(arguments->rest()[1]);
-    if (!bytes) return tool.fail("Invalid image size specified! You may use k, M, G, T, P or E suffixes for kilobytes, "
-                                 "megabytes, gigabytes, terabytes, petabytes and exabytes.");
+    const auto bytes = parse_length(arguments->rest()[1]);
+    if (!bytes) return tool.fail(bytes.error());
     image.bytes = *bytes;
   }
   const Result<void> made = make_image(tool, std::move(image));

@@ -7,9 +7,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "block/img/img.h"
 #include "util/fd.h"
+#include "util/string.h"
 
 namespace emu::block::img {
 
@@ -90,9 +92,13 @@ Result<NodeRef> Tool::open(const Open& what) {
   }
   Result<NodeRef> node = run(graph_.open(std::move(options)));
   if (!node) {
-    const bool named = node.error().message().find(what.filename) != std::string::npos &&
-                       node.error().message().starts_with("Could not open '" + what.filename);
-    return error(named ? std::move(node).error() : std::move(node).error().within("Could not open '" + what.filename + "'"));
+    const std::string& said = node.error().message();
+    const std::string opening = "Could not open '" + what.filename + "'";
+    if (said.starts_with("Could not open '" + what.filename)) return error(std::move(node).error());
+    if (said.starts_with("'" + what.filename + "': ")) {  // named already
+      return error("{}", "Could not open " + said);
+    }
+    return error(std::move(node).error().within(opening));
   }
   const Perm uses = Perm::ConsistentRead | (writes ? Perm::Write | Perm::Resize : Perm::None);
   const Result<void> ours = graph_.attach(*node, *this, {.uses = uses, .shares = Perm::All});
@@ -155,6 +161,18 @@ Task<Result<ChainExtent>> chain_status(const NodeRef& top, u64 offset, u64 lengt
     result.node = std::move(below);
     ++result.depth;
   }
+}
+
+Result<u64> parse_length(std::string_view text) {
+  const auto bytes = parse_size(text);
+  if (bytes && *bytes <= u64(INT64_MAX) - 511) return *bytes;
+  return error("Invalid image size specified! You may use k, M, G, T, P or E suffixes for kilobytes, megabytes, "
+               "gigabytes, terabytes, petabytes and exabytes.");
+}
+
+bool is_same_file(const std::string& a, const std::string& b) {
+  std::error_code failed;
+  return std::filesystem::equivalent(a, b, failed) && !failed;
 }
 
 Result<Preallocation> parse_preallocation(const std::string& text) {

@@ -105,6 +105,11 @@ struct ChainExtent {
 /// From `offset` at most `length` bytes. `top` outlives the task.
 Task<Result<ChainExtent>> chain_status(const NodeRef& top, u64 offset, u64 length);
 
+/// A length that a disk can have. Errors: what a person calls it is none, or too much.
+Result<u64> parse_length(std::string_view text);
+/// Whether two names are of one file that is there.
+bool is_same_file(const std::string& a, const std::string& b);
+
 Result<Preallocation> parse_preallocation(const std::string& text);
 
 int create_command(Tool& tool, const std::vector<std::string>& words);

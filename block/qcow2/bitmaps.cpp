@@ -64,6 +64,7 @@ Task<Result<void>> Bitmaps::open(const BitmapsExtension& extension, u64 image_by
   in_use_ = false;
   Result<std::vector<BitmapEntry>> entries = co_await read_bitmap_directory(file_, geometry_, extension);
   EMU_CO_TRY(entries);
+  u64 total = 0;
   for (BitmapEntry& entry : *entries) {
     if ((entry.flags & BitmapEntry::kInUse) || !(entry.flags & BitmapEntry::kAuto)) continue;
     if (entry.granularity_bits < 9 || entry.granularity_bits > 31) {
@@ -71,7 +72,9 @@ Task<Result<void>> Bitmaps::open(const BitmapsExtension& extension, u64 image_by
     }
     const u64 granularity = bit64(entry.granularity_bits);
     const u64 bytes = ((image_bytes + granularity - 1) / granularity + 7) / 8;
-    if (bytes > kMostBitmapBytes) co_return error("bitmap '{}' is too large", entry.name);
+    total += bytes;
+    if (total > kMostBitmapBytes) co_return error("bitmap '{}' is too large: more than {} bytes with those before it",
+                                                  entry.name, kMostBitmapBytes);
     if (entry.table_entries != (bytes + geometry_.cluster() - 1) / geometry_.cluster()) {
       co_return error("bitmap '{}': {} table entries for {} bytes", entry.name, entry.table_entries, bytes);
     }

@@ -17,6 +17,7 @@ constexpr const char* kWithoutEffect[] = {
     "overlap-check",      "overlap-check.template", "pass-discard-snapshot", "pass-discard-other", "discard-no-unref"};
 
 Task<Result<NodeRef>> open(qcow2::CorruptionListener listener, OpenContext& context, Options options) {
+  context.reads_while_opening = true;
   Result<NodeRef> file = co_await context.open_file(options);
   EMU_CO_TRY(file);
   ImageOptions image;
@@ -49,7 +50,12 @@ Task<Result<NodeRef>> open(qcow2::CorruptionListener listener, OpenContext& cont
   NodeRef below = *file;
   Result<std::shared_ptr<Image>> opened =
       co_await Image::open(context.loop, std::move(name), std::move(below), std::move(image));
-  EMU_CO_TRY(opened);
+  if (!opened) {
+    const bool is_other = opened.error().message() == qcow2::kNotQcow2;
+    Error named = std::move(opened).error().within("'" + beside + "'");
+    if (is_other) named = std::move(named).with_hint("leave format= away to have it guessed, or say format=raw");
+    co_return error(std::move(named));
+  }
   context.settings.read_only = (*opened)->is_read_only();
   co_return NodeRef(*opened);
 }

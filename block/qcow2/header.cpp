@@ -179,7 +179,7 @@ bool looks_like_qcow2(std::span<const u8> first_bytes) {
 }
 
 Result<u64> header_bytes_wanted(std::span<const u8> first) {
-  if (first.size() < 4 || load_be32(first.data()) != kMagic) return error("image is not in qcow2 format");
+  if (first.size() < 4 || load_be32(first.data()) != kMagic) return error(Error(kNotQcow2));
   if (first.size() < kV2HeaderBytes) return error("qcow2 header is cut off at {} bytes", first.size());
   const u32 version = load_be32(&first[4]);
   if (version != 2 && version != 3) return error("unsupported qcow2 version {}", version);

@@ -78,6 +78,9 @@ enum HeaderField : u32 {
   kFieldAutoclear = 88,
 };
 
+/// What parse_header() says of a file that is something else.
+inline constexpr const char* kNotQcow2 = "image is not in qcow2 format";
+
 /// Whether the first bytes of a file are those of a qcow2 image of any version.
 bool looks_like_qcow2(std::span<const u8> first_bytes);
 

@@ -290,6 +290,7 @@ Task<IoStatus> Image::first_write() {
 Task<Result<void>> Image::close() {
   if (closed_) co_return Result<void>();
   IoStatus status = 0;
+  if (broken_) status = co_await finish(0);  // the mark, where no request came to set it
   if (!is_read_only() && !broken_ && has_written_) {
     status = co_await settle();
     if (status == 0 && bitmaps_->is_in_use()) {
@@ -323,6 +324,7 @@ Task<Result<void>> Image::set_read_only(bool read_only) {
   Result<void> closed = co_await close();
   EMU_CO_TRY(closed);
   closed_ = false;
+  has_written_ = options_.for_check;  // what the first write does has to be done again, should it become writable
   change_read_only(true);
   co_return Result<void>();
 }

@@ -177,7 +177,8 @@ Task<Result<Extent>> Image::status(u64 offset, u64 length) {
   RangeLock::Guard guard(ranges_, offset >> geometry_.cluster_bits, last_cluster(offset, length), RangeLock::Mode::Shared);
   co_await guard.acquired();
   Run run;
-  const IoStatus status = co_await next_run(offset, length, &run, Places::OfAll);
+  IoStatus status = co_await next_run(offset, length, &run, Places::OfAll);
+  status = co_await finish(status);
   if (status != 0) co_return error("{}: cannot read the tables: {}", filename(), std::strerror(status));
   // Stretches of the same kind are one, across slices and tables.
   while (run.bytes < length) {

@@ -20,13 +20,16 @@ Task<Result<void>> Image::truncate(u64 bytes, Preallocation preallocation) {
   }
   RangeLock::Guard guard(ranges_, 0, ~u64(0), RangeLock::Mode::Exclusive);
   co_await guard.acquired();
+  Result<void> done;
   if (bytes > header_.bytes) {
-    Result<void> grown = co_await grow(bytes, preallocation);
-    co_return grown;
+    done = co_await grow(bytes, preallocation);
+  } else if (preallocation == Preallocation::Off) {
+    done = co_await shrink(bytes);
+  } else {
+    done = error("Preallocation can't be used for shrinking an image");
   }
-  if (preallocation != Preallocation::Off) co_return error("Preallocation can't be used for shrinking an image");
-  Result<void> shrunk = co_await shrink(bytes);
-  co_return shrunk;
+  static_cast<void>(co_await finish(0));
+  co_return done;
 }
 
 Task<Result<void>> Image::set_size(u64 bytes) {
@@ -90,9 +93,13 @@ Task<Result<void>> Image::grow(u64 bytes, Preallocation preallocation) {
   }
   if (geometry_.external_data) {
     const IoStatus space = co_await data_.ensure(bytes);
-    if (space != 0) co_return error("cannot grow the data file: {}", std::strerror(space));
+    if (space != 0) {
+      header_.bytes = old;
+      co_return error("cannot grow the data file: {}", std::strerror(space));
+    }
   }
   Result<void> sized = co_await set_size(bytes);
+  if (!sized) header_.bytes = old;
   EMU_CO_TRY(sized);
   if (preallocation != Preallocation::Off) {
     sized = co_await preallocate(old, bytes, preallocation);

@@ -57,7 +57,7 @@ class AsyncMutex {
     }
     const std::coroutine_handle<> next = waiters_.front();
     waiters_.pop_front();
-    detail::resume_on_trampoline(next);
+    emu::detail::resume_on_trampoline(next);
   }
   bool held_ = false;
   std::deque<std::coroutine_handle<>> waiters_;
@@ -142,7 +142,7 @@ class RangeLock {
       for (Guard* other = front_; other && count < kMostWoken; other = other->after_) {
         if (other->waiter_ && !must_wait(*other)) ready[count++] = std::exchange(other->waiter_, nullptr);
       }
-      for (std::size_t i = 0; i < count; ++i) detail::resume_on_trampoline(ready[i]);
+      for (std::size_t i = 0; i < count; ++i) emu::detail::resume_on_trampoline(ready[i]);
       if (count < kMostWoken) return;
     }
   }

@@ -189,7 +189,7 @@ Aml route_registers(const AcpiConfig& config) {
   return field("PCI0.ISA.PIRQ", Access::Byte, Update::Preserve, {{"PRQA", 8}, {"PRQB", 8}, {"PRQC", 8}, {"PRQD", 8}});
 }
 
-// Hot plug of pci.0, §5.6.6 (notifications) and §6.3.3 (_EJ0). The registers: hw/acpi/pci_hotplug.h ------------------
+// Hot plug of pci.0, §5.6.6 (notifications) and §6.3.3 (_EJ0). The registers: hw/acpi/pci_hotplug.h -----------------
 
 constexpr unsigned kFirstPlugSlot = 2;  // 0 and 1 are the board's bridges
 constexpr u64 kDeviceCheck = 1, kEjectRequest = 3;

@@ -227,7 +227,8 @@ void write_memory(Writer& w, const SmbiosConfig& c) {
     const u64 mib = std::min(kDimmBytes, total - i * kDimmBytes) / kMiB;
     w.begin(17, u16(kDevice + i));
     w.u16s(kArray).u16s(kNoErrorHandle).u16s(kUnknownWidth).u16s(kUnknownWidth);
-    w.u16s(std::min<u64>(mib, kSizeExtended)).u8s(kDimm).u8s(0).text(o.text(17, "loc_pfx", "DIMM") + " " + std::to_string(i)).text(o.text(17, "bank"));
+    w.u16s(std::min<u64>(mib, kSizeExtended)).u8s(kDimm).u8s(0);
+    w.text(o.text(17, "loc_pfx", "DIMM") + " " + std::to_string(i)).text(o.text(17, "bank"));
     w.u8s(kRamType).u16s(kDetailOther).u16s(o.number(17, "speed", 0)).text(o.text(17, "manufacturer", c.manufacturer));
     w.text(o.text(17, "serial")).text(o.text(17, "asset")).text(o.text(17, "part"));
     w.u8s(0).u32s(mib >= kSizeExtended ? mib : 0).u16s(o.number(17, "speed", 0)).u16s(0).u16s(0).u16s(0);
@@ -284,7 +285,9 @@ Result<std::vector<std::vector<u8>>> split_smbios(std::string_view bytes) {
     if (formatted < kHeader || formatted > bytes.size() - at) return error("a structure is cut off at byte {}", at);
     const size_t end = bytes.find(std::string_view("\0\0", 2), at + formatted);
     if (end == std::string_view::npos) return error("the strings of a structure have no end, at byte {}", at);
-    if (u8(bytes[at]) == kEndOfTable) return error("an end-of-table structure is at byte {}: it is added at the end", at);
+    if (u8(bytes[at]) == kEndOfTable) {
+      return error("an end-of-table structure is at byte {}: it is added at the end", at);
+    }
     found.emplace_back(bytes.begin() + std::ptrdiff_t(at), bytes.begin() + std::ptrdiff_t(end + 2));
     at = end + 2;
   }

@@ -50,9 +50,17 @@ void Serial16550::reset_state() {
   state_ = {};
 }
 
-void Serial16550::refresh_irq() {
-  std::lock_guard guard(mutex_);
-  update_locked();
+void Serial16550::refresh() {
+  {
+    std::lock_guard guard(mutex_);
+    update_locked();
+  }
+  made_room();
+}
+
+/// What the stream holds back may come now: registers were read, or what was in them was thrown away.
+void Serial16550::made_room() {
+  if (stream_ != nullptr) stream_->accept_input();
 }
 
 Result<void> Serial16550::check_loaded() const {
@@ -74,7 +82,7 @@ u8 Serial16550::iir_locked() const {
   return fifos | kIirNone;
 }
 
-/// OUT2 gates the interrupt on PC boards, except in loop mode.
+/// PC boards gate it with OUT2, which nobody who drives the port leaves off: not done here.
 void Serial16550::update_locked() { irq_.set(!(iir_locked() & kIirNone)); }
 
 u8 Serial16550::lsr_locked() const {
@@ -105,7 +113,7 @@ u8 Serial16550::read(u8 reg) {
       state_.receive.erase(state_.receive.begin());
       update_locked();
       lock.unlock();
-      if (stream_ != nullptr) stream_->accept_input();
+      made_room();
       return byte;
     }
     case IER:
@@ -147,7 +155,7 @@ void Serial16550::write(u8 reg, u8 value) {
       if (state_.lcr & kDlab)
         state_.divisor = u16((state_.divisor & 0xff00) | value);
       else
-        write_thr(lock, value);
+        write_thr_locked(value);
       return;
     case IER:
       if (state_.lcr & kDlab) {
@@ -167,13 +175,17 @@ void Serial16550::write(u8 reg, u8 value) {
         state_.thr_empty_pending = true;
       }
       state_.fcr = value & 0xc9;
-      return update_locked();
+      update_locked();
+      lock.unlock();
+      return made_room();
     case LCR:
       state_.lcr = value;
       return;
     case MCR:
       state_.mcr = value & 0x1f;
-      return update_locked();
+      update_locked();
+      lock.unlock();
+      return made_room();  // nothing comes in while the line is looped
     case SCR:
       state_.scr = value;
       return;
@@ -182,7 +194,7 @@ void Serial16550::write(u8 reg, u8 value) {
   }
 }
 
-void Serial16550::write_thr(std::unique_lock<std::mutex>& lock, u8 value) {
+void Serial16550::write_thr_locked(u8 value) {
   state_.thr_empty_pending = false;
   if (state_.mcr & kLoop) {
     receive_locked({&value, 1});
@@ -194,7 +206,6 @@ void Serial16550::write_thr(std::unique_lock<std::mutex>& lock, u8 value) {
   state_.transmit.push_back(value);
   flush_locked();
   update_locked();
-  static_cast<void>(lock);
 }
 
 /// Gives the stream what it takes. Chardev::write never calls back into the front end.
@@ -257,7 +268,7 @@ void Serial16550::writable() {
 void IsaSerial::describe(TypeInfo<IsaSerial>& type) {
   type.doc("UART 16550A at COM1 to COM4");
   type.category(Category::Input);
-  type.property("index", &IsaSerial::index_, "0 to 3 for COM1 to COM4");
+  type.property("index", &IsaSerial::index_, "0 to 3 for COM1 to COM4; default: the first that is free");
   type.property("iobase", &IsaSerial::iobase_, "I/O port; default: that of the index");
   type.property("irq", &IsaSerial::irq_number_, "ISA interrupt; default: that of the index");
   type.link("chardev", &IsaSerial::chardev_, "/chardevs", "the stream behind the line");
@@ -270,19 +281,34 @@ void IsaSerial::describe(TypeInfo<IsaSerial>& type) {
 Result<void> IsaSerial::realize() {
   constexpr std::array<u32, 4> kPorts = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
   constexpr std::array<u32, 4> kIrqs = {4, 3, 4, 3};
-  if (index_ == ~0u) index_ = 0;
+  if (index_ == ~0u) index_ = free_index();
   if (index_ >= kPorts.size()) return error("isa-serial: index={} is not 0..3: a PC has four", index_);
   if (iobase_ == ~0u) iobase_ = kPorts[index_];
   if (irq_number_ == ~0u) irq_number_ = kIrqs[index_];
   if (iobase_ > 0xfff8) return error("isa-serial: iobase={:#x} is beyond the last I/O port", iobase_);
-  EMU_TRY(uart_.connect(chardev_ == nullptr ? nullptr : &chardev_->stream()), "isa-serial");
+  EMU_TRY(connect_irq(irq_, irq_number_));
+  EMU_TRY(uart_.connect(chardev_ == nullptr ? nullptr : &chardev_->stream()), "isa-serial");  // last: it is not undone
   map_ports("serial", u16(iobase_));
-  return connect_irq(irq_, irq_number_);
+  return {};
+}
+
+/// The first that no other on the bus has.
+u32 IsaSerial::free_index() const {
+  u32 index = 0;
+  for (bool taken = true; taken;) {
+    taken = false;
+    for (const Device* device : bus()->devices()) {
+      const auto* other = dynamic_cast<const IsaSerial*>(device);
+      if (other != nullptr && other != this && other->is_realized() && other->index_ == index) taken = true;
+    }
+    if (taken) index++;
+  }
+  return index;
 }
 
 Result<void> IsaSerial::after_load() {
   EMU_TRY(uart_.check_loaded());
-  uart_.refresh_irq();
+  uart_.refresh();
   return {};
 }
 

@@ -38,7 +38,8 @@ class Serial16550 final : public chardev::ChardevFrontend {
   Result<void> connect(chardev::Chardev* stream);
   void disconnect();
   void reset_state();
-  void refresh_irq();
+  /// After a reset or a load: the interrupt as the state wants it, and input where there is room.
+  void refresh();
   Result<void> check_loaded() const;
 
   u8 read(u8 reg);
@@ -59,7 +60,8 @@ class Serial16550 final : public chardev::ChardevFrontend {
   u8 msr_locked() const;
   void update_locked();
   void flush_locked();
-  void write_thr(std::unique_lock<std::mutex>& lock, u8 value);
+  void write_thr_locked(u8 value);
+  void made_room();
 
   State& state_;
   IrqLine& irq_;
@@ -75,7 +77,7 @@ class IsaSerial final : public IsaDevice {
   Result<void> realize() override;
   void unrealize() override { uart_.disconnect(); }
   void reset_enter() override { uart_.reset_state(); }
-  void reset_hold() override { uart_.refresh_irq(); }
+  void reset_hold() override { uart_.refresh(); }
   u16 port() const { return u16(iobase_); }
   u32 irq_number() const { return irq_number_; }
 
@@ -83,6 +85,7 @@ class IsaSerial final : public IsaDevice {
   u64 read(u64 offset, unsigned) { return uart_.read(u8(offset)); }
   void write(u64 offset, u64 value, unsigned) { uart_.write(u8(offset), u8(value)); }
   Result<void> after_load();
+  u32 free_index() const;
 
   u32 index_ = ~0u, iobase_ = ~0u, irq_number_ = ~0u;
   ChardevObject* chardev_ = nullptr;

@@ -47,7 +47,7 @@ void PciSerial<kPorts, kDeviceId>::set_line(unsigned port, bool level) {
 template <unsigned kPorts, u16 kDeviceId>
 Result<void> PciSerial<kPorts, kDeviceId>::after_load() {
   for (auto& uart : uarts_) EMU_TRY(uart->check_loaded());
-  for (auto& uart : uarts_) uart->refresh_irq();
+  for (auto& uart : uarts_) uart->refresh();
   return {};
 }
 

@@ -28,7 +28,7 @@ class PciSerial final : public PciDevice {
     for (auto& uart : uarts_) uart->reset_state();
   }
   void reset_hold() override {
-    for (auto& uart : uarts_) uart->refresh_irq();
+    for (auto& uart : uarts_) uart->refresh();
   }
 
  private:

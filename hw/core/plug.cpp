@@ -2,10 +2,9 @@
 // Devices into and out of a machine, and reset.
 #include "hw/core/plug.h"
 
-#include <algorithm>
-#include <cctype>
 #include <set>
 
+#include "qom/user_creatable.h"
 #include "util/suggest.h"
 
 namespace emu::hw {
@@ -13,23 +12,38 @@ namespace emu::hw {
 namespace {
 
 Result<void> check_id(const std::string& id) {
-  const auto allowed = [](char c) { return std::isalnum(u8(c)) != 0 || c == '-' || c == '.' || c == '_'; };
-  if (std::isalpha(u8(id[0])) != 0 && std::all_of(id.begin(), id.end(), allowed)) return {};
+  if (qom::is_object_id(id)) return {};
   return error(Error("Parameter 'id' expects an identifier")
                    .with_hint("Identifiers consist of letters, digits, '-', '.', '_', starting with a letter."));
 }
 
+/// What people may miss who know QEMU, and what there is instead.
+const char* substitute_for(std::string_view name) {
+  if (name == "scsi-block" || name == "scsi-generic") {
+    return "commands are not passed on to a device of the host; -device scsi-hd over -blockdev host_device shows its blocks";
+  }
+  return nullptr;
+}
+
 Result<const qom::Type*> pluggable_type(const qom::TypeRegistry& registry, std::string_view name) {
   const qom::Type* type = registry.find(name);
+  if (type == nullptr && name.starts_with("vhost-user-")) {
+    return error(Error(fmt::format("'{}' is not supported: another process would write to the guest's pages, and those "
+                                   "of translated guests must stay checked", name))
+                     .with_hint("use virtio-blk-pci, virtio-net-pci or virtio-9p-pci"));
+  }
   if (type == nullptr || !type->is_a(Device::kTypeName)) {
+    if (const char* instead = substitute_for(name)) return error("'{}' is not supported: {}", name, instead);
     std::vector<std::string> names;
     for (const qom::Type* known : registry.list(Device::kTypeName)) {
       if (is_user_creatable(*known)) names.push_back(known->name());
     }
     for (const auto& [alias, target] : registry.aliases()) names.push_back(alias);
-    return error(Error(fmt::format("'{}' is not a valid device model name", name)).with_hint(did_you_mean(name, names)));
+    return error(
+        Error(fmt::format("'{}' is not a valid device model name", name)).with_hint(did_you_mean(name, names)));
   }
-  if (type->is_abstract()) return error("Parameter 'driver' expects a non-abstract device type; '{}' is abstract", name);
+  if (type->is_abstract())
+    return error("Parameter 'driver' expects a non-abstract device type; '{}' is abstract", name);
   if (!is_user_creatable(*type)) {
     return error("Parameter 'driver' expects a pluggable device type; '{}' belongs to the machine", name);
   }

@@ -9,6 +9,10 @@
 #include "softmmu/memory/memory.h"
 #include "util/clock.h"
 
+namespace emu {
+class EventLoop;
+}
+
 namespace emu::hw {
 
 class Bus;
@@ -80,6 +84,10 @@ class MachineServices {
   /// True after the machine's first reset: a device plugged from then on is reset by itself.
   virtual bool was_reset() const { return false; }
 
+  /// How many vCPUs there are: what devices with "auto" queues go by.
+  virtual unsigned vcpu_count() const { return 1; }
+  /// The main loop, for queues that are served there without the machine lock; null where there is none (tests).
+  virtual EventLoop* main_event_loop() { return nullptr; }
   /// Runs `work` on the main loop with the machine lock held; from any thread.
   virtual void run_on_main_loop(std::function<void()> work) = 0;
 };

@@ -3,8 +3,8 @@
 // reference, §2.3 to §2.6.
 //
 // One character clock shows one cell of video memory (its four planes): a character; eight pixels of four bits; four of
-// eight, each two dots wide; or, as the CGA had it, eight of two. All is twice as wide where the dot clock is halved, so
-// that 40 and 80 columns fill the same screen.
+// eight, each two dots wide; or, as the CGA had it, eight of two. All is twice as wide where the dot clock is halved,
+// so that 40 and 80 columns fill the same screen.
 #include <algorithm>
 #include <span>
 

@@ -95,9 +95,8 @@ void Ahci::write(u64 offset, u64 value, unsigned) {
     refresh();
   } else if (offset == IS) {
     state_.is &= ~u32(value);
-    refresh();
-    // A message was used up by what has been cleared; what is left needs another, §10.6.2.2.
-    if (uses_msi() && state_.is != 0 && (state_.ghc & kGhcInterrupts)) notify_msi(0);
+    // A message was used up by what has been cleared; what is left or came again needs another, §10.6.2.2.
+    refresh(/*tells_again=*/true);
   }
 }
 
@@ -112,8 +111,8 @@ void Ahci::finish_reset() {
 }
 
 /// The one place where interrupts follow state.
-void Ahci::refresh() {
-  const u32 before = state_.is;
+void Ahci::refresh(bool tells_again) {
+  const u32 before = tells_again ? 0 : state_.is;
   for (unsigned n = 0; n < kPorts; n++) {
     if (ports_[n] != nullptr && ports_[n]->has_interrupt()) state_.is |= bit(n);
   }

@@ -37,7 +37,7 @@ class Ahci final : public PciDevice {
   Result<void> after_load();
   u64 read(u64 offset, unsigned size);
   void write(u64 offset, u64 value, unsigned size);
-  void refresh();
+  void refresh(bool tells_again = false);
   void finish_reset();
 
   State state_;

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "block/disk_backend.h"
+
 namespace emu::hw {
 
 /// What a drive without drive= has: a tray with nothing in it. Its requests end at once.
@@ -51,6 +53,8 @@ void IdeDevice::describe(TypeInfo<IdeDevice>& type) {
   type.property("ver", &IdeDevice::version_, "firmware revision, up to 8 characters");
   type.property("wwn", &IdeDevice::wwn_, "world wide name; 0: none");
   type.property("write-cache", &IdeDevice::write_cache_wish_, "whether the guest is told of a write cache");
+  type.property("share-rw", &IdeDevice::share_rw_, "others may write to the image, too");
+  block::add_error_properties(type, &IdeDevice::on_write_error_, &IdeDevice::on_read_error_);
 }
 
 IdeBus& IdeDevice::ide_bus() const {
@@ -65,6 +69,11 @@ Result<void> IdeDevice::attach_backend(bool needs_medium) {
   }
   if (drive_ == nullptr && needs_medium) return error("{}: needs drive=, the block device behind it", type().name());
   if (drive_ != nullptr) {
+    if (auto* disk = dynamic_cast<block::DiskBackend*>(drive_)) {
+      const block::DeviceWishes wishes{
+          .write_error = on_write_error_, .read_error = on_read_error_, .share_writes = share_rw_};
+      EMU_TRY(disk->set_wishes(wishes), type().name());
+    }
     EMU_TRY(drive_->attach(*this), type().name());
     backend_ = drive_;
   } else {

@@ -125,6 +125,8 @@ class IdeDevice : public Device, public block::BlockFrontend {
   std::shared_ptr<bool> alive_;
   unsigned under_way_ = 0;
   unsigned place_ = 0;
+  block::ErrorWish on_write_error_ = block::ErrorWish::Auto, on_read_error_ = block::ErrorWish::Auto;
+  bool share_rw_ = false;
 };
 
 /// A cable: two drives on parallel ATA, one on serial. Made by the controller.

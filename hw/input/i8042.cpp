@@ -40,8 +40,8 @@ void I8042::fields(Archive& ar, State& s) {
   ar("break_prefix", s.break_prefix);
   Ps2Keyboard& k = s.keyboard;
   ar.bounded("keyboard_queue", k.queue.bytes(), Ps2Queue::kMax);
-  ar("keyboard_command", k.pending_command)("keyboard_leds", k.leds)("keyboard_set", k.scan_set)("keyboard_rate", k.rate);
-  ar("keyboard_scanning", k.scanning);
+  ar("keyboard_command", k.pending_command)("keyboard_leds", k.leds)("keyboard_set", k.scan_set);
+  ar("keyboard_rate", k.rate)("keyboard_scanning", k.scanning);
   Ps2Mouse& m = s.mouse;
   ar.bounded("mouse_queue", m.queue.bytes(), Ps2Queue::kMax);
   ar("mouse_command", m.pending_command)("mouse_rate", m.sample_rate)("mouse_resolution", m.resolution);
@@ -133,8 +133,7 @@ void I8042::write_command(u64, u64 value, unsigned) {
     case 0xad: state_.mode |= kKeyboardOff; return;
     case 0xae: state_.mode &= u8(~kKeyboardOff); return pump();
     case 0xc0: return put(0x80, false);  // input port: keyboard not locked
-    case 0xd0:
-      return put(u8((state_.outport & 0xcf) | (state_.status & kOutputFull ? state_.status & kAuxFull ? kMouseFull : kKeyboardFull : 0)), false);
+    case 0xd0: return put(output_port(), false);
     case 0xdd: return write_outport(state_.outport & u8(~kA20));
     case 0xdf: return write_outport(state_.outport | kA20);
     default: break;
@@ -145,6 +144,12 @@ void I8042::write_command(u64, u64 value, unsigned) {
     return;
   }
   log::guest_error("i8042: unknown controller command {:#x}", command);
+}
+
+u8 I8042::output_port() const {
+  u8 lines = 0;
+  if (state_.status & kOutputFull) lines = state_.status & kAuxFull ? kMouseFull : kKeyboardFull;
+  return u8((state_.outport & ~(kMouseFull | kKeyboardFull)) | lines);
 }
 
 void I8042::write_outport(u8 value) {

@@ -13,8 +13,22 @@ namespace emu::hw {
 
 class I8042 final : public IsaDevice {
  public:
-  enum Status : u8 { kOutputFull = 0x01, kInputFull = 0x02, kSystem = 0x04, kCommand = 0x08, kUnlocked = 0x10, kAuxFull = 0x20 };
-  enum Mode : u8 { kKeyboardIrq = 0x01, kMouseIrq = 0x02, kModeSystem = 0x04, kKeyboardOff = 0x10, kMouseOff = 0x20, kTranslate = 0x40 };
+  enum Status : u8 {
+    kOutputFull = 0x01,
+    kInputFull = 0x02,
+    kSystem = 0x04,
+    kCommand = 0x08,
+    kUnlocked = 0x10,
+    kAuxFull = 0x20,
+  };
+  enum Mode : u8 {
+    kKeyboardIrq = 0x01,
+    kMouseIrq = 0x02,
+    kModeSystem = 0x04,
+    kKeyboardOff = 0x10,
+    kMouseOff = 0x20,
+    kTranslate = 0x40,
+  };
   enum Port2 : u8 { kResetLine = 0x01, kA20 = 0x02, kMouseFull = 0x20, kKeyboardFull = 0x10 };
 
   static void describe(TypeInfo<I8042>& type);
@@ -45,6 +59,8 @@ class I8042 final : public IsaDevice {
   u64 read_status(u64 offset, unsigned size);
   void write_data(u64 offset, u64 value, unsigned size);
   void write_command(u64 offset, u64 value, unsigned size);
+  /// Port 2 as command 0xd0 shows it: with the lines that the output buffer drives.
+  u8 output_port() const;
   void write_outport(u8 value);
   void put(u8 byte, bool from_mouse);
   void refresh();

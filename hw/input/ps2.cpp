@@ -78,11 +78,17 @@ void Ps2Keyboard::receive(u8 byte) {
 
 void Ps2Keyboard::key(u8 set1_code, bool extended, bool down) {
   if (!scanning) return;
-  if (extended) queue.push(0xe0);
-  if (scan_set == 1) return queue.push(u8(set1_code | (down ? 0 : 0x80)));
-  const auto found = std::find(kSet2ToSet1.begin(), kSet2ToSet1.end(), set1_code);
-  const u8 code = set1_code == 0x41 ? 0x83 : u8(found - kSet2ToSet1.begin());
-  if (!down) queue.push(0xf0);
+  u8 code = u8(set1_code | (down ? 0 : 0x80));
+  bool break_prefix = false;
+  if (scan_set != 1) {
+    const auto found = std::find(kSet2ToSet1.begin(), kSet2ToSet1.end(), set1_code);
+    if (found == kSet2ToSet1.end()) return;  // no keyboard has such a key
+    code = set1_code == 0x41 ? 0x83 : u8(found - kSet2ToSet1.begin());
+    break_prefix = !down;
+  }
+  if (extended && break_prefix) return queue.push_all({0xe0, 0xf0, code});
+  if (extended) return queue.push_all({0xe0, code});
+  if (break_prefix) return queue.push_all({0xf0, code});
   queue.push(code);
 }
 
@@ -98,6 +104,7 @@ void Ps2Mouse::receive(u8 byte) {
     return queue.push(kAck);
   }
   if (wrap && byte != 0xec && byte != 0xff) return queue.push(byte);
+  const bool has_room = queue.bytes().size() < Ps2Queue::kMax;
   queue.push(kAck);
   switch (byte) {
     case 0xe6: status &= u8(~0x10); return;   // scaling 1:1
@@ -129,7 +136,7 @@ void Ps2Mouse::receive(u8 byte) {
       queue.push(kTestPassed);
       return queue.push(id);
     default:
-      queue.bytes().back() = kResend;
+      if (has_room) queue.bytes().back() = kResend;
       return;
   }
 }
@@ -139,9 +146,8 @@ void Ps2Mouse::move(int dx, int dy, u8 new_buttons) {
   if (!(status & 0x20)) return;
   dx = std::clamp(dx, -255, 255);
   dy = std::clamp(dy, -255, 255);
-  queue.push(u8(8 | buttons | (dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0)));
-  queue.push(u8(dx));
-  queue.push(u8(dy));
+  const u8 signs = u8((dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0));
+  queue.push_all({u8(8 | buttons | signs), u8(dx), u8(dy)});
 }
 
 }  // namespace emu::hw

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// PS/2 keyboard and mouse: what sits at the far end of the i8042's two serial lines. IBM PS/2 Hardware Interface Technical
-// Reference, "Keyboards" and "Mouse".
+// PS/2 keyboard and mouse: what sits at the far end of the i8042's two serial lines. IBM PS/2 Hardware Interface
+// Technical Reference, "Keyboards" and "Mouse".
 #pragma once
 
-#include <functional>
+#include <initializer_list>
 #include <vector>
 
 #include "qom/archive.h"
@@ -18,6 +18,10 @@ class Ps2Queue {
   bool is_empty() const { return bytes_.empty(); }
   void push(u8 byte) {
     if (bytes_.size() < kMax) bytes_.push_back(byte);
+  }
+  /// All of them or none: half a packet would put the guest's driver out of step for good.
+  void push_all(std::initializer_list<u8> bytes) {
+    if (bytes.size() <= kMax - bytes_.size()) bytes_.insert(bytes_.end(), bytes);
   }
   u8 pop() {
     const u8 byte = bytes_.front();

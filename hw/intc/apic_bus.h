@@ -13,7 +13,16 @@ namespace emu::hw {
 
 class LocalApic;
 
-enum class DeliveryMode : u8 { Fixed = 0, LowestPriority = 1, Smi = 2, Reserved = 3, Nmi = 4, Init = 5, Startup = 6, ExtInt = 7 };
+enum class DeliveryMode : u8 {
+  Fixed = 0,
+  LowestPriority = 1,
+  Smi = 2,
+  Reserved = 3,
+  Nmi = 4,
+  Init = 5,
+  Startup = 6,
+  ExtInt = 7
+};
 
 /// One message on the bus.
 struct ApicMessage {

@@ -62,8 +62,9 @@ void I8259Pair::fields(Archive& ar, State& s) {
   for (unsigned i = 0; i < 2; i++) {
     Chip& c = s.chips[i];
     const std::string p = i == kMaster ? "master_" : "slave_";
-    ar(p + "irr", c.irr)(p + "imr", c.imr)(p + "isr", c.isr)(p + "levels", c.levels)(p + "elcr", c.elcr)(p + "lowest", c.lowest);
-    ar(p + "vector_base", c.vector_base)(p + "icw_step", c.icw_step)(p + "icw4_needed", c.icw4_needed)(p + "single", c.single);
+    ar(p + "irr", c.irr)(p + "imr", c.imr)(p + "isr", c.isr)(p + "levels", c.levels)(p + "elcr", c.elcr);
+    ar(p + "lowest", c.lowest)(p + "vector_base", c.vector_base)(p + "icw_step", c.icw_step);
+    ar(p + "icw4_needed", c.icw4_needed)(p + "single", c.single);
     ar(p + "all_level", c.all_level)(p + "auto_eoi", c.auto_eoi)(p + "rotate_on_auto_eoi", c.rotate_on_auto_eoi);
     ar(p + "special_mask", c.special_mask)(p + "fully_nested_special", c.fully_nested_special);
     ar(p + "read_isr", c.read_isr)(p + "poll", c.poll);
@@ -249,9 +250,9 @@ std::string I8259Pair::dump() const {
   std::string text;
   for (unsigned i = 0; i < 2; i++) {
     const Chip& c = state_.chips[i];
-    text += fmt::format("pic{}: irr={:02x} imr={:02x} isr={:02x} hprio={} irq_base={:02x} rr_sel={} elcr={:02x} fnm={}\n", i,
-                        c.irr, c.imr, c.isr, (c.lowest + 1) & 7, c.vector_base, int(c.read_isr), c.elcr,
-                        int(c.fully_nested_special));
+    text += fmt::format("pic{}: irr={:02x} imr={:02x} isr={:02x} hprio={} irq_base={:02x} ", i, c.irr, c.imr, c.isr,
+                        (c.lowest + 1) & 7, c.vector_base);
+    text += fmt::format("rr_sel={} elcr={:02x} fnm={}\n", int(c.read_isr), c.elcr, int(c.fully_nested_special));
   }
   return text;
 }

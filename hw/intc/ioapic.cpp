@@ -116,7 +116,8 @@ void IoApic::publish_routes_locked() const {
   std::array<target::InterruptChips::Route, kPins> routes{};
   for (unsigned pin = 0; pin < kPins; pin++) {
     const u64 entry = state_.redirection[pin];
-    if ((entry & kLevel) && (!(entry & kMasked) || (entry & kRemoteIrr))) routes[pin] = ApicBus::as_msi(message_of(entry));
+    const bool may_end = (entry & kLevel) && (!(entry & kMasked) || (entry & kRemoteIrr));
+    if (may_end) routes[pin] = ApicBus::as_msi(message_of(entry));
   }
   bus_->chips()->set_ioapic_routes(routes);
 }
@@ -145,7 +146,8 @@ std::string IoApic::dump() const {
     const u64 e = state_.redirection[pin];
     text += fmt::format("  pin {:<2} 0x{:016x} dest={:x} vec={:<3} {} {} {}{}{}\n", pin, e, e >> 56, u8(e),
                         e & kLevel ? "level" : "edge", e & kActiveLow ? "active-lo" : "active-hi",
-                        e & kLogical ? "logical" : "physical", e & kMasked ? " masked" : "", e & kRemoteIrr ? " remote-irr" : "");
+                        e & kLogical ? "logical" : "physical", e & kMasked ? " masked" : "",
+                        e & kRemoteIrr ? " remote-irr" : "");
   }
   return text + fmt::format("  levels 0x{:06x}\n", state_.levels);
 }

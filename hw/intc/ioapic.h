@@ -21,8 +21,8 @@ class IoApic final : public SysBusDevice, public EoiListener {
   enum Reg : hwaddr { IOREGSEL = 0x00, IOWIN = 0x10, EOI = 0x40 };
   enum Index : u8 { IOAPICID = 0, IOAPICVER = 1, IOAPICARB = 2, IOREDTBL = 0x10 };
   // IOREDTBL bits, datasheet section 3.2.4
-  static constexpr u64 kLogical = bit64(11), kSendPending = bit64(12), kActiveLow = bit64(13), kRemoteIrr = bit64(14), kLevel = bit64(15),
-                       kMasked = bit64(16);
+  static constexpr u64 kLogical = bit64(11), kSendPending = bit64(12), kActiveLow = bit64(13),
+                       kRemoteIrr = bit64(14), kLevel = bit64(15), kMasked = bit64(16);
   static constexpr u64 kWritable = 0xff00'0000'0001'afff;
 
   static void describe(TypeInfo<IoApic>& type);

@@ -10,13 +10,14 @@ namespace {
 
 constexpr u32 kVersion = 0x0005'0014;  // six LVT entries, integrated APIC
 constexpr u32 kSvrEnable = bit(8);
-constexpr u32 kLvtMasked = bit(16), kLvtLevel = bit(15), kLvtRemoteIrr = bit(14), kLvtActiveLow = bit(13), kLvtPending = bit(12);
+constexpr u32 kLvtMasked = bit(16), kLvtLevel = bit(15), kLvtRemoteIrr = bit(14), kLvtPending = bit(12);
 constexpr u32 kTimerModeMask = 3u << 17, kTimerPeriodic = 1u << 17, kTimerTscDeadline = 2u << 17;
 constexpr u32 kEsrSendIllegal = bit(5), kEsrReceiveIllegal = bit(6), kEsrRegisterIllegal = bit(7);
 constexpr u32 kMsrBase = 0x1b, kMsrTscDeadline = 0x6e0, kMsrX2apicFirst = 0x800, kMsrX2apicLast = 0x8ff;
 
 /// Bits that software may write, by LVT entry (§"Local Vector Table").
-constexpr std::array<u32, LocalApic::kLvtCount> kLvtWritable = {0x7'00ff, 0x1'07ff, 0x1'07ff, 0x1'a7ff, 0x1'a7ff, 0x1'00ff};
+constexpr std::array<u32, LocalApic::kLvtCount> kLvtWritable = {0x7'00ff, 0x1'07ff, 0x1'07ff,
+                                                                0x1'a7ff, 0x1'a7ff, 0x1'00ff};
 
 bool has_vector(const std::array<u32, 8>& set, u8 v) { return set[v >> 5] >> (v & 31) & 1; }
 void put(std::array<u32, 8>& set, u8 v, bool on) {
@@ -31,7 +32,8 @@ int highest(const std::array<u32, 8>& set) {
 }
 int lvt_index(u32 reg) {
   if (reg == LocalApic::LVT_ERROR) return LocalApic::kErrorLvt;
-  return reg >= LocalApic::LVT_TIMER && reg <= LocalApic::LVT_LINT1 && (reg & 0xf) == 0 ? int(reg - LocalApic::LVT_TIMER) / 16 : -1;
+  const bool is_one = reg >= LocalApic::LVT_TIMER && reg <= LocalApic::LVT_LINT1 && (reg & 0xf) == 0;
+  return is_one ? int(reg - LocalApic::LVT_TIMER) / 16 : -1;
 }
 
 }  // namespace
@@ -81,7 +83,8 @@ void LocalApic::reset_hold() {
 }
 
 void LocalApic::fields(Archive& ar, State& s) {
-  ar("base", s.base)("tpr", s.tpr)("ldr", s.ldr)("dfr", s.dfr)("svr", s.svr)("esr", s.esr)("esr_latched", s.esr_latched);
+  ar("base", s.base)("tpr", s.tpr)("ldr", s.ldr)("dfr", s.dfr)("svr", s.svr)("esr", s.esr);
+  ar("esr_latched", s.esr_latched);
   ar("icr_low", s.icr_low)("icr_high", s.icr_high)("initial_count", s.initial_count)("divide", s.divide);
   ar("count_start_ns", s.count_start_ns)("tsc_deadline", s.tsc_deadline)("isr", s.isr)("tmr", s.tmr)("irr", s.irr);
   ar("lvt", s.lvt)("is_counting", s.is_counting)("lint0", s.lint0)("lint1", s.lint1);
@@ -419,7 +422,8 @@ LocalApic::Deferred LocalApic::send_ipi_locked(u32 low, u32 destination) const {
   message.destination = destination;
   if (message.mode == DeliveryMode::Init && !message.asserted && message.level_triggered) return after;  // de-assert
   message.asserted = true;
-  if (message.mode == DeliveryMode::Fixed || message.mode == DeliveryMode::LowestPriority) message.level_triggered = false;
+  const bool is_interrupt = message.mode == DeliveryMode::Fixed || message.mode == DeliveryMode::LowestPriority;
+  if (is_interrupt) message.level_triggered = false;
   after.message = message;
   after.self = (low >> 18 & 3) == 1 || (low >> 18 & 3) == 2;
   after.others = (low >> 18 & 3) == 2 || (low >> 18 & 3) == 3;
@@ -558,7 +562,8 @@ std::string LocalApic::dump() const {
   };
   list("ISR     ", state_.isr);
   list("IRR     ", state_.irr);
-  text += fmt::format("TPR      0x{:02x} PPR 0x{:02x} base 0x{:x}\n", state_.tpr, processor_priority_locked(), state_.base);
+  text += fmt::format("TPR      0x{:02x} PPR 0x{:02x} base 0x{:x}\n", state_.tpr, processor_priority_locked(),
+                      state_.base);
   return text;
 }
 

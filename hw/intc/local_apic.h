@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Local APIC of one CPU: xAPIC registers in memory, x2APIC registers as MSRs, timer with TSC deadline. Sections (§): Intel
-// SDM volume 3, chapter "Advanced Programmable Interrupt Controller (APIC)".
+// Local APIC of one CPU: xAPIC registers in memory, x2APIC registers as MSRs, timer with TSC deadline. Sections (§):
+// Intel SDM volume 3, chapter "Advanced Programmable Interrupt Controller (APIC)".
 //
 //   MMIO "apic" 4 KiB at APIC_BASE, in the address space of its own CPU only
 //   IRQ in "lint0", "lint1"    what the board wires to the local pins (8259 INTR, NMI)

@@ -72,6 +72,10 @@ class Machine final : public MachineServices {
   void report_device_deleted(const std::string& id, const std::string& path) override;
   void add_power_listener(PowerListener& listener) override { listeners_.push_back(&listener); }
   void remove_power_listener(PowerListener& listener) override { std::erase(listeners_, &listener); }
+  unsigned vcpu_count() const override { return vcpu_count_; }
+  /// By the board, before devices are made.
+  void set_vcpu_count(unsigned count) { vcpu_count_ = count; }
+  EventLoop* main_event_loop() override { return &loop_; }
   void run_on_main_loop(std::function<void()> work) override;
 
   /// Starts or stops the virtual clock and tells listeners. Machine lock.
@@ -94,6 +98,7 @@ class Machine final : public MachineServices {
   std::unique_ptr<mem::AddressSpace> io_ports_;
   Bus* system_bus_ = nullptr;
   std::vector<std::string> data_dirs_;
+  unsigned vcpu_count_ = 1;
   std::vector<PowerListener*> listeners_;
   std::vector<TimerAttachment> timers_;  ///< each clock's, run with the machine lock held
   std::atomic<bool> grace_poll_posted_{false};

@@ -29,8 +29,9 @@ void PcBoard::describe(qom::TypeInfo<PcBoard>& type) {
   type.property("hpet", &PcBoard::hpet_enabled_, "high precision event timer");
   type.property("acpi", &PcBoard::acpi_, "ACPI tables and power management; auto is on");
   type.property("graphics", &PcBoard::graphics_, "whether there is a screen; off: firmware uses the first serial line");
-  type.link("pflash0", &PcBoard::flash0_, block::BlockBackend::kContainer, "flash with the firmware: a node name or drive");
-  type.link("pflash1", &PcBoard::flash1_, block::BlockBackend::kContainer, "flash below it, with the firmware's variables");
+  constexpr const char* kDrives = block::BlockBackend::kContainer;
+  type.link("pflash0", &PcBoard::flash0_, kDrives, "flash with the firmware: a node name or drive");
+  type.link("pflash1", &PcBoard::flash1_, kDrives, "flash below it, with the firmware's variables");
   type.choice("firmware", &PcBoard::firmware_, "FirmwareUse",
               {{"auto", FirmwareUse::Auto}, {"on", FirmwareUse::On}, {"off", FirmwareUse::Off}},
               "start in firmware: auto (unless a kernel is given), on, or off");
@@ -39,6 +40,7 @@ void PcBoard::describe(qom::TypeInfo<PcBoard>& type) {
 Result<void> PcBoard::build(Machine& machine, BoardConfig& config) {
   machine_ = &machine;
   config_ = config;
+  machine.set_vcpu_count(config.cpus.cpus);
   config_.flash = {flash0_, flash1_};
   EMU_TRY(build_memory());
   EMU_TRY(build_cpus());

@@ -56,7 +56,8 @@ std::vector<E820Entry> PcBoard::memory_map(u64 tables_address) const {
 /// With -bios or flash the user wants that firmware; else a kernel is entered directly unless firmware=on.
 bool PcBoard::is_direct_boot() const {
   return !config_.kernel.empty() &&
-         (firmware_ == FirmwareUse::Off || (firmware_ == FirmwareUse::Auto && config_.bios.empty() && config_.flash[0] == nullptr));
+         (firmware_ == FirmwareUse::Off ||
+          (firmware_ == FirmwareUse::Auto && config_.bios.empty() && config_.flash[0] == nullptr));
 }
 
 Result<void> PcBoard::prepare_boot() {

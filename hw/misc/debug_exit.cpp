@@ -12,7 +12,9 @@ void IsaDebugExit::describe(TypeInfo<IsaDebugExit>& type) {
 
 Result<void> IsaDebugExit::realize() {
   if (iosize_ != 1 && iosize_ != 2 && iosize_ != 4) return error("isa-debug-exit: iosize={} is not 1, 2 or 4", iosize_);
-  if (iobase_ + iosize_ > 0x10000) return error("isa-debug-exit: iobase={:#x} is beyond the last I/O port", iobase_);
+  if (u64(iobase_) + iosize_ > 0x10000) {
+    return error("isa-debug-exit: iobase={:#x} is beyond the last I/O port", iobase_);
+  }
   const auto& region = add_region(mem::Region::mmio(
       memory(), "isa-debug-exit", iosize_, [](u64, unsigned) { return u64(0); },
       [this](u64, u64 value, unsigned) { machine().request_exit(int((value << 1 | 1) & 0xff)); },

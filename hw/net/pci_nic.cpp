@@ -15,41 +15,6 @@ constexpr unsigned kFramesInARound = 32, kRounds = 8;
 
 }  // namespace
 
-// ---- NicPort
-
-std::string NicPort::kind() const { return card_->type().name(); }
-
-std::string NicPort::describe_state() const {
-  return fmt::format("model={},macaddr={}", kind(), net::to_text(card_->mac()));
-}
-
-std::string NicPort::label() const {
-  if (!card_->id().empty()) return card_->id();
-  return numbered_label(*this, *card_->tree());
-}
-
-net::MacAddress NicPort::mac() const { return card_->mac(); }
-
-bool NicPort::receive(const net::Packet& packet) { return card_->receive(packet); }
-
-void NicPort::peer_ready() { card_->pump(); }
-
-void NicPort::link_changed() {
-  mem::MachineLockScope guard(card_->memory().lock());
-  card_->link_moved();
-}
-
-void NicPort::peer_gone() {
-  {
-    mem::MachineLockScope guard(card_->memory().lock());  // a vCPU may be about to use it
-    card_->netdev_ = nullptr;
-  }
-  card_->drop_pending();
-  if (card_->is_realized()) link_changed();
-}
-
-// ---- PciNic
-
 void PciNic::describe(TypeInfo<PciNic>& type) {
   type.category(Category::Network);
   type.property("mac", &PciNic::asked_mac_, "Ethernet address; without it the next free one from 52:54:00:12:34:56");
@@ -84,6 +49,20 @@ void PciNic::default_rom(const char* file) {
   if (::access(path.c_str(), R_OK) == 0) return;
   const auto chosen = get("romfile");
   if (chosen && chosen->text() == file) static_cast<void>(set("romfile", std::string()));
+}
+
+void PciNic::cable_moved() {
+  mem::MachineLockScope guard(memory().lock());
+  link_moved();
+}
+
+void PciNic::netdev_gone(unsigned) {
+  {
+    mem::MachineLockScope guard(memory().lock());  // a vCPU may be about to use it
+    netdev_ = nullptr;
+  }
+  drop_pending();
+  if (is_realized()) cable_moved();
 }
 
 bool PciNic::has_link() const {
@@ -127,13 +106,31 @@ void PciNic::run_state_changed(bool running) {
 
 bool PciNic::send(const OutFrame& frame) {
   if (frame.to_ourselves) {
-    mem::MachineLockScope guard(memory().lock());
-    if (running_) frame_arrived(frame.bytes);
-    round_done();
+    loop_back(frame);
     return true;
   }
   const iovec part{const_cast<u8*>(frame.bytes.data()), frame.bytes.size()};
   return sender_.send(*port_, net::Packet{.parts = {&part, 1}, .offload = frame.offload});
+}
+
+/// What comes back is as it would be on the wire: checksums filled in, segments cut, short frames padded.
+void PciNic::loop_back(const OutFrame& frame) {
+  mem::MachineLockScope guard(memory().lock());
+  if (!running_) return;
+  const auto arrive = [this](std::span<u8> bytes) {
+    const iovec part{bytes.data(), bytes.size()};
+    frame_arrived(padded({&part, 1}));
+  };
+  std::vector<u8> bytes = frame.bytes;
+  if (frame.offload.gso_type != 0) {
+    net::segment(bytes, frame.offload, [&](std::vector<u8> one) { arrive(one); });
+  } else {
+    if ((frame.offload.flags & 1) != 0) {
+      net::fill_checksum(bytes, frame.offload.csum_start, frame.offload.csum_offset);
+    }
+    arrive(bytes);
+  }
+  round_done();
 }
 
 /// True when nothing waits any more.
@@ -178,20 +175,21 @@ void PciNic::pump() {
   kick_transmit();  // others on the loop want their turn
 }
 
-bool PciNic::receive(const net::Packet& packet) {
+/// The bytes in one piece, at least as many as the shortest frame has.
+std::span<const u8> PciNic::padded(std::span<const iovec> parts) {
+  const net::Packet packet{.parts = parts};
+  const std::size_t bytes = packet.bytes();
+  if (parts.size() == 1 && bytes >= kLeastFrame) return {static_cast<const u8*>(parts[0].iov_base), bytes};
+  padded_.assign(std::max(bytes, kLeastFrame), 0);
+  net::flatten(packet, padded_);
+  return padded_;
+}
+
+bool PciNic::packet_arrived(unsigned, const net::Packet& packet) {
   mem::MachineLockScope guard(memory().lock());
   starved_ = !running_;
   if (!running_) return false;
-  const std::size_t bytes = packet.bytes();
-  std::span<const u8> frame;
-  if (packet.parts.size() == 1 && bytes >= kLeastFrame) {
-    frame = {static_cast<const u8*>(packet.parts[0].iov_base), bytes};
-  } else {
-    padded_.assign(std::max(bytes, kLeastFrame), 0);
-    net::flatten(packet, padded_);
-    frame = padded_;
-  }
-  const bool taken = frame_arrived(frame);
+  const bool taken = frame_arrived(padded(packet.parts));
   starved_ = !taken;
   round_done();
   return taken;
@@ -199,7 +197,7 @@ bool PciNic::receive(const net::Packet& packet) {
 
 void register_nic_core(TypeRegistry& registry) {
   registry.add_abstract<PciNic, PciDevice>();
-  registry.add_base<NicPort, net::NetClient>();
+  register_nic_ports(registry);
 }
 
 }  // namespace emu::hw

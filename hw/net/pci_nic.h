@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What PCI network cards have in common: the plug for the cable, and work that moves off the vCPU thread.
+// What PCI network cards have in common: work that moves off the vCPU thread.
 #pragma once
 
 #include <atomic>
@@ -8,57 +8,19 @@
 #include <optional>
 #include <vector>
 
-#include "hw/net/nic_end.h"
+#include "hw/net/nic_port.h"
 #include "hw/pci/pci_device.h"
-#include "net/mac_address.h"
 #include "net/offload.h"
 
 namespace emu::hw {
 
-class PciNic;
-
-/// The card's end of the wire: a child of the card named "nic".
-class NicPort final : public NicEnd {
- public:
-  static constexpr const char* kTypeName = "nic-port";
-  static void describe(TypeInfo<NicPort>& type) { type.doc("where a network card's cable is plugged in"); }
-
-  void bind(PciNic& card, EventLoop* loop) {
-    card_ = &card;
-    loop_ = loop;
-  }
-  PciNic& card() const { return *card_; }
-  std::string kind() const override;
-  EventLoop& loop() const override {
-    EMU_CHECK(loop_ != nullptr);
-    return *loop_;
-  }
-  /// "model=e1000,macaddr=52:54:00:12:34:56".
-  std::string describe_state() const override;
-  /// "e1000.0", or the device's id.
-  std::string label() const override;
-  net::MacAddress mac() const override;
-  /// We have room again, for packets that were refused.
-  void accept_again() { ready(); }
-
- protected:
-  bool receive(const net::Packet& packet) override;
-  void peer_ready() override;
-  void link_changed() override;
-  void peer_gone() override;
-
- private:
-  PciNic* card_ = nullptr;
-  EventLoop* loop_ = nullptr;
-};
-
 /// Lock order: the machine lock protects the card; packets are handed over without it, on the wire's loop.
-class PciNic : public PciDevice, private PowerListener {
+class PciNic : public PciDevice, private NicCard, private PowerListener {
  public:
   static constexpr const char* kTypeName = "pci-nic";
   static void describe(TypeInfo<PciNic>& type);
 
-  const net::MacAddress& mac() const { return mac_; }
+  net::MacAddress mac() const override { return mac_; }
   NicPort& port() const { return *port_; }
 
  protected:
@@ -96,13 +58,20 @@ class PciNic : public PciDevice, private PowerListener {
   void default_rom(const char* file);
 
  private:
-  friend class NicPort;
+  std::string nic_model() const override { return type().name(); }
+  std::string nic_id() const override { return id(); }
+  std::string nic_path() const override { return path(); }
+  bool packet_arrived(unsigned queue, const net::Packet& packet) override;
+  void may_send(unsigned) override { pump(); }
+  void cable_moved() override;
+  void netdev_gone(unsigned queue) override;
   void run_state_changed(bool running) override;
   void on_loop(std::function<void()> work);
   void pump();
   bool flush();
   bool send(const OutFrame& frame);
-  bool receive(const net::Packet& packet);
+  void loop_back(const OutFrame& frame);
+  std::span<const u8> padded(std::span<const iovec> parts);
 
   std::optional<net::MacAddress> asked_mac_;
   net::MacAddress mac_{};
@@ -117,7 +86,7 @@ class PciNic : public PciDevice, private PowerListener {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it; wire's loop
 };
 
-/// "pci-nic" and "nic-port".
+/// "pci-nic" and what all cards' wires need.
 void register_nic_core(TypeRegistry& registry);
 
 }  // namespace emu::hw

@@ -143,7 +143,9 @@ bool Rtl8139::receive_into_descriptor(std::span<const u8> frame, u16 status) {
     const bool tcp = layout->protocol == 6, udp = layout->protocol == 17;
     const auto body = frame.subspan(layout->transport, layout->end - layout->transport);
     const u32 sum = net::checksum_add(net::pseudo_header_sum(frame, *layout, u32(body.size())), body);
-    const bool without = udp && frame[layout->transport + 6] == 0 && frame[layout->transport + 7] == 0;
+    // A fragment need not have the header that would say so.
+    const bool without = udp && !layout->is_fragment && frame[layout->transport + 6] == 0 &&
+                         frame[layout->transport + 7] == 0;
     const bool wrong = net::checksum_fold(sum) != 0xffff && !without;
     result |= tcp ? 1u << 16 : udp ? 2u << 16 : 3u << 16;
     if (net::checksum_fold(net::checksum_add(0, header)) != 0xffff) result |= bit(15);
@@ -159,7 +161,7 @@ bool Rtl8139::receive_into_descriptor(std::span<const u8> frame, u16 status) {
   return true;
 }
 
-// Sending. --------------------------------------------------------------------------------------------------------------
+// Sending. ------------------------------------------------------------------------------------------------------------
 
 bool Rtl8139::has_more_work() const {
   if ((state_.bytes[CR] & kTransmit) == 0 || !is_bus_master()) return false;

@@ -30,7 +30,8 @@ void PcieRootPort::describe(TypeInfo<PcieRootPort>& type) {
   type.property("mem-reserve", &PcieRootPort::reserved_memory_, "memory for firmware to leave free");
   type.property("pref32-reserve", &PcieRootPort::reserved_prefetch32_,
                 "prefetchable memory below 4 GiB for firmware to leave free");
-  type.property("pref64-reserve", &PcieRootPort::reserved_prefetch64_, "prefetchable memory for firmware to leave free");
+  type.property("pref64-reserve", &PcieRootPort::reserved_prefetch64_,
+                "prefetchable memory for firmware to leave free");
   type.saved(1, &PcieRootPort::fields);
 }
 

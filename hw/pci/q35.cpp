@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/pci/q35.h"
 
+#include <algorithm>
+
 #include "util/log.h"
 
 namespace emu::hw {
@@ -30,9 +32,11 @@ Result<void> Mch::realize() {
   if (extended_tseg_mib_ > 0xfff) return error("mch: extended-tseg-mbytes={} is more than 4095", extended_tseg_mib_);
   shadow_ = std::make_unique<ShadowMemory>(memory(), board_, pci_);
   smram_ = std::make_unique<SmramWindow>(memory(), board_, pci_);
-  tseg_hidden_ = add_region(mem::Region::mmio(
-      memory(), "tseg-blackhole", u64(extended_tseg_mib_ > 8 ? extended_tseg_mib_ : 8) * kMiB,
-      [](u64, unsigned) { return ~u64(0); }, {}, {.valid = {1, 8}, .impl = {1, 8}, .locking = mem::Locking::None}));
+  // As long as the largest; an alias of the length in use stands for it.
+  auto nothing = add_region(mem::Region::mmio(
+      memory(), "tseg-nothing", std::max<u64>(extended_tseg_mib_, 8) * kMiB, [](u64, unsigned) { return ~u64(0); }, {},
+      {.valid = {1, 8}, .impl = {1, 8}, .locking = mem::Locking::None}));
+  tseg_hidden_ = add_region(mem::Region::alias(memory(), "tseg-blackhole", std::move(nothing), 0, kMiB));
   tseg_ram_ = add_region(mem::Region::alias(memory(), "smram-tseg", board_.ram, 0, kMiB));
 
   PciConfig& c = config();
@@ -100,6 +104,7 @@ void Mch::refresh_tseg(bool smram_enabled) {
   tseg_ram_->remove_from_parent();
   if (!smram_enabled || !(control & kTsegEnable) || size == 0 || size > board_.below_4g_bytes) return;
   const u64 base = board_.below_4g_bytes - size;
+  tseg_hidden_->set_size(size);
   board_.system->add(base, tseg_hidden_, 1);
   tseg_ram_->set_size(size);
   tseg_ram_->set_alias_offset(base);

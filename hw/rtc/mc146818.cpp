@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/rtc/mc146818.h"
 
+#include <algorithm>
 #include <ctime>
 
 namespace emu::hw {
@@ -192,8 +193,9 @@ void Mc146818::periodic_fired() {
   const i64 period = periodic_ns();
   if (period == 0) return;
   const i64 now = clock().now().count();
-  do state_.periodic_next_ns += period;
-  while (state_.periodic_next_ns <= now);
+  // A loaded time may lie anywhere: no counting up to it.
+  const i64 behind = std::clamp<i64>(now - state_.periodic_next_ns, 0, kSecond);
+  state_.periodic_next_ns = now - behind % period + period;
   periodic_timer_.arm_at(ClockNs(state_.periodic_next_ns));
   flag(kPf);
 }

@@ -3,10 +3,17 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
+
+#include "util/log.h"
 
 namespace emu::hw {
 
 using namespace scsi;
+
+namespace {
+constexpr u32 kCdBlock = 2048, kAutoGranularity = ~0u;
+}
 
 // Devices. -----------------------------------------------------------------------------------------------------------
 
@@ -22,11 +29,14 @@ void ScsiDevice::describe(TypeInfo<ScsiDevice>& type) {
   type.property("product", &ScsiDevice::product_, "up to 16 characters");
   type.property("ver", &ScsiDevice::version_, "revision, up to 4 characters");
   type.property("serial", &ScsiDevice::serial_, "serial number, up to 36 characters");
-  type.property("device_id", &ScsiDevice::device_id_, "vendor-specific identifier of page 83h; the serial if not given");
+  type.property("device_id", &ScsiDevice::device_id_, "identifier of page 83h; the serial if not given");
   type.property("wwn", &ScsiDevice::wwn_, "world wide name; 0: none");
   type.property("port_wwn", &ScsiDevice::port_wwn_, "world wide name of the port; 0: none");
   type.property("port_index", &ScsiDevice::port_index_, "relative port; 0: none");
   type.property("write-cache", &ScsiDevice::write_cache_wish_, "whether the guest is told of a write cache");
+  using D = ScsiDevice;
+  block::add_error_properties(type, &D::on_write_error_, &D::on_read_error_);
+  type.property("share-rw", &D::share_rw_, "others may write to the image, too");
   type.saved(1, &ScsiDevice::fields, &ScsiDevice::after_load);
 }
 
@@ -37,6 +47,11 @@ void ScsiHd::describe(TypeInfo<ScsiHd>& type) {
   type.property("physical_block_size", &ScsiHd::physical_block_, "bytes, a power of two, not below the logical size");
   type.property("rotation_rate", &ScsiHd::rotation_rate_, "revolutions per minute; 1: solid state; 0: not said");
   type.property("removable", &ScsiHd::removable_, "whether the medium can be taken out");
+  type.property("min_io_size", &ScsiHd::min_io_, "bytes");
+  type.property("opt_io_size", &ScsiHd::opt_io_, "bytes");
+  type.property("discard_granularity", &ScsiHd::discard_granularity_, "bytes; the image's unit if not given");
+  type.property("max_unmap_size", &ScsiHd::max_unmap_, "bytes of one UNMAP");
+  type.property("max_io_size", &ScsiHd::max_io_, "bytes of one transfer");
   type.property("dpofua", &ScsiHd::dpofua_, "whether forced unit access is announced");
 }
 
@@ -44,6 +59,37 @@ void ScsiCd::describe(TypeInfo<ScsiCd>& type) {
   type.doc("SCSI CD-ROM drive");
   type.set_default("product", "QEMU CD-ROM");
 }
+
+/// A drive with nothing in it and nothing to put in.
+class ScsiDevice::EmptyDrive final : public block::BlockBackend {
+ public:
+  explicit EmptyDrive(EventLoop* loop)
+      : own_loop_(loop == nullptr ? std::make_unique<EventLoop>() : nullptr),
+        loop_(loop != nullptr ? loop : own_loop_.get()) {}
+  Result<void> attach(block::BlockFrontend&) override { return {}; }
+  void detach(block::BlockFrontend&) override {}
+  bool has_medium() const override { return false; }
+  u64 bytes() const override { return 0; }
+  bool is_read_only() const override { return true; }
+  bool has_write_cache() const override { return false; }
+  void set_write_cache(bool) override {}
+  bool can_discard() const override { return false; }
+  block::BlockLimits limits() const override { return {}; }
+  std::string filename() const override { return {}; }
+  EventLoop& loop() const override { return *loop_; }
+  Result<void> move_to(EventLoop&) override { return {}; }
+  Task<block::IoStatus> read(u64, block::IoVec) override { co_return ENOMEDIUM; }
+  Task<block::IoStatus> write(u64, block::IoVec, block::IoFlags) override { co_return ENOMEDIUM; }
+  Task<block::IoStatus> write_zeroes(u64, u64, block::IoFlags) override { co_return ENOMEDIUM; }
+  Task<block::IoStatus> discard(u64, u64) override { co_return ENOMEDIUM; }
+  Task<block::IoStatus> flush() override { co_return ENOMEDIUM; }
+
+ private:
+  std::unique_ptr<EventLoop> own_loop_;
+  EventLoop* loop_;
+};
+
+ScsiDevice::~ScsiDevice() = default;
 
 ScsiBus& ScsiDevice::scsi_bus() const {
   auto* scsi = dynamic_cast<ScsiBus*>(bus());
@@ -61,86 +107,151 @@ Result<void> ScsiDevice::check_config() const {
     return error("{}: block sizes must be powers of two, the logical one from 512 to 32768 and not above the physical",
                  what);
   }
-  if (drive_ == nullptr) return error("{}: needs drive=, the block device behind it", what);
+  const auto is_whole = [&](u64 bytes) { return bytes % logical_block_ == 0; };
+  if (!is_whole(min_io_)) return error("{}: min_io_size must be a multiple of logical_block_size", what);
+  if (!is_whole(opt_io_)) return error("{}: opt_io_size must be a multiple of logical_block_size", what);
+  if (discard_granularity_ != kAutoGranularity && !is_whole(discard_granularity_)) {
+    return error("{}: discard_granularity must be a multiple of logical_block_size", what);
+  }
+  if (max_unmap_ > 0xffff'ffff) return error("{}: max_unmap_size={} is above 4 GiB", what, max_unmap_);
+  if (drive_ == nullptr && !is_cd()) return error("{}: drive property not set", what);
   return {};
 }
 
+ScsiUnitConfig ScsiDevice::unit_config() const {
+  return {.kind = kind_,
+          .removable = removable_ || is_cd(),
+          .dpofua = dpofua_,
+          .vendor = vendor_,
+          .product = product_,
+          .version = version_,
+          .serial = serial_,
+          .device_id = device_id_,
+          .wwn = wwn_,
+          .port_wwn = port_wwn_,
+          .port_index = port_index_,
+          .logical_block = is_cd() ? kCdBlock : logical_block_,
+          .physical_block = is_cd() ? kCdBlock : physical_block_,
+          .rotation_rate = rotation_rate_,
+          .min_io = min_io_,
+          .opt_io = opt_io_,
+          .discard_granularity = discard_granularity_ == kAutoGranularity ? 0 : discard_granularity_,
+          .max_unmap_bytes = u32(max_unmap_),
+          .max_io_bytes = max_io_};
+}
+
 Result<void> ScsiDevice::realize() {
-  const bool is_cd = config_.kind == ScsiUnitConfig::Kind::CdRom;
-  if (is_cd) logical_block_ = physical_block_ = 2048;
   EMU_TRY(check_config());
-  EMU_TRY(drive_->attach(*this), type().name());
-  if (!is_cd && !removable_ && !drive_->has_medium()) {
-    drive_->detach(*this);
-    return error("{}: the drive has no medium, and a hard disk needs one", type().name());
+  if (drive_ == nullptr) {
+    empty_ = std::make_shared<EmptyDrive>(machine().main_event_loop());
+    drive_ = empty_.get();
   }
-  if (write_cache_wish_ != qom::OnOffAuto::Auto) drive_->set_write_cache(write_cache_wish_ == qom::OnOffAuto::On);
-  config_.vendor = vendor_;
-  config_.product = product_;
-  config_.version = version_;
-  config_.serial = serial_;
-  config_.device_id = device_id_;
-  config_.wwn = wwn_;
-  config_.port_wwn = port_wwn_;
-  config_.port_index = port_index_;
-  config_.logical_block = logical_block_;
-  config_.physical_block = physical_block_;
-  config_.rotation_rate = rotation_rate_;
-  config_.removable = removable_ || is_cd;
-  config_.dpofua = dpofua_;
   ScsiBus& bus = scsi_bus();
-  unit_ = std::make_unique<ScsiUnit>(*drive_, config_,
-                                     [this, &bus] { return bus.luns(address_.channel, address_.target); });
-  if (bus.transport_ != nullptr) bus.transport_->device_added(*this);
+  IoThreadObject* thread = bus.transport_ != nullptr ? bus.transport_->scsi_thread() : nullptr;
+  EventLoop& home = drive_->loop();
+  auto session = std::make_shared<ScsiSession>(
+      *drive_, thread != nullptr ? thread->loop() : home, unit_config(),
+      [at = address_, &bus] { return bus.luns(at.channel, at.target); },
+      [at = address_, cd = is_cd(), &bus](ScsiSense what) {
+        if (bus.transport_ != nullptr) bus.transport_->unit_attention(at, cd, what);
+      },
+      id().empty() ? path() : id());
+  if (auto attached = attach_drive(*session); !attached) {
+    if (empty_ != nullptr) drive_ = nullptr;
+    empty_.reset();
+    return error(std::move(attached).error().within(type().name()));
+  }
+  home_loop_ = &home;
+  if (thread != nullptr) thread->add_user();
+  thread_ = thread;
+  session_ = std::move(session);
+  bus.add(address_, session_);
+  return {};
+}
+
+Result<void> ScsiDevice::attach_drive(ScsiSession& session) {
+  if (auto* disk = dynamic_cast<block::DiskBackend*>(drive_)) {
+    EMU_TRY(disk->set_wishes({.write_error = on_write_error_, .read_error = on_read_error_, .share_writes = share_rw_}));
+  }
+  EMU_TRY(drive_->attach(session));
+  const auto refuse = [&](Error why) -> Result<void> {
+    drive_->detach(session);
+    return error(std::move(why));
+  };
+  if (!is_cd() && !removable_ && !drive_->has_medium()) {
+    return refuse(Error("Device needs media, but drive is empty"));
+  }
+  if (&session.loop() != &drive_->loop()) {
+    if (auto moved = drive_->move_to(session.loop()); !moved) return refuse(std::move(moved).error());
+  }
+  if (write_cache_wish_ != qom::OnOffAuto::Auto) {
+    session.unit().set_default_write_cache(write_cache_wish_ == qom::OnOffAuto::On);
+  }
   return {};
 }
 
 void ScsiDevice::unrealize() {
-  if (ScsiTransport* transport = scsi_bus().transport_) transport->device_removed(*this);
-  drive_->detach(*this);
-  unit_.reset();
-}
-
-void ScsiDevice::resized() {
-  unit_->resized();
-  if (ScsiTransport* transport = scsi_bus().transport_) transport->unit_attention(*this, sense::kCapacityChanged);
-}
-
-void ScsiDevice::medium_changed(bool present) {
-  unit_->medium_changed(present);
-  if (ScsiTransport* transport = scsi_bus().transport_) transport->unit_attention(*this, sense::kMediumChanged);
-}
-
-void ScsiDevice::eject_requested(bool force) {
-  if (unit_->eject_requested(force)) return;
-  constexpr ScsiSense kEjectAsked{kUnitAttention, 0x5a, 0x01};  // operator medium removal request
-  if (ScsiTransport* transport = scsi_bus().transport_) transport->unit_attention(*this, kEjectAsked);
+  scsi_bus().remove(address_);
+  // The drive is given back when the last command is done, which may be after the device has gone.
+  auto session = std::exchange(session_, nullptr);
+  auto give_back = [session, drive = drive_, thread = thread_, home = home_loop_, empty = empty_] {
+    drive->detach(*session);
+    if (thread == nullptr) return;
+    if (auto moved = drive->move_to(*home); !moved) log::error(moved.error());
+    thread->remove_user();
+  };
+  if (std::exchange(empty_, nullptr) != nullptr) drive_ = nullptr;
+  if (session->close([&machine = machine(), give_back] { machine.run_on_main_loop(give_back); })) give_back();
 }
 
 // Bus. ---------------------------------------------------------------------------------------------------------------
 
-ScsiDevice* ScsiBus::find(const ScsiAddress& address) const {
-  for (Device* device : devices()) {
-    auto* unit = static_cast<ScsiDevice*>(device);
-    if (unit->is_realized() && unit->address_ == address) return unit;
+void ScsiBus::add(const ScsiAddress& address, std::shared_ptr<ScsiSession> session) {
+  const std::lock_guard hold(mutex_);
+  sessions_[address] = std::move(session);
+}
+
+void ScsiBus::remove(const ScsiAddress& address) {
+  const std::lock_guard hold(mutex_);
+  sessions_.erase(address);
+}
+
+std::shared_ptr<ScsiSession> ScsiBus::find(const ScsiAddress& address) const {
+  const std::lock_guard hold(mutex_);
+  const auto found = sessions_.find(address);
+  return found == sessions_.end() ? nullptr : found->second;
+}
+
+std::vector<std::shared_ptr<ScsiSession>> ScsiBus::sessions() const {
+  const std::lock_guard hold(mutex_);
+  std::vector<std::shared_ptr<ScsiSession>> list;
+  for (const auto& [address, session] : sessions_) list.push_back(session);
+  return list;
+}
+
+std::vector<std::shared_ptr<ScsiSession>> ScsiBus::sessions(u32 channel, u32 target) const {
+  const std::lock_guard hold(mutex_);
+  std::vector<std::shared_ptr<ScsiSession>> list;
+  for (auto at = sessions_.lower_bound({channel, target, 0}); at != sessions_.end(); ++at) {
+    if (at->first.channel != channel || at->first.target != target) break;
+    list.push_back(at->second);
   }
-  return nullptr;
+  return list;
 }
 
 bool ScsiBus::has_target(u32 channel, u32 target) const {
-  return std::any_of(devices().begin(), devices().end(), [&](Device* device) {
-    const ScsiAddress& address = static_cast<ScsiDevice*>(device)->address_;
-    return device->is_realized() && address.channel == channel && address.target == target;
-  });
+  const std::lock_guard hold(mutex_);
+  const auto at = sessions_.lower_bound({channel, target, 0});
+  return at != sessions_.end() && at->first.channel == channel && at->first.target == target;
 }
 
 std::vector<u32> ScsiBus::luns(u32 channel, u32 target) const {
+  const std::lock_guard hold(mutex_);
   std::vector<u32> list{0};
-  for (Device* device : devices()) {
-    const ScsiAddress& address = static_cast<ScsiDevice*>(device)->address_;
-    if (address.channel == channel && address.target == target && address.lun != 0) list.push_back(address.lun);
+  for (auto at = sessions_.lower_bound({channel, target, 1}); at != sessions_.end(); ++at) {
+    if (at->first.channel != channel || at->first.target != target) break;
+    list.push_back(at->first.lun);
   }
-  std::sort(list.begin(), list.end());
   return list;
 }
 
@@ -175,27 +286,30 @@ ScsiResult ScsiBus::answer_without_unit(u32 channel, u32 target, std::span<const
   return result;
 }
 
-Result<void> ScsiBus::attach(Device& device) {
-  auto* unit = dynamic_cast<ScsiDevice*>(&device);
-  if (unit == nullptr) return error("{} is no SCSI device", device.type().name());
+/// The place that a device asked for, or the first that is free.
+Result<ScsiAddress> ScsiBus::place(const ScsiDevice& device) const {
   const std::string& what = device.type().name();
-  ScsiAddress address{unit->channel_.value_or(0), unit->target_.value_or(0), unit->lun_.value_or(0)};
-  const auto taken = [&](const ScsiAddress& wanted, bool whole_target) {
-    return std::any_of(devices().begin(), devices().end(), [&](Device* other) {
-      const ScsiAddress& at = static_cast<ScsiDevice*>(other)->address_;
-      return at.channel == wanted.channel && at.target == wanted.target && (whole_target || at.lun == wanted.lun);
-    });
+  ScsiAddress address{device.channel_.value_or(0), device.target_.value_or(0), device.lun_.value_or(0)};
+  const auto taken = [&] {
+    return std::any_of(devices().begin(), devices().end(),
+                       [&](Device* other) { return static_cast<ScsiDevice*>(other)->address_ == address; });
   };
-  if (!unit->target_) {
-    while (address.target < limits_.targets && taken(address, !unit->lun_)) address.target++;
+  if (!device.target_) {
+    while (address.target < limits_.targets && taken()) address.target++;
+  } else if (!device.lun_) {
+    while (address.lun < limits_.luns && taken()) address.lun++;
   }
   if (address.channel >= limits_.channels) return error("{}: bus {} has no channel {}", what, name(), address.channel);
   if (address.target >= limits_.targets) return error("{}: bus {} has no target {}", what, name(), address.target);
   if (address.lun >= limits_.luns) return error("{}: bus {} has no logical unit {}", what, name(), address.lun);
-  if (taken(address, false)) {
-    return error("{}: scsi-id {} lun {} of bus {} is in use", what, address.target, address.lun, name());
-  }
-  unit->address_ = address;
+  if (taken()) return error("{}: scsi-id {} lun {} of bus {} is in use", what, address.target, address.lun, name());
+  return address;
+}
+
+Result<void> ScsiBus::attach(Device& device) {
+  auto* unit = dynamic_cast<ScsiDevice*>(&device);
+  if (unit == nullptr) return error("{} is no SCSI device", device.type().name());
+  unit->address_ = EMU_TRY(place(*unit));
   return Bus::attach(device);
 }
 

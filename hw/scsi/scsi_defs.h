@@ -69,8 +69,8 @@ inline constexpr u8 kNoSense = 0, kNotReady = 2, kMediumError = 3, kHardwareErro
 namespace emu::hw {
 
 /// What went wrong: sense key, additional sense code and its qualifier. All zero: nothing.
-struct ScsiSense {
-  u8 key = 0, asc = 0, ascq = 0;
+struct alignas(4) ScsiSense {  // in an atomic without a lock
+  u8 key = 0, asc = 0, ascq = 0, unused = 0;
   bool operator==(const ScsiSense&) const = default;
   explicit operator bool() const { return key != 0; }
 };
@@ -98,7 +98,6 @@ inline constexpr ScsiSense kCapacityChanged{scsi::kUnitAttention, 0x2a, 0x09};
 inline constexpr ScsiSense kWriteProtected{scsi::kDataProtect, 0x27, 0x00};
 inline constexpr ScsiSense kSpaceAllocationFailed{scsi::kDataProtect, 0x27, 0x07};
 inline constexpr ScsiSense kMiscompare{scsi::kMiscompare, 0x1d, 0x00};
-inline constexpr ScsiSense kShortTransfer{scsi::kAbortedCommand, 0x0c, 0x0d};  // write error: not enough unsolicited data
 }  // namespace sense
 
 }  // namespace emu::hw

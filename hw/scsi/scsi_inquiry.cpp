@@ -9,8 +9,6 @@ using namespace scsi;
 namespace {
 
 constexpr u8 kTypeDisk = 0x00, kTypeCdRom = 0x05, kRemovable = 0x80;
-constexpr u32 kMaxUnmapDescriptors = 255;
-constexpr u32 kMaxUnmapBytes = 1u << 30, kMaxWriteSameBytes = 1u << 30;
 
 }  // namespace
 
@@ -95,11 +93,16 @@ std::vector<u8> ScsiUnit::block_limits() const {
   const u32 block = config_.logical_block;
   const block::BlockLimits limits = backend_.limits();
   d[0] = 1;  // WSNZ: WRITE SAME needs a number of blocks
-  put_be<u32>(&d[4], u32(std::min<u64>(limits.max_transfer / block, 0xffff'ffff)));
+  const u64 most = std::min(config_.max_io_bytes != 0 ? config_.max_io_bytes : ~u64(0), limits.max_transfer);
+  put_be<u16>(&d[2], u16(std::min<u32>(config_.min_io / block, 0xffff)));
+  put_be<u32>(&d[4], u32(std::min<u64>(most / block, 0xffff'ffff)));
+  put_be<u32>(&d[8], config_.opt_io / block);
   if (backend_.can_discard()) {
-    put_be<u32>(&d[16], kMaxUnmapBytes / block);
+    const u32 granularity =
+        config_.discard_granularity != 0 ? config_.discard_granularity : std::max(u32(limits.cluster), 4096u);
+    put_be<u32>(&d[16], config_.max_unmap_bytes / block);
     put_be<u32>(&d[20], kMaxUnmapDescriptors);
-    put_be<u32>(&d[24], std::max<u32>(std::max(limits.cluster, 4096u) / block, 1));  // optimal granularity
+    put_be<u32>(&d[24], std::max<u32>(granularity / block, 1));
   }
   put_be<u64>(&d[32], kMaxWriteSameBytes / block);
   return d;

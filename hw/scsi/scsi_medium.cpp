@@ -92,13 +92,15 @@ Task<ScsiSense> ScsiUnit::write(const ScsiCommand& command, IoVec data, u64 offs
 Task<ScsiSense> ScsiUnit::verify(const ScsiCommand& command, IoVec data, u64 offset) {
   const u64 bytes = std::min(block::total_bytes(data), command.bytes - std::min(offset, command.bytes));
   if (bytes == 0) co_return ScsiSense();
-  const std::vector<u8> expected = copy_out(data, bytes);
-  const auto found = std::make_unique<u8[]>(std::min(bytes, kChunk));
+  // A piece at a time: how much there is, is the driver's choice.
+  std::vector<u8> expected(std::min(bytes, kChunk));
+  const auto found = std::make_unique<u8[]>(expected.size());
   for (u64 done = 0; done < bytes; done += kChunk) {
     const iovec part{found.get(), std::min(kChunk, bytes - done)};
+    copy_out_at(data, done, std::span(expected).first(part.iov_len));
     const int status = co_await backend_.read(command.lba * config_.logical_block + offset + done, IoVec(&part, 1));
     if (status != 0) co_return from_errno(status, false);
-    if (std::memcmp(found.get(), expected.data() + done, part.iov_len) != 0) co_return sense::kMiscompare;
+    if (std::memcmp(found.get(), expected.data(), part.iov_len) != 0) co_return sense::kMiscompare;
   }
   co_return ScsiSense();
 }
@@ -116,12 +118,16 @@ Task<ScsiSense> ScsiUnit::unmap(const ScsiCommand& command, IoVec data, u64) {
   const size_t length = get_be<u16>(&list[2]);
   if (length % 16 != 0 || length > list.size() - 8) co_return sense::kParameterListLength;
   if (backend_.is_read_only()) co_return sense::kWriteProtected;
+  if (length / 16 > kMaxUnmapDescriptors) co_return sense::kInvalidParameter;
   const u64 total = blocks();
+  u64 all = 0;
   // All of them are checked before the first is carried out.
   for (size_t at = 8; at < 8 + length; at += 16) {
     const u64 lba = get_be<u64>(&list[at]), count = get_be<u32>(&list[at + 8]);
     if (lba > total || count > total - lba) co_return sense::kLbaOutOfRange;
+    all += count;
   }
+  if (all > config_.max_unmap_bytes / config_.logical_block) co_return sense::kInvalidParameter;
   for (size_t at = 8; at < 8 + length; at += 16) {
     const u64 lba = get_be<u64>(&list[at]), count = get_be<u32>(&list[at + 8]);
     if (count == 0 || !backend_.can_discard()) continue;

@@ -33,7 +33,7 @@ std::vector<u8> ScsiUnit::mode_page(u8 page, PageControl control) const {
     if (!changeable) d[2] = 0x80;  // AWRE
   } else if (!is_cd() && page == kCaching) {
     make(20);
-    const bool enabled = control == PageControl::Default ? backend_.has_write_cache() : write_cache_;
+    const bool enabled = control == PageControl::Default ? default_write_cache_ : write_cache_.load();
     if (changeable || enabled) d[2] = kWriteCacheEnable;
   } else if (!is_cd() && page == kControl) {
     make(12);

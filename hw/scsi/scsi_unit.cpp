@@ -103,13 +103,25 @@ const ScsiUnit::Row* ScsiUnit::find_row(u8 opcode, bool is_cd) {
 }
 
 ScsiUnit::ScsiUnit(block::BlockBackend& backend, ScsiUnitConfig config, std::function<std::vector<u32>()> luns)
-    : backend_(backend), config_(std::move(config)), luns_(std::move(luns)), write_cache_(backend.has_write_cache()) {}
+    : backend_(backend),
+      config_(std::move(config)),
+      luns_(std::move(luns)),
+      default_write_cache_(backend.has_write_cache()),
+      write_cache_(default_write_cache_) {}
 
 void ScsiUnit::reset() {
-  sense_ = {};
+  sense_ = ScsiSense();
+  if (write_cache_.exchange(default_write_cache_) != default_write_cache_) {
+    backend_.set_write_cache(default_write_cache_);
+  }
   locked_ = false;
   event_ = kNoEvent;
   attentions_ = kReset;
+}
+
+void ScsiUnit::set_default_write_cache(bool enabled) {
+  default_write_cache_ = write_cache_ = enabled;
+  backend_.set_write_cache(enabled);
 }
 
 // Checking. ----------------------------------------------------------------------------------------------------------
@@ -215,7 +227,9 @@ void ScsiUnit::prepare_transfer(ScsiCommand& command, const Row& row) {
     command.bytes = count * config_.logical_block;
     command.is_splittable = true;
   } else if (opcode == WRITE_SAME_10 || opcode == WRITE_SAME_16) {
-    if (count == 0) return refuse(sense::kInvalidField);  // WSNZ
+    if (count == 0 || count > kMaxWriteSameBytes / config_.logical_block) {  // WSNZ; as block limits say
+      return refuse(sense::kInvalidField);
+    }
     if (cdb[1] & 0x10) return refuse(sense::kInvalidField);  // ANCHOR
     const bool no_data = opcode == WRITE_SAME_16 && (cdb[1] & 1);
     if (opcode == WRITE_SAME_10 && (cdb[1] & 7)) return refuse(sense::kInvalidField);
@@ -267,8 +281,9 @@ Task<ScsiResult> ScsiUnit::execute(const ScsiCommand& command, IoVec data, u64 o
     }
   }
   if (result.sense) result.status = CHECK_CONDITION;
-  // Kept until the next command's; a GOOD one says there is none.
-  if (command.cdb[0] != REQUEST_SENSE || command.refused) sense_ = result.sense;
+  // Kept until the next command's; a GOOD one says there is none. Where the status brings the sense, SAM-5 5.13.4, it
+  // has been told with that.
+  if (config_.atapi && (command.cdb[0] != REQUEST_SENSE || command.refused)) sense_ = result.sense;
   co_return result;
 }
 
@@ -307,9 +322,8 @@ std::array<u8, 18> ScsiUnit::fixed_sense(const ScsiSense& sense) {
 }
 
 void ScsiUnit::request_sense(const ScsiCommand& command, Reply& reply) {
-  ScsiSense told = sense_;
+  ScsiSense told = sense_.exchange(ScsiSense());
   if (!told) told = take_attention();
-  sense_ = {};
   const bool descriptors = command.cdb[1] & 1;
   if (descriptors) {
     reply.data = {0x72, told.key, told.asc, told.ascq, 0, 0, 0, 0};
@@ -327,16 +341,20 @@ void ScsiUnit::start_stop(const ScsiCommand& command, Reply& reply) {
     reply.sense = sense::kInvalidField;
     return;
   }
-  if (start) {
-    if (tray_open_.exchange(false) && backend_.has_medium()) {
-      attentions_ |= kMediumChanged;
-      event_ = kNewMedia;
-    }
-  } else if (locked_) {
+  if (!start && locked_) {
     reply.sense = sense::kRemovalPrevented;
-  } else {
-    tray_open_ = true;
+    return;
   }
+  move_tray(!start);
+}
+
+void ScsiUnit::move_tray(bool open) {
+  if (tray_open_.exchange(open) == open) return;
+  if (!open && backend_.has_medium()) {
+    attentions_ |= kMediumChanged;
+    event_ = kNewMedia;
+  }
+  backend_.tray_moved(open);
 }
 
 void ScsiUnit::prevent_allow(const ScsiCommand& command, Reply& reply) {
@@ -367,13 +385,15 @@ bool ScsiUnit::eject_requested(bool force) {
 }
 
 void ScsiUnit::fields(qom::Archive& ar) {
-  ar("sense_key", sense_.key)("sense_asc", sense_.asc)("sense_ascq", sense_.ascq)("write_cache", write_cache_);
+  ScsiSense told = sense_;
+  ar("sense_key", told.key)("sense_asc", told.asc)("sense_ascq", told.ascq)("write_cache", write_cache_);
+  if (ar.is_loading()) sense_ = told;
   ar("attentions", attentions_)("tray_open", tray_open_)("locked", locked_)("event", event_);
 }
 
 Result<void> ScsiUnit::after_load() {
   if (attentions_ & ~(kReset | kMediumChanged | kCapacityChanged)) return error("SCSI unit: unknown unit attentions");
-  if (event_ > kMediaRemoval || sense_.key > 0xf) return error("SCSI unit: unknown event or sense");
+  if (event_ > kMediaRemoval || last_sense().key > 0xf) return error("SCSI unit: unknown event or sense");
   backend_.set_write_cache(write_cache_);
   return {};
 }
@@ -391,6 +411,22 @@ u64 copy_in(IoVec to, std::span<const u8> from) {
     if (n == 0) continue;
     std::memcpy(part.iov_base, from.data() + done, n);
     done += n;
+  }
+  return done;
+}
+
+u64 copy_out_at(IoVec from, u64 offset, std::span<u8> to) {
+  u64 done = 0;
+  for (const iovec& part : from) {
+    if (offset >= part.iov_len) {
+      offset -= part.iov_len;
+      continue;
+    }
+    const u64 n = std::min<u64>(part.iov_len - offset, to.size() - done);
+    if (n == 0) break;
+    std::memcpy(to.data() + done, static_cast<const u8*>(part.iov_base) + offset, n);
+    done += n;
+    offset = 0;
   }
   return done;
 }

@@ -46,10 +46,14 @@ struct ScsiUnitConfig {
   u16 port_index = 0;
   u32 logical_block = 512, physical_block = 512;
   u16 rotation_rate = 0;  ///< 0: not said; 1: solid state
+  u32 min_io = 0, opt_io = 0;            ///< bytes; 0: not said
+  u32 discard_granularity = 0;           ///< bytes; 0: the backend's
+  u32 max_unmap_bytes = 1u << 30;        ///< of one command
+  u64 max_io_bytes = 0;                  ///< of one transfer; 0: the backend's
 };
 
 /// Carries out commands for a transport, which brings the data's buffers. All calls on the backend's loop, but for
-/// medium_changed and its like (main loop, machine lock held). A guest's commands may overlap in time.
+/// reset, medium_changed and its like (main loop, machine lock held). A guest's commands may overlap in time.
 class ScsiUnit {
  public:
   /// `luns` gives the numbers of all units of the target, for REPORT LUNS; none: this one is 0 and alone.
@@ -65,6 +69,9 @@ class ScsiUnit {
   /// Moves the part of the data from `offset` on that `data` has room for. `offset` is 0 unless is_splittable.
   Task<ScsiResult> execute(const ScsiCommand& command, block::IoVec data, u64 offset = 0);
 
+  /// What a reset restores; before the first command.
+  void set_default_write_cache(bool enabled);
+
   void resized() { attentions_ |= kCapacityChanged; }
   void medium_changed(bool present);
   /// True when the medium is free to go; otherwise the guest was asked.
@@ -72,8 +79,8 @@ class ScsiUnit {
   bool is_tray_open() const { return tray_open_; }
   bool is_locked() const { return locked_; }
 
-  /// The last CHECK CONDITION's, for transports without autosense (ATAPI's error register).
-  const ScsiSense& last_sense() const { return sense_; }
+  /// The last CHECK CONDITION's, for ATAPI, which has no autosense; other transports have told it with the status.
+  ScsiSense last_sense() const { return sense_; }
   static std::array<u8, 18> fixed_sense(const ScsiSense& sense);
 
   void fields(qom::Archive& ar);
@@ -92,6 +99,7 @@ class ScsiUnit {
   bool is_ready() const { return backend_.has_medium() && !tray_open_; }
   ScsiSense not_ready() const;
   ScsiSense take_attention();
+  void move_tray(bool open);
   u64 blocks() const { return backend_.bytes() / config_.logical_block; }
   ScsiSense from_errno(int status, bool writing) const;
   void prepare_transfer(ScsiCommand& command, const Row& row);
@@ -136,13 +144,16 @@ class ScsiUnit {
   // Attentions, the one to be told first lowest.
   static constexpr u8 kReset = 1, kMediumChanged = 2, kCapacityChanged = 4;
   // Media events, MMC-6 GET EVENT STATUS NOTIFICATION
+  static constexpr u32 kMaxUnmapDescriptors = 255;
+  static constexpr u64 kMaxWriteSameBytes = 1u << 30;
   static constexpr u8 kNoEvent = 0, kEjectRequest = 1, kNewMedia = 2, kMediaRemoval = 3;
 
   block::BlockBackend& backend_;
   const ScsiUnitConfig config_;
   const std::function<std::vector<u32>()> luns_;
-  ScsiSense sense_;
-  bool write_cache_ = true;  ///< WCE, as the backend was told
+  std::atomic<ScsiSense> sense_{ScsiSense{}};
+  bool default_write_cache_;
+  std::atomic<bool> write_cache_;  ///< WCE, as the backend was told
   std::atomic<u8> attentions_{kReset};
   std::atomic<bool> tray_open_{false}, locked_{false};
   std::atomic<u8> event_{kNoEvent};
@@ -170,6 +181,8 @@ void put_text(u8* to, unsigned length, const std::string& text);
 u64 copy_in(block::IoVec to, std::span<const u8> from);
 /// Copies out of the buffers once, so that what is checked is what is used.
 std::vector<u8> copy_out(block::IoVec from, u64 bytes);
+/// The same for the part at `offset`, as much of it as there is; returns how much.
+u64 copy_out_at(block::IoVec from, u64 offset, std::span<u8> to);
 
 }  // namespace scsi
 

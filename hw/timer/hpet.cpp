@@ -163,9 +163,11 @@ void Hpet::write_config(u64 value) {
 void Hpet::write_timer(unsigned n, unsigned reg, u64 value, u64 mask) {
   Comparator& c = state_.timers[n];
   if (reg == 0x00) {
-    const u64 old = c.config;
+    // A line that is held goes where the new route leads; only an enabled level-triggered timer holds one.
+    const bool held = (state_.status & bit64(n)) != 0;
+    if (held) set_line(n, false);
     c.config = (c.config & ~(mask & kTnWritable)) | (value & mask & kTnWritable);
-    if ((old & kTnEnable) && !(c.config & kTnEnable)) set_line(n, false);
+    if (held && (c.config & kTnEnable) && (c.config & kTnLevel)) set_line(n, true);
   } else if (reg == 0x08) {
     const u64 width = mask_of(c);
     // §2.3.9.2.2: in periodic mode a write sets the period; the comparator itself only after TN_VAL_SET_CNF.

@@ -36,6 +36,25 @@ bool NetFilter::accepts(std::span<const u8> header, const net::MacAddress& own) 
   return !no_unicast_ && (all_unicast_ || std::equal(own.begin(), own.end(), to.begin()) || unicast_.has(to));
 }
 
+RxFilter NetFilter::describe(bool filters_vlans) const {
+  using Kind = RxFilter::Kind;
+  const auto kind_of = [](bool none, bool all) { return none ? Kind::None : all ? Kind::All : Kind::Normal; };
+  RxFilter filter{.unicast = kind_of(no_unicast_, all_unicast_),
+                  .multicast = kind_of(no_multicast_, all_multicast_),
+                  .vlan = filters_vlans ? kind_of(vlans_.none(), false) : Kind::All,
+                  .promiscuous = promiscuous_,
+                  .broadcast = !no_broadcast_,
+                  .unicast_overflow = unicast_.overflow,
+                  .multicast_overflow = multicast_.overflow,
+                  .unicast_table = unicast_.addresses,
+                  .multicast_table = multicast_.addresses,
+                  .vlans = {}};
+  for (unsigned vlan = 0; filters_vlans && vlan < kVlans; ++vlan) {
+    if (vlans_[vlan]) filter.vlans.push_back(vlan);
+  }
+  return filter;
+}
+
 bool NetFilter::set_mode(u8 command, const VirtElement& element, u64 offset, bool with_extra) {
   const auto on = element.read<u8>(offset);
   if (!on || (command > kAllMulticast && !with_extra)) return false;

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "hw/net/nic_port.h"
 #include "hw/virtio/virt_element.h"
 #include "net/net_client.h"
 #include "qom/archive.h"
@@ -21,6 +22,7 @@ class NetFilter {
   /// A driver that filters VLANs starts with none; the others take them all.
   void filter_vlans() { vlans_.reset(); }
   bool accepts(std::span<const u8> header, const net::MacAddress& own) const;
+  RxFilter describe(bool filters_vlans) const;
 
   /// Commands of classes RX, MAC (table only) and VLAN: false when they are malformed. `element` from `offset` on.
   bool set_mode(u8 command, const VirtElement& element, u64 offset, bool with_extra);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/virtio/register.h"
 
+#include "hw/virtio/virtio_9p.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_mmio.h"
 #include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_pci.h"
 #include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_scsi.h"
 #include "hw/virtio/virtio_serial.h"
 
 namespace emu::hw {
@@ -25,11 +27,13 @@ void register_virtio(TypeRegistry& registry) {
   register_virtio_mmio(registry);
   register_virtio_pci_base(registry);
   add<VirtioBlk>(registry, "virtio-blk", Category::Storage);
-  register_virtio_net_port(registry);
+  add<VirtioScsi>(registry, "virtio-scsi", Category::Storage);
   add<VirtioNet>(registry, "virtio-net", Category::Network, "efi-virtio.rom");
   register_virtio_serial_ports(registry);
   add<VirtioSerial>(registry, "virtio-serial", Category::Input);
   add<VirtioBalloon>(registry, "virtio-balloon", Category::Misc);
+  register_fsdev(registry);
+  add<Virtio9p>(registry, "virtio-9p", Category::Storage);
   add<VirtioRng>(registry, "virtio-rng", Category::Misc);
 }
 

@@ -55,7 +55,8 @@ void VirtQueue::reset() {
   ring_.reset();
   ++life_;
   // Those that wait for their turn are ours; the others will come back.
-  const u32 waiting = u32(std::count_if(waiting_.begin(), waiting_.end(), [](const Done& d) { return d.element != nullptr; }));
+  const auto is_ours = [](const Done& done) { return done.element != nullptr; };
+  const u32 waiting = u32(std::count_if(waiting_.begin(), waiting_.end(), is_ours));
   strays_.fetch_add(in_use_ - waiting, std::memory_order_acq_rel);
   waiting_.clear();
   in_use_ = descriptors_out_ = 0;

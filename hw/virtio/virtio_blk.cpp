@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "block/disk_backend.h"
+#include "hw/pci/pci_device.h"
 #include "hw/virtio/blk_session.h"
 #include "util/log.h"
 
@@ -55,7 +56,7 @@ void VirtioBlk::describe(TypeInfo<VirtioBlk>& type) {
   type.link("drive", &VirtioBlk::drive_, block::BlockBackend::kContainer, "node name or id of the drive");
   type.link("iothread", &VirtioBlk::iothread_, "/objects", "thread that serves the queues; the main loop if not given");
   type.property("serial", &VirtioBlk::serial_, "serial number, 20 characters of it");
-  type.property("num-queues", &VirtioBlk::num_queues_, "queues; 65535 stands for one");
+  type.property("num-queues", &VirtioBlk::num_queues_, "queues; 65535: as many as vCPUs, and one on virtio-mmio");
   type.property("queue-size", &VirtioBlk::queue_size_, "entries of each queue, a power of two");
   type.property("config-wce", &VirtioBlk::config_wce_, "let the guest switch the write cache");
   type.property("write-cache", &VirtioBlk::write_cache_option_, "whether there is a write cache; auto: as cache= says");
@@ -71,6 +72,7 @@ void VirtioBlk::describe(TypeInfo<VirtioBlk>& type) {
   type.property("discard_granularity", &VirtioBlk::discard_granularity_, "bytes; the logical block if not given");
   type.property("bootindex", &VirtioBlk::boot_index_, "place in the firmware's boot order");
   type.property("share-rw", &VirtioBlk::share_rw_, "others may write to the image, too");
+  block::add_error_properties(type, &VirtioBlk::on_write_error_, &VirtioBlk::on_read_error_);
   type.saved(1, &VirtioBlk::fields);
 }
 
@@ -124,7 +126,10 @@ Result<void> VirtioBlk::realize() {
                    .max_write_zeroes_sectors = max_write_zeroes_sectors_};
   auto session = std::make_shared<BlkSession>(*drive_, loop, std::move(limits), [this] { capacity_changed(); },
                                               device_name());
-  if (auto* disk = dynamic_cast<block::DiskBackend*>(drive_)) disk->set_share_writes(share_rw_);
+  if (auto* disk = dynamic_cast<block::DiskBackend*>(drive_)) {
+    EMU_TRY(disk->set_wishes({.write_error = on_write_error_, .read_error = on_read_error_, .share_writes = share_rw_}),
+            type().name());
+  }
   EMU_TRY(drive_->attach(*session), type().name());
   if (&loop != &home) {
     if (auto moved = drive_->move_to(loop); !moved) {
@@ -138,9 +143,15 @@ Result<void> VirtioBlk::realize() {
   initial_write_cache_ = write_cache_option_ == qom::OnOffAuto::Auto ? drive_->has_write_cache()
                                                                      : write_cache_option_ == qom::OnOffAuto::On;
   set_write_cache(initial_write_cache_);
-  const unsigned queues = num_queues_ == kAutoQueues ? 1 : num_queues_;
-  for (unsigned i = 0; i < queues; ++i) add_queue(queue_size_, &loop);
+  for (unsigned i = 0; i < wanted_queues(); ++i) add_queue(queue_size_, &loop);
   return {};
+}
+
+/// As in QEMU each vCPU has one on PCI, where each queue has its interrupt.
+unsigned VirtioBlk::wanted_queues() const {
+  if (num_queues_ != kAutoQueues) return num_queues_;
+  const bool has_vectors = dynamic_cast<const PciDevice*>(parent()) != nullptr;
+  return has_vectors ? std::clamp<unsigned>(machine().vcpu_count(), 1, kMaxQueues - 1) : 1;
 }
 
 /// By which people know the device: the function's id, when it is inside one.

@@ -38,6 +38,7 @@ class VirtioBlk final : public VirtioDevice {
   friend class BlkSession;
 
   Result<void> check_properties() const;
+  unsigned wanted_queues() const;
   void set_write_cache(bool enabled);
   void capacity_changed();
   std::string device_name() const;
@@ -54,6 +55,7 @@ class VirtioBlk final : public VirtioDevice {
   std::optional<i32> boot_index_;
   u32 max_discard_sectors_ = 0x3fffff, max_write_zeroes_sectors_ = 0x3fffff;
   qom::OnOffAuto write_cache_option_ = qom::OnOffAuto::Auto;
+  block::ErrorWish on_write_error_ = block::ErrorWish::Auto, on_read_error_ = block::ErrorWish::Auto;
 
   std::shared_ptr<BlkSession> session_;
   EventLoop* home_loop_ = nullptr;  ///< of the drive, without us

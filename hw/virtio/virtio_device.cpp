@@ -52,9 +52,15 @@ Result<void> VirtioDevice::before_realize() {
   // They stay after unrealize(): a notification may still be on its way from another thread then.
   events_.clear();
   queues_.clear();
+  queue_error_.reset();
   label_ = path();
   transport_ = &slot->transport();
   memory_space_ = &transport_->virtio_memory();
+  return {};
+}
+
+Result<void> VirtioDevice::after_realize() {
+  if (queue_error_) return error(std::move(*std::exchange(queue_error_, std::nullopt)).within(type().name()));
   return {};
 }
 
@@ -73,10 +79,16 @@ void VirtioDevice::before_reset_enter() { reset_virtio(); }
 VirtQueue& VirtioDevice::add_queue(u16 size, EventLoop* loop) {
   const unsigned index = queue_count();
   EMU_CHECK(index < kMaxQueues && events_.size() == queues_.size());
-  auto events = QueueEvents::create(
-      loop, [this](std::function<void()> work) { machine().run_on_main_loop(std::move(work)); },
-      [this, index] { run_queue(index); });
-  EMU_CHECK(events.has_value());  // out of descriptors while the machine is put together
+  const auto make = [&](EventLoop* where) {
+    return QueueEvents::create(
+        where, [this](std::function<void()> work) { machine().run_on_main_loop(std::move(work)); },
+        [this, index] { run_queue(index); });
+  };
+  auto events = make(loop);
+  if (!events) {  // no descriptor to be had
+    queue_error_ = std::move(events).error();
+    events = make(nullptr);  // which needs none, and is not used
+  }
   events_.push_back(std::move(*events));
   return *queues_.emplace_back(std::make_shared<VirtQueue>(*this, index, size));
 }

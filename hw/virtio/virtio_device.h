@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -108,6 +109,7 @@ class VirtioDevice : public Device, public VirtQueueOwner {
   void set_config_bytes(u32 bytes) { config_bytes_ = bytes; }
 
   Result<void> before_realize() override;
+  Result<void> after_realize() override;
   void after_unrealize() override;
   void before_reset_enter() override;
 
@@ -139,6 +141,7 @@ class VirtioDevice : public Device, public VirtQueueOwner {
   u8 status_before_reset_ = 0;
   std::vector<std::shared_ptr<VirtQueue>> queues_;  ///< requests that outlive the device keep theirs
   std::vector<std::shared_ptr<QueueEvents>> events_;
+  std::optional<Error> queue_error_;  ///< of add_queue(), for after_realize()
 };
 
 /// Registers "virtio-bus" and "virtio-device".

@@ -31,32 +31,6 @@ constexpr u16 kLeastMtu = 68;
 
 }  // namespace
 
-// Ports. -------------------------------------------------------------------------------------------------------------
-
-std::string VirtioNetPort::kind() const { return card_->model(); }
-
-std::string VirtioNetPort::describe_state() const {
-  return fmt::format("model={},macaddr={}", kind(), net::to_text(mac()));
-}
-
-std::string VirtioNetPort::label() const {
-  const auto* function = dynamic_cast<const Device*>(card_->parent());
-  const std::string id = function != nullptr && !function->id().empty() ? function->id() : card_->id();
-  return id.empty() ? numbered_label(*this, *card_->tree()) : id;
-}
-
-net::MacAddress VirtioNetPort::mac() const { return card_->mac(); }
-
-net::OffloadSet VirtioNetPort::receive_offloads() const {
-  const std::lock_guard hold(card_->mutex_);
-  return card_->offloads_of(card_->guest_offloads_);
-}
-
-bool VirtioNetPort::receive(const net::Packet& packet) { return card_->receive(pair_, packet); }
-void VirtioNetPort::peer_ready() { card_->schedule(2 * pair_ + 1); }
-void VirtioNetPort::link_changed() { card_->link_changed(); }
-void VirtioNetPort::peer_gone() { card_->peer_gone(pair_); }
-
 // Life cycle. --------------------------------------------------------------------------------------------------------
 
 VirtioNet::VirtioNet() : VirtioDevice(DeviceId::Net, kConfigBytes) {}
@@ -136,7 +110,7 @@ void VirtioNet::describe(TypeInfo<VirtioNet>& type) {
 }
 
 Result<void> VirtioNet::check_properties() const {
-  const std::string name = model();
+  const std::string name = nic_model();
   for (const auto& [what, value] : {std::pair("rx_queue_size", rx_queue_size_), std::pair("tx_queue_size", tx_queue_size_)}) {
     if (value < kLeastQueueSize || value > kMaxQueueSize || !std::has_single_bit(value)) {
       return error("{}: Invalid {} (= {}), must be a power of 2 between {} and {}", name, what, value, kLeastQueueSize,
@@ -160,26 +134,34 @@ Result<void> VirtioNet::check_properties() const {
   return {};
 }
 
-/// As people know it: the function's type, when the card is inside one.
-std::string VirtioNet::model() const {
-  const auto* function = dynamic_cast<const Device*>(parent());
-  return function != nullptr ? function->type().name() : type().name();
+/// The PCI function around the card, if it is inside one: what the user made, and what people know the card by.
+const Device* VirtioNet::function() const { return dynamic_cast<const Device*>(parent()); }
+std::string VirtioNet::nic_model() const { return (function() != nullptr ? function()->type() : type()).name(); }
+std::string VirtioNet::nic_id() const {
+  return function() != nullptr && !function()->id().empty() ? function()->id() : id();
+}
+std::string VirtioNet::nic_path() const { return function() != nullptr ? function()->path() : path(); }
+
+net::OffloadSet VirtioNet::nic_offloads() const {
+  const std::lock_guard hold(mutex_);
+  return offloads_of(guest_offloads_);
 }
 
 Result<void> VirtioNet::realize() {
   EMU_TRY(check_properties());
   if (tx_kind_ == "timer") {
-    log::warn("{}: tx=timer has no effect: packets leave when the driver says so, which is what tx=bh stands for", model());
+    log::warn("{}: tx=timer has no effect: packets leave when the driver says so, which is what tx=bh stands for",
+              nic_model());
   }
   const unsigned count = netdev_ != nullptr ? std::max(netdev_->queues(), 1u) : 1;
   loop_ = netdev_ != nullptr ? &netdev_->loop() : nullptr;
   own_mac_ = asked_mac_ ? *asked_mac_ : next_free_mac(*tree());
-  std::vector<std::unique_ptr<VirtioNetPort>> ports;
+  std::vector<std::unique_ptr<NicPort>> ports;
   for (unsigned i = 0; i < count; ++i) {
-    auto port = tree()->make<VirtioNetPort>();
-    port->bind(*this, i, loop_);
+    auto port = tree()->make<NicPort>();
+    port->bind(*this, loop_, i);
     // Ports that are made already let go of their peers when this fails.
-    if (netdev_ != nullptr) EMU_TRY(net::NetClient::connect(*port, netdev_->queue(i)), model() + ": netdev");
+    if (netdev_ != nullptr) EMU_TRY(net::NetClient::connect(*port, netdev_->queue(i)), nic_model() + ": netdev");
     ports.push_back(std::move(port));
   }
   ports_.clear();
@@ -211,7 +193,7 @@ void VirtioNet::unrealize() {
   senders_.clear();
   if (netdev_ != nullptr) netdev_->peer_takes({});
   netdev_ = nullptr;
-  for (VirtioNetPort* port : ports_) remove_child(*port);
+  for (NicPort* port : ports_) remove_child(*port);
   ports_.clear();
 }
 
@@ -231,7 +213,7 @@ void VirtioNet::run_state_changed(bool running) {
   if (!running) return;
   for (unsigned i = 0; i < queue_count(); ++i) schedule(i);
   on_loop([this] {
-    for (VirtioNetPort* port : ports_) port->accept_again();
+    for (NicPort* port : ports_) port->accept_again();
   });
 }
 
@@ -260,18 +242,18 @@ void VirtioNet::virtio_reset() {
     }
     tell_offloads();
     // Packets that were refused for want of buffers fall away.
-    for (VirtioNetPort* port : ports_) port->accept_again();
+    for (NicPort* port : ports_) port->accept_again();
   });
 }
 
-void VirtioNet::link_changed() {
+void VirtioNet::cable_moved() {
   if (ports_.empty()) return;
-  VirtioNetPort& first = *ports_.front();
+  NicPort& first = *ports_.front();
   const bool up = first.is_link_up() && (netdev_ == nullptr ? first.peer() == nullptr : netdev_->is_link_up());
   if (link_up_.exchange(up) != up) config_changed();
 }
 
-void VirtioNet::peer_gone(unsigned pair) {
+void VirtioNet::netdev_gone(unsigned pair) {
   senders_[pair].clear();
   if (pair != 0 || !is_realized()) return;
   {
@@ -285,6 +267,11 @@ void VirtioNet::announce() {
   if (!has_feature(kGuestAnnounce) || !is_running()) return;
   announcing_ = true;
   config_changed();
+}
+
+std::optional<RxFilter> VirtioNet::rx_filter() const {
+  const std::lock_guard hold(mutex_);
+  return filter_.describe(has_feature(kCtrlVlan));
 }
 
 // What the driver sees. ----------------------------------------------------------------------------------------------
@@ -389,7 +376,5 @@ Result<void> VirtioNet::after_load() {
   on_loop([this] { tell_offloads(); });
   return {};
 }
-
-void register_virtio_net_port(TypeRegistry& registry) { registry.add_base<VirtioNetPort, net::NetClient>(); }
 
 }  // namespace emu::hw

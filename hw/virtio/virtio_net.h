@@ -10,52 +10,16 @@
 #include <string>
 #include <vector>
 
-#include "hw/net/nic_end.h"
+#include "hw/net/nic_port.h"
 #include "hw/virtio/net_filter.h"
 #include "hw/virtio/virtio_device.h"
 #include "net/offload.h"
 
 namespace emu::hw {
 
-class VirtioNet;
-
-/// One queue pair's end of the wire: children of the card named "nic", "nic1", ...
-class VirtioNetPort final : public NicEnd {
- public:
-  static constexpr const char* kTypeName = "virtio-net-port";
-  static void describe(TypeInfo<VirtioNetPort>& type) { type.doc("where a virtio network card's cable is plugged in"); }
-
-  void bind(VirtioNet& card, unsigned pair, EventLoop* loop) {
-    card_ = &card;
-    pair_ = pair;
-    loop_ = loop;
-  }
-  std::string kind() const override;
-  EventLoop& loop() const override {
-    EMU_CHECK(loop_ != nullptr);
-    return *loop_;
-  }
-  std::string describe_state() const override;
-  std::string label() const override;
-  net::MacAddress mac() const override;
-  net::OffloadSet receive_offloads() const override;
-  void accept_again() { ready(); }
-
- protected:
-  bool receive(const net::Packet& packet) override;
-  void peer_ready() override;
-  void link_changed() override;
-  void peer_gone() override;
-
- private:
-  VirtioNet* card_ = nullptr;
-  unsigned pair_ = 0;
-  EventLoop* loop_ = nullptr;
-};
-
 /// Packets go between the rings and the wire on the wire's loop, without the machine lock. Queues: receive 2i and
 /// transmit 2i + 1 of each pair, then control.
-class VirtioNet final : public VirtioDevice, private PowerListener {
+class VirtioNet final : public VirtioDevice, private NicCard, private PowerListener {
  public:
   static constexpr const char* kDeviceType = "virtio-net-device";
 
@@ -73,22 +37,28 @@ class VirtioNet final : public VirtioDevice, private PowerListener {
   void driver_ready() override;
   void virtio_reset() override;
 
-  net::MacAddress mac() const;
+  net::MacAddress mac() const override;
+  std::optional<RxFilter> rx_filter() const override;
   unsigned pairs() const { return unsigned(ports_.size()); }
-  VirtioNetPort& port(unsigned pair) const { return *ports_.at(pair); }
+  NicPort& port(unsigned pair) const { return *ports_.at(pair); }
   /// Asks the driver to tell the network where its addresses are now (after a migration). Machine lock.
   void announce();
 
  private:
-  friend class VirtioNetPort;
   enum class Ack : u8 { Ok = 0, Error = 1 };
 
   // virtio_net.cpp: control, machine lock unless said otherwise.
   Result<void> check_properties() const;
   void run_state_changed(bool running) override;
-  std::string model() const;
-  void link_changed();
-  void peer_gone(unsigned pair);
+  const Device* function() const;
+  std::string nic_model() const override;
+  std::string nic_id() const override;
+  std::string nic_path() const override;
+  net::OffloadSet nic_offloads() const override;
+  void may_send(unsigned pair) override { schedule(2 * pair + 1); }
+  void cable_moved() override;
+  void netdev_gone(unsigned pair) override;
+  void ask_for_announcement() override { announce(); }
   void on_loop(std::function<void()> work);
   net::OffloadSet offloads_of(u64 features) const;
   void tell_offloads();
@@ -98,7 +68,7 @@ class VirtioNet final : public VirtioDevice, private PowerListener {
   // virtio_net_queues.cpp: the loop's thread.
   std::size_t header_bytes() const;
   unsigned control_queue() const;
-  bool receive(unsigned pair, const net::Packet& packet);
+  bool packet_arrived(unsigned pair, const net::Packet& packet) override;
   bool is_wanted(const net::Packet& packet) const;
   bool put_into_ring(VirtQueue& queue, const net::Packet& packet);
   void transmit(unsigned pair);
@@ -131,11 +101,14 @@ class VirtioNet final : public VirtioDevice, private PowerListener {
   net::MacAddress own_mac_{};  ///< the user's choice; mac_ is the driver's
   net::OffloadSet peer_can_;   ///< give us
   net::OffloadSet peer_takes_;
-  std::vector<VirtioNetPort*> ports_;
+  std::vector<NicPort*> ports_;
   EventLoop* loop_ = nullptr;  ///< of the wire; null: the main loop
   std::vector<net::OffloadSender> senders_;  ///< loop
   std::vector<u8> flat_;                     ///< loop
   std::vector<VirtQueue::Done> chain_;       ///< loop
+  std::vector<mem::PinnedSpan> spans_;       ///< loop; of the packet that is being sent
+  std::vector<iovec> parts_;                 ///< loop; the same for the wire
+  std::vector<u8> sent_flat_;                ///< loop; the same in one piece
   std::atomic<bool> vm_running_{true}, link_up_{true}, announcing_{false};
   std::atomic<u16> active_pairs_{1};
   std::atomic<bool> forget_{false};  ///< a reset: packets on their way out are dropped
@@ -146,8 +119,5 @@ class VirtioNet final : public VirtioDevice, private PowerListener {
   NetFilter filter_;
   u64 guest_offloads_ = 0;  ///< in feature bits
 };
-
-/// Registers "virtio-net-port".
-void register_virtio_net_port(TypeRegistry& registry);
 
 }  // namespace emu::hw

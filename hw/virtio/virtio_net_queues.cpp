@@ -37,7 +37,7 @@ void VirtioNet::handle_queue(unsigned index) {
   if (index / 2 >= pairs()) return;
   if (index % 2 == 1) return transmit(index / 2);
   queue(index)->want_notifications(false);  // until we run out again
-  for (VirtioNetPort* port : ports_) port->accept_again();
+  for (NicPort* port : ports_) port->accept_again();
 }
 
 // Receive. -----------------------------------------------------------------------------------------------------------
@@ -49,14 +49,14 @@ bool VirtioNet::is_wanted(const net::Packet& packet) const {
   return filter_.accepts(std::span(start).first(bytes), mac_);
 }
 
-bool VirtioNet::receive(unsigned pair, const net::Packet& packet) {
+bool VirtioNet::packet_arrived(unsigned pair, const net::Packet& packet) {
   if (!vm_running_) return false;
   if (!is_running()) return true;  // nobody listens
   // Queues that the driver does not use hand theirs to one that it does.
   VirtQueue& ring = *queue(2 * (pair % active_pairs_));
   if (!ring.is_enabled() || !is_wanted(packet)) return true;
   if (!packet.offload.is_needed()) return put_into_ring(ring, packet);
-  const net::OffloadSet takes = ports_.front()->receive_offloads();
+  const net::OffloadSet takes = nic_offloads();
   if (net::is_taken(packet.offload, takes)) return put_into_ring(ring, packet);
   // On its way since before the driver said that it does not take this.
   if (packet.offload.gso_type != 0) return true;
@@ -196,7 +196,8 @@ bool VirtioNet::transmit_one(unsigned pair, VirtQueue& ring, const VirtElement& 
   EMU_TRACE("virtio_net_transmit", "queue {} bytes {}", ring.index(), bytes);
   if (bytes == 0) return true;
   const auto offload = checked_offload(element);
-  std::vector<mem::PinnedSpan> spans;
+  std::vector<mem::PinnedSpan>& spans = spans_;
+  spans.clear();
   if (bytes > net::kMostPacketBytes || !offload || !element.map(mem::Direction::FromGuest, header_size, bytes, spans)) {
     log::guest_error("virtio-net: a packet of {} bytes is dropped: {}", bytes,
                      bytes > net::kMostPacketBytes ? "it is too long"
@@ -204,13 +205,15 @@ bool VirtioNet::transmit_one(unsigned pair, VirtQueue& ring, const VirtElement& 
                                                    : "it is not in RAM");
     return true;
   }
-  std::vector<iovec> parts = to_iovecs(spans);
-  std::vector<u8> flat;
-  if (parts.size() > kMostParts) {
-    flat = net::flatten(net::Packet{.parts = parts});
-    parts = {{flat.data(), flat.size()}};
+  parts_.clear();
+  for (const mem::PinnedSpan& span : spans) parts_.push_back({span.data(), span.size()});
+  if (parts_.size() > kMostParts) {
+    sent_flat_ = net::flatten(net::Packet{.parts = parts_});
+    parts_.assign(1, {sent_flat_.data(), sent_flat_.size()});
   }
-  return senders_[pair].send(*ports_[pair], net::Packet{.parts = parts, .offload = *offload});
+  const bool taken = senders_[pair].send(*ports_[pair], net::Packet{.parts = parts_, .offload = *offload});
+  spans.clear();  // the memory may move again
+  return taken;
 }
 
 // Control, 5.1.6.5. --------------------------------------------------------------------------------------------------
@@ -223,6 +226,7 @@ void VirtioNet::control() {
       return false;
     }
     const Ack ack = command(*element);
+    if (ack == Ack::Ok && element->read<u8>(0).value_or(0xff) <= kClassVlan) ports_.front()->filter_changed();
     static_cast<void>(element->write<u8>(0, u8(ack)));
     ring.push_and_notify(std::move(element), 1);
     return true;

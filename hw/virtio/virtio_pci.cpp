@@ -374,8 +374,8 @@ void VirtioPci::write_common(u64 offset, u64 value, unsigned size) {
     default: break;
   }
   if (queue == nullptr || (queue->is_enabled() && offset != QUEUE_MSIX_VECTOR)) {
-    log::guest_error("{}: write of {:#x}, {} bytes, to {:#x} of the common configuration with queue {} selected", path(),
-                     value, size, offset, state_.queue_select);
+    log::guest_error("{}: write of {:#x}, {} bytes, to {:#x} of the common configuration with queue {} selected",
+                     path(), value, size, offset, state_.queue_select);
     return;
   }
   VirtQueue::Setup& setup = queue->setup();

@@ -142,8 +142,8 @@ class VirtioPciOf final : public VirtioPci {
   VirtioPciOf() : VirtioPci(Backend::kDeviceType, kVariant) {}
 };
 
-/// Registers `name`-device is to be done; this adds `name`-pci and its two variants around it. `option_rom`: the file that
-/// is used if it is installed and the user says nothing else.
+/// Adds `name`-pci and its two variants around `name`-device, which is registered. `option_rom`: the file that is used if
+/// it is installed and the user says nothing else.
 template <typename Backend>
 void register_virtio_pci(TypeRegistry& registry, const std::string& name, Category category,
                          const std::string& option_rom = {}) {

@@ -151,7 +151,7 @@ void VirtioSerial::send_control(u32 port, Event event, u16 value, std::string_vi
   Control control{port, u16(event), value};
   std::vector<u8> message(sizeof control + text.size());
   std::memcpy(message.data(), &control, sizeof control);
-  std::memcpy(message.data() + sizeof control, text.data(), text.size());
+  std::copy(text.begin(), text.end(), message.begin() + sizeof control);  // it may be none at all
   control_.push_back(std::move(message));
   flush_control();
 }

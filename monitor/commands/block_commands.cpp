@@ -117,8 +117,10 @@ Result<void> reopen_one(CommandContext& context, const BlockdevAddArguments& giv
   }
   for (const auto& [key, value] : options.take_rest()) {
     const auto& old = graph.options(*node);
-    const bool same = std::ranges::any_of(old, [&](const auto& pair) { return pair.first == key && pair.second == value; });
-    if (!same && key.find('.') == std::string::npos) return error("Cannot change the option '{}'", key);
+    const bool same = std::ranges::any_of(old, [&name = key, &wanted = value](const auto& pair) {
+      return pair.first == name && pair.second == wanted;
+    });
+    if (!same) return error("Cannot change the option '{}'", key);
   }
   for (const auto& [role, name] : children) EMU_TRY(reopen_child(context, node, role, name));
   if (read_only != node->is_read_only()) EMU_TRY(wait_for(context, graph.set_read_only(node, read_only)));
@@ -193,9 +195,8 @@ void tell_tray(CommandContext& context, DiskBackend& drive, bool open) {
 }
 
 /// `loads`: the medium is in (the tray closes over it), or comes out (the tray opens).
-void tell_device(CommandContext& context, DiskBackend& drive, bool loads) {
+void tell_device(CommandContext& context, DiskBackend& drive, bool loads, bool was_open) {
   if (drive.frontend() == nullptr) return;
-  const bool was_open = drive.is_tray_open();
   {
     mem::MachineLockScope guard(context.control.machine().memory().lock());
     drive.frontend()->medium_changed(loads);
@@ -218,9 +219,10 @@ Result<void> open_tray(CommandContext& context, DiskBackend& drive, bool force) 
     if (locked) drive.frontend()->eject_requested(force);
   }
   if (locked && !force) {
-    return error("Device '{}' is locked and force was not specified, wait for tray to open and try again", name_of(drive));
+    return error("Device '{}' is locked and force was not specified, wait for tray to open and try again",
+                 name_of(drive));
   }
-  tell_device(context, drive, false);
+  tell_device(context, drive, false, /*was_open=*/false);  // a drive that was forced has opened its tray already
   return {};
 }
 
@@ -232,7 +234,7 @@ Result<void> blockdev_open_tray(CommandContext& context, const TrayArguments& ar
 Result<void> blockdev_close_tray(CommandContext& context, const DriveArguments& arguments) {
   DiskBackend* drive = EMU_TRY(find_drive(context, arguments.id, arguments.device));
   EMU_TRY(require_removable(*drive));
-  if (drive->is_tray_open()) tell_device(context, *drive, true);
+  if (drive->is_tray_open()) tell_device(context, *drive, true, /*was_open=*/true);
   return {};
 }
 
@@ -295,12 +297,18 @@ Result<void> change_medium(CommandContext& context, DiskBackend& drive, const Ch
   options.set("auto-read-only", "on");
   // Opened first: when that fails the old medium stays.
   block::NodeRef node = EMU_TRY(wait_for(context, disks(context).graph().open(std::move(options))));
-  Result<void> changed = open_tray(context, drive, arguments.force.value_or(false));
+  const auto drives = disks(context).backends();
+  Result<void> changed;
+  if (std::ranges::find(drives, &drive) == drives.end()) {
+    changed = error("the drive went with its device, which the guest let go meanwhile");
+  } else {
+    changed = open_tray(context, drive, arguments.force.value_or(false));
+  }
   if (changed) changed = disks(context).eject(drive);
   if (changed) changed = disks(context).insert_node(drive, node);
   auto released = wait_for(context, disks(context).graph().release(node));
   EMU_TRY(std::move(changed));
-  tell_device(context, drive, true);
+  tell_device(context, drive, true, drive.is_tray_open());
   return released;
 }
 Result<void> blockdev_change_medium(CommandContext& context, const ChangeMediumArguments& arguments) {
@@ -325,7 +333,8 @@ struct ThrottleArguments {
   std::optional<std::string> group;
   void members(auto& m) {
     static constexpr const char* kNames[] = {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"};
-    static constexpr const char* kMost[] = {"bps_max", "bps_rd_max", "bps_wr_max", "iops_max", "iops_rd_max", "iops_wr_max"};
+    static constexpr const char* kMost[] = {"bps_max",  "bps_rd_max",  "bps_wr_max",
+                                            "iops_max", "iops_rd_max", "iops_wr_max"};
     static constexpr const char* kLength[] = {"bps_max_length",  "bps_rd_max_length",  "bps_wr_max_length",
                                               "iops_max_length", "iops_rd_max_length", "iops_wr_max_length"};
     m("device", device);
@@ -438,7 +447,8 @@ void register_block_commands(CommandRegistry& registry) {
                 .syntax = "if=none,id=ID[,KEY=VALUE...]",
                 .help = "add a drive, like -drive on the command line",
                 .run = hmp_drive_add});
-  registry.add({.name = "drive_del", .arguments = {{"id"}}, .syntax = "id", .help = "remove a drive", .run = hmp_drive_del});
+  registry.add(
+      {.name = "drive_del", .arguments = {{"id"}}, .syntax = "id", .help = "remove a drive", .run = hmp_drive_del});
 }
 
 }  // namespace emu::monitor

@@ -58,7 +58,8 @@ struct NodeInfo {
   ImageInfo image;
   void members(auto& m) {
     static constexpr const char* kAverage[] = {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"};
-    static constexpr const char* kMost[] = {"bps_max", "bps_rd_max", "bps_wr_max", "iops_max", "iops_rd_max", "iops_wr_max"};
+    static constexpr const char* kMost[] = {"bps_max",  "bps_rd_max",  "bps_wr_max",
+                                            "iops_max", "iops_rd_max", "iops_wr_max"};
     static constexpr const char* kLength[] = {"bps_max_length",  "bps_rd_max_length",  "bps_wr_max_length",
                                               "iops_max_length", "iops_rd_max_length", "iops_wr_max_length"};
     m("file", file);
@@ -174,7 +175,8 @@ struct BlockInfo {
 /// Those with a name of their own, and those that a device uses.
 std::vector<DiskBackend*> visible_drives(CommandContext& context) {
   std::vector<DiskBackend*> drives = context.control.disks().backends();
-  std::erase_if(drives, [](const DiskBackend* drive) { return drive->settings().id.empty() && drive->frontend() == nullptr; });
+  std::erase_if(drives,
+                [](const DiskBackend* drive) { return drive->settings().id.empty() && drive->frontend() == nullptr; });
   return drives;
 }
 
@@ -190,7 +192,9 @@ Result<std::vector<BlockInfo>> query_block(CommandContext& context) {
       info.locked = frontend->is_medium_locked();
       if (info.removable) info.tray_open = frontend->is_tray_open();
       const std::string_view status = drive->io_status();
-      info.io_status = status == "ok" ? IoStatusName::Ok : status == "nospace" ? IoStatusName::Nospace : IoStatusName::Failed;
+      info.io_status = status == "ok"        ? IoStatusName::Ok
+                       : status == "nospace" ? IoStatusName::Nospace
+                                             : IoStatusName::Failed;
     }
     if (drive->root()) info.inserted = drive_info(context.control.disks().graph(), *drive);
     list.push_back(std::move(info));
@@ -368,7 +372,8 @@ std::string describe(const DiskBackend& drive, const block::NodeGraph& graph) {
     text += fmt::format("    Cache mode:       {}{}{}\n", drive.has_write_cache() ? "writeback" : "writethrough",
                         settings.direct ? ", direct" : "", settings.no_flush ? ", ignore flushes" : "");
     if (settings.detect_zeroes != block::DetectZeroes::Off) {
-      text += fmt::format("    Detect zeroes:    {}\n", settings.detect_zeroes == block::DetectZeroes::On ? "on" : "unmap");
+      text +=
+          fmt::format("    Detect zeroes:    {}\n", settings.detect_zeroes == block::DetectZeroes::On ? "on" : "unmap");
     }
     if (const block::NodeRef backing = backing_of(*drive.root())) {
       text += fmt::format("    Backing file:     {}\n", backing->filename());
@@ -404,8 +409,9 @@ Result<Reply> info_blockstats(CommandContext& context, const Arguments&) {
 Result<Reply> info_iothreads(CommandContext& context, const Arguments&) {
   std::string text;
   for (const IoThreadInfo& info : EMU_TRY(query_iothreads(context))) {
-    text += fmt::format("{}:\n  thread_id={}\n  poll-max-ns={}\n  poll-grow={}\n  poll-shrink={}\n  aio-max-batch={}\n",
-                        info.id, info.thread_id, info.poll_max_ns, info.poll_grow, info.poll_shrink, info.aio_max_batch);
+    text +=
+        fmt::format("{}:\n  thread_id={}\n  poll-max-ns={}\n  poll-grow={}\n  poll-shrink={}\n  aio-max-batch={}\n",
+                    info.id, info.thread_id, info.poll_max_ns, info.poll_grow, info.poll_shrink, info.aio_max_batch);
   }
   return Reply{std::move(text)};
 }

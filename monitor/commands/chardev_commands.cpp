@@ -4,6 +4,7 @@
 
 #include "chardev/backends.h"
 #include "monitor/commands.h"
+#include "monitor/commands/socket_address.h"
 #include "monitor/monitors.h"
 #include "qom/user_creatable.h"
 #include "util/string.h"
@@ -69,47 +70,17 @@ struct ChardevRingbuf {
   }
 };
 
-enum class AddressKindName : u8 { Inet, Unix, Fd };
-constexpr EnumNames enum_names(AddressKindName) { return {"SocketAddressType", {"inet", "unix", "fd"}}; }
-struct InetAddress {
-  static constexpr const char* kName = "InetSocketAddress";
-  std::string host, port;
-  std::optional<u16> to;
-  std::optional<bool> ipv4, ipv6;
-  void members(auto& m) {
-    m("host", host);
-    m("port", port);
-    m("to", to);
-    m("ipv4", ipv4);
-    m("ipv6", ipv6);
-  }
-};
-struct UnixAddress {
-  static constexpr const char* kName = "UnixSocketAddress";
-  std::string path;
-  std::optional<bool> abstract, tight;
-  void members(auto& m) {
-    m("path", path);
-    m("abstract", abstract);
-    m("tight", tight);
-  }
-};
-struct FdAddress {
-  static constexpr const char* kName = "String";
-  std::string str;
-  void members(auto& m) { m("str", str); }
-};
 struct SocketAddress {
   static constexpr const char* kName = "SocketAddressLegacy";
-  AddressKindName type = AddressKindName::Unix;
-  Wrapped<InetAddress> inet;
-  Wrapped<UnixAddress> path;
-  Wrapped<FdAddress> fd;
+  SocketAddressKind type = SocketAddressKind::Unix;
+  Wrapped<InetSocketAddress> inet;
+  Wrapped<UnixSocketAddress> path;
+  Wrapped<NamedString> fd;
   void members(auto& m) {
     m.tag("type", type);
-    m.when(AddressKindName::Inet, inet);
-    m.when(AddressKindName::Unix, path);
-    m.when(AddressKindName::Fd, fd);
+    m.when(SocketAddressKind::Inet, inet);
+    m.when(SocketAddressKind::Unix, path);
+    m.when(SocketAddressKind::Fd, fd);
   }
 };
 struct ChardevSocket {
@@ -186,6 +157,19 @@ void take_common(const ChardevCommon& common, chardev::ChardevOptions& options) 
   options.logappend = common.logappend.value_or(false);
 }
 
+/// ipv4 and ipv6, of which none or both mean either.
+template <typename Family>
+Result<Family> family_of(const InetSocketAddress& inet) {
+  for (const auto& [name, asked] : {std::pair("keep-alive", inet.keep_alive), std::pair("mptcp", inet.mptcp)}) {
+    if (asked.value_or(false)) return error("'{}' is not supported: leave it out", name);
+  }
+  if (inet.ipv4 == false && inet.ipv6 == false) return error("'ipv4' and 'ipv6' cannot both be off");
+  const bool v4 = inet.ipv4.value_or(!inet.ipv6.value_or(false)), v6 = inet.ipv6.value_or(!inet.ipv4.value_or(false));
+  if (v4 == v6) return Family::Any;
+  return v4 ? Family::V4 : Family::V6;
+}
+
+/// A descriptor that is named is taken, so nothing may fail behind it but what takes it over.
 Result<chardev::SocketOptions> socket_options(CommandContext& context, const ChardevSocket& given) {
   chardev::SocketOptions options;
   options.server = given.server.value_or(true);
@@ -193,56 +177,47 @@ Result<chardev::SocketOptions> socket_options(CommandContext& context, const Cha
   options.no_delay = given.nodelay.value_or(false);
   options.telnet = given.telnet.value_or(false);
   options.reconnect_s = given.reconnect.value_or(0);
-  if (options.reconnect_s != 0 && options.server) return error("'reconnect' option is incompatible with socket in server listen mode");
+  if (options.reconnect_s != 0 && options.server) {
+    return error("'reconnect' option is incompatible with socket in server listen mode");
+  }
   if (options.reconnect_s > 24 * 3600) return error("'reconnect' is at most a day, 86400 s");
   if (options.wait && options.server) {
     return error("'wait' would stop the machine until somebody connects: leave it out");
   }
   switch (given.addr.type) {
-    case AddressKindName::Inet: {
-      const InetAddress& inet = given.addr.inet.data;
+    case SocketAddressKind::Inet: {
+      const InetSocketAddress& inet = given.addr.inet.data;
       options.host = inet.host;
       options.port = inet.port;
       if (inet.to) {
         const u64 first = EMU_TRY(parse_u64(inet.port), "port");
         if (!options.server || *inet.to < first) return error("'to' is for servers, and not below 'port'");
-        options.last_port = u16(*inet.to);
+        options.last_port = *inet.to;
       }
-      if (inet.ipv4.value_or(false) != inet.ipv6.value_or(false)) {
-        options.family = inet.ipv4.value_or(false) ? chardev::SocketOptions::Family::V4
-                                                   : chardev::SocketOptions::Family::V6;
-      }
+      options.family = EMU_TRY(family_of<chardev::SocketOptions::Family>(inet));
       break;
     }
-    case AddressKindName::Unix:
+    case SocketAddressKind::Unix:
       options.path = given.addr.path.data.path;
       if (options.path.empty()) return error("Parameter 'path' is empty");
       options.abstract = given.addr.path.data.abstract.value_or(false);
       options.tight = given.addr.path.data.tight.value_or(true);
       break;
-    case AddressKindName::Fd: {
+    case SocketAddressKind::Fd:
       if (options.reconnect_s != 0) return error("'reconnect' needs an address, which a descriptor is not");
-      const auto at = context.session.named_fds.find(given.addr.fd.data.str);
-      if (at == context.session.named_fds.end()) {
-        return error("File descriptor named '{}' not found", given.addr.fd.data.str);
-      }
-      options.fd = u64(at->second.release());
-      context.session.named_fds.erase(at);
+      options.fd = u64(EMU_TRY(take_named_fd(context.session, given.addr.fd.data.str)).release());
       break;
-    }
   }
   return options;
 }
 
 Result<chardev::UdpOptions> udp_options(const ChardevUdp& given) {
-  if (given.remote.type != AddressKindName::Inet || (given.local && given.local->type != AddressKindName::Inet)) {
+  if (given.remote.type != SocketAddressKind::Inet || (given.local && given.local->type != SocketAddressKind::Inet)) {
     return error("a udp chardev needs addresses of type 'inet'");
   }
-  const InetAddress& remote = given.remote.inet.data;
+  const InetSocketAddress& remote = given.remote.inet.data;
   chardev::UdpOptions options{.host = remote.host, .port = remote.port};
-  if (remote.ipv4.value_or(false) != remote.ipv6.value_or(false)) {
-    options.family = remote.ipv4.value_or(false) ? chardev::UdpOptions::Family::V4 : chardev::UdpOptions::Family::V6;
-  }
+  options.family = EMU_TRY(family_of<chardev::UdpOptions::Family>(remote));
   if (given.local) {
     options.local_host = given.local->inet.data.host;
     options.local_port = given.local->inet.data.port;
@@ -343,14 +318,19 @@ Result<std::vector<ChardevBackendInfo>> query_chardev_backends(CommandContext&) 
   return list;
 }
 
+Result<void> check_new_id(CommandContext& context, const std::string& id) {
+  if (!qom::is_object_id(id)) return error("Parameter 'id' expects an identifier");
+  if (folder(context).child(id) != nullptr) return error("Chardev with id '{}' already exists", id);
+  return {};
+}
+
 Result<ChardevReturn> add_chardev(CommandContext& context, const chardev::ChardevOptions& options) {
-  if (!qom::is_object_id(options.id)) return error("Parameter 'id' expects an identifier");
-  if (folder(context).child(options.id) != nullptr) return error("Chardev with id '{}' already exists", options.id);
   std::string pty = EMU_TRY(context.control.add_chardev(options));
   return pty.empty() ? ChardevReturn{} : ChardevReturn{std::move(pty)};
 }
 
 Result<ChardevReturn> chardev_add(CommandContext& context, const ChardevAddArguments& arguments) {
+  EMU_TRY(check_new_id(context, arguments.id));  // first: a descriptor that is taken must find its stream
   return add_chardev(context, EMU_TRY(chardev_options(context, arguments.id, arguments.backend)));
 }
 
@@ -375,7 +355,11 @@ Result<ChardevReturn> chardev_change(CommandContext& context, const ChardevAddAr
   context.monitors.yanks().remove(arguments.id);
   auto old = folder(context).remove_child(*object);
   auto added = add_chardev(context, options);
-  if (!added) EMU_TRY(folder(context).add_child(arguments.id, std::move(old)));
+  if (!added) {
+    chardev::Chardev& before = static_cast<hw::ChardevObject&>(*old).stream();
+    EMU_TRY(folder(context).add_child(arguments.id, std::move(old)));
+    context.monitors.yanks().add(arguments.id, before);
+  }
   return added;
 }
 
@@ -489,6 +473,11 @@ Result<Reply> info_chardev(CommandContext& context, const Arguments&) {
 }
 Result<Reply> hmp_chardev_add(CommandContext& context, const Arguments& arguments) {
   const chardev::ChardevOptions options = EMU_TRY(chardev::parse_chardev(arguments.text("args")));
+  EMU_TRY(check_new_id(context, options.id));
+  if (const auto* socket = std::get_if<chardev::SocketOptions>(&options.backend); socket != nullptr && socket->fd) {
+    // Those inherited were for the command line; a number typed now may be any of our own.
+    return error("'fd=' is not taken here: QMP's getfd and chardev-add pass descriptors");
+  }
   EMU_TRY(add_chardev(context, options));
   return Reply{};
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands that start, stop and end the machine, for programs and people.
+#include "block/block_store.h"
 #include "monitor/commands.h"
 #include "monitor/monitors.h"
 #include "monitor/qmp/json_stream.h"
@@ -10,6 +11,8 @@ namespace {
 
 Result<void> stop(CommandContext& context) {
   context.control.stop();
+  // As in QEMU: when the answer comes nothing is under way, and the images are written out.
+  if (auto flushed = context.control.disks().flush_all(); !flushed) log::error(flushed.error());
   return {};
 }
 Result<void> cont(CommandContext& context) { return context.control.cont(); }
@@ -73,14 +76,18 @@ Result<std::string> human_monitor_command(CommandContext& context, const HumanMo
 Result<Reply> gdbserver(CommandContext& context, const Arguments& arguments) {
   const std::string where = arguments.has("device") ? arguments.text("device") : "tcp::1234";
   EMU_TRY(context.control.set_debugger(where));
-  return Reply{where == "none" ? "Disabled gdbserver\n" : fmt::format("Waiting for gdb connection on device '{}'\n", where)};
+  return Reply{where == "none" ? "Disabled gdbserver\n"
+                               : fmt::format("Waiting for gdb connection on device '{}'\n", where)};
 }
 
-enum class RunStateName : u8 { Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug };
+/// softmmu's states, by their names.
+enum class RunStateName : u8 {
+  Prelaunch, Running, Paused, Shutdown, Suspended, GuestPanicked, InternalError, Watchdog, Debug, IoError
+};
 constexpr EnumNames enum_names(RunStateName) {
   return {"RunState",
           {"prelaunch", "running", "paused", "shutdown", "suspended", "guest-panicked", "internal-error", "watchdog",
-           "debug"}};
+           "debug", "io-error"}};
 }
 
 struct StatusInfo {

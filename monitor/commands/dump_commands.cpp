@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest memory into files: memsave, pmemsave, dump-guest-memory.
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-
 #include "monitor/commands.h"
+#include "monitor/commands/socket_address.h"
 #include "monitor/cpu_view.h"
 #include "monitor/dump/dump_job.h"
 #include "monitor/monitors.h"
@@ -42,10 +38,8 @@ Result<void> save(CommandContext& context, u64 cpu_index, AddressKind kind, u64 
         }
         std::fill(part.begin(), part.end(), u8(0xff));  // as a bus without anybody
       }
-      if (::write(out.get(), part.data(), part.size()) != ssize_t(part.size())) {
-        result = error("writing memory to '{}' failed: {}", filename, std::strerror(errno));
-        return;
-      }
+      result = write_all(out, part, filename);
+      if (!result) return;
       left -= n;
       at += n;
     }
@@ -112,18 +106,15 @@ struct DumpArguments {
 };
 
 Result<void> dump_guest_memory(CommandContext& context, const DumpArguments& arguments) {
-  if (arguments.paging) return error("paging=true is not supported: readers of the dump translate addresses themselves");
+  if (arguments.paging)
+    return error("paging=true is not supported: readers of the dump translate addresses themselves");
   if (context.control.board().cpus().empty()) return error("this machine has no CPU whose memory to dump");
   if (arguments.begin && !arguments.length) return error("Parameter 'length' is missing");
   if (arguments.length && !arguments.begin) return error("Parameter 'begin' is missing");
   constexpr std::string_view kFd = "fd:", kFile = "file:";
   Fd out;
   if (arguments.protocol.starts_with(kFd)) {
-    const std::string name = arguments.protocol.substr(kFd.size());
-    const auto at = context.session.named_fds.find(name);
-    if (at == context.session.named_fds.end()) return error("File descriptor named '{}' has not been found", name);
-    out = std::move(at->second);
-    context.session.named_fds.erase(at);
+    out = EMU_TRY(take_named_fd(context.session, arguments.protocol.substr(kFd.size())));
   } else if (arguments.protocol.starts_with(kFile)) {
     out = EMU_TRY(open_for_writing(context, arguments.protocol.substr(kFile.size())));
   } else {
@@ -160,7 +151,8 @@ Result<Reply> hmp_dump(CommandContext& context, const Arguments& arguments) {
 Result<Reply> info_dump(CommandContext& context, const Arguments&) {
   const DumpQueryResult result = context.monitors.dump().query();
   const double percent = result.total == 0 ? 0 : 100.0 * double(result.completed) / double(result.total);
-  return Reply{fmt::format("Status: {}\nFinished: {:.2f} %\n", to_json_value(result.status).get<std::string>(), percent)};
+  return Reply{
+      fmt::format("Status: {}\nFinished: {:.2f} %\n", to_json_value(result.status).get<std::string>(), percent)};
 }
 
 }  // namespace
@@ -173,16 +165,19 @@ void register_dump_commands(CommandRegistry& registry) {
   registry.add(qmp("query-dump-guest-memory-capability", query_dump_capability));
 
   const std::vector<ArgSpec> save_arguments = {{"addr", ArgKind::Expression}, {"size", ArgKind::Expression}, {"file"}};
-  registry.add({.name = "memsave",
-                .arguments = save_arguments,
-                .syntax = "addr size file",
-                .help = "save to disk virtual memory dump starting at 'addr' of size 'size' (quote a file that begins with '/')",
-                .run = hmp_memsave});
-  registry.add({.name = "pmemsave",
-                .arguments = save_arguments,
-                .syntax = "addr size file",
-                .help = "save to disk physical memory dump starting at 'addr' of size 'size' (quote a file that begins with '/')",
-                .run = hmp_pmemsave});
+  registry.add(
+      {.name = "memsave",
+       .arguments = save_arguments,
+       .syntax = "addr size file",
+       .help = "save to disk virtual memory dump starting at 'addr' of size 'size' (quote a file that begins with '/')",
+       .run = hmp_memsave});
+  registry.add(
+      {.name = "pmemsave",
+       .arguments = save_arguments,
+       .syntax = "addr size file",
+       .help =
+           "save to disk physical memory dump starting at 'addr' of size 'size' (quote a file that begins with '/')",
+       .run = hmp_pmemsave});
   registry.add({.name = "dump-guest-memory",
                 .arguments = {{"p", ArgKind::Flag, Need::Optional}, {"d", ArgKind::Flag, Need::Optional}, {"file"}},
                 .syntax = "[-d] file",

@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // File descriptors that programs pass over a unix socket, beside the command that takes them.
 #include "monitor/commands.h"
+#include "monitor/commands/socket_address.h"
 #include "monitor/monitors.h"
 
 namespace emu::monitor {
+
+Result<Fd> take_named_fd(Session& session, const std::string& name) {
+  const auto at = session.named_fds.find(name);
+  if (at == session.named_fds.end()) return error("File descriptor named '{}' not found", name);
+  Fd fd = std::move(at->second);
+  session.named_fds.erase(at);
+  return fd;
+}
+
 namespace {
 
 Result<Fd> take_received(CommandContext& context) {
@@ -57,7 +67,8 @@ struct AddFdInfo {
 Result<AddFdInfo> add_fd(CommandContext& context, const AddFdArguments& arguments) {
   Fd fd = EMU_TRY(take_received(context));
   const int number = fd.get();
-  return AddFdInfo{EMU_TRY(context.monitors.fd_sets().add(std::move(fd), arguments.fdset_id, arguments.opaque)), number};
+  return AddFdInfo{EMU_TRY(context.monitors.fd_sets().add(std::move(fd), arguments.fdset_id, arguments.opaque)),
+                   number};
 }
 
 struct RemoveFdArguments {

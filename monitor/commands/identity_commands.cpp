@@ -190,7 +190,8 @@ struct MigrationCapabilityStatus {
     m("state", state);
   }
 };
-/// There is no migration yet. Whether it would be told of is all that can be said about it; libvirt insists on saying so.
+/// There is no migration yet. Whether it would be told of is all that can be said about it; libvirt insists on saying
+/// so.
 Result<std::vector<MigrationCapabilityStatus>> query_migrate_capabilities(CommandContext& context) {
   return std::vector<MigrationCapabilityStatus>{{MigrationCapability::Events, context.monitors.migration_events}};
 }

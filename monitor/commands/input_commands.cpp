@@ -150,7 +150,8 @@ Result<Reply> hmp_sendkey(CommandContext& context, const Arguments& arguments) {
   for (const std::string_view name : split(keys, '-')) {
     if (const KeyRow* key = find_key(name)) {
       codes.push_back(key->code);
-    } else if (const auto number = parse_u64(name); number && name.starts_with("0x") && *number > 0 && *number <= 0xff) {
+    } else if (const auto number = parse_u64(name);
+               number && name.starts_with("0x") && *number > 0 && *number <= 0xff) {
       codes.push_back(u8(*number));
     } else {
       return error("invalid parameter: {}", name);

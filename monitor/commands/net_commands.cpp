@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Networks at run time: netdev_*, set_link, query-rx-filter, hostfwd_*, info network.
-#include "hw/net/nic_end.h"
+// Networks at run time: netdev_*, set_link, hostfwd_*, info network.
 #include "monitor/commands.h"
 #include "monitor/commands/net_streams.h"
+#include "monitor/commands/nic_commands.h"
+#include "monitor/commands/socket_address.h"
+#include "monitor/qmp/json_stream.h"
 #include "net/hub.h"
 #include "net/netdev.h"
 #include "net/netdev_json.h"
@@ -17,12 +19,7 @@ constexpr EnumNames enum_names(NetdevKind) {
   return {"NetClientDriver", {"user", "tap", "socket", "stream", "dgram", "hubport", "bridge"}};
 }
 
-struct NetString {
-  static constexpr const char* kName = "String";
-  std::string str;
-  void members(auto& m) { m("str", str); }
-};
-using NetStrings = std::optional<std::vector<NetString>>;
+using NetStrings = std::optional<std::vector<NamedString>>;
 using MaybeText = std::optional<std::string>;
 
 struct NetdevUser {
@@ -94,45 +91,17 @@ struct NetdevSocket {
   }
 };
 
-enum class NetAddressKind : u8 { Inet, Unix, Fd };
-constexpr EnumNames enum_names(NetAddressKind) { return {"SocketAddressType", {"inet", "unix", "fd"}}; }
-struct NetInetAddress {
-  static constexpr const char* kName = "InetSocketAddress";
-  std::string host, port;
-  std::optional<bool> numeric, ipv4, ipv6, keep_alive, mptcp;
-  std::optional<u16> to;
-  void members(auto& m) {
-    m("host", host);
-    m("port", port);
-    m("numeric", numeric);
-    m("to", to);
-    m("ipv4", ipv4);
-    m("ipv6", ipv6);
-    m("keep-alive", keep_alive);
-    m("mptcp", mptcp);
-  }
-};
-struct NetUnixAddress {
-  static constexpr const char* kName = "UnixSocketAddress";
-  std::string path;
-  std::optional<bool> abstract, tight;
-  void members(auto& m) {
-    m("path", path);
-    m("abstract", abstract);
-    m("tight", tight);
-  }
-};
 struct NetAddress {
   static constexpr const char* kName = "NetSocketAddress";
-  NetAddressKind type = NetAddressKind::Inet;
-  NetInetAddress inet;
-  NetUnixAddress path;
-  NetString fd;
+  SocketAddressKind type = SocketAddressKind::Inet;
+  InetSocketAddress inet;
+  UnixSocketAddress path;
+  NamedString fd;
   void members(auto& m) {
     m.tag("type", type);
-    m.when(NetAddressKind::Inet, inet);
-    m.when(NetAddressKind::Unix, path);
-    m.when(NetAddressKind::Fd, fd);
+    m.when(SocketAddressKind::Inet, inet);
+    m.when(SocketAddressKind::Unix, path);
+    m.when(SocketAddressKind::Fd, fd);
   }
 };
 struct NetdevStream {
@@ -199,13 +168,8 @@ qom::ObjectTree& tree_of(CommandContext& context) { return context.control.machi
 
 Result<void> add(CommandContext& context, Options options) {
   hw::Machine& machine = context.control.machine();
-  auto& fds = context.session.named_fds;
-  const auto take_fd = [&fds](const std::string& name) -> Result<int> {
-    const auto at = fds.find(name);
-    if (at == fds.end()) return error("File descriptor named '{}' not found", name);
-    const int fd = at->second.release();
-    fds.erase(at);
-    return fd;
+  const auto take_fd = [&context](const std::string& name) -> Result<int> {
+    return EMU_TRY(take_named_fd(context.session, name)).release();
   };
   EMU_TRY(net::add_netdev({machine.tree(), machine.loop(), stream_opener(machine), take_fd}, std::move(options)));
   return {};
@@ -213,7 +177,7 @@ Result<void> add(CommandContext& context, Options options) {
 
 Result<Json> netdev_add(CommandContext& context, const Json& json) {
   EMU_TRY(from_json<NetdevAddArguments>(json, ""));
-  Options::Pairs pairs = EMU_TRY(net::netdev_pairs(json.dump()));
+  Options::Pairs pairs = EMU_TRY(net::netdev_pairs(json_text(json)));
   EMU_TRY(add(context, Options(std::move(pairs))));
   return Json::object();
 }
@@ -229,29 +193,9 @@ Result<void> netdev_del(CommandContext& context, const NetdevIdArguments& argume
 
 // ---- Cards
 
-/// The card's ends of all wires.
-std::vector<net::NetClient*> card_ports(CommandContext& context) {
-  std::vector<net::NetClient*> ports;
-  tree_of(context).root().visit([&](qom::Object& object) {
-    auto* client = dynamic_cast<net::NetClient*>(&object);
-    if (client != nullptr && dynamic_cast<hw::Device*>(object.parent()) != nullptr) ports.push_back(client);
-  });
-  return ports;
-}
-
 std::string label_of(const net::NetClient& client) {
-  if (const auto* port = dynamic_cast<const hw::NicEnd*>(&client)) return port->label();
-  const auto* device = dynamic_cast<const hw::Device*>(client.parent());
-  if (device == nullptr) return client.name();
-  return device->id().empty() ? device->type().name() : device->id();
-}
-
-net::NetClient* find_client(CommandContext& context, std::string_view name) {
-  if (net::NetClient* client = net::find_netdev(tree_of(context), name)) return client;
-  for (net::NetClient* port : card_ports(context)) {
-    if (label_of(*port) == name) return port;
-  }
-  return nullptr;
+  const auto* port = dynamic_cast<const hw::NicPort*>(&client);
+  return port != nullptr ? port->label() : client.name();
 }
 
 struct SetLinkArguments {
@@ -264,56 +208,16 @@ struct SetLinkArguments {
   }
 };
 Result<void> set_link(CommandContext& context, const SetLinkArguments& arguments) {
-  net::NetClient* client = find_client(context, arguments.name);
+  net::NetClient* client = find_net_client(tree_of(context), arguments.name);
   if (client == nullptr) {
     return error(Error(fmt::format("Device '{}' not found", arguments.name), ErrorClass::DeviceNotFound));
   }
-  if (auto* port = dynamic_cast<hw::NicEnd*>(client)) {
+  if (auto* port = dynamic_cast<hw::NicPort*>(client)) {
     port->plug_cable(arguments.up);
   } else {
     client->set_link(arguments.up);
   }
   return {};
-}
-
-enum class RxState : u8 { Normal, None, All };
-constexpr EnumNames enum_names(RxState) { return {"RxState", {"normal", "none", "all"}}; }
-struct RxFilterInfo {
-  static constexpr const char* kName = "RxFilterInfo";
-  std::string name, main_mac;
-  bool promiscuous = false, broadcast_allowed = false, multicast_overflow = false, unicast_overflow = false;
-  RxState multicast = RxState::Normal, unicast = RxState::Normal, vlan = RxState::Normal;
-  std::vector<i64> vlan_table;
-  std::vector<std::string> unicast_table, multicast_table;
-  void members(auto& m) {
-    m("name", name);
-    m("promiscuous", promiscuous);
-    m("multicast", multicast);
-    m("unicast", unicast);
-    m("vlan", vlan);
-    m("broadcast-allowed", broadcast_allowed);
-    m("multicast-overflow", multicast_overflow);
-    m("unicast-overflow", unicast_overflow);
-    m("main-mac", main_mac);
-    m("vlan-table", vlan_table);
-    m("unicast-table", unicast_table);
-    m("multicast-table", multicast_table);
-  }
-};
-struct RxFilterArguments {
-  static constexpr const char* kName = "RxFilterArguments";
-  std::optional<std::string> name;
-  void members(auto& m) { m("name", name); }
-};
-/// As in QEMU, only cards that report changes of their filter show it; none of those here does.
-Result<std::vector<RxFilterInfo>> query_rx_filter(CommandContext& context, const RxFilterArguments& arguments) {
-  if (!arguments.name) return std::vector<RxFilterInfo>();
-  const net::NetClient* client = find_client(context, *arguments.name);
-  if (client == nullptr) return error("invalid net client name: {}", *arguments.name);
-  if (client->parent() != nullptr && dynamic_cast<const hw::Device*>(client->parent()) != nullptr) {
-    return error("net client({}) doesn't support rx-filter querying", *arguments.name);
-  }
-  return error("net client({}) isn't a NIC", *arguments.name);
 }
 
 // ---- for people
@@ -333,12 +237,12 @@ Result<Reply> info_network(CommandContext& context, const Arguments&) {
     if (port == nullptr) continue;
     std::string& lines = hubs[port->hub()->id];
     const net::NetClient* peer = port->peer();
-    const bool is_card = peer != nullptr && dynamic_cast<const hw::Device*>(peer->parent()) != nullptr;
+    const bool is_card = dynamic_cast<const hw::NicPort*>(peer) != nullptr;
     lines += fmt::format(" \\ {}: {}", port->name(), peer == nullptr ? "not connected\n" : describe(*peer, is_card));
   }
   for (const auto& [id, lines] : hubs) text += fmt::format("hub {}\n{}", id, lines);
   const auto is_hub_port = [](const net::NetClient* c) { return dynamic_cast<const net::HubPort*>(c) != nullptr; };
-  for (const net::NetClient* port : card_ports(context)) {
+  for (const hw::NicPort* port : hw::all_cards(tree_of(context))) {
     if (is_hub_port(port->peer())) continue;
     text += describe(*port, true);
     if (port->peer() != nullptr) text += " \\ " + describe(*port->peer(), false);
@@ -375,22 +279,17 @@ Result<Reply> hmp_set_link(CommandContext& context, const Arguments& arguments) 
   return Reply{};
 }
 
-/// The user network by its id, or the only one there is.
+/// The user network by its id; without one the first, as in QEMU.
 Result<net::UserNet*> user_net(CommandContext& context, const std::string& id) {
   if (!id.empty()) {
     auto* user = dynamic_cast<net::UserNet*>(net::find_netdev(tree_of(context), id));
     if (user == nullptr) return error("there is no user network '{}'", id);
     return user;
   }
-  net::UserNet* found = nullptr;
   for (const auto& child : tree_of(context).container(net::NetClient::kContainer).children()) {
-    auto* user = dynamic_cast<net::UserNet*>(child.get());
-    if (user == nullptr) continue;
-    if (found != nullptr) return error("there are several user networks: name one");
-    found = user;
+    if (auto* user = dynamic_cast<net::UserNet*>(child.get())) return user;
   }
-  if (found == nullptr) return error("there is no user network");
-  return found;
+  return error("there is no user network");
 }
 
 struct ForwardWords {
@@ -425,7 +324,7 @@ void register_net_commands(CommandRegistry& registry) {
                           .run = netdev_add});
   registry.add(qmp("netdev_del", netdev_del));
   registry.add(qmp("set_link", set_link));
-  registry.add(qmp("query-rx-filter", query_rx_filter));
+  register_nic_commands(registry);
 
   registry.add({.name = "info network", .help = "show the network state", .run = info_network});
   registry.add({.name = "info usernet", .help = "show user network stack connection states", .run = info_usernet});

@@ -49,7 +49,8 @@ Result<qom::Object*> resolve(CommandContext& context, const std::string& path) {
   return error(Error(fmt::format("Device '{}' not found", path), ErrorClass::DeviceNotFound));
 }
 
-/// To clients the board is /machine itself, and has the folders in it beside its own properties; here it is one of them.
+/// To clients the board is /machine itself, and has the folders in it beside its own properties; here it is one of
+/// them.
 qom::Object& face_of(CommandContext& context, qom::Object& object) {
   return object.path() == "/machine" ? static_cast<qom::Object&>(context.control.board()) : object;
 }
@@ -105,7 +106,8 @@ Result<void> qom_set(CommandContext& context, const SetArguments& arguments) {
   qom::Object* object = &face_of(context, *EMU_TRY(resolve(context, arguments.path)));
   if (const auto* device = dynamic_cast<const hw::Device*>(object); device && arguments.property == kRealized) {
     if (arguments.value == Json(device->is_realized())) return {};
-    return error("Property '{}.{}' cannot be changed: device_add and device_del do that", object->type().name(), kRealized);
+    return error("Property '{}.{}' cannot be changed: device_add and device_del do that", object->type().name(),
+                 kRealized);
   }
   const qom::Property* property = EMU_TRY(object->type().require_property(arguments.property));
   EMU_TRY(check_json_type(*property, arguments.value));
@@ -351,7 +353,8 @@ Result<Reply> hmp_qom_get(CommandContext& context, const Arguments& arguments) {
   return Reply{value.dump(4, ' ', false, Json::error_handler_t::replace) + "\n"};
 }
 Result<Reply> hmp_qom_set(CommandContext& context, const Arguments& arguments) {
-  const std::string path = arguments.text("path"), property = arguments.text("property"), value = arguments.text("value");
+  const std::string path = arguments.text("path"), property = arguments.text("property"),
+                    value = arguments.text("value");
   qom::Object& object = face_of(context, *EMU_TRY(resolve(context, path)));
   if (property == kRealized && dynamic_cast<const hw::Device*>(&object) != nullptr) {
     EMU_TRY(qom_set(context, {path, property, Json(value == "on" || value == "true")}));
@@ -432,8 +435,11 @@ void register_object_commands(CommandRegistry& registry) {
                 .syntax = "driver[,prop=value][,...]",
                 .help = "add device, like -device on the command line",
                 .run = hmp_device_add});
-  registry.add(
-      {.name = "device_del", .arguments = {{"id"}}, .syntax = "device", .help = "remove device", .run = hmp_device_del});
+  registry.add({.name = "device_del",
+                .arguments = {{"id"}},
+                .syntax = "device",
+                .help = "remove device",
+                .run = hmp_device_del});
 }
 
 }  // namespace emu::monitor

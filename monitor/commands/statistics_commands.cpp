@@ -161,7 +161,8 @@ Result<std::vector<StatsSchema>> query_stats_schemas(CommandContext& context, co
     for (const Stats& value : part.values) {
       const auto same = [&](const StatsSchemaValue& known) { return known.name == value.name; };
       if (std::any_of(schema.stats.begin(), schema.stats.end(), same)) continue;
-      schema.stats.push_back({value.name, value.name.ends_with("in-use") ? StatsType::Instant : StatsType::Cumulative, 0});
+      schema.stats.push_back(
+          {value.name, value.name.ends_with("in-use") ? StatsType::Instant : StatsType::Cumulative, 0});
     }
   }
   for (StatsSchema* schema : {&vm, &vcpu}) {

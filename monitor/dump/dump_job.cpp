@@ -83,13 +83,16 @@ Result<void> DumpJob::start(Fd out, std::optional<Range> range, bool detach) {
     if (failure) return error("{}", *failure);
     return {};
   }
-  writer_ = start_thread("dump", [this, out = std::make_shared<Fd>(std::move(out))] {
+  UniqueFunction<void()> body = [this, out = std::make_shared<Fd>(std::move(out))] {
     auto failure = write_all(*out);
     monitors_.loop().post([this, failure, alive = std::weak_ptr<const int>(alive_)] {
       if (alive.lock()) finished(failure, /*tell=*/true);
     });
-  });
-  return {};
+  };
+  writer_ = try_start_thread("dump", body);
+  if (writer_.joinable()) return {};
+  finished("the host has no thread left", /*tell=*/false);
+  return error("dump: the host has no thread left");
 }
 
 std::optional<std::string> DumpJob::write_all(const Fd& out) {

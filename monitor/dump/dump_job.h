@@ -18,7 +18,8 @@ namespace emu::monitor {
 
 class Monitors;
 
-/// Main thread; the writing itself is on a thread of its own. The machine stands still meanwhile, and goes on if it ran.
+/// Main thread; the writing itself is on a thread of its own. The machine stands still meanwhile, and goes on if it
+/// ran.
 class DumpJob {
  public:
   explicit DumpJob(Monitors& monitors) : monitors_(monitors) {}

@@ -108,7 +108,8 @@ std::vector<u8> qemu_state(std::string_view dump) {
 
 std::vector<u8> make_elf_core_head(const std::vector<DumpRange>& ranges, const std::vector<std::string>& registers) {
   std::vector<u8> notes;
-  for (std::size_t i = 0; i < registers.size(); i++) put_note(notes, "CORE", kPrStatus, prstatus(registers[i], u32(i + 1)));
+  for (std::size_t i = 0; i < registers.size(); i++)
+    put_note(notes, "CORE", kPrStatus, prstatus(registers[i], u32(i + 1)));
   for (const std::string& dump : registers) put_note(notes, "QEMU", 0, qemu_state(dump));
 
   Elf64_Ehdr header{};

@@ -18,12 +18,12 @@ std::optional<std::string> description_file(const target::DebugRegisters& regist
       number += unsigned(feature.registers.size());
       continue;
     }
-    std::string xml = fmt::format(
-        "<?xml version=\"1.0\"?>\n<!DOCTYPE feature SYSTEM \"gdb-target.dtd\">\n<feature name=\"{}\">\n{}", feature.name,
-        feature.types);
+    std::string xml =
+        fmt::format("<?xml version=\"1.0\"?>\n<!DOCTYPE feature SYSTEM \"gdb-target.dtd\">\n<feature name=\"{}\">\n{}",
+                    feature.name, feature.types);
     for (const auto& r : feature.registers) {
-      xml += fmt::format("<reg name=\"{}\" bitsize=\"{}\" type=\"{}\" regnum=\"{}\"{}/>\n", r.name, r.bits, r.type, number++,
-                         r.group.empty() ? "" : fmt::format(" group=\"{}\"", r.group));
+      xml += fmt::format("<reg name=\"{}\" bitsize=\"{}\" type=\"{}\" regnum=\"{}\"{}/>\n", r.name, r.bits, r.type,
+                         number++, r.group.empty() ? "" : fmt::format(" group=\"{}\"", r.group));
     }
     return xml + "</feature>\n";
   }

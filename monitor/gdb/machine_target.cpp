@@ -6,7 +6,8 @@ namespace emu::monitor::gdb {
 Result<std::unique_ptr<MachineTarget>> MachineTarget::create(Monitors& monitors, const MakeRegisters& make_registers) {
   std::unique_ptr<MachineTarget> target(new MachineTarget(monitors));
   if (make_registers) {
-    for (const hw::BoardCpu& cpu : target->control_.board().cpus()) target->registers_.push_back(make_registers(*cpu.cpu));
+    for (const hw::BoardCpu& cpu : target->control_.board().cpus())
+      target->registers_.push_back(make_registers(*cpu.cpu));
   }
   if (target->registers_.empty()) return error("this machine has no CPU to debug");
   return target;

@@ -23,11 +23,13 @@ class MachineTarget final : public Target {
   std::string cpu_state(unsigned cpu) const override;
   bool read_memory(unsigned cpu, u64 address, AddressKind kind, std::span<u8> to) override;
   bool write_memory(unsigned cpu, u64 address, AddressKind kind, std::span<const u8> from) override;
-  Result<void> set_points(const accel::DebugPoints& points) override { return control_.accelerator().set_debug_points(points); }
+  Result<void> set_points(const accel::DebugPoints& points) override {
+    return control_.accelerator().set_debug_points(points);
+  }
   bool is_running() const override { return control_.is_running(); }
   Result<void> resume(std::span<const accel::DebugRun> runs, accel::StepEvents events) override;
   void stop() override;
-  std::string run_line(std::string_view line) override { return monitors_.run_line(session_, line); }
+  std::string run_line(std::string_view line) override { return monitors_.run_line_alone(session_, line); }
   void quit() override { control_.quit(); }
   /// The machine stopped, for whatever reason: who lets it go on next lets all go on.
   void stopped();

@@ -22,7 +22,9 @@ constexpr const char* kBadAddress = "E14";
 constexpr const char* kInvalid = "E22";
 constexpr std::size_t kMostBytes = (kPacketSize - 32) / 2;  ///< of memory in one packet
 
-std::span<const u8> bytes_of(const std::string& text) { return {reinterpret_cast<const u8*>(text.data()), text.size()}; }
+std::span<const u8> bytes_of(const std::string& text) {
+  return {reinterpret_cast<const u8*>(text.data()), text.size()};
+}
 
 int signal_for(std::string_view status) {
   if (status == "shutdown") return kSigQuit;
@@ -138,7 +140,9 @@ void Protocol::debug_stopped(unsigned cpu, const accel::DebugStop& stop) {
   last_stop_ = {kSigTrap, cpu_, ""};
   using Why = accel::DebugStop::Why;
   if (stop.why == Why::Watchpoint) {
-    const char* name = stop.kind == accel::WatchKind::Write ? "watch" : stop.kind == accel::WatchKind::Read ? "rwatch" : "awatch";
+    const char* name = stop.kind == accel::WatchKind::Write  ? "watch"
+                       : stop.kind == accel::WatchKind::Read ? "rwatch"
+                                                             : "awatch";
     last_stop_.reason = fmt::format("{}:{:x};", name, stop.address);
   } else if (stop.why == Why::Breakpoint && software_.contains(stop.address)) {
     if (wants_swbreak_) last_stop_.reason = "swbreak:;";
@@ -314,7 +318,8 @@ std::string Protocol::read_file(std::string_view request) {
 std::string Protocol::answer_emulator_query(std::string_view name) {
   if (name == "Supported") return "sstepbits;sstep;PhyMemMode";
   if (name == "PhyMemMode") return physical_ ? "1" : "0";
-  if (name == "sstepbits") return fmt::format("ENABLE={:x},NOIRQ={:x},NOTIMER={:x}", kStepEnabled, kStepNoIrq, kStepNoTimer);
+  if (name == "sstepbits")
+    return fmt::format("ENABLE={:x},NOIRQ={:x},NOTIMER={:x}", kStepEnabled, kStepNoIrq, kStepNoTimer);
   if (name == "sstep") return fmt::format("0x{:x}", step_bits_);
   return "";
 }
@@ -344,7 +349,8 @@ std::string Protocol::monitor_command(std::string_view digits) {
   const auto line = from_hex(digits);
   if (!line) return kInvalid;
   const std::string said = target_.run_line(*line);
-  for (std::size_t at = 0; at < said.size(); at += kMostBytes) reply("O" + to_hex(std::string_view(said).substr(at, kMostBytes)));
+  for (std::size_t at = 0; at < said.size(); at += kMostBytes)
+    reply("O" + to_hex(std::string_view(said).substr(at, kMostBytes)));
   return kOk;
 }
 
@@ -530,7 +536,8 @@ std::string Protocol::resume_each(std::string_view actions) {
     const DebugRun run = kind == 'c' || kind == 'C' ? DebugRun::Continue : DebugRun::Step;
     const unsigned any = run_cpu_.value_or(cpu_);
     for (unsigned cpu = 0; cpu < chosen.size(); ++cpu) {
-      const bool meant = thread.kind == ThreadId::Kind::All || cpu == (thread.kind == ThreadId::Kind::One ? thread.cpu : any);
+      const bool meant =
+          thread.kind == ThreadId::Kind::All || cpu == (thread.kind == ThreadId::Kind::One ? thread.cpu : any);
       if (meant && !chosen[cpu]) chosen[cpu] = run;  // the leftmost that fits counts
     }
   }

@@ -6,9 +6,12 @@
 namespace emu::monitor::gdb {
 
 Server::Server(Chardev& stream, std::unique_ptr<MachineTarget> target)
-    : stream_(stream), target_(std::move(target)), protocol_(*target_, [this](std::string_view bytes) { send(bytes); }) {}
+    : stream_(stream),
+      target_(std::move(target)),
+      protocol_(*target_, [this](std::string_view bytes) { send(bytes); }) {}
 
-Result<std::unique_ptr<Server>> Server::create(Chardev& stream, Monitors& monitors, const MakeRegisters& make_registers) {
+Result<std::unique_ptr<Server>> Server::create(Chardev& stream, Monitors& monitors,
+                                               const MakeRegisters& make_registers) {
   auto target = EMU_TRY(MachineTarget::create(monitors, make_registers));
   std::unique_ptr<Server> server(new Server(stream, std::move(target)));
   EMU_TRY(stream.attach(*server));

@@ -16,7 +16,8 @@ namespace emu::monitor::gdb {
 class Server final : public ChardevFrontend {
  public:
   /// Both must outlive the server. Errors: the stream is in use; no CPU.
-  static Result<std::unique_ptr<Server>> create(Chardev& stream, Monitors& monitors, const MakeRegisters& make_registers);
+  static Result<std::unique_ptr<Server>> create(Chardev& stream, Monitors& monitors,
+                                                const MakeRegisters& make_registers);
   ~Server() override;
 
   void debug_stopped(unsigned cpu, const accel::DebugStop& stop);

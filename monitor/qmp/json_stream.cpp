@@ -25,7 +25,8 @@ class Complaint final : public nlohmann::json_sax<Json> {
   bool end_array() override { return true; }
   bool parse_error(std::size_t position, const std::string& last, const nlohmann::detail::exception&) override {
     constexpr std::size_t kShown = 40;
-    why = fmt::format("at byte {}, near '{}'", position, last.size() > kShown ? last.substr(last.size() - kShown) : last);
+    why =
+        fmt::format("at byte {}, near '{}'", position, last.size() > kShown ? last.substr(last.size() - kShown) : last);
     return false;
   }
 };

@@ -41,7 +41,8 @@ class JsonStream {
 };
 
 enum class JsonLayout : u8 { Line, Pretty };
-/// As QEMU writes it: a space behind ':' and ','; never a line end inside a Line. Bytes that are not UTF-8 become U+FFFD.
+/// As QEMU writes it: a space behind ':' and ','; never a line end inside a Line. Bytes that are not UTF-8 become
+/// U+FFFD.
 std::string json_text(const Json& value, JsonLayout layout = JsonLayout::Line);
 
 }  // namespace emu::monitor

@@ -9,7 +9,8 @@
 namespace emu::mem {
 
 namespace {
-constexpr unsigned kMaxDepth = 64;  // of nesting; deeper is a cycle of aliases
+// Of nesting; deeper is a cycle of aliases. 255 PCI buses one behind the other take two levels each.
+constexpr unsigned kMaxDepth = 1024;
 }
 
 /// Renders regions highest priority first; what comes later only fills the gaps.
@@ -58,7 +59,8 @@ class FlatViewBuilder {
     range.readonly = readonly || region.kind_ == Kind::Rom || region.kind_ == Kind::RomDevice;
     range.direct = region.kind_ == Kind::Ram || region.kind_ == Kind::Rom ||
                    (region.kind_ == Kind::RomDevice && region.rom_mode_);
-    auto place = std::find_if(ranges_.begin(), ranges_.end(), [&](const FlatRange& r) { return i128(r.last) >= first; });
+    auto place = std::find_if(ranges_.begin(), ranges_.end(),
+                              [&](const FlatRange& r) { return i128(r.last) >= first; });
     while (first < end) {
       const i128 gap_end = place == ranges_.end() ? end : std::min(end, i128(place->first));
       if (first < gap_end) {

@@ -169,8 +169,8 @@ void RamBlock::note_write(u64 offset, u64 length) {
   while (length > 0) {
     const u32 in_page = u32(offset & (kPageSize - 1));
     const u32 step = u32(std::min<u64>(length, kPageSize - in_page));
-    // A read-modify-write even when nothing is to be set: the translator sets the code bit, then reads the bytes. If its
-    // own comes later in the order of this word it sees ours, and so the bytes; if earlier, we see its bit.
+    // A read-modify-write even when nothing is to be set: the translator sets the code bit, then reads the bytes. If
+    // its own comes later in the order of this word it sees ours, and so the bytes; if earlier, we see its bit.
     const u8 seen = flags_[offset >> kPageShift].fetch_or(logging);
     if ((seen & kCode) != 0) {
       const RamPage page = page_at(offset);

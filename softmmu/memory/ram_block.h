@@ -30,7 +30,8 @@ class RamListener {
   /// granted because the pages were dirty already. A vCPU that drops such a permission later, when it applies the
   /// queued request, calls mark_dirty() for the page: stores since the bit was cleared went unseen.
   virtual void write_tracking_restarted(RamPage first, u64 count) = 0;
-  /// Dirty bits of the block are about to be read: who learns of stores by asking somebody else (KVM's log) sets them now.
+  /// Dirty bits of the block are about to be read: who learns of stores by asking somebody else (KVM's log) sets them
+  /// now.
   virtual void dirty_wanted(RamBlock& block) { static_cast<void>(block); }
 };
 
@@ -88,8 +89,8 @@ class RamBlock {
   void read(u64 offset, void* to, u64 length) const;
   void write(u64 offset, const void* from, u64 length);
   void fill(u64 offset, u8 value, u64 length);
-  /// Gives the whole pages of [offset, offset + length) back to the host: they read as zeroes, and take memory again once
-  /// written. Nothing happens while any of the block is pinned for DMA. Range checked by EMU_CHECK.
+  /// Gives the whole pages of [offset, offset + length) back to the host: they read as zeroes, and take memory again
+  /// once written. Nothing happens while any of the block is pinned for DMA. Range checked by EMU_CHECK.
   void discard(u64 offset, u64 length);
   /// Says that [offset, offset + length) was just written through a raw address: sets dirty bits, tells of code pages.
   void note_write(u64 offset, u64 length);

@@ -143,11 +143,11 @@ void X86Cpu::instruction_faulted() {
 }
 
 /// Whether a repeated string instruction stops after an element, with more to come: for events, which let it start
-/// again with what is left, as a debug exception does.
+/// again with what is left, as a debug exception does; and for a debugger that steps.
 bool X86Cpu::string_stops() {
   if (s_->rflags_system & kTF) debug_hits(kBS);
   if (debug_pending_ != 0) s_->rflags_system |= kRF;  // in the image that the trap saves: the instruction goes on later
-  return debug_pending_ != 0 || exit_requested();
+  return debug_pending_ != 0 || exit_requested() || is_stepped_;
 }
 
 }  // namespace emu::x86

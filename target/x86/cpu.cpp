@@ -337,33 +337,25 @@ void X86Cpu::enter_avx512() {
 }
 
 void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
-  if (is_long_mode() && !is_canonical(va)) {  // comes first
-    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = 0, .is_canonical = false};
-    return;
-  }
-  // Where alignment checking is off, only SSE operands are checked.
-  pending_ = {.valid = true, .vector = checks_alignment() ? kACv : kGP, .has_error = true, .error = 0};
+  // Where alignment checking is off, only SSE operands are checked. Theirs comes before the canonical check (so that on
+  // the stack, too, it is #GP), #AC behind it.
+  const bool is_checked = checks_alignment(), is_canonical_address = !is_long_mode() || is_canonical(va);
+  pending_ = {.valid = true,
+              .vector = is_checked && is_canonical_address ? kACv : kGP,
+              .has_error = true,
+              .error = 0,
+              .is_canonical = !is_checked || is_canonical_address};
 }
 
-/// A non-canonical address is #SS(0) where RSP or RBP is the base. Deviation: helpers that get a linear address raise
-/// #GP(0) for it.
+/// A non-canonical address is #SS(0) where RSP or RBP is the base. Helpers get linear addresses: settle_pending().
 void X86Cpu::stack_access_faulted() {
-  if (pending_.valid && pending_.vector == kGP && is_code64()) pending_.vector = kSS;
+  if (pending_.valid && pending_.vector == kGP && !pending_.is_canonical && is_code64()) pending_.vector = kSS;
 }
 
-u64 X86Cpu::helper_halt(const u64* args) {
-  if (!require_cpl0()) return 0;
-  halt_ = Halt::Halted;
-  s_->hdr.pc = args[0];
-  return transfer();
-}
-
-u64 X86Cpu::helper_pause(const u64*) { return 0; }
-
-// MONITOR keeps what the line holds now; MWAIT sleeps until it holds something else, which is looked for every kMwaitPollNs,
-// until an interrupt, or for kMwaitLimitNs: it may end without a reason, and so a store that changes nothing is not missed.
+// MONITOR keeps what the line holds now; MWAIT sleeps until it holds something else, which is looked for every
+// kMwaitPollNs, until an interrupt, or for kMwaitLimitNs: it may end without a reason, and so a store that changes
+// nothing is not missed.
 u64 X86Cpu::helper_monitor(const u64* args) {
-  if (!require_cpl0()) return 0;
   if (s_->gpr(RCX) & low_mask(32)) return raise_gp();
   u64 ignored = 0;
   if (!read(args[0], 1, current_view(), ignored)) return 0;
@@ -385,7 +377,6 @@ bool X86Cpu::read_monitored(std::array<u64, 8>& contents) {
 
 /// ECX bit 0: interrupts end the wait though IF is clear.
 u64 X86Cpu::helper_mwait(const u64*) {
-  if (!require_cpl0()) return 0;
   const u32 extensions = u32(s_->gpr(RCX));
   if (extensions & ~1u) return raise_gp();
   monitor_.wakes_masked = extensions & 1;
@@ -399,7 +390,8 @@ bool X86Cpu::idle_poll() {
   std::array<u64, 8> now{};
   monitor_.slept_ns += kMwaitPollNs;
   const bool interrupted = monitor_.wakes_masked && (s_->signals.load() & kSignalInterrupt);
-  if (!interrupted && monitor_.slept_ns < kMwaitLimitNs && read_monitored(now) && now == monitor_.contents) return false;
+  if (!interrupted && monitor_.slept_ns < kMwaitLimitNs && read_monitored(now) && now == monitor_.contents)
+    return false;
   monitor_ = {};
   halt_ = Halt::Running;
   return true;

@@ -131,6 +131,7 @@ class X86Cpu final : public target::Vcpu {
   u64 idle_poll_ns() const override;
   bool idle_poll() override;
   bool before_instruction() override;
+  void set_stepping(bool on) override { is_stepped_ = on; }
   bool watches_data(u64 va) const override;
   void data_accessed(u64 va, u64 bytes, target::Access access) override;
   target::Halt halt_state() const override { return halt_; }
@@ -210,7 +211,6 @@ class X86Cpu final : public target::Vcpu {
   void update_mode();
   void enter_avx512();
   void set_pkru(u32 value);
-  u64 evex_linear(u64 linear) const;
   bool evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const;
   /// An event may have become deliverable: have the run loop look.
   void recheck_events();
@@ -227,13 +227,17 @@ class X86Cpu final : public target::Vcpu {
   bool require_cpl0();
 
   // Linear memory, after segmentation.
-  /// Misaligned operands raise #AC: AC is set, CR0.AM allows it, and the privilege is a user's. (Kernels set AC for SMAP.)
+  /// Misaligned operands raise #AC: AC is set, CR0.AM allows it, and the privilege is a user's. (Kernels set AC for
+  /// SMAP.)
   bool checks_alignment() const { return (s_->rflags_system & kAC) && (s_->cr0 & kCr0AM) && s_->cpl() == 3; }
   bool check_alignment(u64 linear, unsigned bytes, u8 view);
   bool read(u64 linear, unsigned bytes, u8 view, u64& value);
   bool write(u64 linear, unsigned bytes, u8 view, u64 value);
   bool read_system(u64 linear, unsigned bytes, u64& value) { return read(linear, bytes, kViewKernel, value); }
+  /// Of what the CPU reads and writes for itself, and of operands that begin at what their segment admits.
   u64 wrap_linear(u64 linear) const { return is_long_mode() ? linear : u32(linear); }
+  /// Of parts of an operand: outside 64-bit mode they wrap at 4 GiB.
+  u64 wrap_operand(u64 linear) const { return is_code64() ? linear : u32(linear); }
   bool is_canonical(u64 linear) const;
 
   // mmu.cpp
@@ -310,11 +314,13 @@ class X86Cpu final : public target::Vcpu {
   bool long_stack_pointer(unsigned slot, u64& rsp);
   void raise_now(u8 vector, bool has_error, u32 error, Event::Kind kind);
   bool operand_is_on_stack() const;
+  void settle_pending();
   void log_event(const Event& event) const;
 
   // task_switch.cpp
   enum class TaskSwitch : u8 { Jump, Call, Iret, Interrupt };
-  bool switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error = false, u32 error = 0, bool is_fault = false);
+  bool switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error = false, u32 error = 0,
+                   bool is_fault = false);
   bool load_task_segments(const u16 (&selectors)[6], u16 ldt, unsigned cpl);
 
   // control.cpp
@@ -345,7 +351,7 @@ class X86Cpu final : public target::Vcpu {
   void instruction_faulted();
   bool string_stops();
   /// String instructions go by elements.
-  bool goes_by_elements() const { return s_->hdr.guest_debug != 0 || (s_->rflags_system & kTF); }
+  bool goes_by_elements() const { return s_->hdr.guest_debug != 0 || (s_->rflags_system & kTF) || is_stepped_; }
   bool exit_requested() const { return s_->hdr.exit_req.load(std::memory_order_relaxed) != 0; }
   void restart_instruction();
 
@@ -377,7 +383,7 @@ class X86Cpu final : public target::Vcpu {
   u64 xinuse() const;
   bool store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u8 view);
   bool is_valid_xsave_header(const u8* image, bool supervisor) const;
-  void make_protected_env(u8* out, unsigned bytes) const;
+  void make_env_image(u8* out, unsigned bytes) const;
   void load_env_image(const u8* image, unsigned bytes);
 
   CpuConfig config_;
@@ -406,6 +412,7 @@ class X86Cpu final : public target::Vcpu {
   bool read_monitored(std::array<u64, 8>& contents);
   u32 debug_pending_ = 0;  ///< bits of DR6 that the instruction boundary will report
   enum class SteppedFrom : u8 { Unknown, Free, Trapping } stepped_from_ = SteppedFrom::Unknown;  ///< TF at its begin
+  bool is_stepped_ = false;  ///< by a debugger, which is not the guest's TF
   u16 task_jump_ = 0;  ///< of kSignalTaskJump
   u32 external_ = 0;   ///< the EXT bit of error codes while an event that is no INT n is delivered
   /// What the delivery under way has met so far, for a triple fault's report.

@@ -66,15 +66,21 @@ bool is_interrupt_gate(const Descriptor& gate) { return (gate.type() & 1) == 0; 
 
 // --- Entry points ---------------------------------------------------------------------------------------------------
 
+/// #GP for an address that is not canonical is #SS if SS is the segment, which only the instruction at pc can tell.
+void X86Cpu::settle_pending() {
+  const bool is_stack = pending_.vector == kGP && !pending_.is_canonical && is_code64() && operand_is_on_stack();
+  if (is_stack) pending_.vector = kSS;
+}
+
 void X86Cpu::deliver_pending() {
   if (!pending_.valid) return;
+  settle_pending();
   const Pending p = pending_;
   pending_ = {};
   instruction_faulted();
   fault_chain_.clear();
   if (p.vector == kPFv) s_->cr2 = p.address;
-  const bool is_stack = p.vector == kGP && !p.is_canonical && is_code64() && operand_is_on_stack();
-  deliver_with_nesting({.vector = is_stack ? u8(kSS) : p.vector,
+  deliver_with_nesting({.vector = p.vector,
                         .kind = Event::Kind::Fault,  // #DB, too: general detect
                         .has_error = p.has_error,
                         .error = p.error,
@@ -193,8 +199,8 @@ bool X86Cpu::deliver(const Event& event) {
 
 u64 X86Cpu::pushed_flags(const Event& event) const {
   u64 flags = read_rflags(*s_);
-  // RF is set in the image that a fault saves, so that the instruction does not hit its own instruction breakpoint again.
-  // That breakpoint itself is Kind::Trap here: the handler has to set RF.
+  // RF is set in the image that a fault saves, so that the instruction does not hit its own instruction breakpoint
+  // again. That breakpoint itself is Kind::Trap here: the handler has to set RF.
   if (event.kind == Event::Kind::Fault) flags |= kRF;
   const bool is_instruction = event.kind == Event::Kind::SoftwareInt || event.kind == Event::Kind::SoftwareException;
   if (is_instruction) flags &= ~u64(kRF);

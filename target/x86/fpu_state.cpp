@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "target/x86/cpu.h"
+#include "target/x86/evex_access.h"
 #include "target/x86/fpu_image.h"
 
 namespace emu::x86 {
@@ -117,7 +118,12 @@ void X86Cpu::init_fpu() {
 
 u16 X86Cpu::fpu_status() const { return FpuImage(s_->hdr).guest_status(); }
 
-bool X86Cpu::check_fpu_image_address(u64 linear, u64 alignment) { return is_aligned(linear, alignment) || raise_gp(); }
+bool X86Cpu::check_fpu_image_address(u64 linear, u64 alignment) {
+  if (is_aligned(linear, alignment)) return true;
+  raise_gp();
+  pending_.is_canonical = !is_long_mode() || is_canonical(linear);
+  return false;
+}
 
 /// The x87 half of an FXSAVE or XSAVE image; `wide` is the format of REX.W.
 void X86Cpu::store_fx_x87(u8* image, bool wide) const {
@@ -150,13 +156,13 @@ u64 X86Cpu::helper_fxsave(const u64* args) {
   if (!check_fpu_image_address(address, 16)) return 0;
   const unsigned vectors = is_code64() ? 16 : 8;
   // The last bytes are not written, but are part of the operand.
-  if (memory_->probe(wrap_linear(address), 512, Access::Store, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->probe(wrap_operand(address), 512, Access::Store, current_view()) != AccessStatus::Ok) return 0;
   u8 image[416] = {};
   store_fx_x87(image, args[1] != 0);
   image_put<u32>(image, 24, guest_mxcsr());
   image_put<u32>(image, 28, kMxcsrMask);
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
-  memory_->store_bytes(wrap_linear(address), std::span<const u8>(image, 160 + vectors * 16), current_view());
+  memory_->store_bytes(wrap_operand(address), std::span<const u8>(image, 160 + vectors * 16), current_view());
   return 0;
 }
 
@@ -164,9 +170,9 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
   const u64 address = args[0];
   if (!check_fpu_image_address(address, 16)) return 0;
   const unsigned vectors = is_code64() ? 16 : 8;
-  if (memory_->probe(wrap_linear(address), 512, Access::Load, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->probe(wrap_operand(address), 512, Access::Load, current_view()) != AccessStatus::Ok) return 0;
   u8 image[416];
-  if (memory_->load_bytes(wrap_linear(address), std::span(image, 160 + vectors * 16), current_view()) !=
+  if (memory_->load_bytes(wrap_operand(address), std::span(image, 160 + vectors * 16), current_view()) !=
       AccessStatus::Ok)
     return 0;
   const u32 mxcsr = image_get<u32>(image, 24);
@@ -184,26 +190,36 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
 
 // --- FSAVE and FSTENV -----------------------------------------------------------------------------------------------
 
-/// The environment: 28 bytes in the 32-bit format, 14 in the 16-bit one. Deviation: the protected-mode layout in real
-/// mode, too; they differ in the pointers only.
-void X86Cpu::make_protected_env(u8* out, unsigned bytes) const {
+/// The environment: 28 bytes in the 32-bit format, 14 in the 16-bit one. SDM vol. 1, figures 8-9 to 8-12: in real and
+/// virtual-8086 mode the pointers are linear, and the opcode shares a word with the upper bits of the first.
+void X86Cpu::make_env_image(u8* out, unsigned bytes) const {
   FpuImage fpu(s_->hdr);
+  const u32 ip = u32(fpu_pointers_.ip), dp = u32(fpu_pointers_.dp);
+  const u32 ip_high = (ip >> 16) << 12 | fpu_pointers_.opcode, dp_high = (dp >> 16) << 12;
+  const bool is_linear = !is_protected();
   if (bytes == 2) {
     image_put<u16>(out, 0, u16(s_->hdr.fpu_control));
     image_put<u16>(out, 2, fpu_status());
     image_put<u16>(out, 4, fpu.full_tags());
-    image_put<u16>(out, 6, u16(fpu_pointers_.ip));
-    image_put<u16>(out, 8, 0);
-    image_put<u16>(out, 10, u16(fpu_pointers_.dp));
-    image_put<u16>(out, 12, 0);
+    image_put<u16>(out, 6, u16(ip));
+    image_put<u16>(out, 8, is_linear ? u16(ip_high) : u16(0));
+    image_put<u16>(out, 10, u16(dp));
+    image_put<u16>(out, 12, is_linear ? u16(dp_high) : u16(0));
     return;
   }
   image_put<u32>(out, 0, 0xffff0000 | s_->hdr.fpu_control);
   image_put<u32>(out, 4, 0xffff0000 | fpu_status());
   image_put<u32>(out, 8, 0xffff0000 | fpu.full_tags());
-  image_put<u32>(out, 12, u32(fpu_pointers_.ip));
+  if (is_linear) {
+    image_put<u32>(out, 12, 0xffff0000 | u16(ip));
+    image_put<u32>(out, 16, ip_high & 0x0fffffff);
+    image_put<u32>(out, 20, 0xffff0000 | u16(dp));
+    image_put<u32>(out, 24, dp_high & 0x0fffffff);
+    return;
+  }
+  image_put<u32>(out, 12, ip);
   image_put<u32>(out, 16, u32(fpu_pointers_.opcode) << 16);
-  image_put<u32>(out, 20, u32(fpu_pointers_.dp));
+  image_put<u32>(out, 20, dp);
   image_put<u32>(out, 24, 0xffff0000);
 }
 
@@ -215,6 +231,14 @@ void X86Cpu::load_env_image(const u8* image, unsigned bytes) {
   fpu.set_top(status >> 11 & 7);
   fpu.set_status(status);
   fpu.set_full_tags(image_get<u16>(image, stride * 2));
+  if (!is_protected()) {
+    const u32 ip_high = stride == 2 ? image_get<u16>(image, 8) : image_get<u32>(image, 16);
+    const u32 dp_high = stride == 2 ? image_get<u16>(image, 12) : image_get<u32>(image, 24);
+    fpu_pointers_.ip = image_get<u16>(image, stride * 3) | (ip_high >> 12 & 0xffff) << 16;
+    fpu_pointers_.opcode = u16(ip_high & 0x7ff);
+    fpu_pointers_.dp = image_get<u16>(image, stride * 5) | (dp_high >> 12 & 0xffff) << 16;
+    return;
+  }
   fpu_pointers_.ip = stride == 2 ? image_get<u16>(image, 6) : image_get<u32>(image, 12);
   fpu_pointers_.opcode = stride == 2 ? u16(0) : u16(image_get<u16>(image, 18) & 0x7ff);
   fpu_pointers_.dp = stride == 2 ? image_get<u16>(image, 10) : image_get<u32>(image, 20);
@@ -223,8 +247,8 @@ void X86Cpu::load_env_image(const u8* image, unsigned bytes) {
 u64 X86Cpu::helper_fstenv(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28];
-  make_protected_env(image, bytes);
-  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size), current_view()) ==
+  make_env_image(image, bytes);
+  if (memory_->store_bytes(wrap_operand(args[0]), std::span<const u8>(image, size), current_view()) ==
       AccessStatus::Ok) {
     FpuImage(s_->hdr).set_control(u16(s_->hdr.fpu_control | kExceptionFlags));
     fp_masks_changed();
@@ -235,7 +259,7 @@ u64 X86Cpu::helper_fstenv(const u64* args) {
 u64 X86Cpu::helper_fldenv(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28];
-  if (memory_->load_bytes(wrap_linear(args[0]), std::span(image, size), current_view()) == AccessStatus::Ok) {
+  if (memory_->load_bytes(wrap_operand(args[0]), std::span(image, size), current_view()) == AccessStatus::Ok) {
     load_env_image(image, bytes);
     fp_masks_changed();
   }
@@ -245,12 +269,13 @@ u64 X86Cpu::helper_fldenv(const u64* args) {
 u64 X86Cpu::helper_fsave(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28 + 80];
-  make_protected_env(image, bytes);
+  make_env_image(image, bytes);
   FpuImage fpu(s_->hdr);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(image + size + i * 10, fpu.st(i), 10);
-  if (memory_->store_bytes(wrap_linear(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
+  if (memory_->store_bytes(wrap_operand(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
       AccessStatus::Ok) {
     fpu.init();
+    fpu_pointers_ = {};
     fp_masks_changed();
   }
   return 0;
@@ -259,7 +284,7 @@ u64 X86Cpu::helper_fsave(const u64* args) {
 u64 X86Cpu::helper_frstor(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28 + 80];
-  if (memory_->load_bytes(wrap_linear(args[0]), std::span(image, size + 80), current_view()) != AccessStatus::Ok)
+  if (memory_->load_bytes(wrap_operand(args[0]), std::span(image, size + 80), current_view()) != AccessStatus::Ok)
     return 0;
   load_env_image(image, bytes);
   FpuImage fpu(s_->hdr);
@@ -272,7 +297,7 @@ u64 X86Cpu::helper_frstor(const u64* args) {
 
 u64 X86Cpu::helper_fbld(const u64* args) {
   u8 digits[10];
-  if (memory_->load_bytes(wrap_linear(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->load_bytes(wrap_operand(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
   u64 value = 0;
   for (int i = 8; i >= 0; --i) value = value * 100 + (digits[i] >> 4) * 10u + (digits[i] & 15u);
   u16 exponent = 0;
@@ -361,7 +386,7 @@ u64 X86Cpu::helper_fbstp(const u64* args) {
   if (!rounded.valid) {
     status = u16(status | 1 | (empty ? 0x40 : 0));
     if (!(s_->hdr.fpu_control & 1)) {
-      if (memory_->probe(wrap_linear(args[0]), 10, Access::Store, current_view()) != AccessStatus::Ok) return 0;
+      if (memory_->probe(wrap_operand(args[0]), 10, Access::Store, current_view()) != AccessStatus::Ok) return 0;
       fpu.set_status(status);
       return 0;
     }
@@ -371,7 +396,7 @@ u64 X86Cpu::helper_fbstp(const u64* args) {
     digits[9] = sign_exponent & 0x8000 ? 0x80 : 0;
     if (rounded.inexact) status = u16(status | 0x20 | (rounded.up ? 0x200 : 0));
   }
-  if (memory_->store_bytes(wrap_linear(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
+  if (memory_->store_bytes(wrap_operand(args[0]), digits, current_view()) != AccessStatus::Ok) return 0;
   fpu.set_status(status);
   fpu.set_tags(u8(fpu.tags() & ~(1 << top)));
   fpu.set_top((top + 1) & 7);
@@ -384,13 +409,15 @@ u64 X86Cpu::helper_maskmov(const u64* args) {
   const u8* source = s_->vec[args[1] & 15].bytes;
   const u8* mask = s_->vec[args[2] & 15].bytes;
   const u8 view = current_view();
+  const ElementBase base = ElementBase::unpack(args[1] >> 8);
+  u64 to[16] = {};
   for (unsigned i = 0; i < 16; ++i) {
-    if ((mask[i] & 0x80) &&
-        memory_->probe(wrap_linear(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)
-      return 0;
+    if (!(mask[i] & 0x80)) continue;
+    if (!base.linear(*this, args[0], i, 1, true, to[i])) return 0;
+    if (memory_->probe(to[i], 1, target::Access::Store, view) != AccessStatus::Ok) return 0;
   }
   for (unsigned i = 0; i < 16; ++i) {
-    if ((mask[i] & 0x80) && !write(args[0] + i, 1, view, source[i])) return 0;
+    if ((mask[i] & 0x80) && !write(to[i], 1, view, source[i])) return 0;
   }
   return 0;
 }

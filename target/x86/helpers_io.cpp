@@ -51,6 +51,7 @@ u64 X86Cpu::helper_string_in(const u64* args) {
     u64 to = 0;
     if (!op.destination(op.bytes, true, to)) return 0;
     // The device must not be read if the value has nowhere to go.
+    if (!check_alignment(to, op.bytes, view)) return 0;
     if (memory_->probe(wrap_linear(to), op.bytes, Access::Store, view) != AccessStatus::Ok) return 0;
     if (!write(to, op.bytes, view, memory_->port_read(port, op.bytes))) return 0;
     port_accessed(port, op.bytes);

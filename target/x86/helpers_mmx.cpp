@@ -42,11 +42,11 @@ u64 X86Cpu::helper_maskmovq(const u64* args) {
   const u8 view = current_view();
   const auto is_selected = [&](unsigned i) { return args[2] >> (8 * i + 7) & 1; };
   for (unsigned i = 0; i < 8; ++i) {
-    if (is_selected(i) && memory_->probe(wrap_linear(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)
+    if (is_selected(i) && memory_->probe(wrap_operand(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)
       return 0;
   }
   for (unsigned i = 0; i < 8; ++i) {
-    if (is_selected(i) && !write(args[0] + i, 1, view, u8(args[1] >> (8 * i)))) return 0;
+    if (is_selected(i) && !write(wrap_operand(args[0] + i), 1, view, u8(args[1] >> (8 * i)))) return 0;
   }
   return 0;
 }

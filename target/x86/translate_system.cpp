@@ -24,7 +24,8 @@ void Emitter::mov_from_segment(const Insn& insn) {
   }
 }
 
-/// The shadow of MOV SS and POP SS (LSS has none), and the mode key's flat bits, end the block; FS and GS are never constants of it.
+/// The shadow of MOV SS and POP SS (LSS has none), and the mode key's flat bits, end the block; FS and GS are never
+/// constants of it.
 void Emitter::after_segment_load(const Insn& insn, unsigned segment, bool is_lss) {
   if (segment == SS) {
     b_.set(F_INHIBIT, b_.i64(is_lss ? kNoShadow : kShadowOfStack));
@@ -346,12 +347,14 @@ void Emitter::stmxcsr(const Insn& insn) {
 // ---------------------------------------------------------------------------------------------------
 
 void Emitter::monitor(const Insn& insn) {
+  if (cpl() != 0) return raise(kUD);
   const Value offset = wrap_offset(b_.get(gpr_field(RAX)), insn.address);
   const Effective e{offset, 0, insn.segment, false};
   call(H_monitor, {linear_value(linear(e, 1, AccessKind::Read))});
 }
 
 void Emitter::mwait(const Insn& insn) {
+  if (cpl() != 0) return raise(kUD);
   call(H_mwait, {b_.pc_constant(next_pc(insn))});
   leave_to_system(next_pc(insn), kSysWait);
 }

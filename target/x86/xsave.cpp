@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // XSAVE and its relatives, XCR0 and the components. SDM vol. 1, chapter 13.
 //
-// XINUSE is found by looking: a component is in use if it is not in its initial configuration. XMODIFIED is not tracked,
-// which the manual allows: what is in use counts as modified.
+// XINUSE is found by looking: a component is in use if it is not in its initial configuration. XMODIFIED is not
+// tracked, which the manual allows: what is in use counts as modified.
 #include <algorithm>
 #include <cstring>
 
@@ -159,7 +159,7 @@ bool X86Cpu::store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u
   image_put<u32>(image, 28, kMxcsrMask);
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
   const auto store = [&](unsigned from, unsigned to) {
-    return memory_->store_bytes(wrap_linear(address + from), std::span<const u8>(image + from, to - from), view) ==
+    return memory_->store_bytes(wrap_operand(address + from), std::span<const u8>(image + from, to - from), view) ==
            AccessStatus::Ok;
   };
   if ((saved & kX87) && (!store(0, 24) || !store(32, 160))) return false;
@@ -179,10 +179,10 @@ u64 X86Cpu::helper_xsave(const u64* args) {
   const u64 layout = compact ? wanted | kCompact : 0;
   const u8 view = current_view();
   u64 present = 0;
-  if (!compact && !read(address + kXstateBv, 8, view, present)) return 0;
+  if (!compact && !read(wrap_operand(address + kXstateBv), 8, view, present)) return 0;
   // Everything must be writable before anything is written.
   const u32 bytes = xsave_area_bytes(wanted, compact);
-  if (memory_->probe(wrap_linear(address), bytes, target::Access::Store, view) != AccessStatus::Ok) return 0;
+  if (memory_->probe(wrap_operand(address), bytes, target::Access::Store, view) != AccessStatus::Ok) return 0;
   const bool mxcsr = compact ? (saved & kSse) != 0 : (wanted & (kSse | kAvx)) != 0;
   if (!store_xsave_legacy(address, saved, mxcsr, args[1] != 0, view)) return 0;
   for (const Component& c : kComponents) {
@@ -191,13 +191,13 @@ u64 X86Cpu::helper_xsave(const u64* args) {
     if (p.count == 0) continue;
     u8 bytes_of[kLargest] = {};
     for (u32 i = 0; i < p.count; ++i) std::memcpy(bytes_of + i * p.bytes, p.first + i * p.stride, p.bytes);
-    const u64 to = wrap_linear(address + offset_of(c, layout));
+    const u64 to = wrap_operand(address + offset_of(c, layout));
     const std::span<const u8> image(bytes_of, std::max(p.count * p.bytes, 8u));  // PKRU's upper half is zero
     if (memory_->store_bytes(to, image, view) != AccessStatus::Ok) return 0;
   }
   const u64 now = wanted & used;
-  if (!write(address + kXstateBv, 8, view, compact ? now : (present & ~wanted) | now)) return 0;
-  if (compact) write(address + kXcompBv, 8, view, layout);
+  if (!write(wrap_operand(address + kXstateBv), 8, view, compact ? now : (present & ~wanted) | now)) return 0;
+  if (compact) write(wrap_operand(address + kXcompBv), 8, view, layout);
   return 0;
 }
 
@@ -223,7 +223,7 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
   const unsigned vectors = is_code64() ? 16 : 8;
   const u8 view = current_view();
   u8 image[kHeaderEnd];
-  if (memory_->load_bytes(wrap_linear(address), image, view) != AccessStatus::Ok) return 0;
+  if (memory_->load_bytes(wrap_operand(address), image, view) != AccessStatus::Ok) return 0;
   if (!is_valid_xsave_header(image, supervisor)) return raise_gp();
   const u64 present = image_get<u64>(image, kXstateBv), layout = image_get<u64>(image, kXcompBv);
   const bool compact = layout & kCompact;
@@ -236,7 +236,7 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
       std::memset(loaded[n], 0, p.count * p.bytes);
       continue;
     }
-    const u64 from = wrap_linear(address + offset_of(c, layout));
+    const u64 from = wrap_operand(address + offset_of(c, layout));
     if (memory_->load_bytes(from, std::span(loaded[n], p.count * p.bytes), view) != AccessStatus::Ok) return 0;
   }
   const u32 mxcsr = image_get<u32>(image, 24);

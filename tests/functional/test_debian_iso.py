@@ -42,10 +42,18 @@ def colours(picture):
     return header.split()[-2:], len({pixels[at:at + 3] for at in range(0, len(pixels), 3)})
 
 
+DRIVES = {
+    "ide": lambda iso: ["-cdrom", iso, "-boot", "d"],
+    "virtio-scsi": lambda iso: ["-drive", f"if=none,id=cd,media=cdrom,file={iso}", "-device", "virtio-scsi-pci,id=s",
+                                "-device", "scsi-cd,drive=cd,bus=s.0,bootindex=0"],
+}
+
+
+@pytest.mark.parametrize("drive", DRIVES)
 @pytest.mark.parametrize("firmware", ["seabios", "ovmf"])
 @pytest.mark.parametrize("machine", ["pc", "q35"])
-def test_the_menu_of_an_iso(iso, machine, firmware, tmp_path):
-    arguments = ["-machine", machine, "-cpu", "max", "-vga", "std", "-cdrom", iso, "-boot", "d"]
+def test_the_menu_of_an_iso(iso, machine, firmware, drive, tmp_path):
+    arguments = ["-machine", machine, "-cpu", "max", "-vga", "std", *DRIVES[drive](iso)]
     if firmware == "ovmf":
         if not debian_guest.OVMF.exists():
             pytest.skip("no OVMF: apt-get install ovmf")

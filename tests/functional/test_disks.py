@@ -91,6 +91,30 @@ def test_media_of_a_cdrom_change(tmp_path):
         assert "inserted" not in qmp.command("query-block")[0]
 
 
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_trays_tell_when_they_move(tmp_path, machine):
+    medium = tmp_path / "1.iso"
+    medium.write_bytes(b"1" * 2048)
+    with Machine("-S", "-machine", machine, "-drive", f"if=none,id=cd,media=cdrom,format=raw,file={medium}",
+                 "-device", "ide-cd,id=drive,drive=cd") as qmp:
+        for command, is_open in (("blockdev-open-tray", True), ("blockdev-close-tray", False), ("eject", True)):
+            qmp.command(command, device="cd")
+            moved = qmp.wait_event("DEVICE_TRAY_MOVED")["data"]
+            assert moved == {"device": "cd", "id": "drive", "tray-open": is_open}, command
+            assert qmp.command("query-block")[0]["tray_open"] == is_open
+
+
+def test_a_reopening_changes_nothing_in_silence(image, tmp_path):
+    other = tmp_path / "other.img"
+    other.write_bytes(bytes(1 << 20))
+    with Machine("-S") as qmp:
+        node = {"driver": "raw", "node-name": "n", "file": {"driver": "file", "filename": str(image)}}
+        qmp.command("blockdev-add", **{key.replace("-", "_"): value for key, value in node.items()})
+        qmp.command("blockdev-reopen", options=[node])
+        node["file"]["filename"] = str(other)
+        assert "Cannot change the option 'file.filename'" in qmp.refused("blockdev-reopen", options=[node])["desc"]
+
+
 def test_an_iothread_is_there_and_goes():
     with Machine("-S", "-object", "iothread,id=io0") as qmp:
         qmp.command("object-add", qom_type="iothread", id="io1")

@@ -115,6 +115,23 @@ def test_registers_and_memory_are_read_and_written():
         assert guest.process.wait(60) == PASSED
 
 
+def test_a_step_is_one_round_of_a_repeated_instruction(tmp_path):
+    code = bytes.fromhex("31ff be00ff b90400 8cc8 8ed8 31c0 8ec0 bf0010 f3a4 f4")  # ... rep movsb; hlt
+    image = (b"\xf4" * 0xff00 + code).ljust(0xfff0, b"\xf4") + bytes.fromhex("e90dff")
+    (tmp_path / "bios").write_bytes(image.ljust(0x10000, b"\xf4"))
+    with Debuggee("-bios", str(tmp_path / "bios"), "-nodefaults") as guest:
+        remote = guest.remote()
+
+        def step():
+            assert remote.ask("vCont;s:p1.1").startswith("T05")
+            return tuple(int.from_bytes(bytes.fromhex(remote.ask(f"p{number:x}")), "little") for number in (16, 2, 5))
+
+        steps = [step() for _ in range(13)]
+        assert steps[8] == (0xff13, 4, 0x1000), steps
+        assert steps[9:] == [(0xff13, 3, 0x1001), (0xff13, 2, 0x1002), (0xff13, 1, 0x1003), (0xff15, 0, 0x1004)]
+        assert bytes.fromhex(remote.ask("m1000,4")) == code[:4]
+
+
 def test_wide_vectors_masks_and_keys_are_shown():
     with smp_guest("-cpu", "max") as guest:
         model = Client.connect(guest.qmp).command("query-cpu-model-expansion", type="full", model={"name": "max"})["model"]

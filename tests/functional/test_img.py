@@ -336,3 +336,19 @@ def test_an_image_in_use_is_refused(tmp_path):
         user.stdin.close()
         user.wait()
     img("resize", "-q", image, "8M")
+
+
+def test_what_would_destroy_an_image_is_refused(tmp_path):
+    image = tmp_path / "a.img"
+    image.write_bytes(b"data" * 1024)
+    assert "converted onto itself" in img("convert", "-f", "raw", "-O", "raw", image, f"{tmp_path}/./a.img", status=1)
+    assert image.read_bytes() == b"data" * 1024
+    assert "same filename" in img("create", "-f", "qcow2", "-b", f"{tmp_path}/./a.img", "-F", "raw", image, status=1)
+    assert image.read_bytes() == b"data" * 1024
+    top = tmp_path / "top.qcow2"
+    img("create", "-q", "-f", "qcow2", "-b", image, "-F", "raw", top)
+    assert "converted onto itself" in img("convert", "-O", "raw", top, image, status=1)
+    for size in ("18446744073709551615", "16E"):
+        assert "Invalid image size" in img("create", tmp_path / "huge", size, status=1)
+        assert "Invalid image size" in img("resize", "-f", "raw", "--shrink", image, size, status=1)
+    assert image.read_bytes() == b"data" * 1024

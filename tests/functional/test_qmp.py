@@ -233,17 +233,47 @@ def test_dry_run_checks_and_leaves_nothing():
         assert os.listdir(folder) == []
         assert "no such" in emu.refused("--dry-run", "-display", "none", "-kernel", "/no/such/kernel").lower()
         emu.refused("--dry-run", "-display", "none", "-device", "no-such-device")
+        assert "-dfilter" in emu.refused("--dry-run", "-display", "none", "-dfilter", "junk")
+        assert "-trace" in emu.refused("--dry-run", "-display", "none", "-trace", "to=nowhere")
+
+
+def explained_twice(words):
+    """What --explain says, having said the same of that."""
+    first = emu.run("--explain", *words)
+    assert first.returncode == 0, first.stderr
+    again = [word for line in first.stdout.splitlines() for word in line.split(" ", 1)]
+    second = emu.run("--explain", *again)
+    assert second.stdout == first.stdout, second.stderr
+    return first.stdout
 
 
 def test_explained_line_means_the_same_again():
     words = ["-M", "q35", "-m", "1G", "-smp", "4", "-display", "none", "-qmp", "unix:/tmp/q,server,wait=off", "-S"]
-    first = emu.run("--explain", *words)
-    assert first.returncode == 0, first.stderr
-    assert "-machine type=pc-q35-7.2\n" in first.stdout
-    assert "-smp cpus=4,maxcpus=4,sockets=1,dies=1,cores=4,threads=1\n" in first.stdout
-    again = [word for line in first.stdout.splitlines() for word in line.split(" ", 1)]
-    second = emu.run("--explain", *again)
-    assert second.stdout == first.stdout, second.stderr
+    text = explained_twice(words)
+    assert "-machine type=pc-q35-7.2\n" in text
+    assert "-smp cpus=4,maxcpus=4,sockets=1,dies=1,cores=4,threads=1\n" in text
+
+
+def test_explained_line_leaves_nothing_out():
+    given = {
+        "-drive file=a,,b.img,format=raw,if=virtio,id=d": None, "-hda x y.img": "-drive index=0,media=disk,file=x y.img",
+        "-cdrom c.iso": "-drive index=2,media=cdrom,file=c.iso", "-snapshot": None,
+        "-blockdev driver=null-co,node-name=n,size=1M": None,
+        "-boot order=dc,once=n,menu=on,splash-time=5,reboot-timeout=-1,strict=on":
+            "-boot order=dc,once=n,menu=on,strict=on,splash-time=5,reboot-timeout=-1",
+        "-rtc base=2024-02-29T12:30:00,clock=vm": None,
+        "-sandbox on,spawn=deny,obsolete=allow":
+            "-sandbox enable=on,obsolete=allow,elevateprivileges=allow,spawn=deny,resourcecontrol=allow",
+        "-d int,trace:timer_*": None, "-D log": None, "-dfilter 0x1000+0x10": None, "-trace enable=chr_*": None,
+        "-msg timestamp=on": None, "-watchdog-action pause": "watchdog=pause",
+        "-accel tcg,tb-size=64,thread=multi,count=on": None, "-L /somewhere": None, "-echr 2": None,
+        "-name guest=a,,b,process=p": None, "-object rng-builtin,id=r": "-object qom-type=rng-builtin,id=r",
+        "-add-fd fd=7,set=3,opaque=o": None, "-perfmap": None, "-singlestep": None,
+        "-device virtio-rng-pci,rng=r": "-device driver=virtio-rng-pci,rng=r",
+    }
+    text = explained_twice([word for line in given for word in line.split(" ", 1)])
+    for line, canonical in given.items():
+        assert (canonical or line) in text, text
 
 
 def test_pretty_monitor_spreads_its_answers():

@@ -86,11 +86,15 @@ def test_other_architecture(quickstart):
     expect_problem(quickstart({"uname": "echo aarch64"}), "this machine is aarch64", "Use an x86_64 machine")
 
 
-def test_fuzzers_run_for_as_long_as_told_on_the_build_with_sanitizers(quickstart):
-    programs = {"dpkg-query": INSTALLED, "cmake": "echo cmake $*", "ninja": "echo ninja $*", "ctest": "echo $FUZZ_SECONDS: $*"}
+def test_fuzzers_run_for_as_long_as_told_on_builds_with_sanitizers(quickstart):
+    programs = {"dpkg-query": INSTALLED, "cmake": "echo cmake $*", "ninja": "echo ninja $*",
+                "ctest": "echo $FUZZ_SECONDS: $*"}
     result = quickstart(programs, command=("fuzz", "7"))
     assert result.returncode == 0, result
-    assert "ninja -C build/asan system-emu\n7: --test-dir build/asan -L ^fuzz$" in result.stdout
+    for line in ("ninja -C build/asan system-emu\n", "7: --test-dir build/asan -L ^fuzz$",
+                 "ninja -C build/fuzz fuzz_devices fuzz_scsi fuzz_qcow2\n",
+                 "7: --test-dir build/fuzz -L ^fuzz$"):
+        assert line in result.stdout, line
 
 
 def test_unknown_command_is_explained():

@@ -35,6 +35,14 @@ def test_names_may_be_typed(machine):
     assert "unknown symbol 'no_such_name'" in text and "invalid number '12monkeys'" in text
 
 
+def test_the_log_names_addresses(machine, tmp_path):
+    log = tmp_path / "log"
+    emu.run("-display", "none", "-d", "in_asm,exec,nochain", "-D", str(log), "-dfilter", "0xfffffff0+16", "--timeout", "2", *machine)
+    text = log.read_text()
+    assert "in_asm: vcpu 0 0xfffffff0 <reset_vector> mode" in text
+    assert "exec: vcpu 0 0xfffffff0 <reset_vector> mode" in text
+
+
 def test_a_kernel_that_is_elf_brings_its_own():
     guest = os.path.join(os.path.dirname(emu.BINARY), "tests/guests/baremetal/hello-pvh.elf")
     text = emu.monitor(["p main", "info cpus"], "-kernel", guest)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "isa/random.h"
@@ -31,6 +32,10 @@ bool cannot_compare(const x86::Insn& insn, Bits bits);
 /// The CPU feature by its name in models.inc that keeps a row from this host, or from the host that ISA_WITHOUT_AVX512
 /// makes of it; null if the host has it.
 const char* lacking_feature(const x86::Row& row);
+/// Gathers and scatters.
+inline bool has_vector_index(const x86::Row& row) {
+  return row.is(x86::kVsib) || std::string_view(row.name).find("GATHER") != std::string_view::npos;
+}
 /// Whether `insn` may only stand by itself: is_undefined() has to know its operands.
 bool cannot_be_in_block(const x86::Insn& insn);
 /// Whether the manual leaves open what `insn` does in this very state.
@@ -56,6 +61,8 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
 u64 target_address(Random& random);
 /// Known deviations of ours: documented in exclusions.cpp.
 bool is_same_by_exception(const Case& c, const State& before, const Outcome& host, const Outcome& ours);
+/// After a fault of a gather with VEX only the signs of its mask's lanes count; the other bits are made like them.
+void settle_gather_mask(const Case& c, const Outcome& outcome, State& after);
 State make_state(const Case& c, const Memory& memory, Random& random);
 void fill_memory(Memory& memory, Random& random);
 

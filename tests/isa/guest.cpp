@@ -19,6 +19,7 @@ struct CpuTestAccess {
   static u32 error(const X86Cpu& cpu) { return cpu.pending_.has_error ? cpu.pending_.error : 0; }
   static u64 address(const X86Cpu& cpu) { return cpu.pending_.address; }
   static void drop(X86Cpu& cpu) { cpu.pending_ = {}; }
+  static void settle(X86Cpu& cpu) { cpu.settle_pending(); }
   static void update_mode(X86Cpu& cpu) { cpu.update_mode(); }
   static bool decode_at_pc(const X86Cpu& cpu, Insn& insn) { return cpu.decode_at_pc(insn); }
 };
@@ -187,8 +188,13 @@ void GuestRunner::store(State& to) {
 
 // ---- Running
 
-bool GuestRunner::set_code(std::span<const u8> code, unsigned insns, Bits bits, u64 flags,
-                           const ir::PassOptions& passes) {
+void GuestRunner::optimize(ir::Block& block) const {
+  if (passes_ == Passes::FoldTwice) block.folded = false;  // Builder's own folding cannot be had apart
+  const ir::PassOptions options{.dead_code = passes_ != Passes::NoDeadCode, .verify = true};
+  ir::optimize(block, translator_.layout(), translator_.helpers(), options);
+}
+
+bool GuestRunner::set_code(std::span<const u8> code, unsigned insns, Bits bits, u64 flags, Passes passes) {
   bits_ = bits;
   set_mode(bits, flags & kAC);
   source_.assign(code.begin(), code.end());
@@ -198,11 +204,11 @@ bool GuestRunner::set_code(std::span<const u8> code, unsigned insns, Bits bits, 
       translator_.translate({.pc = kCodeAt, .mode = mode_.key, .max_insns = insns, .cpu = cpu_.get()}, bytes, builder);
   EMU_CHECK(result.status == target::TranslateResult::Status::Ok);
   after_ = before_;
-  ir::optimize(after_, translator_.layout(), translator_.helpers(), passes);
   passes_ = passes;
+  optimize(after_);
   insns_ = insns;
   whole_.pc = kCodeAt;
-  return compile(whole_, after_, kThunkBytes, /*share_checks=*/true);
+  return compile(whole_, after_, kThunkBytes, passes != Passes::NoSharedChecks);
 }
 
 bool GuestRunner::compile(Code& code, const ir::Block& block, size_t room_at, bool share_checks) {
@@ -228,7 +234,7 @@ void GuestRunner::compile_rest(const ir::RecoveryPoint& from) {
   const auto result = translator_.translate(
       {.pc = rest_.pc, .mode = mode_.key, .max_insns = insns_ - from.insn_index, .cpu = cpu_.get()}, bytes, builder);
   EMU_CHECK(result.status == target::TranslateResult::Status::Ok);
-  ir::optimize(block, translator_.layout(), translator_.helpers(), passes_);
+  optimize(block);
   EMU_CHECK(compile(rest_, block, kThunkBytes + kHotBytes + kColdBytes, /*share_checks=*/false));
 }
 
@@ -279,6 +285,8 @@ ExitReason GuestRunner::enter(const Code& code) {
 
 Outcome GuestRunner::outcome(ExitReason reason, u64 pc, u64 arg) {
   if (cpu_->has_pending_fault()) {
+    cpu_->env().pc = pc;
+    CpuTestAccess::settle(*cpu_);
     return {.faulted = true,
             .vector = CpuTestAccess::vector(*cpu_),
             .error = CpuTestAccess::error(*cpu_),

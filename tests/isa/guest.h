@@ -17,6 +17,13 @@
 
 namespace emu::isa {
 
+/// What a case is optimised with: everything, or everything but one pass.
+enum class Passes : u8 { All, NoDeadCode, FoldTwice, NoSharedChecks, kCount };
+constexpr const char* name(Passes p) {
+  constexpr const char* kNames[] = {"all", "no dead code", "folded twice", "no shared checks"};
+  return kNames[unsigned(p)];
+}
+
 /// How translated code is run.
 enum class Engine : u8 { Interpreter, HostCode };
 constexpr const char* name(Engine e) { return e == Engine::Interpreter ? "interpreter" : "host code"; }
@@ -38,7 +45,7 @@ class GuestRunner {
   }
   /// Translates `code` as one block at kCodeAt, of `insns` instructions. `flags` are those it begins with: AC is in the
   /// mode. False: too complex for one block of host code.
-  bool set_code(std::span<const u8> code, unsigned insns, Bits bits, u64 flags, const ir::PassOptions& passes);
+  bool set_code(std::span<const u8> code, unsigned insns, Bits bits, u64 flags, Passes passes);
   Outcome run(State& state, Engine engine, Tlb tlb);
 
   x86::X86Cpu& cpu() { return *cpu_; }
@@ -96,7 +103,8 @@ class GuestRunner {
   Code rest_;  ///< from an instruction on that is to be executed again without shared checks
   const Code* running_ = nullptr;
   ir::Block before_, after_;
-  ir::PassOptions passes_;
+  void optimize(ir::Block& block) const;
+  Passes passes_ = Passes::All;
   unsigned insns_ = 0;
   std::optional<ir::RecoveryPoint> unshares_at_;
   x86::Mode mode_;

@@ -85,7 +85,7 @@ class Comparison {
       c = make_case(forms_[form], random);
     }
     if (c.code.empty()) return;
-    const ir::PassOptions passes{.dead_code = !random.one_in(8)};
+    const Passes passes = Passes(random.below(unsigned(Passes::kCount)));
     guest_.set_traps(c.simd_traps, c.x87_traps, c.avx512);
     if (!guest_.set_code(c.code, unsigned(c.insns.size()), c.bits, c.align_check ? u64(x86::kAC) : 0, passes)) {
       ++too_complex_;
@@ -101,6 +101,7 @@ class Comparison {
       if (!is_block && is_undefined(c.insns[0], state, pristine_)) continue;
       const bool ok = compare(c, state, number);
       ++executions_;
+      ++by_passes_[unsigned(passes)];
       if (!is_block) {
         ++counts_[form];
         if (c.insns[0].row == &x86::all_rows()[forms_[form].row]) ++row_counts_[forms_[form].row];
@@ -145,8 +146,6 @@ class Comparison {
       if (o.faulted && o.pc == kCodeAt + insn.offset) {
         masks.address = one.address;
         masks.error = one.error;
-        // A store of the x87 unit that faults has set its exception flags already; restarted, it sets them again.
-        if (insn.row->feature == x86::InsnFeature::kFpu && insn.is_memory) masks.x87_status = false;
         break;
       }
       if (!insn.row->has(x86::kMaybeZero)) undefined &= ~u64(insn.row->written);
@@ -165,6 +164,7 @@ class Comparison {
     Outcome native = native_.run(native_state);
     take_memory(native_memory_);
     hide_kernel(native);
+    settle_gather_mask(c, native, native_state);
     if (native.faulted) ++faults_[native.vector];
     const Masks masks = masks_of(c, state, native);
     for (const Engine engine : {Engine::Interpreter, Engine::HostCode}) {
@@ -173,6 +173,7 @@ class Comparison {
       Outcome guest = guest_.run(guest_state, engine, tlb);
       take_memory(guest_memory_);
       hide_kernel(guest);
+      settle_gather_mask(c, guest, guest_state);
       if (guest.changes_mode || is_same_by_exception(c, state, native, guest)) continue;
       const std::string what =
           differences(native, native_state, native_memory_, guest, guest_state, guest_memory_, masks, c.bits);
@@ -231,10 +232,13 @@ class Comparison {
         uncovered += fmt::format(" {} ({:#x}/{:#x}, {} times)", row.name, row.map, row.opcode, row_counts_[i]);
       }
     }
-    fmt::print("seed {}: {} cases, {} executions, {} of {} forms, {} of {} rows, {} too complex\n", options_.seed, cases_,
-               executions_, written, forms_.size(), covered, rows, too_complex_);
+    fmt::print("seed {}: {} cases, {} executions, {} of {} forms, {} of {} rows, {} too complex\n", options_.seed,
+               cases_, executions_, written, forms_.size(), covered, rows, too_complex_);
     fmt::print("exceptions:");
     for (const auto& [vector, count] : faults_) fmt::print(" {}: {}", vector, count);
+    fmt::print("\n");
+    fmt::print("passes:");
+    for (unsigned i = 0; i < by_passes_.size(); ++i) fmt::print(" {}: {}", name(Passes(i)), by_passes_[i]);
     fmt::print("\n");
     for (const auto& [feature, count] : lacking) fmt::print("not on this host: {}, {} rows\n", feature, count);
     if (options_.list) {
@@ -256,6 +260,7 @@ class Comparison {
   std::vector<Form> forms_;
   std::vector<u64> counts_, row_counts_;
   std::map<unsigned, u64> faults_;
+  std::array<u64, unsigned(Passes::kCount)> by_passes_{};  ///< executions
   std::map<std::string, u64> failed_rows_;
   u64 cases_ = 0, executions_ = 0, failures_ = 0, too_complex_ = 0;
   std::array<bool, kWindowPages> dirty_{};  ///< since this case began: the copies may differ from pristine_
@@ -301,8 +306,10 @@ std::optional<Options> parse(int argc, char** argv) {
 int run(int argc, char** argv) {
   const auto options = parse(argc, argv);
   if (!options) {
-    fmt::print(stderr, "usage: isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N | --case N] [--states N] [--least N] "
-                       "[--only ROW] [--list]\n");
+    fmt::print(stderr,
+               "usage: isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N | --case N] "
+               "[--states N] [--least N] "
+               "[--only ROW] [--list]\n");
     return 2;
   }
   auto native = NativeRunner::create();

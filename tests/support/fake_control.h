@@ -96,7 +96,7 @@ class FakeControl final : public MachineControl {
   accel::Accelerator& accelerator() override { return fake_accelerator; }
   EventLoop& loop() { return loop_; }
   std::string_view target() const override { return "x86_64"; }
-  std::string_view status() const override { return running ? "running" : "prelaunch"; }
+  std::string_view status() const override { return !state.empty() ? state : running ? "running" : "prelaunch"; }
   bool is_running() const override { return running; }
   Result<void> cont() override {
     if (refuse_cont) return error("Resetting the Virtual Machine is required");
@@ -135,6 +135,7 @@ class FakeControl final : public MachineControl {
   test::FakeBoard fake_board;
   test::FakeAccelerator fake_accelerator;
   bool running = true, refuse_cont = false, preconfig = false;
+  std::string state;  ///< instead of what follows from those
   SetActionArguments actions;
   std::string log;
 

@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "block/qcow2/create.h"
+#include "block/qcow2/format.h"
 #include "qom/user_creatable.h"
 #include "unit/block/block_bench.h"
 
@@ -98,6 +100,66 @@ TEST_F(Store, ANodeHasABackendOfItsName) {
   EXPECT_EQ(tree_.container("/backend").child("n"), nullptr);
 }
 
+TEST_F(Store, ABackendThatGoesUsesNoNodeAnyMore) {
+  ASSERT_TRUE(node("driver=null-co,node-name=n").has_value());
+  auto other = node("driver=null-co,node-name=m");
+  ASSERT_TRUE(other.has_value());
+  ASSERT_TRUE(store_.eject(backend("n")).has_value());
+  ASSERT_TRUE(store_.insert_node(backend("n"), *other).has_value());
+  EXPECT_TRUE(store_.graph().is_used(**other));
+  ASSERT_TRUE(store_.remove_node("n").has_value());
+  EXPECT_FALSE(store_.graph().is_used(**other));
+  EXPECT_TRUE(store_.remove_node("m").has_value());
+  EXPECT_TRUE(store_.graph().nodes().empty());
+}
+
+TEST_F(Store, ADriveWhoseNameCannotBeLeavesNothing) {
+  EXPECT_EQ(drive_error("a/b", "driver=null-co"), "Parameter 'id' expects an identifier, not 'a/b'");
+  EXPECT_EQ(drive_error("", "driver=null-co"), "Parameter 'id' expects an identifier, not ''");
+  EXPECT_TRUE(store_.graph().nodes().empty());
+}
+
+TEST_F(Store, ASnapshotHeedsWhatTheImageNeeds) {
+  auto made = drive("d0", "snapshot=on,driver=blkdebug,align=4096,image.driver=null-co");
+  ASSERT_TRUE(made.has_value()) << made.error().text();
+  EXPECT_EQ((*made)->limits().request_alignment, 4096u);
+}
+
+TEST_F(Store, ADamagedImageIsReportedOnce) {
+  struct Listener final : BlockErrorListener {
+    void io_error(const BlockIoError&) override {}
+    void image_corrupted(const BlockCorruption& found) override { corruptions.push_back(found); }
+    std::vector<BlockCorruption> corruptions;
+  };
+  Listener listener;
+  store_.set_error_listener(&listener);
+  const std::string path = bench_.file("a.qcow2", u64(0));
+  const NodeRef file = bench_.must_open("driver=file,filename=" + path);
+  ASSERT_TRUE(bench_.run(qcow2::create(file, {.bytes = 1 << 20}, nullptr)).has_value());
+  bench_.release(file);
+  {  // an L2 table at an odd place
+    std::fstream image(path, std::ios::binary | std::ios::in | std::ios::out);
+    u8 raw[8];
+    image.seekg(40);
+    image.read(reinterpret_cast<char*>(raw), 8);
+    const u64 l1 = qcow2::load_be64(raw);
+    qcow2::store_be64(raw, 0x30200 | qcow2::kCopied);
+    image.seekp(i64(l1));
+    image.write(reinterpret_cast<const char*>(raw), 8);
+  }
+  auto made = drive("d0", "format=qcow2,node-name=q,file=" + path);
+  ASSERT_TRUE(made.has_value()) << made.error().text();
+  // status() finds it: the mark is in the image all the same.
+  EXPECT_FALSE(bench_.run((*made)->root()->status(0, 512)).has_value());
+  ASSERT_EQ(listener.corruptions.size(), 1u);
+  EXPECT_EQ(listener.corruptions[0].node_name, "q");
+  EXPECT_TRUE(listener.corruptions[0].fatal);
+  EXPECT_EQ(read(**made, 0, 512), "error 5");
+  EXPECT_EQ(listener.corruptions.size(), 1u);
+  EXPECT_EQ(bench_.content("a.qcow2")[79] & qcow2::kCorrupt, qcow2::kCorrupt);
+  store_.set_error_listener(nullptr);
+}
+
 TEST_F(Store, NodesBelowOthersStay) {
   ASSERT_TRUE(node("driver=null-co,node-name=f").has_value());
   ASSERT_TRUE(node("driver=raw,node-name=r,file=f").has_value());
@@ -147,6 +209,17 @@ TEST_F(Store, MediaComeAndGo) {
   EXPECT_TRUE(store_.insert_file(**made, std::move(options)).has_value());
   EXPECT_EQ(read(**made, 0, 2), "bb");
   EXPECT_EQ(store_.graph().nodes().size(), 2u);
+}
+
+TEST(BlockOptions, LimitsHaveOlderNames) {
+  Options options = *Options::parse("file=x,bps_rd=1000,bps_rd_max=2000,iops=10,group=g");
+  const auto spec = take_drive_spec(options, false);
+  ASSERT_TRUE(spec.has_value()) << spec.error().text();
+  EXPECT_EQ(spec->limits[Throttled::BpsRead].average, 1000u);
+  EXPECT_EQ(spec->limits[Throttled::BpsRead].most, 2000u);
+  EXPECT_EQ(spec->limits[Throttled::IopsTotal].average, 10u);
+  EXPECT_EQ(spec->throttle_group, "g");
+  EXPECT_FALSE(spec->node->has("bps_rd"));
 }
 
 TEST(BlockOptions, JsonBecomesPairs) {

@@ -170,6 +170,93 @@ TEST_F(Disk, FullHostStopsAndGoesOn) {
   EXPECT_EQ(bench_.content("a")[0], 'x');
 }
 
+/// Its writes wait until they are let go.
+class GatedNode final : public Node {
+ public:
+  explicit GatedNode(const OpenContext& context) : Node(context.loop, context.settings.name, false) {}
+  std::string_view driver() const override { return "gated"; }
+  std::string filename() const override { return "gated"; }
+  u64 bytes() const override { return 1 << 20; }
+  Task<IoStatus> read(u64, IoVec) override { co_return 0; }
+  Task<IoStatus> write(u64, IoVec, IoFlags) override {
+    const Completion<bool> open(loop());
+    gate.push_back(open);
+    co_await open;
+    co_return 0;
+  }
+  Task<IoStatus> write_zeroes(u64, u64, IoFlags) override { co_return 0; }
+  Task<IoStatus> discard(u64, u64) override { co_return 0; }
+  Task<IoStatus> flush() override {
+    flushes++;
+    co_return 0;
+  }
+  Task<Result<Extent>> status(u64, u64) override { co_return Extent{}; }
+  Task<Result<void>> truncate(u64, Preallocation) override { co_return Result<void>(); }
+  std::vector<Completion<bool>> gate;
+  int flushes = 0;
+};
+
+TEST_F(Disk, AWriteThatEndsAfterAFlushIsFlushedByTheNext) {
+  GatedNode* node = nullptr;
+  const auto open = [&node](OpenContext& context, Options) -> Task<Result<NodeRef>> {
+    auto made = std::make_shared<GatedNode>(context);
+    node = made.get();
+    co_return NodeRef(made);
+  };
+  bench_.drivers().add({.name = "gated", .is_protocol = true, .open = open});
+  make("driver=gated");
+  IoStatus status = -1;
+  char byte = 'x';
+  const iovec part{&byte, 1};
+  TaskOwner owner(bench_.loop());
+  const auto run = [](DiskBackend& disk, const iovec* from, IoStatus* out) -> Task<void> {
+    *out = co_await disk.write(0, IoVec(from, 1), IoFlags::None);
+  };
+  owner.start(run(*disk_, &part, &status));
+  ASSERT_EQ(node->gate.size(), 1u);
+  EXPECT_EQ(bench_.run(disk_->flush()), 0);  // of what was written before
+  const int before = node->flushes;
+  node->gate[0].complete(true);
+  owner.drain();
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(bench_.run(disk_->flush()), 0);
+  EXPECT_EQ(node->flushes, before + 1);
+  EXPECT_EQ(bench_.run(disk_->flush()), 0);  // nothing new
+  EXPECT_EQ(node->flushes, before + 1);
+}
+
+TEST_F(Disk, WhatWaitsForAPersonFailsAtAReset) {
+  make("driver=blkdebug,inject-error.0.event=write_aio,inject-error.0.errno=28,image.driver=null-co");
+  IoStatus status = -1;
+  char byte = 'x';
+  const iovec part{&byte, 1};
+  TaskOwner owner(bench_.loop());
+  const auto run = [](DiskBackend& disk, const iovec* from, IoStatus* out) -> Task<void> {
+    *out = co_await disk.write(0, IoVec(from, 1), IoFlags::None);
+  };
+  owner.start(run(*disk_, &part, &status));
+  EXPECT_EQ(status, -1);
+  EXPECT_EQ(listener_.failures.at(0).filename, "null-co://");
+  disk_->fail_waiting();
+  owner.drain();
+  EXPECT_EQ(status, ENOSPC);
+  EXPECT_STREQ(disk_->io_status(), "ok");
+}
+
+TEST_F(Disk, ADeviceSaysWhatBecomesOfErrorsWhileItIsThere) {
+  make("driver=blkdebug,inject-error.0.event=write_aio,image.driver=null-co");
+  EXPECT_FALSE(disk_->set_wishes({.write_error = ErrorWish::Ignore}).has_value());  // of the device that has it
+  disk_->detach(frontend_);
+  EXPECT_FALSE(disk_->set_wishes({.read_error = ErrorWish::Enospc}).has_value());
+  ASSERT_TRUE(disk_->set_wishes({.write_error = ErrorWish::Ignore}).has_value());
+  ASSERT_TRUE(disk_->attach(frontend_).has_value());
+  EXPECT_EQ(write(0, "x"), 0);
+  EXPECT_EQ(listener_.failures.back().action, OnError::Ignore);
+  disk_->detach(frontend_);
+  ASSERT_TRUE(disk_->attach(frontend_).has_value());
+  EXPECT_EQ(write(0, "x"), EIO);
+}
+
 TEST_F(Disk, DrainHoldsNewRequestsBack) {
   make("driver=null-co,latency-ns=20000000");
   int done = 0;

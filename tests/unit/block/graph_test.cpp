@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "block/graph.h"
 
+#include <thread>
+
 #include "unit/block/block_bench.h"
 
 namespace emu::block {
@@ -142,6 +144,32 @@ TEST(NodeGraph, ReplacesAChildWhileDrained) {
   EXPECT_TRUE(bench.run(bench.graph().detach(top, user)).has_value());
   bench.release(top);
   bench.release(b);
+}
+
+TEST(NodeGraph, WhatIsPutUnderANodeWorksOnItsThread) {
+  BlockBench bench;
+  NodeRef a = bench.must_open("driver=null-co,node-name=a");
+  NodeRef top = bench.must_open("driver=raw,node-name=top,file=a");
+  NodeRef b = bench.must_open("driver=raw,node-name=b,file.driver=null-co,file.node-name=below");
+  FakeUser user;
+  ASSERT_TRUE(bench.graph().attach(top, user, {}).has_value());
+  EventLoop other;
+  std::thread thread([&] { other.run(); });
+  ASSERT_TRUE(bench.graph().move_to(top, other, user).has_value());
+  // A node over one that works there follows it; an image cannot be looked into.
+  NodeRef over = bench.must_open("driver=raw,node-name=over,file=a");
+  EXPECT_EQ(&over->loop(), &other);
+  EXPECT_NE(bench.open_error("driver=qcow2,file=a").find("works on an I/O thread"), std::string::npos);
+  bench.release(over);
+  ASSERT_TRUE(bench.run(bench.graph().replace_child(top, "file", b)).has_value());
+  EXPECT_EQ(&b->loop(), &other);
+  EXPECT_EQ(&bench.graph().find("below")->loop(), &other);
+  EXPECT_EQ(&a->loop(), &bench.loop());  // nobody's now
+  ASSERT_TRUE(bench.graph().move_to(top, bench.loop(), user).has_value());
+  EXPECT_TRUE(bench.run(bench.graph().detach(top, user)).has_value());
+  for (const NodeRef& node : {top, b, a}) bench.release(node);
+  other.quit();
+  thread.join();
 }
 
 TEST(NodeGraph, TruncateTellsTheUsers) {

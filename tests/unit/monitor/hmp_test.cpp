@@ -184,6 +184,14 @@ TEST(PageTables, JoinsPagesWithEqualRights) {
             "ffffff8000400000-ffffff8000401000 0000000000001000 -r-\n");
 }
 
+TEST(PageTables, GivesUpOnTablesThatPointAtThemselves) {
+  // Each entry of the one table there is points at that table: 2^36 pages, all alike.
+  const auto read = [&](u64, unsigned) -> std::optional<u64> { return 0x1007; };
+  const std::string text = describe_x86_mappings({.cr0 = 0x8000'0001, .cr3 = 0x1000, .cr4 = 0x20, .efer = 0x500}, read);
+  EXPECT_THAT(text, testing::StartsWith("0000000000000000-0000000"));
+  EXPECT_THAT(text, EndsWith(" urw\n(more ranges are not shown)\n"));
+}
+
 TEST(PageTables, ReadsTwoLevelTablesWithLargePages) {
   std::map<u64, u64> memory;
   memory[0x1000] = 0x87;

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <set>
+
 #include "monitor/events.h"
 #include "monitor/qmp/json_stream.h"
 #include "monitor/qmp/session.h"
@@ -74,6 +76,46 @@ TEST_F(QmpTest, CommandThatComesWhileAnotherWaitsIsExecutedAfterIt) {
   while (control.loop().run_once(/*wait=*/false)) {
   }
   EXPECT_EQ(order, "acb");
+}
+
+TEST_F(QmpTest, LineOfWhoCannotWaitIsRefusedWhileACommandDoes) {
+  Session other;
+  EXPECT_EQ(monitors.run_line_alone(other, "print 1"), "0x1\n");
+  monitors.run_alone([&] {
+    EXPECT_EQ(monitors.run_line_alone(other, "print 1"), "Error: another command is still at work; try again\n");
+  });
+}
+
+TEST_F(QmpTest, EachStateOfTheMachineHasItsName) {
+  negotiate();
+  for (const char* state : {"prelaunch", "running", "paused", "shutdown", "suspended", "guest-panicked", "internal-error",
+                            "watchdog", "debug", "io-error"}) {
+    control.state = state;
+    EXPECT_EQ(call("query-status")["return"]["status"], state);
+  }
+}
+
+TEST_F(QmpTest, SocketAddressesOfAllCommandsAreOneType) {
+  negotiate();
+  Json inet;
+  for (const Json& entity : call("query-qmp-schema")["return"]) {
+    if (entity["name"] == "InetSocketAddress") inet = entity;
+  }
+  std::set<std::string> names;
+  for (const Json& member : inet["members"]) names.insert(member["name"]);
+  EXPECT_EQ(names, (std::set<std::string>{"host", "ipv4", "ipv6", "keep-alive", "mptcp", "numeric", "port", "to"}));
+  const auto add = [&](Json more) {
+    Json address = {{"host", "127.0.0.1"}, {"port", "0"}};
+    address.update(more);
+    return call("chardev-add",
+                {{"id", "c"},
+                 {"backend",
+                  {{"type", "socket"}, {"data", {{"addr", {{"type", "inet"}, {"data", address}}}, {"server", true}}}}}}});
+  };
+  const Json alive = {{"keep-alive", true}}, neither = {{"ipv4", false}, {"ipv6", false}}, fourth = {{"ipv6", false}};
+  EXPECT_EQ(why(add(alive)), "'keep-alive' is not supported: leave it out");
+  EXPECT_EQ(why(add(neither)), "'ipv4' and 'ipv6' cannot both be off");
+  EXPECT_TRUE(add(fourth).contains("return"));
 }
 
 TEST_F(QmpTest, GreetsWithVersionAndCapabilities) {

@@ -42,6 +42,39 @@ TEST(Offload, SumOfAKnownIpHeader) {
   EXPECT_EQ(u16(~net::checksum_fold(net::checksum_add(0, header))), 0xb861);
 }
 
+TEST(Offload, SumsOfAllLengthsAreThoseOfTheDefinition) {
+  std::vector<u8> bytes;
+  u32 seed = 7;
+  for (unsigned length = 0; length < 200; length++) {
+    u32 expected = 0x1234;
+    for (std::size_t i = 0; i < bytes.size(); i++) expected += i % 2 == 0 ? u32(bytes[i]) << 8 : bytes[i];
+    EXPECT_EQ(net::checksum_fold(net::checksum_add(0x1234, bytes)), net::checksum_fold(expected)) << length;
+    seed = seed * 1103515245 + 12345;
+    bytes.push_back(length % 3 == 0 ? 0xff : u8(seed >> 16));
+  }
+}
+
+/// Cards index what follows by the layout: a packet whose own length ends before its headers do has none.
+TEST(Offload, HeadersBehindThePacketsEndAreNone) {
+  std::vector<u8> v6 = from_hex("525400123456 525400fedcba 86dd 60000000 0008 00 40");
+  v6.resize(14 + 40);
+  const std::vector<u8> options = from_hex("06 1f");  // hop-by-hop options of 256 bytes, then TCP
+  v6.insert(v6.end(), options.begin(), options.end());
+  v6.resize(14 + 40 + 256);
+  v6.resize(v6.size() + 12);
+  v6.push_back(0x50);
+  v6.resize(v6.size() + 100);
+  EXPECT_FALSE(net::parse_frame(v6));
+  v6[14 + 5] = 0xff;  // 255 of the 256 bytes
+  EXPECT_FALSE(net::parse_frame(v6));
+  v6[14 + 4] = 0x01;
+  v6[14 + 5] = 0x14;  // 256 and 20
+  EXPECT_TRUE(net::parse_frame(v6));
+  std::vector<u8> v4 = tcp_frame(0, 0x10);
+  v4[17] = 30;
+  EXPECT_FALSE(net::parse_frame(v4));
+}
+
 TEST(Offload, FillsAChecksumBehindAPseudoHeader) {
   std::vector<u8> frame = tcp_frame(11, 0x18);
   const auto layout = net::parse_frame(frame);
@@ -103,6 +136,24 @@ TEST(Offload, ShortFramesAreNoFrames) {
   for (std::size_t size = 0; size < 54; size++) {
     EXPECT_FALSE(net::parse_frame(std::span(frame).first(size))) << size;
   }
+}
+
+TEST(Offload, HeadersEndWhereTheirPacketDoes) {
+  // IPv6 of one byte, whose extension header goes on behind it, and TCP behind that.
+  std::vector<u8> v6 = from_hex(
+      "525400123456 525400fedcba 86dd"
+      "60000000 0001 3c 40 fe800000000000000000000000000001 fe800000000000000000000000000002"
+      "0600000000000000"
+      "1234 0050 00000000 00000000 50 18 ffff 0000 0000");
+  EXPECT_FALSE(net::parse_frame(v6));
+  v6[14 + 5] = 8 + 20;
+  EXPECT_TRUE(net::parse_frame(v6));
+  // IPv4 whose length leaves no room for the whole TCP header; the rest is padding.
+  std::vector<u8> v4 = tcp_frame(20, 0x10);
+  v4[17] = 39;
+  EXPECT_FALSE(net::parse_frame(v4));
+  v4[17] = 40;
+  EXPECT_TRUE(net::parse_frame(v4));
 }
 
 TEST(OffloadSender, DoesForThePeerWhatItCannot) {

@@ -221,6 +221,115 @@ TEST(UserNet, RunsACommandForTheGuest) {
   }));
 }
 
+/// A SYN that says 1460, as Ethernet's drivers do.
+std::vector<u8> syn_with_size(u16 source, u16 destination, u32 to) {
+  std::vector<u8> frame = tcp_frame(source, destination, to, 100, 0, 0x02, std::string_view("\x02\x04\x05\xb4", 4));
+  frame[46] = 0x60;
+  const auto layout = net::parse_frame(frame);
+  const u16 pseudo = net::checksum_fold(net::pseudo_header_sum(frame, *layout, 24));
+  frame[50] = u8(pseudo >> 8);
+  frame[51] = u8(pseudo);
+  net::fill_checksum(frame, 34, 16);
+  return frame;
+}
+
+/// Sends `count` bytes from the host to a guest, which acknowledges each frame; gives the longest frame's size.
+std::size_t longest_frame(const net::OffloadSet& takes, std::size_t count) {
+  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  EXPECT_EQ(::listen(server.get(), 1), 0);
+  EXPECT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const u16 port = ntohs(address.sin_port);
+
+  Guest guest("");
+  FakePeer& card = guest.card;
+  card.takes = takes;
+  guest.net().peer_takes(takes);
+  card.give(syn_with_size(4000, port, kGateway));
+  const std::vector<u8>* reply = nullptr;
+  EXPECT_TRUE(guest.bench.wait_for([&] {
+    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
+  }));
+  if (reply == nullptr) return 0;
+  u32 theirs = get32(*reply, 38) + 1;
+  card.got.clear();
+  card.offloads.clear();
+  std::string heard;
+  std::size_t longest = 0, seen = 0;
+  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
+  Fd connection;
+  EXPECT_TRUE(guest.bench.wait_for([&] {
+    connection.reset(::accept4(server.get(), nullptr, nullptr, SOCK_NONBLOCK));
+    return connection.is_valid();
+  }));
+  std::string data(count, ' ');
+  for (std::size_t i = 0; i < count; i++) data[i] = char(i * 31 >> 3);
+  std::size_t given = 0;
+  EXPECT_TRUE(guest.bench.wait_for([&] {
+    const ssize_t sent = ::send(connection.get(), data.data() + given, count - given, MSG_DONTWAIT);
+    if (sent > 0) given += std::size_t(sent);
+    for (; seen < card.got.size(); seen++) {
+      const std::vector<u8> frame = card.got[seen];
+      if (!is_tcp(frame, 0x10) || frame.size() <= 54 || get32(frame, 38) != theirs) continue;
+      const std::size_t bytes = std::size_t(get16(frame, 16)) - 40;
+      longest = std::max(longest, frame.size());
+      EXPECT_EQ(card.offloads[seen].gso_type != 0, frame.size() > 1514);
+      heard.append(frame.begin() + 54, frame.begin() + std::ptrdiff_t(54 + bytes));
+      theirs += u32(bytes);
+      card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
+    }
+    return heard.size() >= count;
+  }));
+  EXPECT_TRUE(heard == data);
+  return longest;
+}
+
+TEST(UserNet, AGuestThatTakesSegmentsJoinedGetsThemSo) {
+  EXPECT_GT(longest_frame({.checksum = true, .tso4 = true}, 300'000), 10'000u);
+}
+
+TEST(UserNet, OtherGuestsGetFramesThatFitTheirWire) { EXPECT_EQ(longest_frame({}, 100'000), 1514u); }
+
+/// A guest's segment of any length reaches the host in one piece.
+TEST(UserNet, TakesAGuestsLongSegments) {
+  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(server.get(), 1), 0);
+  ASSERT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const u16 port = ntohs(address.sin_port);
+  Guest guest("");
+  FakePeer& card = guest.card;
+  card.give(tcp_frame(4000, port, kGateway, 100, 0, 0x02));
+  const std::vector<u8>* reply = nullptr;
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
+  }));
+  const u32 theirs = get32(*reply, 38) + 1;
+  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
+  const std::string data(40'000, 'x');
+  std::vector<u8> frame = tcp_frame(4000, port, kGateway, 101, theirs, 0x18, data);
+  frame[16] = frame[17] = frame[50] = frame[51] = 0;  // left to the card
+  card.give(frame, {.flags = 1, .gso_type = 1, .header_bytes = 54, .segment_bytes = 1460, .csum_start = 34,
+                    .csum_offset = 16});
+  Fd connection;
+  std::size_t heard = 0;
+  EXPECT_TRUE(guest.bench.wait_for([&] {
+    if (!connection) connection.reset(::accept4(server.get(), nullptr, nullptr, SOCK_NONBLOCK));
+    std::string text(data.size(), ' ');
+    const ssize_t count = connection ? ::recv(connection.get(), text.data(), text.size(), 0) : -1;
+    if (count > 0) heard += std::size_t(count);
+    return heard == data.size();
+  })) << heard;
+}
+
 TEST(UserNet, AGuestWithoutRoomGetsItsPacketsLater) {
   Guest guest("");
   guest.card.got.clear();

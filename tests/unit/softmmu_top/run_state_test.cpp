@@ -55,6 +55,22 @@ class RunStateTest : public ::testing::Test {
   std::vector<RunEvent> events;
 };
 
+TEST_F(RunStateTest, WhatIsUnderWayEndsBeforeAReset) {
+  run->launch(true);
+  unsigned settled = 0;
+  bool was_reset = false;
+  run->before_reset([&] {
+    settled++;
+    was_reset = saw(Kind::Reset);
+    EXPECT_FALSE(machine->memory().lock().held_by_me());
+  });
+  run->reset(hw::ResetCause::HostQmpSystemReset);
+  serve();
+  EXPECT_EQ(settled, 1u);
+  EXPECT_FALSE(was_reset);
+  EXPECT_TRUE(saw(Kind::Reset));
+}
+
 TEST_F(RunStateTest, LaunchResetsAndRuns) {
   run->launch(true);
   EXPECT_EQ(run->state(), State::Running);

@@ -44,6 +44,18 @@ TEST(StartOptions, EmptyLineHasDefaults) {
 
 TEST(StartOptions, BothDashesWork) { EXPECT_EQ(parsed({"--m", "64"}).ram_bytes, u64(64) << 20); }
 
+TEST(StartOptions, SetTakesBytesThatAreNoText) {
+  const StartOptions options = parsed({"-device", R"({"driver":"x","id":"d"})", "-set", "device.d.serial=\xff"});
+  ASSERT_EQ(options.devices.size(), 1u);
+  EXPECT_EQ(options.devices[0].properties.at(0).second.text(), "\xef\xbf\xbd");
+}
+
+TEST(StartOptions, ObjectsAreThoseThatHelpLists) {
+  EXPECT_EQ(parsed({"-object", "rng-builtin,id=r"}).objects.at(0).type, "rng-builtin");
+  EXPECT_THAT(refused({"-object", "rng-bultin,id=r"}), HasSubstr("did you mean 'rng-builtin'?"));
+  EXPECT_THAT(refused({"-object", "tls-creds-x509,id=r"}), HasSubstr("not supported yet"));
+}
+
 TEST(StartOptions, UnknownOptionNamesTheNearest) {
   EXPECT_EQ(refused({"-kernal", "x"}), "-kernal: unknown option\ndid you mean '-kernel'?");
   EXPECT_THAT(refused({"--xyzzy"}), HasSubstr("'-help' lists the options"));

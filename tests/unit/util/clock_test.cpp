@@ -195,6 +195,16 @@ TEST(Timer, NotifyTellsOfEarlierDeadlines) {
   EXPECT_EQ(told, 2);
 }
 
+TEST(Timer, OutlivesItsClockHarmlessly) {
+  Timer timer;
+  {
+    auto clock = std::make_unique<Clock>(Clock::Kind::Realtime);
+    timer = clock->make_timer([] { ADD_FAILURE(); });
+  }
+  timer.arm_after(1s);
+  EXPECT_FALSE(timer.is_armed());
+}
+
 TEST(Timer, OutlivesItsQueueHarmlessly) {
   Clock clock = manual();
   Timer timer;

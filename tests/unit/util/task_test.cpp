@@ -145,6 +145,60 @@ TEST(TaskDeathTest, SuspendedOneMustNotBeDestroyed) {
       "internal error");
 }
 
+Task<u64> after_post(EventLoop& loop, u64 value) {
+  const Completion<u64> posted(loop);
+  loop.post([posted, value] { posted.complete(value); });
+  co_return co_await posted;
+}
+
+Task<u64> waits_for_others_itself(EventLoop& loop) {
+  const u64 first = co_await after_post(loop, 1);
+  co_return first + run_sync(loop, after_post(loop, 2));
+}
+
+TEST(Task, MayRunTheLoopUntilAnotherIsDone) {
+  EventLoop loop;
+  EXPECT_EQ(run_sync(loop, waits_for_others_itself(loop)), 3u);
+}
+
+TEST(Task, PostedWorkMayRunTheLoopUntilATaskIsDone) {
+  EventLoop loop;
+  std::vector<u64> order;
+  loop.post([&] {
+    order.push_back(run_sync(loop, after_post(loop, 1)));
+    order.push_back(2);
+  });
+  loop.post([&] { order.push_back(0); });  // posted before what the task posts
+  while (order.size() < 3) loop.run_once(/*wait=*/true);
+  EXPECT_EQ(order, (std::vector<u64>{0, 1, 2}));
+}
+
+TEST(Task, ReadyOnesRunWhileATaskRunsTheLoop) {
+  EventLoop loop;
+  TaskOwner owner(loop);
+  const Completion<u64> first(loop), second(loop), third(loop);
+  owner.start(wait_in_turn(second, third));
+  const auto drains = [](EventLoop& l, Completion<u64> from, Completion<u64> to, Completion<u64> end) -> Task<void> {
+    co_await from;
+    to.complete(5);  // makes the other one ready: it is queued behind us
+    run_sync(l, after_post(l, 0));
+    EXPECT_TRUE(end.is_complete());
+  };
+  owner.start(drains(loop, first, second, third));
+  first.complete(0);
+  owner.drain();
+}
+
+Task<void> throws_out_of_memory() {
+  throw std::bad_alloc();
+  co_return;
+}
+
+TEST(TaskDeathTest, SaysWhatWasThrown) {
+  EventLoop loop;
+  EXPECT_DEATH(run_sync(loop, throws_out_of_memory()), "an exception left a coroutine.*bad_alloc");
+}
+
 TEST(Completion, FirstOfTwoCounts) {
   EventLoop loop;
   const Completion<u64> completion(loop);

@@ -105,6 +105,17 @@ TEST_P(CodeChange, StoreBesideCodeKeepsBlocks) {
   EXPECT_GE(m.statistics().code_stores.get(), 500u);
 }
 
+TEST_P(CodeChange, WithoutGranulesAStoreEndsAllBlocksOfItsPage) {
+  ToyMachine m(GetParam());
+  m.accel().blocks().judge_by_granules(false);
+  m.accel().blocks().check_pages(false);
+  m.load(kCode, {li(0, 0), li(1, 500), li(2, 0x1800), insn(kSt, 1, 2, 0), insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, -2),
+                 insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.word(0x1800), 1u);
+  EXPECT_GE(m.accel().blocks().statistics().invalidated_blocks.get(), 400u);
+}
+
 TEST_P(CodeChange, WriteByADeviceEndsALoop) {
   ToyMachine m(GetParam());
   m.load(kCode, {insn(kAddi, 1, 1, 1), insn(kJump, 0, 0, -1)});

@@ -65,6 +65,32 @@ TEST_F(Qcow2Driver, GrowsAndShrinks) {
   release(node);
 }
 
+TEST_F(Qcow2Driver, BitmapsFollowWritesAfterATimeReadOnly) {
+  const std::string a = path("a.qcow2");
+  const std::string make = "qemu-img create -q -f qcow2 " + a + " 1M && qemu-img bitmap --add " + a + " b0";
+  if (std::system((make + " 2>/dev/null").c_str()) != 0) GTEST_SKIP() << "no qemu-img";
+  const auto is_in_use = [&] {  // the flags of the first row of the directory
+    const std::string raw = content("a.qcow2");
+    const auto* const bytes = reinterpret_cast<const u8*>(raw.data());
+    for (u64 at = qcow2::load_be32(bytes + 100);;) {
+      const u32 type = qcow2::load_be32(bytes + at);
+      const u64 length = qcow2::load_be32(bytes + at + 4);
+      if (type == 0x23852875) return (qcow2::load_be32(bytes + qcow2::load_be64(bytes + at + 24) + 12) & 1) != 0;
+      at += 8 + (length + 7) / 8 * 8;
+    }
+  };
+  const NodeRef node = must_open("driver=qcow2,filename=" + a);
+  EXPECT_EQ(write(*node, 0, "data"), 0);
+  EXPECT_TRUE(is_in_use());
+  ASSERT_TRUE(run(node->set_read_only(true)).has_value());
+  EXPECT_FALSE(is_in_use());
+  ASSERT_TRUE(run(node->set_read_only(false)).has_value());
+  EXPECT_EQ(write(*node, 512 << 10, "data"), 0);
+  EXPECT_TRUE(is_in_use());
+  release(node);
+  EXPECT_FALSE(is_in_use());
+}
+
 TEST_F(Qcow2Driver, MayBecomeReadOnlyAndWritableAgain) {
   const std::string a = image("a.qcow2", {.bytes = 1u << 20, .lazy_refcounts = true});
   const NodeRef node = must_open("driver=qcow2,filename=" + a);

@@ -186,6 +186,51 @@ TEST(Serial16550, StateSurvivesARoundTrip) {
   EXPECT_EQ(uart.get(Reg::RBR_THR), 'k');
 }
 
+TEST(Serial16550, HeldInputComesOnceRoomIsMade) {
+  SerialBench uart;
+  EXPECT_EQ(uart.stream->send("abc"), 1u);  // without FIFO there is room for one; the stream holds the rest
+  unsigned before = uart.stream->accepted;
+  uart.put(Reg::IIR_FCR, 0x07);  // FIFOs on, and emptied
+  EXPECT_GT(uart.stream->accepted, before);
+  EXPECT_EQ(uart.stream->send("0123456789abcdefgh"), 16u);
+  before = uart.stream->accepted;
+  uart.put(Reg::IIR_FCR, 0x03);
+  EXPECT_GT(uart.stream->accepted, before);
+  uart.put(Reg::MCR, 0x10);
+  EXPECT_EQ(uart.stream->send("a"), 0u);  // looped
+  before = uart.stream->accepted;
+  uart.put(Reg::MCR, 0x00);
+  EXPECT_GT(uart.stream->accepted, before);
+  EXPECT_EQ(uart.stream->send("0123456789abcdefgh"), 16u);
+  before = uart.stream->accepted;
+  reset_device(uart.device());
+  EXPECT_GT(uart.stream->accepted, before);
+}
+
+TEST(IsaSerial, WithoutAnIndexTakesTheFirstThatIsFree) {
+  test::DeviceBench<IsaSerial> bench;
+  IsaSerial& second = place<IsaSerial>(bench.machine());
+  ASSERT_TRUE(second.realize_on(bench.device().bus()).has_value());
+  EXPECT_EQ(second.port(), 0x2f8);
+  IsaSerial& third = place<IsaSerial>(bench.machine());
+  ASSERT_TRUE(third.realize_on(bench.device().bus()).has_value());
+  EXPECT_EQ(third.port(), 0x3e8);
+}
+
+TEST(IsaSerial, ThatIsRefusedLeavesItsStreamAlone) {
+  SerialBench bench;
+  auto object = std::make_unique<ChardevObject>();
+  auto owned = std::make_unique<FakeStream>();
+  FakeStream& stream = *owned;
+  object->hold(std::move(owned));
+  bench.machine().tree().container("/chardevs").adopt("other", std::move(object));
+  Device& other = place<IsaSerial>(bench.machine());
+  ASSERT_TRUE(other.set("chardev", "other").has_value());
+  ASSERT_TRUE(other.set("irq", 16).has_value());
+  EXPECT_FALSE(other.realize_on(bench.device().bus()).has_value());
+  EXPECT_FALSE(stream.is_attached());
+}
+
 TEST(IsaSerial, IndexBeyondTheFourthIsRefused) {
   test::DeviceBench<IsaSerial> bench;
   Device& other = place<IsaSerial>(bench.machine());

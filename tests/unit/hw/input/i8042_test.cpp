@@ -113,6 +113,31 @@ TEST(I8042, OutputPortDrivesA20AndReset) {
   EXPECT_EQ(kbd.machine().resets.size(), 1u);
 }
 
+TEST(I8042, WhatDoesNotFitIsLostWhole) {
+  KbdBench kbd;
+  kbd.command(0xd4);
+  kbd.data(0xf4);  // mouse reporting on
+  kbd.all();
+  for (unsigned i = 0; i < 2 * Ps2Queue::kMax; i++) kbd->mouse().move(1, 2, 0);
+  EXPECT_EQ(kbd->mouse().queue.bytes().size() % 3, 0u);
+  for (unsigned i = 0; i < Ps2Queue::kMax; i++) kbd->keyboard().key(0x1d, true, false);  // right Ctrl let go
+  EXPECT_EQ(kbd->keyboard().queue.bytes().size() % 3, 0u);
+}
+
+TEST(I8042, AKeyThatNoKeyboardHasIsNotSent) {
+  KbdBench kbd;
+  kbd->keyboard().key(0x00, true, true);
+  EXPECT_TRUE(kbd->keyboard().queue.is_empty());
+}
+
+TEST(I8042, AFullQueueKeepsItsBytesWhenTheMouseKnowsNoSuchCommand) {
+  KbdBench kbd;
+  Ps2Mouse& mouse = kbd->mouse();
+  for (unsigned i = 0; i < Ps2Queue::kMax; i++) mouse.queue.push(0x42);
+  mouse.receive(0x01);
+  EXPECT_EQ(mouse.queue.bytes().back(), 0x42);
+}
+
 TEST(I8042, StateSurvivesARoundTrip) {
   KbdBench kbd;
   kbd.mode(I8042::kKeyboardIrq | I8042::kTranslate);

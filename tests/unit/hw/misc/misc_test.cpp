@@ -23,6 +23,21 @@ TEST(IsaDebugExit, StatusIsTwiceTheValuePlusOne) {
   EXPECT_EQ(value, 0u);
 }
 
+TEST(IsaDebugExit, PortsThatAreNotThereAreRefused) {
+  for (const u32 base : {0xfffdu, 0x10000u, 0xffff'fffeu}) {
+    qom::TypeRegistry registry;
+    register_core_types(registry);
+    register_debug_exit(registry);
+    test::BenchMachine machine(registry);
+    IsaBus& bus = machine.tree().container("/machine").adopt("isa.0", machine.tree().make<IsaBus>());
+    bus.set_spaces(machine.io_ports().root(), machine.system_memory().root());
+    Device& device = place<IsaDebugExit>(machine);
+    ASSERT_TRUE(device.set("iobase", base).has_value());
+    ASSERT_TRUE(device.set("iosize", 4).has_value());
+    EXPECT_FALSE(device.realize_on(&bus).has_value()) << base;
+  }
+}
+
 TEST(Port92, FastResetWorksOnItsRisingEdge) {
   DeviceBench<Port92> bench;
   bench.write8(0, 0x03);

@@ -337,6 +337,30 @@ TEST_F(E1000Test, LoopsBack) {
   EXPECT_EQ(bench.get_bytes(kRxBuffers, 64), frame);
 }
 
+TEST_F(E1000Test, AShortFrameLoopsBackPadded) {
+  start();
+  bench.write(0x0000, bench.read(0x0000) | bit(30));  // VME
+  bench.write(0x0100, bench.read(0x0100) | 3u << 6);
+  bench.put_bytes(kTxBuffers, from_hex("525400123456 525400fedcba 8100"));
+  descriptor(0, kTxBuffers, 14 | kEop | kRs);
+  bench.write(0x3818, 1);
+  bench.run();
+  EXPECT_EQ(rx_length(0), 60 - 4);
+  EXPECT_NE(rx_status(0) & 8, 0);
+}
+
+TEST_F(E1000Test, APacketShorterThanItsHeadersHasNoSum) {
+  start();
+  bench.write(0x5000, 0x300);
+  // IPv6 of one byte, whose extension header goes on behind it, and TCP behind that.
+  bench.peer->give(from_hex(
+      "525400123456 525400fedcba 86dd"
+      "60000000 0001 3c 40 fe800000000000000000000000000001 fe800000000000000000000000000002"
+      "0600000000000000"
+      "1234 0050 00000000 00000000 50 18 ffff 0000 0000"));
+  EXPECT_EQ(rx_status(0) & 0x64, 0x04);  // IXSM
+}
+
 TEST_F(E1000Test, RegistersAreReachedThroughPorts) {
   bench.out(0, 0x5400, 4);
   EXPECT_EQ(bench.in(4, 4), 0x1200'5452u);

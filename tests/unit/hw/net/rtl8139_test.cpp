@@ -122,6 +122,15 @@ TEST_F(Rtl8139Test, SendsItsFourBuffersInTurn) {
   EXPECT_NE(bench.read(0x3e, 2) & 4, 0u);
 }
 
+TEST_F(Rtl8139Test, AFragmentWithoutItsTransportHeaderHasNoSum) {
+  start_cplus();
+  // An IP header of 60 bytes, and nothing behind it.
+  std::vector<u8> frame = from_hex("525400123456 525400fedcba 0800 4f00 003c 0100 0001 4011 0000 0a00020f 0a000202");
+  frame.resize(74);
+  EXPECT_TRUE(bench.peer->give(frame));
+  EXPECT_EQ(bench.get<u32>(kRxRing) & (bit(13) | bit(14)), 0u);
+}
+
 TEST_F(Rtl8139Test, SendsAndReceivesByDescriptors) {
   start_cplus();
   const auto frame = frame_to("525400123456", 100);
@@ -153,6 +162,23 @@ TEST_F(Rtl8139Test, SendsAndReceivesByDescriptors) {
   EXPECT_TRUE(has_right_tcp_sum(bench.peer->got[3]));
   EXPECT_EQ(bench.peer->got[3][12], 0x81);
   EXPECT_EQ(bench.peer->got[3][14], 0x20);
+}
+
+/// In loopback a driver decides how short a frame is that comes back.
+TEST_F(Rtl8139Test, ShortFramesInLoopbackArePadded) {
+  start();
+  bench.write(0x40, 3u << 17);
+  bench.write(0x44, 0x0f | bit(7));
+  for (const u32 size : {0u, 3u, 14u}) {
+    bench.write(0x20, u32(kTx));
+    bench.write(0x10, size);
+    bench.run();
+    EXPECT_EQ(bench.get<u32>(kRing) >> 16, 64u) << size;
+    start();
+    bench.write(0x40, 3u << 17);
+    bench.write(0x44, 0x0f | bit(7));
+  }
+  EXPECT_TRUE(bench.peer->got.empty());
 }
 
 TEST_F(Rtl8139Test, BadRingsHarmNobody) {

@@ -135,6 +135,10 @@ TEST(Q35, TsegIsHiddenOutsideSmm) {
   bench.config_write(kMch, Mch::ESMRAMC, 0x01, 1);
   EXPECT_EQ(bench.load(base, 1), 0xffu);
   EXPECT_EQ(bench.load(base - 1, 1), 0x11u);
+  // PCI memory begins where RAM ends; nothing of TSEG lies over it.
+  bench.host->pci_memory()->add(Q35Bench::kRam, mem::Region::mmio(bench.machine.memory(), "bar", 0x1000,
+                                                                  [](u64, unsigned) { return u64(0x5a); }, {}));
+  EXPECT_EQ(bench.load(Q35Bench::kRam, 1), 0x5au);
   mem::AddressSpace smm(bench.machine.memory(), "smm", bench.host->bridge().smram().smm_view());
   EXPECT_EQ(*smm.read<u8>(base), 0x11);
 }

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "support/device_bench.h"
 #include "support/fake_block_backend.h"
 
@@ -23,10 +25,8 @@ class Controller final : public SysBusDevice, public ScsiTransport {
     scsi->set_transport(*this, {.channels = 1, .targets = 4, .luns = 512});
     return {};
   }
-  void device_added(ScsiDevice& device) override { log.push_back("added " + scsi->device_address(device)); }
-  void device_removed(ScsiDevice& device) override { log.push_back("removed " + scsi->device_address(device)); }
-  void unit_attention(ScsiDevice& device, ScsiSense what) override {
-    log.push_back(fmt::format("{} {:02x}/{:02x}", scsi->device_address(device), what.asc, what.ascq));
+  void unit_attention(const ScsiAddress& at, bool, ScsiSense what) override {
+    log.push_back(fmt::format("{}:{}:{} {:02x}/{:02x}", at.channel, at.target, at.lun, what.asc, what.ascq));
   }
   ScsiBus* scsi = nullptr;
   std::vector<std::string> log;
@@ -43,6 +43,8 @@ class Bench {
     properties.push_back({"drive", disk});
     return plug_user_device(machine_, type, "dev-" + disk, properties, controller_->scsi);
   }
+  Result<Device*> plug_bare(const char* type) { return plug_user_device(machine_, type, "", {}, controller_->scsi); }
+  test::BenchMachine& machine() { return machine_; }
   Controller& controller() { return *controller_; }
   ScsiBus& bus() { return *controller_->scsi; }
 
@@ -64,7 +66,6 @@ TEST(ScsiBus, GivesTheFirstFreeTarget) {
   ASSERT_TRUE(bench.plug("scsi-hd", "a", {{"scsi-id", u64(0)}}).has_value());
   ASSERT_TRUE(bench.plug("scsi-cd", "b").has_value());
   ASSERT_TRUE(bench.plug("scsi-hd", "c", {{"scsi-id", u64(1)}, {"lun", u64(300)}}).has_value());
-  EXPECT_THAT(bench.controller().log, ElementsAre("added 0:0:0", "added 0:1:0", "added 0:1:300"));
   EXPECT_THAT(bench.bus().luns(0, 1), ElementsAre(0, 300));
   EXPECT_NE(bench.bus().find({0, 1, 300}), nullptr);
   EXPECT_EQ(bench.bus().find({0, 1, 1}), nullptr);
@@ -123,11 +124,78 @@ TEST(ScsiBus, TransportHearsOfChangesAndOfTheEnd) {
   auto plugged = bench.plug("scsi-cd", "a");
   ASSERT_TRUE(plugged.has_value());
   auto& cd = static_cast<ScsiCd&>(**plugged);
-  cd.medium_changed(false);
-  cd.resized();
-  EXPECT_TRUE(cd.is_tray_open());
+  EXPECT_TRUE(cd.session().is_removable());
+  cd.session().medium_changed(false);
+  cd.session().resized();
+  EXPECT_TRUE(cd.session().is_tray_open());
+  EXPECT_NE(bench.bus().find({0, 0, 0}), nullptr);
   destroy(cd);
-  EXPECT_THAT(bench.controller().log, ElementsAre("added 0:0:0", "0:0:0 28/00", "0:0:0 2a/09", "removed 0:0:0"));
+  EXPECT_EQ(bench.bus().find({0, 0, 0}), nullptr);
+  EXPECT_THAT(bench.controller().log, ElementsAre("0:0:0 28/00", "0:0:0 2a/09"));
+}
+
+TEST(ScsiBus, TheFirstFreeUnitOfATargetThatIsAskedFor) {
+  Bench bench;
+  ASSERT_TRUE(bench.plug("scsi-hd", "a", {{"scsi-id", u64(1)}}).has_value());
+  ASSERT_TRUE(bench.plug("scsi-hd", "b", {{"scsi-id", u64(1)}}).has_value());
+  ASSERT_TRUE(bench.plug("scsi-hd", "c", {{"lun", u64(0)}}).has_value());
+  ASSERT_TRUE(bench.plug("scsi-hd", "d", {{"lun", u64(0)}}).has_value());
+  EXPECT_THAT(bench.bus().luns(0, 1), ElementsAre(0, 1));
+  EXPECT_NE(bench.bus().find({0, 0, 0}), nullptr);
+  EXPECT_NE(bench.bus().find({0, 2, 0}), nullptr);
+}
+
+TEST(ScsiBus, ACdRomDriveNeedsNoDrive) {
+  Bench bench;
+  auto plugged = bench.plug_bare("scsi-cd");
+  ASSERT_TRUE(plugged.has_value()) << plugged.error().text();
+  ScsiUnit& unit = static_cast<ScsiDevice&>(**plugged).unit();
+  unit.prepare(std::vector<u8>{TEST_UNIT_READY, 0, 0, 0, 0, 0});  // the attention of the power-on
+  EXPECT_EQ(unit.prepare(std::vector<u8>{TEST_UNIT_READY, 0, 0, 0, 0, 0}).refused, sense::kNoMediumTrayClosed);
+  auto disk = bench.plug_bare("scsi-hd");
+  ASSERT_FALSE(disk.has_value());
+  EXPECT_THAT(disk.error().text(), HasSubstr("drive property not set"));
+}
+
+TEST(ScsiBus, TheDriveStaysAttachedUntilTheLastCommandIsDone) {
+  Bench bench;
+  auto plugged = bench.plug("scsi-hd", "a");
+  ASSERT_TRUE(plugged.has_value());
+  auto& drive = static_cast<test::FakeBlockBackend&>(static_cast<ScsiDevice&>(**plugged).backend());
+  drive.hold();
+  std::vector<std::string> log;
+  class Read final : public ScsiJob {
+   public:
+    explicit Read(std::vector<std::string>& log) : log_(log) {}
+    std::span<const u8> cdb() const override { return cdb_; }
+    u64 tag() const override { return 7; }
+    bool open(const ScsiCommand& command, std::vector<iovec>& data) override {
+      buffer_.resize(command.bytes);
+      data = {{buffer_.data(), buffer_.size()}};
+      return true;
+    }
+    void finish(const ScsiResult& result, ScsiEnd end) override {
+      log_.push_back(fmt::format("status {} end {}", result.status, unsigned(end)));
+    }
+
+   private:
+    std::vector<std::string>& log_;
+    const std::array<u8, 10> cdb_ = {READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+    std::vector<u8> buffer_;
+  };
+  const std::shared_ptr<ScsiSession> session = bench.bus().find({0, 0, 0});
+  session->start(std::make_unique<Read>(log));  // told of the power-on
+  session->start(std::make_unique<Read>(log));
+  EXPECT_THAT(log, ElementsAre("status 2 end 0"));
+  destroy(**plugged);
+  session->start(std::make_unique<Read>(log));
+  EXPECT_THAT(log, ElementsAre("status 2 end 0", fmt::format("status 0 end {}", unsigned(ScsiEnd::Gone))));
+  EXPECT_NE(drive.frontend, nullptr);
+  drive.release();
+  drive.poll();
+  EXPECT_EQ(log.size(), 3u);
+  bench.machine().run_main_loop();
+  EXPECT_EQ(drive.frontend, nullptr);
 }
 
 TEST(ScsiBus, RoundTrip) {

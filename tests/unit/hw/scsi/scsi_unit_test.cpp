@@ -71,8 +71,8 @@ TEST(ScsiUnit, PowerOnIsToldOnceButInquiryPasses) {
   EXPECT_EQ(bench.fail({TEST_UNIT_READY, 0, 0, 0, 0, 0}), sense::kNone);
 }
 
-TEST(ScsiUnit, RequestSenseGivesTheLastErrorOnce) {
-  Bench bench;
+TEST(ScsiUnit, RequestSenseGivesTheLastErrorOfAtapiOnce) {
+  Bench bench(cd());
   EXPECT_EQ(bench.fail({0x99, 0, 0, 0, 0, 0}), sense::kInvalidOpcode);
   Bytes bytes = bench.run({REQUEST_SENSE, 0, 0, 0, 252, 0});
   ASSERT_EQ(bytes.size(), 18u);
@@ -81,6 +81,46 @@ TEST(ScsiUnit, RequestSenseGivesTheLastErrorOnce) {
   EXPECT_EQ(bytes[12], 0x20);
   bytes = bench.run({REQUEST_SENSE, 0, 0, 0, 252, 0});
   EXPECT_EQ(bytes[2], 0);
+}
+
+TEST(ScsiUnit, RequestSenseKnowsNothingOfWhatTheStatusBrought) {
+  Bench bench;
+  EXPECT_EQ(bench.fail({0x99, 0, 0, 0, 0, 0}), sense::kInvalidOpcode);
+  const Bytes bytes = bench.run({REQUEST_SENSE, 0, 0, 0, 252, 0});
+  ASSERT_EQ(bytes.size(), 18u);
+  EXPECT_EQ(bytes[2], 0);
+}
+
+TEST(ScsiUnit, AResetBringsTheWriteCacheBack) {
+  Bench bench;
+  bench.run({MODE_SELECT_6, 0x10, 0, 0, 24, 0},
+            {0, 0, 0, 0, 8, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0});
+  EXPECT_FALSE(bench.disk().write_cache);
+  // The default is what it was at first, not what it is now.
+  EXPECT_EQ(bench.run({MODE_SENSE_6, 8, 0x88, 0, 252, 0}).at(4 + 2), 4);
+  EXPECT_EQ(bench.run({MODE_SENSE_6, 8, 0x08, 0, 252, 0}).at(4 + 2), 0);
+  bench.unit().reset();
+  EXPECT_TRUE(bench.disk().write_cache);
+}
+
+TEST(ScsiUnit, RangesAboveTheLimitsThatWereToldAreRefused) {
+  Bench bench({.max_unmap_bytes = 4096}, 4 * kMiB);
+  Bytes list(8 + 16);
+  put_be<u16>(&list[2], 16);
+  put_be<u32>(&list[16], 8);
+  EXPECT_EQ(bench.fail({UNMAP, 0, 0, 0, 0, 0, 0, 0, 24, 0}, list), sense::kNone);
+  put_be<u32>(&list[16], 9);
+  EXPECT_EQ(bench.fail({UNMAP, 0, 0, 0, 0, 0, 0, 0, 24, 0}, list), sense::kInvalidParameter);
+}
+
+TEST(ScsiUnit, VerifyComparesLongDataPieceByPiece) {
+  Bench bench({}, kMiB);
+  Bytes same(300 * 512);
+  for (size_t i = 0; i < same.size(); i++) same[i] = FakeBlockBackend::pattern(512 + i);
+  const Bytes cdb = {VERIFY_10, 0x02, 0, 0, 0, 1, 0, 1, 44, 0};
+  EXPECT_EQ(bench.fail(cdb, same), sense::kNone);
+  same.back() ^= 1;
+  EXPECT_EQ(bench.fail(cdb, same), sense::kMiscompare);
 }
 
 TEST(ScsiUnit, InquiryNamesTheDiskAndHeedsTheAllocationLength) {

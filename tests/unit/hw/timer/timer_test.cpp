@@ -137,6 +137,20 @@ TEST(Hpet, LevelStaysUntilStatusIsCleared) {
   EXPECT_FALSE(hpet.irq("irq", 16).is_high());
 }
 
+TEST(Hpet, AHeldLineMovesWithItsRoute) {
+  HpetBench hpet;
+  const auto routed = [](u64 pin) { return Hpet::kTnEnable | Hpet::kTnLevel | pin << 9; };
+  hpet.write64(HpetBench::timer(0), routed(16));
+  hpet.write64(HpetBench::timer(0) + 8, 100);
+  hpet.write64(Hpet::CONFIG, 1);
+  hpet.advance(2us);
+  hpet.write64(HpetBench::timer(0), routed(17));
+  EXPECT_FALSE(hpet.irq("irq", 16).is_high());
+  EXPECT_TRUE(hpet.irq("irq", 17).is_high());
+  hpet.write64(HpetBench::timer(0), u64(17) << 9);
+  EXPECT_FALSE(hpet.irq("irq", 17).is_high());
+}
+
 TEST(Hpet, PeriodicTimerInLegacyMode) {
   HpetBench hpet;
   bool legacy = false;

@@ -85,7 +85,7 @@ class Net : public testing::Test {
         [](qom::TypeRegistry& registry) {
           registry.add_abstract<qom::UserCreatable, qom::Object>();
           net::register_net_types(registry);
-          register_virtio_net_port(registry);
+          register_nic_ports(registry);
         });
     turn();
   }
@@ -365,6 +365,31 @@ TEST_F(Net, TheLinkIsShownAndTheDriverIsTold) {
   EXPECT_EQ(bench->config(6, 2), 3u);
   EXPECT_EQ(command(2, {3, 0}), 0);
   EXPECT_EQ(bench->config(6, 2), 1u);
+}
+
+TEST_F(Net, TheFilterIsShownAndItsFirstChangeTold) {
+  make();
+  start(kPlain | kCtrlVlan);
+  NicPort& port = bench->device().port(0);
+  std::vector<std::string> told;
+  auto& events = port.tree()->root().adopt(NicEvents::kName, std::make_unique<NicEvents>());
+  events.filter_changed = [&](const NicPort& changed) { told.push_back(changed.label()); };
+  EXPECT_EQ(command(2, {0, 0, 0}), 0);
+  EXPECT_EQ(command(2, {0, 1, 1}), 0);
+  EXPECT_EQ(told.size(), 1u);
+  auto filter = port.card().rx_filter();
+  ASSERT_TRUE(filter);
+  EXPECT_FALSE(filter->promiscuous);
+  EXPECT_EQ(filter->multicast, RxFilter::Kind::All);
+  EXPECT_EQ(filter->vlan, RxFilter::Kind::None);
+  port.arm_filter_events();
+  EXPECT_EQ(command(2, {1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x53, 0x54, 0, 0x12, 0x34, 0x56}), 0);
+  EXPECT_EQ(command(2, {2, 0, 7, 0}), 0);
+  EXPECT_EQ(command(2, {77, 0, 1}), 1);
+  EXPECT_EQ(told.size(), 2u);
+  filter = port.card().rx_filter();
+  EXPECT_EQ(filter->multicast_table, std::vector<net::MacAddress>({{0x53, 0x54, 0, 0x12, 0x34, 0x56}}));
+  EXPECT_EQ(filter->vlans, std::vector<unsigned>({7}));
 }
 
 TEST_F(Net, StateSurvives) {

@@ -61,6 +61,17 @@ TEST_F(MemoryTest, LaterOfEqualPriorityWins) {
   EXPECT_THAT(map(), ElementsAre("0-fff first+0", "1000-2fff second+0"));
 }
 
+TEST_F(MemoryTest, AsManyBridgesAsThereAreBusesMayStandOneBehindTheOther) {
+  RegionRef bus = root_;
+  for (unsigned number = 1; number < 256; number++) {
+    auto behind = Region::container(memory_, "bus", kWholeAddressSpace);
+    bus->add(0x1000, Region::alias(memory_, "window", behind, 0x1000, 0x1000));
+    bus = behind;
+  }
+  bus->add(0x1800, device("bar", 0x100));
+  EXPECT_THAT(map(), ElementsAre("1800-18ff bar+0"));
+}
+
 TEST_F(MemoryTest, LowerContainerShowsThroughTheHolesOfAHigherOne) {
   auto pci = Region::container(memory_, "pci", 0x10000);
   pci->add(0x2000, device("bar", 0x1000));

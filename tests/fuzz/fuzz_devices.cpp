@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// libFuzzer target: registers, configuration space and rings of one device, named by FUZZ_DEVICE; without it the first
+// byte of each input chooses. With --list it names all, with --check it makes each once.
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "fuzz/fuzz_machine.h"
+#include "util/log.h"
+
+namespace emu::fuzz {
+namespace {
+
+const std::vector<std::string>& names() {
+  static const std::vector<std::string> all = fuzzed_devices();
+  return all;
+}
+
+/// Makes each device in each mode: says which of them cannot be made.
+int check() {
+  int failed = 0;
+  for (const std::string& name : names()) {
+    for (unsigned mode = 0; mode < 32; mode++) {
+      const Machine machine(name, u8(mode));
+      if (machine.made()) continue;
+      std::printf("%s, mode %u: %s\n", name.c_str(), mode, machine.made().error().text().c_str());
+      failed = 1;
+      break;
+    }
+  }
+  return failed;
+}
+
+}  // namespace
+}  // namespace emu::fuzz
+
+extern "C" int LLVMFuzzerInitialize(int* count, char*** arguments) {
+  using namespace emu::fuzz;
+  if (*count == 2 && std::string_view((*arguments)[1]) == "--list") {
+    for (const std::string& name : names()) std::puts(name.c_str());
+    std::exit(0);
+  }
+  if (*count == 2 && std::string_view((*arguments)[1]) == "--check") std::exit(check());
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const emu::u8* data, std::size_t size) {
+  using namespace emu::fuzz;
+  static const char* const asked = std::getenv("FUZZ_DEVICE");
+  Input input({data, size});
+  const emu::u8 mode = input.byte();
+  const std::string& name = asked != nullptr ? std::string(asked) : names()[input.byte() % names().size()];
+  Machine machine(name, mode);
+  if (!machine.made()) {
+    std::fprintf(stderr, "%s: %s\n", name.c_str(), machine.made().error().text().c_str());
+    std::exit(1);
+  }
+  machine.fill_ram(input.rest());
+  machine.run(input);
+  return 0;
+}
