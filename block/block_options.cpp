@@ -73,10 +73,10 @@ Result<OnError> take_on_error(Options& options, const char* key, OnError otherwi
 /// Limits as they were spelled before, and still are: bps, iops_rd, bps_max...
 void take_old_names(Options& options) {
   for (const char* what : {"bps", "iops"}) {
-    for (const auto& [old_way, way] : {std::pair("", "-total"), std::pair("_rd", "-read"), std::pair("_wr", "-write")}) {
+    for (const auto& [old_way, way] : {std::pair("", "total"), std::pair("_rd", "read"), std::pair("_wr", "write")}) {
       for (const auto& [old_end, end] : {std::pair("", ""), std::pair("_max", "-max")}) {
-        const std::string old_name = fmt::format("{}{}{}", what, old_way, old_end);
-        if (const auto value = options.take(old_name)) options.set(fmt::format("throttling.{}{}{}", what, way, end), *value);
+        const auto value = options.take(fmt::format("{}{}{}", what, old_way, old_end));
+        if (value) options.set(fmt::format("throttling.{}-{}{}", what, way, end), *value);
       }
     }
   }

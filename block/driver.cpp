@@ -79,7 +79,7 @@ Options take_below(Options& options, const std::string& role) {
   return below;
 }
 
-/// Whether one of the images that are being opened right now lies in this file: its node is there, and nobody has it yet.
+/// Whether one of the images that are being opened right now lies in this file: its node is there, and nobody's yet.
 bool is_being_opened(const NodeGraph& graph, const std::string& filename) {
   return std::ranges::any_of(graph.nodes(), [&](const NodeRef& node) {
     std::error_code failed;

@@ -68,7 +68,7 @@ void raise_segment_size(std::span<u8> syn) {
     }
     if (at + 2 > layout->payload || syn[at + 1] < 2 || at + syn[at + 1] > layout->payload) return;
     if (syn[at] == kSegmentSize && syn[at + 1] == 4 && get16(syn, at + 2) >= fills_wire) {
-      put16(syn, at + 2, 0xffff);
+      put16(syn, at + 2, u16(fills_wire * kJoinedSegments));
       put16(syn, layout->transport + kSumInTcp, checksum_fold(pseudo));
       fill_checksum(syn.first(layout->end), layout->transport, kSumInTcp);
       return;

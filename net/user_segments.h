@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TCP between a guest and libslirp in pieces of up to 64 KiB, which cost both of them what one small frame does.
+// TCP between a guest and libslirp in long pieces, which cost both of them what one small frame does.
 #pragma once
 
 #include <functional>
@@ -11,8 +11,11 @@
 
 namespace emu::net {
 
-/// What libslirp may send at once; on the guest's wire nothing is longer than kWireMtu.
-inline constexpr std::size_t kJoinedMtu = 65520, kWireMtu = 1500;
+/// How many segments libslirp may send as one: two such are in flight, for it knows no windows above 64 KiB, so that it
+/// and the guest need not wait for each other.
+inline constexpr std::size_t kJoinedSegments = 22;
+/// On the guest's wire nothing is longer; what libslirp is told instead.
+inline constexpr std::size_t kWireMtu = 1500, kJoinedMtu = kJoinedSegments * 1460 + 40;
 
 /// Does what a guest left to us, so that libslirp can take the frame as one TCP segment, however long. False: it cannot
 /// be done.
@@ -20,7 +23,7 @@ bool finish_for_libslirp(std::span<u8> frame, const PacketOffload& offload);
 
 /// Whether it is TCP that opens a connection.
 bool is_syn(std::span<const u8> frame);
-/// Makes libslirp believe that the guest takes segments of any size, if it takes those that fill its wire; smaller ones
+/// Makes libslirp believe that the guest takes kJoinedSegments in one, if it takes one that fills its wire; smaller sizes
 /// have a reason (a tunnel in the guest) and stay.
 void raise_segment_size(std::span<u8> syn);
 

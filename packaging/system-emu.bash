@@ -25,8 +25,8 @@ _system_emu() {
     COMPREPLY=($(compgen -W "
       -help -h -help-markdown -version -target -machine -M -accel -enable-kvm -cpu -smp -m -device -global
       -object -set -readconfig -overcommit -name -uuid -rtc -no-hpet -no-acpi -kernel -initrd -append -dtb
-      -bios -L -boot -fw_cfg -smbios -acpitable -drive -blockdev -hda -hdb -hdc -hdd -cdrom -snapshot
-      -nographic -display -audiodev -audio -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp
+      -bios -L -boot -fw_cfg -smbios -acpitable -drive -blockdev -hda -hdb -hdc -hdd -cdrom -snapshot -fsdev
+      -virtfs -nographic -display -audiodev -audio -vga -chardev -add-fd -serial -parallel -monitor -mon -qmp
       -qmp-pretty -debugcon -echr -netdev -nic -net -preconfig -dry-run -explain -S -no-reboot -no-shutdown
       -action -watchdog-action -daemonize -pidfile -nodefaults -no-user-config -msg -sandbox -timeout -icount
       -seed -gdb -s -d -D -dfilter -symbols -trace -qtest -qtest-log -singlestep -perfmap -jitdump

@@ -64,8 +64,8 @@ inline FieldTree& FieldTree::add(std::string name) { return add(std::move(name),
 
 /// Saves or loads named fields: `ar("alarm", s.alarm)("isr", s.isr);`. Loading treats its input as hostile: a missing,
 /// unknown or out-of-range field or wrong length is an error, kept until the end; the first one is reported.
-/// Values: integers, bool, enums (range-check them in after_load), float/double, strings, Le/Be integers, std::array and
-/// C arrays, std::optional, std::atomic, std::vector (loads only at its present length; see bounded()), and structs with
+/// Values: integers, bool, enums (range-check them in after_load), float/double, strings, Le/Be integers, std::array
+/// and C arrays, std::optional, std::atomic, std::vector (loads only at its length; see bounded()), and structs with
 /// `void fields(Archive&)` or `static void fields(Archive&, S&)`.
 class Archive {
  public:

@@ -190,7 +190,7 @@ class ObjectDescription {
                         [get = std::move(get)](const Object& o) { return get(static_cast<const T&>(o)); }, {});
   }
 
-  /// An enum with named values: `.choice("policy", &T::policy_, "LostTickPolicy", {{"discard", Policy::Discard}}, doc)`.
+  /// An enum with named values: `.choice("policy", &T::policy_, "TickPolicy", {{"discard", Policy::Discard}}, doc)`.
   template <typename C, typename E>
   Property& choice(std::string name, E C::* member, std::string enum_name,
                    std::vector<std::pair<std::string, E>> values, std::string doc) {

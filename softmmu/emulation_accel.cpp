@@ -66,6 +66,7 @@ Result<accel::KvmOptions> Emulation::kvm_options(const AccelRequest& request) co
     if (chips.empty() && (name == "kernel-irqchip" || name == "kernel_irqchip")) chips = value;
   }
   accel::KvmOptions chosen;
+  if (request.dirty_ring_shift != 0) chosen.dirty_ring_entries = 1u << request.dirty_ring_shift;
   if (chips == "off") {
     chosen.chips = accel::KernelChips::Off;
   } else if (chips == "split") {

@@ -86,7 +86,7 @@ constexpr ObjectKind kKinds[] = {
     {"rng-builtin", "", "random numbers of the host, for -device virtio-rng-pci,rng=ID"},
     {"rng-random", "filename=PATH", "random numbers from a file or device"},
     {"secret", "data=TEXT|file=PATH[,format=raw|base64]", "a password or key"},
-    {"throttle-group", "[x-bps-total=N][,x-iops-total=N]...", "limits that drives share"},
+    {"throttle-group", "x-bps-total=N[,x-iops-total=N]...", "limits that drives share"},
     {"can-bus"},
     {"memory-backend-file"},
     {"memory-backend-memfd"},

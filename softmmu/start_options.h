@@ -54,6 +54,7 @@ struct AccelRequest {
   std::optional<u64> code_cache_bytes;
   bool one_insn_per_block = false, count = false, interpreter = false, split_wx = false;
   std::optional<bool> single_thread;
+  u8 dirty_ring_shift = 0;  ///< 2 to this power entries; 0: no ring
   std::string host_features = {}, without = {}, kernel_chips = {};
 };
 

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 
+#include "accel/kvm/kernel_statistics.h"
 #include "util/check.h"
 #include "util/log.h"
 
@@ -28,6 +29,7 @@ const char* exit_name(unsigned reason) {
     case KVM_EXIT_IOAPIC_EOI: return "ends of interrupt";
     case KVM_EXIT_SET_TPR: return "task priority writes";
     case KVM_EXIT_SYSTEM_EVENT: return "system events";
+    case KVM_EXIT_DIRTY_RING_FULL: return "full dirty rings";
     default: return nullptr;
   }
 }
@@ -42,7 +44,9 @@ Result<std::unique_ptr<KvmAccelerator>> KvmAccelerator::create(std::unique_ptr<K
   std::unique_ptr<KvmAccelerator> made(
       new KvmAccelerator(std::move(api), std::move(device), std::move(vm), std::move(target), client));
   EMU_TRY(made->target_->set_up(made->device_, made->vm_, options));
+  made->target_->use(*made->writes_);
   made->shared_.hardware_points = made->target_->hardware_points();
+  if (options.dirty_ring_entries != 0) EMU_TRY(made->set_up_ring(options.dirty_ring_entries));
   install_kick_signal();
   return made;
 }
@@ -50,45 +54,57 @@ Result<std::unique_ptr<KvmAccelerator>> KvmAccelerator::create(std::unique_ptr<K
 KvmAccelerator::KvmAccelerator(std::unique_ptr<KvmApi> api, KvmDevice device, KvmFd vm,
                                std::unique_ptr<KvmTarget> target, AccelClient& client)
     : api_(std::move(api)), device_(std::move(device)), vm_(std::move(vm)), target_(std::move(target)),
-      shared_{.client = client, .run = {}, .points = {}} {
+      shared_{.client = client, .run = {}, .points = {}}, writes_(std::make_unique<KvmDeviceWrites>(device_, vm_)) {
   const unsigned offered = unsigned(device_.extension(KVM_CAP_NR_MEMSLOTS));
   slots_ = std::make_unique<SlotTable>(vm_, std::min(std::max(offered, kLeastSlots), kMostSlots),
                                        [this](const std::function<void()>& work) { outside_of_kernel(work); });
+  shared_.slots = slots_.get();
+  shared_.writes = writes_.get();
+}
+
+/// Before there are vCPUs. The kernel says how many bytes a ring may have.
+Result<void> KvmAccelerator::set_up_ring(u32 entries) {
+  const u64 most = u64(device_.extension(KVM_CAP_DIRTY_LOG_RING)) / sizeof(kvm_dirty_gfn);
+  if (most == 0) {
+    return error(Error("this host's KVM has no dirty ring").with_hint("leave dirty-ring-size out: bitmaps do the same"));
+  }
+  if (entries > most) return error("dirty-ring-size={}: this host's KVM has at most {}", entries, most);
+  kvm_enable_cap enable{};
+  enable.cap = KVM_CAP_DIRTY_LOG_RING;
+  enable.args[0] = entries * sizeof(kvm_dirty_gfn);
+  EMU_TRY(vm_.require("KVM_CAP_DIRTY_LOG_RING", KVM_ENABLE_CAP, &enable));
+  shared_.ring_entries = entries;
+  return {};
 }
 
 KvmAccelerator::~KvmAccelerator() {
   shut_down();
   if (memory_ == nullptr) return;
   const mem::MachineLockScope lock(memory_->memory().lock());
+  writes_->detach();
   memory_->remove_listener(*slots_);
   memory_->memory().remove_ram_listener(*slots_);
 }
 
 Result<void> KvmAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports) {
-  EMU_CHECK(!started_);
   const u64 id = cpu.index();
   const int made = vm_.call(KVM_CREATE_VCPU, id);
   if (made < 0) return error("KVM makes no vCPU {}: {}", id, std::strerror(-made));
-  vcpus_.push_back(EMU_TRY(KvmVcpu::create(shared_, device_, KvmFd(*api_, made), *target_, cpu, memory, ports)));
+  vcpus_.add(EMU_TRY(KvmVcpu::create(shared_, device_, KvmFd(*api_, made), *target_, cpu, memory, ports)));
   if (memory_ != nullptr) return {};
   memory_ = &memory;
   {
     const mem::MachineLockScope lock(memory.memory().lock());
     memory.memory().add_ram_listener(*slots_);
     memory.add_listener(*slots_);
+    const std::span<u8> area = vcpus_[0].run_area();
+    writes_->attach(memory, ports, area.data(), area.size());
   }
   if (!slots_->failure().empty()) return error("{}", slots_->failure());
   return {};
 }
 
 // --- Running and standing still ---
-
-void KvmAccelerator::start() {
-  if (started_) return;
-  started_ = true;
-  for (auto& v : vcpus_) v->start();
-  for (auto& v : vcpus_) v->wait_until_started();
-}
 
 void KvmAccelerator::resume_all() {
   start();
@@ -99,30 +115,20 @@ void KvmAccelerator::resume_all() {
 
 void KvmAccelerator::request_pause_all() {
   shared_.run.set_stop(true);
-  for (auto& v : vcpus_) v->kick(tcg::kExitStop);
+  vcpus_.kick_all();
 }
 
-/// The machine lock may be held: it is let go while waiting, as a vCPU may want it to come to rest.
-void KvmAccelerator::wait_until_still() {
-  mem::MachineLock* lock = memory_ == nullptr ? nullptr : &memory_->memory().lock();
-  const bool held = lock != nullptr && lock->held_by_me();
-  if (held) lock->unlock();
-  shared_.run.wait_until_still();
-  if (held) lock->lock();
+mem::MachineLock* KvmAccelerator::machine_lock() const {
+  return memory_ == nullptr ? nullptr : &memory_->memory().lock();
 }
 
 void KvmAccelerator::pause_all() {
   request_pause_all();
-  wait_until_still();
+  vcpus_.wait_until_still(machine_lock());
   remove_breakpoints();
-  if (!std::exchange(clocks_stopped_, true)) target_->stopped();
-}
-
-void KvmAccelerator::shut_down() {
-  shared_.run.set_end();
-  for (auto& v : vcpus_) v->kick(tcg::kExitStop);
-  wait_until_still();
-  for (auto& v : vcpus_) v->join();
+  if (std::exchange(clocks_stopped_, true)) return;
+  target_->stopped();
+  for (auto& v : vcpus_) v->time_was_lost();
 }
 
 void KvmAccelerator::run_exclusive(const std::function<void()>& work) {
@@ -134,6 +140,7 @@ void KvmAccelerator::run_exclusive(const std::function<void()>& work) {
 
 /// Called with the machine lock held, so it waits for nobody who may want that: only for vCPUs to come out of KVM_RUN.
 void KvmAccelerator::outside_of_kernel(const std::function<void()>& work) {
+  const std::lock_guard one_at_a_time(outside_mutex_);
   shared_.slots_change.store(true, std::memory_order_seq_cst);
   for (auto& v : vcpus_) {
     while (v->is_in_kernel()) {
@@ -167,7 +174,7 @@ Result<void> KvmAccelerator::set_debug_points(DebugPoints points) {
 
 void KvmAccelerator::set_debug_run(unsigned vcpu, DebugRun run, StepEvents events) {
   EMU_CHECK(shared_.run.is_still());
-  if (vcpu < vcpus_.size()) vcpus_[vcpu]->set_debug_run(run, events);
+  if (vcpu < vcpus_.size()) vcpus_[vcpu].set_debug_run(run, events);
 }
 
 /// Not where a vCPU is to step: that instruction is to be executed.
@@ -181,7 +188,7 @@ void KvmAccelerator::place_breakpoints() {
       if (!physical) physical = v->cpu().debug_translate(address);
     }
     if (stepped || !physical) continue;
-    const std::span<const u8> trap = vcpus_[0]->breakpoint_instruction();
+    const std::span<const u8> trap = vcpus_[0].breakpoint_instruction();
     Patch patch{*physical, std::vector<u8>(trap.size())};
     if (memory_->read(patch.physical, patch.before, debugger()) != mem::MemTxResult::Ok) continue;
     if (memory_->write(patch.physical, trap, debugger()) == mem::MemTxResult::Ok) patches_.push_back(std::move(patch));
@@ -198,7 +205,14 @@ void KvmAccelerator::remove_breakpoints() {
 // --- For people ---
 
 std::string KvmAccelerator::statistics() const {
-  std::string out = fmt::format("memory slots {}\n", slots_->slots().size());
+  std::string out = fmt::format("memory slots {}\ndoorbells {}\ncoalesced regions {}\n", slots_->slots().size(),
+                                writes_->doorbells(), writes_->coalesced());
+  const auto add_kernels = [&out](const KvmFd& of) {
+    for (const auto& [name, value] : kernel_statistics(of)) {
+      if (value != 0) out += fmt::format("  {:<28} {}\n", "kernel " + name, value);
+    }
+  };
+  add_kernels(vm_);
   for (const auto& v : vcpus_) {
     out += fmt::format("vCPU {}\n", v->cpu().index());
     const KvmStatistics& counted = v->statistics();
@@ -213,6 +227,7 @@ std::string KvmAccelerator::statistics() const {
     out += fmt::format("  {:<28} {}\n", "exits", all);
     out += fmt::format("  {:<28} {}\n", "calls back by others", counted.kicked.load(std::memory_order_relaxed));
     out += fmt::format("  {:<28} {}\n", "sleeps", counted.sleeps.load(std::memory_order_relaxed));
+    add_kernels(v->fd());
   }
   return out;
 }

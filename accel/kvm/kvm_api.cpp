@@ -16,12 +16,17 @@ class SystemKvmApi final : public KvmApi {
  public:
   int open_device(const std::string& path) override { return result(::open(path.c_str(), O_RDWR | O_CLOEXEC)); }
   int call(int fd, unsigned long request, u64 argument) override { return result(::ioctl(fd, request, argument)); }
-  u8* map(int fd, size_t bytes) override {
-    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  u8* map(int fd, size_t bytes, u64 offset) override {
+    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off_t(offset));
     return memory == MAP_FAILED ? nullptr : static_cast<u8*>(memory);
   }
   void unmap(u8* memory, size_t bytes) override { ::munmap(memory, bytes); }
   void close(int fd) override { ::close(fd); }
+  i64 read(int fd, std::span<u8> to, u64 offset) override {
+    const ssize_t got = ::pread(fd, to.data(), to.size(), off_t(offset));
+    return got < 0 ? -errno : got;
+  }
+  int duplicate(int fd) override { return result(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
  private:
   static int result(int value) { return value < 0 ? -errno : value; }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmApi: the system calls that reach /dev/kvm, and nothing else, so that a test can stand in for the kernel. Names are those
-// of the kernel's document Documentation/virt/kvm/api.rst.
+// KvmApi: the system calls that reach /dev/kvm, and nothing else, so that a test can stand in for the kernel. Names are
+// those of the kernel's document Documentation/virt/kvm/api.rst.
 #pragma once
 
 #include <linux/kvm.h>
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,9 +26,12 @@ class KvmApi {
   virtual ~KvmApi() = default;
   virtual int open_device(const std::string& path) = 0;
   virtual int call(int fd, unsigned long request, u64 argument) = 0;
-  virtual u8* map(int fd, size_t bytes) = 0;  ///< null: refused
+  virtual u8* map(int fd, size_t bytes, u64 offset) = 0;  ///< null: refused
   virtual void unmap(u8* memory, size_t bytes) = 0;
   virtual void close(int fd) = 0;
+  /// How many bytes at `offset` were read.
+  virtual i64 read(int fd, std::span<u8> to, u64 offset) = 0;
+  virtual int duplicate(int fd) = 0;
 };
 
 /// The real one.
@@ -43,6 +48,12 @@ struct KvmMsrsHeader {
 struct KvmRoutingHeader {
   u32 nr = 0, flags = 0;
 };
+/// Writes that wait. Entries from `first` to before `last` hold some, going round.
+struct KvmWriteRing {
+  u32 first = 0, last = 0;
+  std::array<kvm_coalesced_mmio, (4096 - 8) / sizeof(kvm_coalesced_mmio)> entries;
+};
+static_assert(offsetof(KvmWriteRing, entries) == 8);
 /// XSAVE's standard format.
 using KvmXsave = std::array<u32, 1024>;
 inline constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, KvmCpuidHeader),

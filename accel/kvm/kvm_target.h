@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guest architecture's half of KVM: state to and from the kernel, events, and exits of its own. In target/<isa>/kvm.
+// The guest architecture's half of KVM: state to and from the kernel, events, and exits of its own. In
+// target/<isa>/kvm.
 #pragma once
 
 #include <memory>
@@ -16,6 +17,7 @@ enum class KernelChips : u8 { Off, Split, On };
 
 struct KvmOptions {
   std::optional<KernelChips> chips;  ///< empty: the best that is there
+  u32 dirty_ring_entries = 0;        ///< a vCPU; 0: bitmaps
 };
 
 /// What a vCPU is made of, for its architecture.
@@ -44,6 +46,8 @@ class KvmCpu {
   virtual bool wakeup_pending() const = 0;
   /// KVM_EXIT_HLT.
   virtual void halted() = 0;
+  /// The machine was stopped: the guest is told that it missed time.
+  virtual void time_was_lost() {}
   /// The kernel says that the vCPU ended in shutdown state; state was fetched.
   virtual std::string shutdown_reason() = 0;
   /// An exit that only this architecture has. False: unknown.
@@ -70,6 +74,8 @@ class KvmTarget {
   /// Once, on the fresh VM: addresses the kernel wants to use and the like. Decides which chips the kernel holds.
   virtual Result<void> set_up(const KvmDevice& device, KvmFd& vm, const KvmOptions& options) = 0;
   virtual KernelChips kernel_chips() const = 0;
+  /// What its Acceleration offers boards besides. Once; outlives it.
+  virtual void use(target::DeviceWrites& writes) = 0;
   virtual target::Acceleration& acceleration() = 0;
   virtual Result<std::unique_ptr<KvmCpu>> make_cpu(const KvmVcpuParts& parts) = 0;
   /// The machine was stopped, or goes on: clocks of the guest's that the kernel holds.

@@ -109,14 +109,20 @@ void SlotTable::write_tracking_restarted(mem::RamPage first, u64 count) {
 }
 
 void SlotTable::dirty_wanted(mem::RamBlock& block) {
-  const std::lock_guard guard(mutex_);
-  for (const Slot& slot : slots_) {
-    if (slot.logging && slot.ram.get() == &block) fetch_log_locked(slot);
+  if (rings_.empty()) {
+    const std::lock_guard guard(mutex_);
+    for (const Slot& slot : slots_) {
+      if (slot.logging && slot.ram.get() == &block) fetch_log_locked(slot);
+    }
+    return;
   }
+  // A processor may keep pages to itself until its vCPU comes out.
+  if (block.tracking().logging.load() != 0) outside_([this] { collect_rings(); });
 }
 
 /// KVM_GET_DIRTY_LOG gives the pages that were written since it was last asked, and has their next writes noted.
 void SlotTable::fetch_log_locked(const Slot& slot) {
+  if (!rings_.empty()) return collect_rings_locked();
   const u64 pages = slot.bytes / kPageSize;
   log_.assign((pages + 63) / 64, 0);
   kvm_dirty_log request{};
@@ -128,6 +134,38 @@ void SlotTable::fetch_log_locked(const Slot& slot) {
       const u64 page = word * 64 + u64(std::countr_zero(bits));
       if (page < pages) slot.ram->mark_dirty(slot.ram->page_at(slot.offset + page * kPageSize));
     }
+  }
+}
+
+// --- Rings, api.rst section 8.29 ---
+
+void SlotTable::collect_rings() {
+  const std::lock_guard guard(mutex_);
+  collect_rings_locked();
+}
+
+void SlotTable::collect_rings_locked() {
+  bool any = false;
+  for (Ring& ring : rings_) {
+    for (;;) {
+      kvm_dirty_gfn& entry = ring.entries[ring.next];
+      if (!(__atomic_load_n(&entry.flags, __ATOMIC_ACQUIRE) & KVM_DIRTY_GFN_F_DIRTY)) break;
+      note_locked(entry);
+      __atomic_store_n(&entry.flags, u32(KVM_DIRTY_GFN_F_RESET), __ATOMIC_RELEASE);
+      ring.next = (ring.next + 1) % ring.entries.size();
+      any = true;
+    }
+  }
+  // Only now their next writes are noted again: what is noted above was not lost before.
+  if (any) vm_.call(KVM_RESET_DIRTY_RINGS);
+}
+
+void SlotTable::note_locked(const kvm_dirty_gfn& entry) {
+  constexpr u32 kAddressSpace = 0xffff0000;  // of system-management mode, which is not there
+  const auto slot = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.number == entry.slot; });
+  if ((entry.slot & kAddressSpace) != 0 || slot == slots_.end()) return;
+  if (entry.offset < slot->bytes / kPageSize) {
+    slot->ram->mark_dirty(slot->ram->page_at(slot->offset + entry.offset * kPageSize));
   }
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest memory as KVM knows it: one slot a stretch of RAM or ROM, kept in step with an address space.
 //
-// RAM is a slot; ROM, and flash in ROM mode, is one that is read-only: writes to it come back as MMIO. What a stretch has
-// beyond whole pages, and everything else, has no slot: each access comes back as MMIO.
+// RAM is a slot; ROM, and flash in ROM mode, is one that is read-only: writes to it come back as MMIO. What a stretch
+// has beyond whole pages, and everything else, has no slot: each access comes back as MMIO.
+//
+// Which pages were written the kernel notes in a bitmap a slot, or in a ring a vCPU (-accel kvm,dirty-ring-size=).
 #pragma once
 
 #include <functional>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "accel/kvm/kvm_api.h"
@@ -20,6 +23,11 @@ class SlotTable final : public mem::MemoryListener, public mem::RamListener {
   /// While a slot is replaced no vCPU may run: `outside` calls what it is given with all of them outside of KVM_RUN.
   using Exclusion = std::function<void(const std::function<void()>&)>;
   SlotTable(KvmFd& vm, unsigned most, Exclusion outside) : vm_(vm), used_(most, false), outside_(std::move(outside)) {}
+
+  /// A vCPU's ring, where there are rings: all of them, before the first run. Their memory stays the caller's.
+  void add_ring(std::span<kvm_dirty_gfn> ring) { rings_.push_back({ring, 0}); }
+  /// A ring is full, or nearly: takes over what is in all of them. Any thread.
+  void collect_rings();
 
   struct Slot {
     u32 number = 0;
@@ -48,6 +56,13 @@ class SlotTable final : public mem::MemoryListener, public mem::RamListener {
   void add_locked(Slot slot);
   int tell_kernel(const Slot& slot, u64 bytes) const;
   void fetch_log_locked(const Slot& slot);
+  void collect_rings_locked();
+  void note_locked(const kvm_dirty_gfn& entry);
+
+  struct Ring {
+    std::span<kvm_dirty_gfn> entries;
+    size_t next = 0;  ///< to be looked at
+  };
 
   KvmFd& vm_;
   std::mutex mutex_;
@@ -55,6 +70,7 @@ class SlotTable final : public mem::MemoryListener, public mem::RamListener {
   std::vector<Slot> slots_;
   std::vector<Slot> going_, coming_;  ///< of the commit under way
   std::vector<u64> log_;
+  std::vector<Ring> rings_;
   Exclusion outside_;
   std::string failure_;
 };

@@ -38,9 +38,10 @@ void install_kick_signal() {
 Result<std::unique_ptr<KvmVcpu>> KvmVcpu::create(KvmShared& shared, const KvmDevice& device, KvmFd fd,
                                                  KvmTarget& target, target::Vcpu& cpu, mem::AddressSpace& memory,
                                                  mem::AddressSpace* ports) {
-  u8* const run = fd.api().map(fd.fd(), device.run_bytes());
+  u8* const run = fd.api().map(fd.fd(), device.run_bytes(), 0);
   if (run == nullptr) return error("KVM gives no memory for vCPU {}", cpu.index());
   std::unique_ptr<KvmVcpu> made(new KvmVcpu(shared, std::move(fd), run, device.run_bytes(), cpu, memory, ports));
+  if (shared.ring_entries != 0) EMU_TRY(made->map_ring());
   made->arch_ = EMU_TRY(target.make_cpu({cpu, made->fd_, made->run_, target.kernel_chips()}));
   cpu.attach(made->access_, *made);
   EMU_TRY(made->arch_->set_up(), fmt::format("vCPU {}", cpu.index()));
@@ -56,7 +57,17 @@ KvmVcpu::KvmVcpu(KvmShared& shared, KvmFd fd, u8* run, size_t run_bytes, target:
 KvmVcpu::~KvmVcpu() {
   join();
   arch_.reset();
+  if (!ring_.empty()) fd_.api().unmap(reinterpret_cast<u8*>(ring_.data()), ring_.size_bytes());
   fd_.api().unmap(run_area_, run_bytes_);
+}
+
+Result<void> KvmVcpu::map_ring() {
+  const size_t bytes = shared_.ring_entries * sizeof(kvm_dirty_gfn);
+  u8* const memory = fd_.api().map(fd_.fd(), bytes, u64(KVM_DIRTY_LOG_PAGE_OFFSET) * mem::kPageSize);
+  if (memory == nullptr) return error("KVM gives no dirty ring for vCPU {}", cpu_.index());
+  ring_ = std::span(reinterpret_cast<kvm_dirty_gfn*>(memory), shared_.ring_entries);
+  shared_.slots->add_ring(ring_);
+  return {};
 }
 
 void KvmVcpu::start() {
@@ -67,8 +78,8 @@ void KvmVcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-/// As under translation: the requester sets the bit, then looks whether the vCPU sleeps or is in the kernel; the vCPU says
-/// so, then looks at the bits. immediate_exit closes the gap between that look and KVM_RUN.
+/// As under translation: the requester sets the bit, then looks whether the vCPU sleeps or is in the kernel; the vCPU
+/// says so, then looks at the bits. immediate_exit closes the gap between that look and KVM_RUN.
 void KvmVcpu::kick(u32 exit_request_bits) {
   env_.exit_req.fetch_or(exit_request_bits, std::memory_order_seq_cst);
   if (asleep_.load(std::memory_order_seq_cst)) sys::futex_wake(env_.exit_req);
@@ -129,6 +140,7 @@ bool KvmVcpu::begin() {
 
 void KvmVcpu::end() {
   finish_instruction();
+  shared_.writes->drain();
   if (const auto got = arch_->get_state(); !got) log::error("vCPU {}: {}", cpu_.index(), got.error().message());
   if (stands_) wait_until_stopped();
 }
@@ -170,6 +182,7 @@ KvmVcpu::Next KvmVcpu::enter() {
   }
   const int result = run_kernel();
   arch_->after_run();
+  shared_.writes->drain();
   if (result == -EINTR || result == -EAGAIN) {
     KvmStatistics::add(statistics_.kicked);
     return Next::GoOn;
@@ -240,6 +253,9 @@ KvmVcpu::Next KvmVcpu::handle_exit() {
     case KVM_EXIT_SYSTEM_EVENT:
       shared_.client.vcpu_shut_down(cpu_, fmt::format("system event {}", run_.system_event.type));
       arch_->halted();
+      return Next::GoOn;
+    case KVM_EXIT_DIRTY_RING_FULL:
+      shared_.slots->collect_rings();
       return Next::GoOn;
     case KVM_EXIT_DEBUG:
       return handle_debug();

@@ -13,8 +13,10 @@
 #include <string>
 #include <thread>
 
+#include "accel/kvm/device_writes.h"
 #include "accel/kvm/guest_access.h"
 #include "accel/kvm/kvm_target.h"
+#include "accel/kvm/slots.h"
 #include "accel/run_control.h"
 
 namespace emu::accel {
@@ -26,6 +28,9 @@ struct KvmShared {
   DebugPoints points;                    ///< changes while all stand still
   unsigned hardware_points = 0;
   std::atomic<bool> slots_change{false};  ///< no vCPU enters KVM_RUN
+  SlotTable* slots = nullptr;
+  KvmDeviceWrites* writes = nullptr;
+  u32 ring_entries = 0;  ///< of each vCPU's dirty ring; 0: there are none
 };
 
 /// Exits by their reason, and what else is counted. Read by any thread, written by one.
@@ -55,6 +60,9 @@ class KvmVcpu final : public target::CpuServices {
   const KvmStatistics& statistics() const { return statistics_; }
   DebugRun debug_run() const { return run_as_; }
   std::span<const u8> breakpoint_instruction() const { return arch_->breakpoint_instruction(); }
+  std::span<u8> run_area() const { return {run_area_, run_bytes_}; }
+  const KvmFd& fd() const { return fd_; }
+  void time_was_lost() { arch_->time_was_lost(); }  ///< standing still
   void set_debug_run(DebugRun run, StepEvents events);  ///< standing still
 
   // Any thread
@@ -78,6 +86,7 @@ class KvmVcpu final : public target::CpuServices {
           mem::AddressSpace* ports);
   enum class Next : u8 { GoOn, Stop };
 
+  Result<void> map_ring();
   void thread_main();
   bool begin();
   void end();
@@ -103,6 +112,7 @@ class KvmVcpu final : public target::CpuServices {
   u8* const run_area_;
   const size_t run_bytes_;
   kvm_run& run_;
+  std::span<kvm_dirty_gfn> ring_;
   target::Vcpu& cpu_;
   tcg::EnvHeader& env_;
   mem::AddressSpace& memory_;

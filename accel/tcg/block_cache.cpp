@@ -112,14 +112,30 @@ void BlockCache::add_locked(CodeBlock& b, Self self) {
   b.publish_epoch = write_epoch_locked(b);
   const bool published = b.compares || quiescence_.passed(b.publish_epoch, self);
   b.state.store(published ? State::Published : State::Checked, std::memory_order_relaxed);
-  const auto [id, added] = page_ids_.try_emplace({b.key.pc & ~(mem::kPageSize - 1), u32(b.key.page)},
-                                                 u32(page_ids_.size()) + 1);
-  b.page_id = id->second;
+  const auto [at, added] = page_ids_.try_emplace({b.key.pc & ~(mem::kPageSize - 1), u32(b.key.page)});
+  PageId& id = at->second;
+  if (added) {
+    id.id = ++last_page_id_;
+  } else if (id.blocks == 0) {
+    --idle_page_ids_;
+  }
+  ++id.blocks;
+  b.page_id = id.id;
   page_locked(b.key.page).add(b);
   if (b.straddles() && b.second_page != b.key.page) page_locked(b.second_page).add(b);
   std::atomic<CodeBlock*>& head = bucket(b.key);
   b.hash_next.store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
   head.store(&b, std::memory_order_release);
+}
+
+/// A guest makes ever new pairs, as its programs come to lie elsewhere each time: those that have been idle go at some
+/// time.
+void BlockCache::release_page_id_locked(const CodeBlock& block) {
+  const auto at = page_ids_.find({block.key.pc & ~(mem::kPageSize - 1), u32(block.key.page)});
+  EMU_CHECK(at != page_ids_.end() && at->second.blocks != 0);
+  if (--at->second.blocks != 0 || ++idle_page_ids_ <= kMostIdlePageIds) return;
+  std::erase_if(page_ids_, [](const auto& pair) { return pair.second.blocks == 0; });
+  idle_page_ids_ = 0;
 }
 
 BlockCache::Inserted BlockCache::revive(const BlockKey& key, std::span<const u8> bytes, Self self) {
@@ -233,6 +249,7 @@ void BlockCache::kill_locked(CodeBlock& block, Fate fate) {
       break;
     }
   }
+  release_page_id_locked(block);
   page_locked(block.key.page).remove(block);
   if (block.straddles()) page_locked(block.second_page).remove(block);
   if (block.hot != nullptr) {

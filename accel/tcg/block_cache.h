@@ -104,6 +104,8 @@ class BlockCache {
   bool wants_collection() const { return pending_.load(std::memory_order_relaxed) || (code_ && code_->is_short()); }
 
   const CacheStatistics& statistics() const { return statistics_; }
+  /// How many pairs of a virtual page and a RAM page are known; for tests, with no vCPU running.
+  size_t page_pairs() const { return page_ids_.size(); }
   /// Grows when a block record or code memory may have been freed: caches keyed by host addresses compare it.
   u64 reuse_generation() const { return reuse_generation_.load(std::memory_order_acquire); }
 
@@ -116,8 +118,15 @@ class BlockCache {
       return virtual_page != o.virtual_page ? virtual_page < o.virtual_page : ram_page < o.ram_page;
     }
   };
+  struct PageId {
+    u32 id = 0;
+    u32 blocks = 0;  ///< that can be found
+  };
+  /// Pairs without a block are kept: most come back.
+  static constexpr size_t kMostIdlePageIds = size_t(1) << 16;
 
   std::unique_lock<std::mutex> try_lock();
+  void release_page_id_locked(const CodeBlock& block);
   std::atomic<CodeBlock*>& bucket(const BlockKey& key) const { return buckets_[key.hash() & (kBuckets - 1)]; }
   PageCode& page_locked(mem::RamPage page);
   PageCode* find_page_locked(mem::RamPage page);
@@ -148,7 +157,9 @@ class BlockCache {
   mutable std::mutex mutex_;
   std::unique_ptr<std::atomic<CodeBlock*>[]> buckets_;
   std::unordered_map<u32, std::unique_ptr<PageCode>> pages_;
-  std::map<PageIdKey, u32> page_ids_;
+  std::map<PageIdKey, PageId> page_ids_;
+  u32 last_page_id_ = 0;     ///< none is given twice: tables of vCPUs may hold those that went
+  size_t idle_page_ids_ = 0;
   std::vector<CodeBlock*> retired_;  ///< freed once dead_since has passed
   Graveyard graveyard_;
   bool keeps_dead_ = true, checks_pages_ = true, by_granules_ = true;

@@ -61,15 +61,14 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
 }
 
 Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports) {
-  EMU_CHECK(!started_);
   if (vcpus_.empty()) EMU_TRY(prepare(cpu, memory.memory()));
   if (&cpu.translator().layout() != &shared_.translator->layout()) {
     return error("vCPU {}: a machine has one instruction set", cpu.index());
   }
-  vcpus_.push_back(std::make_unique<tcg::RuntimeVcpu>(shared_, cpu, memory, ports));
+  vcpus_.add(std::make_unique<tcg::RuntimeVcpu>(shared_, cpu, memory, ports));
   shared_.overcommitted = vcpus_.size() > std::thread::hardware_concurrency();
   EMU_CHECK(shared_.icount == nullptr || cpu.index() + 1 == vcpus_.size());
-  if (shared_.icount != nullptr) shared_.icount->add(*vcpus_.back(), cpu.env());
+  if (shared_.icount != nullptr) shared_.icount->add(vcpus_[cpu.index()], cpu.env());
   if (std::find(spaces_.begin(), spaces_.end(), &memory) == spaces_.end()) {
     spaces_.push_back(&memory);
     const mem::MachineLockScope lock(memory.memory().lock());
@@ -80,13 +79,6 @@ Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memo
 
 // --- Running and standing still ---
 
-void TcgAccelerator::start() {
-  if (started_) return;
-  started_ = true;
-  for (auto& v : vcpus_) v->start();
-  for (auto& v : vcpus_) v->wait_until_started();
-}
-
 void TcgAccelerator::resume_all() {
   start();
   if (shared_.icount != nullptr) shared_.icount->resumed();
@@ -96,27 +88,16 @@ void TcgAccelerator::resume_all() {
 void TcgAccelerator::request_pause_all() {
   shared_.run.set_stop(true);
   if (shared_.icount != nullptr) shared_.icount->paused();
-  for (auto& v : vcpus_) v->kick(tcg::kExitStop);
+  vcpus_.kick_all();
 }
 
-void TcgAccelerator::wait_until_still() {
-  mem::MachineLock* lock = shared_.memory == nullptr ? nullptr : &shared_.memory->lock();
-  const bool held = lock != nullptr && lock->held_by_me();
-  if (held) lock->unlock();
-  shared_.run.wait_until_still();
-  if (held) lock->lock();
+mem::MachineLock* TcgAccelerator::machine_lock() const {
+  return shared_.memory == nullptr ? nullptr : &shared_.memory->lock();
 }
 
 void TcgAccelerator::pause_all() {
   request_pause_all();
-  wait_until_still();
-}
-
-void TcgAccelerator::shut_down() {
-  shared_.run.set_end();
-  for (auto& v : vcpus_) v->kick(tcg::kExitStop);
-  wait_until_still();
-  for (auto& v : vcpus_) v->join();
+  vcpus_.wait_until_still(machine_lock());
 }
 
 void TcgAccelerator::run_exclusive(const std::function<void()>& work) {
@@ -143,7 +124,7 @@ Result<void> TcgAccelerator::set_debug_points(DebugPoints points) {
 
 void TcgAccelerator::set_debug_run(unsigned vcpu, DebugRun run, StepEvents events) {
   EMU_CHECK(shared_.run.is_still());
-  if (vcpu < vcpus_.size()) vcpus_[vcpu]->set_debug_run(run, events);
+  if (vcpu < vcpus_.size()) vcpus_[vcpu].set_debug_run(run, events);
 }
 
 // --- What memory tells ---
@@ -195,7 +176,7 @@ std::string TcgAccelerator::statistics() const {
 }
 
 std::string TcgAccelerator::dump_tlb(unsigned vcpu) const {
-  return vcpu < vcpus_.size() ? vcpus_[vcpu]->dump_tlb() : std::string();
+  return vcpu < vcpus_.size() ? vcpus_[vcpu].dump_tlb() : std::string();
 }
 
 }  // namespace emu::accel

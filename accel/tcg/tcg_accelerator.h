@@ -9,6 +9,7 @@
 #include "accel/accel.h"
 #include "accel/tcg/runtime_vcpu.h"
 #include "accel/tcg/shared.h"
+#include "accel/vcpu_crew.h"
 
 namespace emu::accel {
 
@@ -24,29 +25,29 @@ class TcgAccelerator final : public Accelerator,
 
   std::string name() const override { return "tcg"; }
   Result<void> add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memory, mem::AddressSpace* ports) override;
-  void start() override;
+  void start() override { vcpus_.start(); }
   void resume_all() override;
   /// The machine lock may be held: it is let go while waiting, as a vCPU may want it to come to rest.
   void pause_all() override;
   void request_pause_all() override;
   bool is_paused() const override { return shared_.run.is_still(); }
-  void shut_down() override;
+  void shut_down() override { vcpus_.shut_down(machine_lock()); }
   void run_exclusive(const std::function<void()>& work) override;
   Result<void> set_debug_points(DebugPoints points) override;
   void set_debug_run(unsigned vcpu, DebugRun run, StepEvents events) override;
-  i64 thread_id(unsigned index) const override { return vcpus_[index]->thread_id(); }
+  i64 thread_id(unsigned index) const override { return vcpus_.thread_id(index); }
   std::string statistics() const override;
   std::string dump_tlb(unsigned vcpu) const override;
   ClockCounter* counter() override { return shared_.icount.get(); }
 
-  const tcg::RuntimeVcpu& vcpu(unsigned index) const { return *vcpus_[index]; }
+  const tcg::RuntimeVcpu& vcpu(unsigned index) const { return vcpus_[index]; }
   const BlockCache& blocks() const { return *shared_.blocks; }
   BlockCache& blocks() { return *shared_.blocks; }
 
  private:
   TcgAccelerator(const AccelOptions& options, AccelClient& client) : shared_{.client = client, .options = options} {}
   Result<void> prepare(target::Vcpu& first, mem::Memory& memory);
-  void wait_until_still();
+  mem::MachineLock* machine_lock() const;  ///< null before the first vCPU
 
   // MemoryListener: a new flat view was published
   void commit() override;
@@ -58,8 +59,7 @@ class TcgAccelerator final : public Accelerator,
 
   TcgShared shared_;
   std::vector<mem::AddressSpace*> spaces_;  ///< listened to
-  std::vector<std::unique_ptr<tcg::RuntimeVcpu>> vcpus_;
-  bool started_ = false;
+  VcpuCrew<tcg::RuntimeVcpu> vcpus_{shared_.run};
 };
 
 }  // namespace emu::accel

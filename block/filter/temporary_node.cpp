@@ -37,7 +37,8 @@ class TemporaryNode final : public Node {
   u64 bytes() const override { return bytes_; }
   BlockLimits limits() const override {
     const BlockLimits below = backing_->limits();  // cache=none: what is read there must be aligned
-    return {.request_alignment = std::max<u32>(512, below.request_alignment), .memory_alignment = below.memory_alignment,
+    return {.request_alignment = std::max<u32>(512, below.request_alignment),
+            .memory_alignment = below.memory_alignment,
             .cluster = u32(kCluster)};
   }
   Access child_access(std::string_view role, Access own) const override {

@@ -163,7 +163,8 @@ int convert_command(Tool& tool, const std::vector<std::string>& words) {
   copy.source = *source;
   for (NodeRef node = *source; node; node = child_of(node, "backing")) {
     if (!is_same_file(node->filename(), target_name)) continue;
-    return tool.fail(fmt::format("'{}' cannot be converted onto itself: '{}' is what is read", arguments->rest()[0], target_name));
+    return tool.fail(fmt::format("'{}' cannot be converted onto itself: '{}' is what is read", arguments->rest()[0],
+                                 target_name));
   }
   copy.bytes = copy.source->bytes();
   NewImage image;

@@ -72,8 +72,8 @@ class Device : public qom::Object {
   bool has_irq_in(std::string_view name) const;
   /// The same, for a name that may not be there; "" is the first. Nothing when there is no such wire.
   std::optional<IrqInput> find_irq_in(std::string_view name, u64 index);
-  /// For tests: from now on the device's inputs (or outputs) end at `listener`, numbered in the order of describe(), and
-  /// nothing arrives where it went before.
+  /// For tests: from now on the device's inputs (or outputs) end at `listener`, numbered in the order of describe(),
+  /// and nothing arrives where it went before.
   void intercept_irq_ins(IrqSink& listener);
   void intercept_irq_outs(IrqSink& listener);
   void end_irq_interception();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/display/isa_vga.h"
 
+#include "hw/core/device_writes.h"
 #include "hw/nvram/fw_cfg.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -24,6 +25,7 @@ Result<void> IsaVga::realize() {
   isa_bus().ports().add(kFirstPort, region("vga-ports"), -1);
   isa_bus().ports().add(kDispiPort, region("vbe"));
   isa_bus().memory().add(kWindow, region("vga-lowmem"), 1);
+  if (target::DeviceWrites* writes = device_writes(machine())) writes->coalesce(*region("vga-lowmem"));
   return {};
 }
 

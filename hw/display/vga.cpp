@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/display/vga.h"
 
+#include "hw/core/device_writes.h"
 #include "hw/display/isa_vga.h"
 #include "util/log.h"
 
@@ -38,6 +39,7 @@ Result<void> Vga::realize() {
   pci_bus().ports().add(kFirstPort, region("vga-ports"), -1);
   pci_bus().ports().add(kDispiPort, region("vbe"));
   pci_bus().memory_space().add(kWindow, region("vga-lowmem"), 1);
+  if (target::DeviceWrites* writes = device_writes(machine())) writes->coalesce(*region("vga-lowmem"));
   return {};
 }
 

@@ -70,8 +70,9 @@ Result<void> IdeDevice::attach_backend(bool needs_medium) {
   if (drive_ == nullptr && needs_medium) return error("{}: needs drive=, the block device behind it", type().name());
   if (drive_ != nullptr) {
     if (auto* disk = dynamic_cast<block::DiskBackend*>(drive_)) {
-      EMU_TRY(disk->set_wishes({.write_error = on_write_error_, .read_error = on_read_error_, .share_writes = share_rw_}),
-              type().name());
+      const block::DeviceWishes wishes{
+          .write_error = on_write_error_, .read_error = on_read_error_, .share_writes = share_rw_};
+      EMU_TRY(disk->set_wishes(wishes), type().name());
     }
     EMU_TRY(drive_->attach(*this), type().name());
     backend_ = drive_;

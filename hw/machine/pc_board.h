@@ -60,7 +60,7 @@ struct PcMemoryLayout {
   u64 low_bytes = 0, high_bytes = 0;
 };
 
-class PcBoard : public Board {
+class PcBoard : public Board, public target::Accelerated {
  public:
   static constexpr const char* kTypeName = "x86-machine";
   static constexpr u64 kHigh = u64(1) << 32;
@@ -78,6 +78,7 @@ class PcBoard : public Board {
   std::string describe_local_interrupts(unsigned cpu) const override;
   std::string describe_roms() const override;
   void inject_nmi() override;
+  target::Acceleration* acceleration() const override { return config_.acceleration; }
 
  protected:
   struct Cpu {

@@ -124,7 +124,7 @@ Result<void> E1000Core::check_loaded() {
   return {};
 }
 
-// Control and status. ---------------------------------------------------------------------------------------------------
+// Control and status. -------------------------------------------------------------------------------------------------
 
 u32 E1000Core::read_status() const {
   // GIO Master Disable is obeyed at once: a driver waits for the bit that says so (82574, §10.2.2.2).
@@ -145,7 +145,7 @@ void E1000Core::write_ctrl(u32 value) {
   state_.ctrl = value & ~(kCtrlReset | kCtrlPhyReset);
 }
 
-// EEPROM. ---------------------------------------------------------------------------------------------------------------
+// EEPROM. -------------------------------------------------------------------------------------------------------------
 
 u32 E1000Core::read_eecd() const {
   u32 value = (state_.eecd & (kSk | kCs | kDi | kRequest)) | kPresent | chip_.eecd;
@@ -190,7 +190,7 @@ void E1000Core::write_eerd(u32 value) {
   state_.eerd = (value & 0xfffe & ~done) | done | u32(word) << 16;
 }
 
-// PHY. ------------------------------------------------------------------------------------------------------------------
+// PHY. ----------------------------------------------------------------------------------------------------------------
 
 u16 E1000Core::read_phy(unsigned reg) const {
   const u16 value = state_.phy[reg];
@@ -265,7 +265,7 @@ void E1000Core::link_moved() {
   update_interrupt();
 }
 
-// Interrupts. -------------------------------------------------------------------------------------------------------------
+// Interrupts. ---------------------------------------------------------------------------------------------------------
 
 /// §13.4.18: ITR counts units of 256 ns between one assertion of the pin and the next.
 void E1000Core::update_interrupt() {
@@ -305,7 +305,7 @@ void E1000Core::write_imc(u32 value) {
   update_interrupt();
 }
 
-// Statistics, §13.7: cleared by reading; counters of 64 bits hold still at the top. -----------------------------------------
+// Statistics, §13.7: cleared by reading; counters of 64 bits hold still at the top. -----------------------------------
 
 void E1000Core::count(unsigned offset, u32 amount) {
   u32& counter = state_.statistics[(offset - STATISTICS) / 4];
@@ -329,7 +329,7 @@ void E1000Core::count_size(unsigned first_offset, std::size_t bytes) {
 
 u32 E1000Core::read_statistic(unsigned index) { return std::exchange(state_.statistics[index], 0); }
 
-// The 82540EM. ----------------------------------------------------------------------------------------------------------
+// The 82540EM. --------------------------------------------------------------------------------------------------------
 
 E1000::E1000()
     : E1000Core({.vendor = 0x8086, .device = 0x100e, .revision = 3, .class_code = 0x0200},

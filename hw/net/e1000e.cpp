@@ -97,7 +97,7 @@ void E1000e::all_fields(Archive& ar) {
   ar("psrctl", e.psrctl)("eitr", e.eitr)("reta", e.reta)("rssrk", e.rssrk)("sent", e.sent);
 }
 
-// Interrupts, §7.4. -----------------------------------------------------------------------------------------------------
+// Interrupts, §7.4. ---------------------------------------------------------------------------------------------------
 
 void E1000e::cause(u32 bits) {
   if ((bits & kReceiveCauses) != 0) bits |= kRxq0;
@@ -157,7 +157,7 @@ u32 E1000e::read_icr() {
   return value;
 }
 
-// Receiving. ------------------------------------------------------------------------------------------------------------
+// Receiving. ----------------------------------------------------------------------------------------------------------
 
 bool E1000e::frame_arrived(std::span<const u8> frame) {
   if ((state_.rctl & kDescriptorType) != 0) {
@@ -180,7 +180,7 @@ void E1000e::write_back(u64 descriptor, u16 bytes, bool is_last, const Received&
   store(descriptor + offsetof(WriteBack, status), {reinterpret_cast<const u8*>(&out.status), 4});
 }
 
-// I/O window, as in the 8254x. ---------------------------------------------------------------------------------------------
+// I/O window, as in the 8254x. ----------------------------------------------------------------------------------------
 
 const RegisterTable<E1000e, E1000Core::State>& E1000e::table() const {
   const auto* known = type().extension<DeviceClass>();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A card's end of a wire, whatever the card: where its cable is plugged in, and what monitors and other cards ask of it.
+// A card's end of a wire, whatever the card: where the cable is plugged in, and what others ask of the card.
 #pragma once
 
 #include <functional>

@@ -124,7 +124,7 @@ void Rtl8139::put32(unsigned at, u32 value) {
   put16(at + 2, u16(value >> 16));
 }
 
-// Register accesses: of any width; a byte at a time, and then what the whole access meant. --------------------------------
+// Register accesses: of any width; a byte at a time, and then what the whole access meant. ----------------------------
 
 u8 Rtl8139::read_byte(unsigned offset) const {
   switch (offset) {
@@ -279,7 +279,7 @@ void Rtl8139::write_eeprom(u8 value) {
   state_.eeprom_left = 17;
 }
 
-// Timer: it counts at the PCI clock, 33 MHz, and interrupts when it passes TIMERINT. -----------------------------------------
+// Timer: it counts at the PCI clock, 33 MHz, and interrupts when it passes TIMERINT. ----------------------------------
 
 constexpr i64 kTickNs = 30;
 

@@ -161,7 +161,7 @@ bool Rtl8139::receive_into_descriptor(std::span<const u8> frame, u16 status) {
   return true;
 }
 
-// Sending. --------------------------------------------------------------------------------------------------------------
+// Sending. ------------------------------------------------------------------------------------------------------------
 
 bool Rtl8139::has_more_work() const {
   if ((state_.bytes[CR] & kTransmit) == 0 || !is_bus_master()) return false;

@@ -151,12 +151,7 @@ Result<void> VirtioBlk::realize() {
 unsigned VirtioBlk::wanted_queues() const {
   if (num_queues_ != kAutoQueues) return num_queues_;
   const bool has_vectors = dynamic_cast<const PciDevice*>(parent()) != nullptr;
-  if (!has_vectors) return 1;
-  unsigned vcpus = 0;
-  for (const auto& object : machine().tree().container("/machine/unattached").children()) {
-    if (object->type().is_a("cpu")) vcpus++;
-  }
-  return std::clamp<unsigned>(vcpus, 1, kMaxQueues - 1);
+  return has_vectors ? std::clamp<unsigned>(machine().vcpu_count(), 1, kMaxQueues - 1) : 1;
 }
 
 /// By which people know the device: the function's id, when it is inside one.

@@ -5,6 +5,7 @@
 
 #include <bit>
 
+#include "hw/core/device_writes.h"
 #include "hw/pci/pci_bus.h"
 #include "util/log.h"
 
@@ -89,6 +90,7 @@ void VirtioPci::describe(TypeInfo<VirtioPci>& type) {
   type.property("disable-modern", &VirtioPci::modern_off_, "no virtio 1 interface");
   type.property("vectors", &VirtioPci::vectors_, "MSI-X vectors; 0: the interrupt pin only");
   type.property("modern-pio-notify", &VirtioPci::modern_pio_notify_, "notify through an I/O port");
+  type.property("ioeventfd", &VirtioPci::ioeventfd_, "notifications that need not stop the vCPU, with -accel kvm");
   type.property("page-per-vq", &VirtioPci::page_per_vq_, "off only");
   type.saved(1, &VirtioPci::fields, &VirtioPci::after_load);
 }
@@ -225,8 +227,10 @@ void VirtioPci::add_modern_bar() {
   auto bar = add_region(mem::Region::container(memory(), type().name() + "-modern", kModernBarBytes));
   const auto window = [&](const char* name, u32 offset, u32 bytes, mem::MmioFunctions::Read read,
                           mem::MmioFunctions::Write write, mem::Locking locking = mem::Locking::Machine) {
-    bar->add(offset, add_region(mem::Region::mmio(memory(), name, bytes, std::move(read), std::move(write),
-                                                  {.valid = {1, 4}, .impl = {1, 4}, .locking = locking})));
+    auto made = add_region(mem::Region::mmio(memory(), name, bytes, std::move(read), std::move(write),
+                                             {.valid = {1, 4}, .impl = {1, 4}, .locking = locking}));
+    bar->add(offset, made);
+    return made;
   };
   window("virtio-pci-common", kCommonWindow, kWindowBytes, [this](u64 o, unsigned n) { return read_common(o, n); },
          [this](u64 o, u64 v, unsigned n) { write_common(o, v, n); });
@@ -234,8 +238,9 @@ void VirtioPci::add_modern_bar() {
          [](u64, u64, unsigned) {});
   window("virtio-pci-device", kDeviceWindow, kWindowBytes, [this](u64 o, unsigned n) { return read_device(o, n); },
          [this](u64 o, u64 v, unsigned n) { write_device(o, v, n); });
-  window("virtio-pci-notify", kNotifyWindow, kWindowBytes, [](u64, unsigned) { return u64(0); },
-         [this](u64 o, u64 v, unsigned n) { write_notify(o, v, n); }, mem::Locking::None);
+  const auto bells = window("virtio-pci-notify", kNotifyWindow, kWindowBytes, [](u64, unsigned) { return u64(0); },
+                            [this](u64 o, u64 v, unsigned n) { write_notify(o, v, n); }, mem::Locking::None);
+  add_doorbells(*bells, {}, /*by_value=*/false);
   add_bar(kModernBar, BarKind::PrefetchableMemory64, std::move(bar));
 
   add_vendor_capability(kCommon, kCapabilityBytes, kModernBar, kCommonWindow, kWindowBytes);
@@ -247,6 +252,7 @@ void VirtioPci::add_modern_bar() {
         memory(), "virtio-pci-notify-pio", kPioBytes, [](u64, unsigned) { return u64(0); },
         [this](u64, u64 value, unsigned) { backend_->kick(u32(value)); },
         {.valid = {1, 4}, .impl = {1, 4}, .locking = mem::Locking::None}));
+    add_doorbells(*port, {.bytes = 2}, /*by_value=*/true);
     add_bar(kPioNotifyBar, BarKind::Io, std::move(port));
     const unsigned at = add_vendor_capability(kNotify, kLongCapabilityBytes, kPioNotifyBar, 0, kPioBytes);
     config().set32(at + kExtraField, 0);  // one place for all queues: the value says which
@@ -266,16 +272,36 @@ void VirtioPci::add_legacy_bar() {
   const u64 bytes = std::bit_ceil(kHeaderBytes + backend_->config_bytes());
   auto bar = add_region(mem::Region::container(memory(), type().name() + "-legacy", bytes));
   const auto part = [&](const char* name, u64 offset, u64 end, mem::Locking locking) {
-    bar->add(offset, add_region(mem::Region::mmio(
-                         memory(), name, end - offset,
-                         [this, offset](u64 o, unsigned n) { return read_legacy(offset + o, n); },
-                         [this, offset](u64 o, u64 v, unsigned n) { write_legacy(offset + o, v, n); },
-                         {.valid = {1, 4}, .impl = {1, 4}, .unaligned = true, .locking = locking})));
+    auto made = add_region(mem::Region::mmio(
+        memory(), name, end - offset, [this, offset](u64 o, unsigned n) { return read_legacy(offset + o, n); },
+        [this, offset](u64 o, u64 v, unsigned n) { write_legacy(offset + o, v, n); },
+        {.valid = {1, 4}, .impl = {1, 4}, .unaligned = true, .locking = locking}));
+    bar->add(offset, made);
+    return made;
   };
   part("virtio-pci-legacy", 0, LEGACY_QUEUE_NOTIFY, mem::Locking::Machine);
-  part("virtio-pci-legacy-notify", LEGACY_QUEUE_NOTIFY, LEGACY_STATUS, mem::Locking::None);
+  const auto bell = part("virtio-pci-legacy-notify", LEGACY_QUEUE_NOTIFY, LEGACY_STATUS, mem::Locking::None);
+  add_doorbells(*bell, {.bytes = 2}, /*by_value=*/true);
   part("virtio-pci-legacy-config", LEGACY_STATUS, bytes, mem::Locking::Machine);
   add_bar(kLegacyBar, BarKind::Io, std::move(bar));
+}
+
+/// One for each queue that has a loop of its own; the others come to the callback. Which queue is meant the value says, or
+/// the place.
+void VirtioPci::add_doorbells(mem::Region& region, target::DeviceWrites::Doorbell first, bool by_value) {
+  target::DeviceWrites* const writes = ioeventfd_ ? device_writes(machine()) : nullptr;
+  for (u32 i = 0; writes != nullptr && i < backend_->queue_count(); ++i) {
+    const EventNotifier* const notifier = backend_->kick_notifier(i);
+    if (notifier == nullptr) continue;
+    target::DeviceWrites::Doorbell bell = first;
+    bell.event_fd = notifier->fd();
+    if (by_value) {
+      bell.value = i;
+    } else {
+      bell.offset = i * kNotifyMultiplier;
+    }
+    writes->add_doorbell(region, bell);
+  }
 }
 
 // Interrupts, 4.1.4.5 and 4.1.5. -------------------------------------------------------------------------------------

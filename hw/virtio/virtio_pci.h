@@ -8,6 +8,7 @@
 
 #include "hw/pci/pci_device.h"
 #include "hw/virtio/virtio_device.h"
+#include "target/acceleration.h"
 
 namespace emu::hw {
 
@@ -62,6 +63,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
   void write_identity();
   void add_modern_bar();
   void add_legacy_bar();
+  void add_doorbells(mem::Region& region, target::DeviceWrites::Doorbell first, bool by_value);
   unsigned add_vendor_capability(u8 kind, unsigned bytes, u8 bar, u32 offset, u32 length);
   bool has_modern() const { return !modern_off_; }
   bool has_legacy() const { return legacy_ == qom::OnOffAuto::Off; }  // the property is disable-legacy
@@ -91,7 +93,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
   const char* const backend_type_;
   const VirtioPciVariant variant_;
   qom::OnOffAuto disable_legacy_ = qom::OnOffAuto::Auto;
-  bool modern_off_ = false, modern_pio_notify_ = false, page_per_vq_ = false;
+  bool modern_off_ = false, modern_pio_notify_ = false, page_per_vq_ = false, ioeventfd_ = true;
   std::optional<u32> vectors_;
   unsigned vectors_in_use_ = 0;
   bool behind_port_ = false;  ///< of PCI Express

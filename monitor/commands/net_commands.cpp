@@ -279,22 +279,17 @@ Result<Reply> hmp_set_link(CommandContext& context, const Arguments& arguments) 
   return Reply{};
 }
 
-/// The user network by its id, or the only one there is.
+/// The user network by its id; without one the first, as in QEMU.
 Result<net::UserNet*> user_net(CommandContext& context, const std::string& id) {
   if (!id.empty()) {
     auto* user = dynamic_cast<net::UserNet*>(net::find_netdev(tree_of(context), id));
     if (user == nullptr) return error("there is no user network '{}'", id);
     return user;
   }
-  net::UserNet* found = nullptr;
   for (const auto& child : tree_of(context).container(net::NetClient::kContainer).children()) {
-    auto* user = dynamic_cast<net::UserNet*>(child.get());
-    if (user == nullptr) continue;
-    if (found != nullptr) return error("there are several user networks: name one");
-    found = user;
+    if (auto* user = dynamic_cast<net::UserNet*>(child.get())) return user;
   }
-  if (found == nullptr) return error("there is no user network");
-  return found;
+  return error("there is no user network");
 }
 
 struct ForwardWords {

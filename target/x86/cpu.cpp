@@ -349,20 +349,12 @@ void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
 
 /// A non-canonical address is #SS(0) where RSP or RBP is the base. Helpers get linear addresses: settle_pending().
 void X86Cpu::stack_access_faulted() {
-  if (pending_.valid && pending_.vector == kGP && is_code64()) pending_.vector = kSS;
+  if (pending_.valid && pending_.vector == kGP && !pending_.is_canonical && is_code64()) pending_.vector = kSS;
 }
 
-u64 X86Cpu::helper_halt(const u64* args) {
-  if (!require_cpl0()) return 0;
-  halt_ = Halt::Halted;
-  s_->hdr.pc = args[0];
-  return transfer();
-}
-
-u64 X86Cpu::helper_pause(const u64*) { return 0; }
-
-// MONITOR keeps what the line holds now; MWAIT sleeps until it holds something else, which is looked for every kMwaitPollNs,
-// until an interrupt, or for kMwaitLimitNs: it may end without a reason, and so a store that changes nothing is not missed.
+// MONITOR keeps what the line holds now; MWAIT sleeps until it holds something else, which is looked for every
+// kMwaitPollNs, until an interrupt, or for kMwaitLimitNs: it may end without a reason, and so a store that changes
+// nothing is not missed.
 u64 X86Cpu::helper_monitor(const u64* args) {
   if (s_->gpr(RCX) & low_mask(32)) return raise_gp();
   u64 ignored = 0;
@@ -398,7 +390,8 @@ bool X86Cpu::idle_poll() {
   std::array<u64, 8> now{};
   monitor_.slept_ns += kMwaitPollNs;
   const bool interrupted = monitor_.wakes_masked && (s_->signals.load() & kSignalInterrupt);
-  if (!interrupted && monitor_.slept_ns < kMwaitLimitNs && read_monitored(now) && now == monitor_.contents) return false;
+  if (!interrupted && monitor_.slept_ns < kMwaitLimitNs && read_monitored(now) && now == monitor_.contents)
+    return false;
   monitor_ = {};
   halt_ = Halt::Running;
   return true;

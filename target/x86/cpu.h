@@ -227,7 +227,8 @@ class X86Cpu final : public target::Vcpu {
   bool require_cpl0();
 
   // Linear memory, after segmentation.
-  /// Misaligned operands raise #AC: AC is set, CR0.AM allows it, and the privilege is a user's. (Kernels set AC for SMAP.)
+  /// Misaligned operands raise #AC: AC is set, CR0.AM allows it, and the privilege is a user's. (Kernels set AC for
+  /// SMAP.)
   bool checks_alignment() const { return (s_->rflags_system & kAC) && (s_->cr0 & kCr0AM) && s_->cpl() == 3; }
   bool check_alignment(u64 linear, unsigned bytes, u8 view);
   bool read(u64 linear, unsigned bytes, u8 view, u64& value);
@@ -318,7 +319,8 @@ class X86Cpu final : public target::Vcpu {
 
   // task_switch.cpp
   enum class TaskSwitch : u8 { Jump, Call, Iret, Interrupt };
-  bool switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error = false, u32 error = 0, bool is_fault = false);
+  bool switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error = false, u32 error = 0,
+                   bool is_fault = false);
   bool load_task_segments(const u16 (&selectors)[6], u16 ldt, unsigned cpl);
 
   // control.cpp
@@ -381,7 +383,7 @@ class X86Cpu final : public target::Vcpu {
   u64 xinuse() const;
   bool store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u8 view);
   bool is_valid_xsave_header(const u8* image, bool supervisor) const;
-  void make_protected_env(u8* out, unsigned bytes) const;
+  void make_env_image(u8* out, unsigned bytes) const;
   void load_env_image(const u8* image, unsigned bytes);
 
   CpuConfig config_;

@@ -19,7 +19,29 @@ using target::DebugRegister;
 namespace {
 
 /// What a number stands for.
-enum class Kind : u8 { Gpr, Ip, Flags, Selector, St, Fpu, Xmm, Mxcsr, YmmHigh, ZmmHigh, Opmask, Pkru, SegmentBase, KernelGsBase, Control, Cr8, Efer, Xcr0, Debug, TableBase, TableLimit };
+enum class Kind : u8 {
+  Gpr,
+  Ip,
+  Flags,
+  Selector,
+  St,
+  Fpu,
+  Xmm,
+  Mxcsr,
+  YmmHigh,
+  ZmmHigh,
+  Opmask,
+  Pkru,
+  SegmentBase,
+  KernelGsBase,
+  Control,
+  Cr8,
+  Efer,
+  Xcr0,
+  Debug,
+  TableBase,
+  TableLimit
+};
 struct Row {
   Kind kind;
   u8 index = 0;
@@ -58,10 +80,10 @@ constexpr FlagBits kMxcsrBits[] = {{"IE", 0}, {"DE", 1}, {"ZE", 2}, {"OE", 3},  
                                    {"IM", 7}, {"DM", 8}, {"ZM", 9}, {"OM", 10}, {"UM", 11}, {"PM", 12}, {"FZ", 15}};
 constexpr FlagBits kCr0Bits[] = {{"PG", 31}, {"CD", 30}, {"NW", 29}, {"AM", 18}, {"WP", 16}, {"NE", 5},
                                  {"ET", 4},  {"TS", 3},  {"EM", 2},  {"MP", 1},  {"PE", 0}};
-constexpr FlagBits kCr4Bits[] = {{"PKE", 22},     {"SMAP", 21},  {"SMEP", 20},       {"OSXSAVE", 18}, {"PCIDE", 17},
-                                 {"FSGSBASE", 16}, {"VMXE", 13}, {"LA57", 12},       {"UMIP", 11},    {"OSXMMEXCPT", 10},
-                                 {"OSFXSR", 9},   {"PCE", 8},    {"PGE", 7},         {"MCE", 6},      {"PAE", 5},
-                                 {"PSE", 4},      {"DE", 3},     {"TSD", 2},         {"PVI", 1},      {"VME", 0}};
+constexpr FlagBits kCr4Bits[] = {{"PKE", 22},      {"SMAP", 21}, {"SMEP", 20}, {"OSXSAVE", 18}, {"PCIDE", 17},
+                                 {"FSGSBASE", 16}, {"VMXE", 13}, {"LA57", 12}, {"UMIP", 11},    {"OSXMMEXCPT", 10},
+                                 {"OSFXSR", 9},    {"PCE", 8},   {"PGE", 7},   {"MCE", 6},      {"PAE", 5},
+                                 {"PSE", 4},       {"DE", 3},    {"TSD", 2},   {"PVI", 1},      {"VME", 0}};
 constexpr FlagBits kEferBits[] = {{"NXE", 11}, {"LMA", 10}, {"LME", 8}, {"SCE", 0}};
 
 constexpr const char* kVectorTypes =
@@ -392,7 +414,8 @@ class X86DebugRegisters final : public target::DebugRegisters {
     for (unsigned i = 0; i < 8; ++i) add(f, kFpuWords[i], 32, "int", {Kind::Fpu, u8(i)}, "float");
   }
   void add_sse() {
-    DebugFeature& f = feature("org.gnu.gdb.i386.sse", file("sse"), kVectorTypes + flags_type("i386_mxcsr", 4, kMxcsrBits));
+    DebugFeature& f =
+        feature("org.gnu.gdb.i386.sse", file("sse"), kVectorTypes + flags_type("i386_mxcsr", 4, kMxcsrBits));
     for (unsigned i = 0; i < vectors(); ++i) add(f, fmt::format("xmm{}", i), 128, "vec128", {Kind::Xmm, u8(i)});
     add(f, "mxcsr", 32, "i386_mxcsr", {Kind::Mxcsr}, "vector");
   }
@@ -404,7 +427,8 @@ class X86DebugRegisters final : public target::DebugRegisters {
     DebugFeature& f = feature("org.gnu.gdb.i386.avx512", file("avx512"),
                               std::string(kVectorTypes) + "<vector id=\"v2ui128\" type=\"uint128\" count=\"2\"/>\n");
     for (unsigned i = 16; is_wide_ && i < 32; ++i) add(f, fmt::format("xmm{}", i), 128, "vec128", {Kind::Xmm, u8(i)});
-    for (unsigned i = 16; is_wide_ && i < 32; ++i) add(f, fmt::format("ymm{}h", i), 128, "uint128", {Kind::YmmHigh, u8(i)});
+    for (unsigned i = 16; is_wide_ && i < 32; ++i)
+      add(f, fmt::format("ymm{}h", i), 128, "uint128", {Kind::YmmHigh, u8(i)});
     for (unsigned i = 0; i < 8; ++i) add(f, fmt::format("k{}", i), 64, "uint64", {Kind::Opmask, u8(i)});
     for (unsigned i = 0; i < 2 * vectors(); ++i) {
       if (is_wide_ || i < 8) add(f, fmt::format("zmm{}h", i), 256, "v2ui128", {Kind::ZmmHigh, u8(i)});

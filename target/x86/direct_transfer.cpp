@@ -15,7 +15,8 @@ using tcg::kPageSize;
 X86State& state_of(tcg::EnvHeader& env) { return reinterpret_cast<X86State&>(env); }
 
 bool is_possible(const X86State& s) {
-  return s.hdr.view != nullptr && s.hdr.no_direct_entry == 0 && s.hdr.guest_debug == 0 && is_code64(s) && !(s.rflags_system & (kTF | kVM));
+  return s.hdr.view != nullptr && s.hdr.no_direct_entry == 0 && s.hdr.guest_debug == 0 && is_code64(s) &&
+         !(s.rflags_system & (kTF | kVM));
 }
 
 bool is_canonical(const X86State& s, u64 linear) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Transfers of control in the forms that 64-bit kernels use all the time, done without leaving generated code.
 //
-// Every function either does the whole transfer, exactly as the helper of that name, and returns true; or it has changed
-// nothing and returns false. It refuses whatever is rare: faults, other modes, TF, a waiting signal that would become
-// deliverable, a descriptor that is not marked accessed, memory that the first-level TLB does not hold.
+// Every function either does the whole transfer, exactly as the helper of that name, and returns true; or it has
+// changed nothing and returns false. It refuses whatever is rare: faults, other modes, TF, a waiting signal that would
+// become deliverable, a descriptor that is not marked accessed, memory that the first-level TLB does not hold.
 //
 // direct_transfer.cpp is compiled to use general registers only: guest vectors stay in the host's while it runs.
 #pragma once

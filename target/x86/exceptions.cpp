@@ -199,8 +199,8 @@ bool X86Cpu::deliver(const Event& event) {
 
 u64 X86Cpu::pushed_flags(const Event& event) const {
   u64 flags = read_rflags(*s_);
-  // RF is set in the image that a fault saves, so that the instruction does not hit its own instruction breakpoint again.
-  // That breakpoint itself is Kind::Trap here: the handler has to set RF.
+  // RF is set in the image that a fault saves, so that the instruction does not hit its own instruction breakpoint
+  // again. That breakpoint itself is Kind::Trap here: the handler has to set RF.
   if (event.kind == Event::Kind::Fault) flags |= kRF;
   const bool is_instruction = event.kind == Event::Kind::SoftwareInt || event.kind == Event::Kind::SoftwareException;
   if (is_instruction) flags &= ~u64(kRF);

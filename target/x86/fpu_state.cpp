@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "target/x86/cpu.h"
+#include "target/x86/evex_access.h"
 #include "target/x86/fpu_image.h"
 
 namespace emu::x86 {
@@ -189,26 +190,36 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
 
 // --- FSAVE and FSTENV -----------------------------------------------------------------------------------------------
 
-/// The environment: 28 bytes in the 32-bit format, 14 in the 16-bit one. Deviation: the protected-mode layout in real
-/// mode, too; they differ in the pointers only.
-void X86Cpu::make_protected_env(u8* out, unsigned bytes) const {
+/// The environment: 28 bytes in the 32-bit format, 14 in the 16-bit one. SDM vol. 1, figures 8-9 to 8-12: in real and
+/// virtual-8086 mode the pointers are linear, and the opcode shares a word with the upper bits of the first.
+void X86Cpu::make_env_image(u8* out, unsigned bytes) const {
   FpuImage fpu(s_->hdr);
+  const u32 ip = u32(fpu_pointers_.ip), dp = u32(fpu_pointers_.dp);
+  const u32 ip_high = (ip >> 16) << 12 | fpu_pointers_.opcode, dp_high = (dp >> 16) << 12;
+  const bool is_linear = !is_protected();
   if (bytes == 2) {
     image_put<u16>(out, 0, u16(s_->hdr.fpu_control));
     image_put<u16>(out, 2, fpu_status());
     image_put<u16>(out, 4, fpu.full_tags());
-    image_put<u16>(out, 6, u16(fpu_pointers_.ip));
-    image_put<u16>(out, 8, 0);
-    image_put<u16>(out, 10, u16(fpu_pointers_.dp));
-    image_put<u16>(out, 12, 0);
+    image_put<u16>(out, 6, u16(ip));
+    image_put<u16>(out, 8, is_linear ? u16(ip_high) : u16(0));
+    image_put<u16>(out, 10, u16(dp));
+    image_put<u16>(out, 12, is_linear ? u16(dp_high) : u16(0));
     return;
   }
   image_put<u32>(out, 0, 0xffff0000 | s_->hdr.fpu_control);
   image_put<u32>(out, 4, 0xffff0000 | fpu_status());
   image_put<u32>(out, 8, 0xffff0000 | fpu.full_tags());
-  image_put<u32>(out, 12, u32(fpu_pointers_.ip));
+  if (is_linear) {
+    image_put<u32>(out, 12, 0xffff0000 | u16(ip));
+    image_put<u32>(out, 16, ip_high & 0x0fffffff);
+    image_put<u32>(out, 20, 0xffff0000 | u16(dp));
+    image_put<u32>(out, 24, dp_high & 0x0fffffff);
+    return;
+  }
+  image_put<u32>(out, 12, ip);
   image_put<u32>(out, 16, u32(fpu_pointers_.opcode) << 16);
-  image_put<u32>(out, 20, u32(fpu_pointers_.dp));
+  image_put<u32>(out, 20, dp);
   image_put<u32>(out, 24, 0xffff0000);
 }
 
@@ -220,6 +231,14 @@ void X86Cpu::load_env_image(const u8* image, unsigned bytes) {
   fpu.set_top(status >> 11 & 7);
   fpu.set_status(status);
   fpu.set_full_tags(image_get<u16>(image, stride * 2));
+  if (!is_protected()) {
+    const u32 ip_high = stride == 2 ? image_get<u16>(image, 8) : image_get<u32>(image, 16);
+    const u32 dp_high = stride == 2 ? image_get<u16>(image, 12) : image_get<u32>(image, 24);
+    fpu_pointers_.ip = image_get<u16>(image, stride * 3) | (ip_high >> 12 & 0xffff) << 16;
+    fpu_pointers_.opcode = u16(ip_high & 0x7ff);
+    fpu_pointers_.dp = image_get<u16>(image, stride * 5) | (dp_high >> 12 & 0xffff) << 16;
+    return;
+  }
   fpu_pointers_.ip = stride == 2 ? image_get<u16>(image, 6) : image_get<u32>(image, 12);
   fpu_pointers_.opcode = stride == 2 ? u16(0) : u16(image_get<u16>(image, 18) & 0x7ff);
   fpu_pointers_.dp = stride == 2 ? image_get<u16>(image, 10) : image_get<u32>(image, 20);
@@ -228,7 +247,7 @@ void X86Cpu::load_env_image(const u8* image, unsigned bytes) {
 u64 X86Cpu::helper_fstenv(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28];
-  make_protected_env(image, bytes);
+  make_env_image(image, bytes);
   if (memory_->store_bytes(wrap_operand(args[0]), std::span<const u8>(image, size), current_view()) ==
       AccessStatus::Ok) {
     FpuImage(s_->hdr).set_control(u16(s_->hdr.fpu_control | kExceptionFlags));
@@ -250,12 +269,13 @@ u64 X86Cpu::helper_fldenv(const u64* args) {
 u64 X86Cpu::helper_fsave(const u64* args) {
   const unsigned bytes = unsigned(args[1]), size = bytes == 2 ? 14 : 28;
   u8 image[28 + 80];
-  make_protected_env(image, bytes);
+  make_env_image(image, bytes);
   FpuImage fpu(s_->hdr);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(image + size + i * 10, fpu.st(i), 10);
   if (memory_->store_bytes(wrap_operand(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
       AccessStatus::Ok) {
     fpu.init();
+    fpu_pointers_ = {};
     fp_masks_changed();
   }
   return 0;
@@ -389,13 +409,15 @@ u64 X86Cpu::helper_maskmov(const u64* args) {
   const u8* source = s_->vec[args[1] & 15].bytes;
   const u8* mask = s_->vec[args[2] & 15].bytes;
   const u8 view = current_view();
+  const ElementBase base = ElementBase::unpack(args[1] >> 8);
+  u64 to[16] = {};
   for (unsigned i = 0; i < 16; ++i) {
-    if ((mask[i] & 0x80) &&
-        memory_->probe(wrap_operand(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)
-      return 0;
+    if (!(mask[i] & 0x80)) continue;
+    if (!base.linear(*this, args[0], i, 1, true, to[i])) return 0;
+    if (memory_->probe(to[i], 1, target::Access::Store, view) != AccessStatus::Ok) return 0;
   }
   for (unsigned i = 0; i < 16; ++i) {
-    if ((mask[i] & 0x80) && !write(wrap_operand(args[0] + i), 1, view, source[i])) return 0;
+    if ((mask[i] & 0x80) && !write(to[i], 1, view, source[i])) return 0;
   }
   return 0;
 }

@@ -45,7 +45,8 @@ u64 X86Cpu::helper_simd_end(const u64* args) {
   const u32 computed = s_->hdr.fp_control & kExceptionFlags;
   if (op >= ir::VecOp::kCount) return finish_simd(computed);
   const u8* const slots = s_->vec_tmp[0].bytes;
-  const SimdExceptions exceptions(op, args[0] >> 16 & 0xff, u8(args[0] >> 24), {slots, slots + 32, s_->vec_tmp[1].bytes});
+  const SimdExceptions exceptions(op, args[0] >> 16 & 0xff, u8(args[0] >> 24),
+                                  {slots, slots + 32, s_->vec_tmp[1].bytes});
   if (!exceptions.decide(s_->mxcsr)) return finish_simd(computed);
   return finish_simd(exceptions.flags(s_->mxcsr), exceptions.has_steps());
 }
@@ -101,7 +102,8 @@ u64 X86Cpu::helper_x87_pending(const u64*) {
   return 0;
 }
 
-/// Runs an operation under the guest's masks. Errors that IGNNE# has it ignore are parked: the host's unit knows no such pin.
+/// Runs an operation under the guest's masks. Errors that IGNNE# has it ignore are parked: the host's unit knows no
+/// such pin.
 X86Cpu::X87Run X86Cpu::run_x87(X87Op op, unsigned reg, u64 a, u64 b) {
   const u16 ignored = waits(op) ? x87_pending() : u16(0);
   if (ignored != 0) FpuImage(s_->hdr).set_status(FpuImage(s_->hdr).status() & ~ignored);

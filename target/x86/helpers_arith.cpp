@@ -123,42 +123,6 @@ u64 X86Cpu::helper_rcr(const u64* args) {
   return value;
 }
 
-u64 X86Cpu::helper_rotate_flags(const u64* args) {
-  const unsigned bytes = unsigned(args[2]), width = bytes * 8;
-  const u64 result = args[0];
-  if (masked(args[1], bytes) == 0) return 0;
-  const bool top = result >> (width - 1) & 1;
-  if (args[3] == 0) {
-    set_carry_overflow(*s_, result & 1, top != bool(result & 1));
-  } else {
-    set_carry_overflow(*s_, top, top != bool(result >> (width - 2) & 1));
-  }
-  return 0;
-}
-
-u64 X86Cpu::helper_shift_flags(const u64* args) {
-  const unsigned bytes = unsigned(args[2]), width = bytes * 8;
-  const unsigned count = masked(args[1], bytes);
-  if (count == 0) return 0;
-  const u64 operand = args[0] & low_mask(width);
-  const i64 extended = sign_extend(operand, width);
-  u64 before = 0, result = 0;
-  if (args[3] == 0) {
-    before = operand << (count - 1);
-    result = before << 1;
-  } else if (args[3] == 1) {
-    before = operand >> (count - 1);
-    result = before >> 1;
-  } else {
-    before = u64(extended >> (count - 1));
-    result = u64(i64(before) >> 1);
-  }
-  s_->hdr.cc_op = tcg::cc_op(args[3] == 0 ? tcg::CcKind::Shl : tcg::CcKind::Shr, unsigned(std::countr_zero(bytes)));
-  s_->hdr.cc_a = result & low_mask(width);
-  s_->hdr.cc_b = before & low_mask(width);
-  return 0;
-}
-
 u64 X86Cpu::helper_double_shift(const u64* args) {
   const unsigned bytes = unsigned(args[3]), width = bytes * 8;
   const u64 destination = args[0] & low_mask(width), source = args[1] & low_mask(width);
@@ -275,7 +239,8 @@ u64 X86Cpu::helper_enter(const u64* args) {
 u64 X86Cpu::helper_bound(const u64* args) {
   const unsigned bytes = unsigned(args[2]), width = bytes * 8;
   u64 low = 0, high = 0;
-  if (!read(args[1], bytes, current_view(), low) || !read(wrap_operand(args[1] + bytes), bytes, current_view(), high)) return 0;
+  if (!read(args[1], bytes, current_view(), low) || !read(wrap_operand(args[1] + bytes), bytes, current_view(), high))
+    return 0;
   const i64 index = sign_extend(args[0], width);
   if (index < sign_extend(low, width) || index > sign_extend(high, width)) raise(kBR);
   return 0;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Masked loads and stores, and gathers: SDM vol. 2, VMASKMOV, VPMASKMOV, VGATHER and VPGATHER. A lane that its mask leaves
-// out is not accessed and cannot fault.
+// Masked loads and stores, and gathers: SDM vol. 2, VMASKMOV, VPMASKMOV, VGATHER and VPGATHER. A lane that its mask
+// leaves out is not accessed and cannot fault.
 #include <cstring>
 
 #include "target/x86/cpu.h"
+#include "target/x86/evex_access.h"
 
 namespace emu::x86 {
 
@@ -13,8 +14,13 @@ namespace {
 
 struct MaskedAccess {
   unsigned reg, mask, log2, bytes;
+  ElementBase base;
   explicit MaskedAccess(u64 packed)
-      : reg(packed & 15), mask(packed >> 8 & 15), log2(packed >> 16 & 3), bytes(packed >> 24 & 63) {}
+      : reg(packed & 15),
+        mask(packed >> 8 & 15),
+        log2(packed >> 16 & 3),
+        bytes(packed >> 24 & 63),
+        base(ElementBase::unpack(packed >> 32)) {}
   unsigned lanes() const { return bytes >> log2; }
 };
 
@@ -28,10 +34,10 @@ u64 X86Cpu::helper_load_masked(const u64* args) {
   u8 result[32] = {};
   for (unsigned i = 0; i < access.lanes(); ++i) {
     if (!is_negative(mask, i, access.log2)) continue;
-    const unsigned at = i << access.log2;
-    if (memory_->load_bytes(wrap_operand(args[0] + at), std::span(result + at, size_t(1) << access.log2),
-                            current_view()) != AccessStatus::Ok)
-      return 0;
+    const unsigned at = i << access.log2, size = 1u << access.log2;
+    u64 from = 0;
+    if (!access.base.linear(*this, args[0], at, size, false, from)) return 0;
+    if (memory_->load_bytes(from, std::span(result + at, size), current_view()) != AccessStatus::Ok) return 0;
   }
   std::memcpy(s_->vec[access.reg].bytes, result, 32);
   std::memset(s_->vec[access.reg].bytes + 32, 0, 32);
@@ -44,15 +50,15 @@ u64 X86Cpu::helper_store_masked(const u64* args) {
   const u8* source = s_->vec[access.reg].bytes;
   const u8 view = current_view();
   const unsigned size = 1u << access.log2;
+  u64 to[8] = {};
   for (unsigned i = 0; i < access.lanes(); ++i) {
-    const u64 at = wrap_operand(args[0] + (u64(i) << access.log2));
-    if (is_negative(mask, i, access.log2) && memory_->probe(at, size, target::Access::Store, view) != AccessStatus::Ok)
-      return 0;
+    if (!is_negative(mask, i, access.log2)) continue;
+    if (!access.base.linear(*this, args[0], u64(i) << access.log2, size, true, to[i])) return 0;
+    if (memory_->probe(to[i], size, target::Access::Store, view) != AccessStatus::Ok) return 0;
   }
   for (unsigned i = 0; i < access.lanes(); ++i) {
-    const u64 at = wrap_operand(args[0] + (u64(i) << access.log2));
     if (!is_negative(mask, i, access.log2)) continue;
-    if (memory_->store_bytes(at, std::span(source + (i << access.log2), size), view) != AccessStatus::Ok) return 0;
+    if (memory_->store_bytes(to[i], std::span(source + (i << access.log2), size), view) != AccessStatus::Ok) return 0;
   }
   return 0;
 }

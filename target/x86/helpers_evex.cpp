@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX-512 in C++: one instruction on the state (the interpreter's way, and where MXCSR unmasks exceptions), and memory
 // of which masks select elements. An element that is not selected is not accessed and cannot fault.
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -68,17 +69,29 @@ bool X86Cpu::evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const 
   return true;
 }
 
+namespace {
+
+u64 first_linear(const X86State& s, const EvexAccess& a, u64 address) {
+  return a.base.is_linear() ? address : u32(s.segment_base(a.base.segment) + address);
+}
+
+}  // namespace
+
 u64 X86Cpu::helper_evex_load(const u64* args) {
   const EvexAccess a = EvexAccess::unpack(args[1]);
-  if (evex_copy_whole(args[0], a.bytes, current_view(), s_->vector_slot(a.slot).bytes)) return 0;
+  const bool is_plain = a.base.is_linear() && !checks_alignment();
+  if (is_plain && evex_copy_whole(args[0], a.bytes, current_view(), s_->vector_slot(a.slot).bytes)) return 0;
   u64 mask = s_->opmask[a.mask];
   const unsigned size = 1u << a.element_log2, elements = a.bytes >> a.element_log2;
   for (unsigned i = elements; i < a.repeated; i += elements) mask |= (s_->opmask[a.mask] & low_mask(a.repeated)) >> i;
   mask &= low_mask(elements);
   const u8 view = current_view();
+  if (mask != 0 && !check_alignment(first_linear(*s_, a, args[0]), size, view)) return 0;
   alignas(64) u8 result[64] = {};
   const auto load = [&](unsigned at, unsigned bytes) {
-    return memory_->load_bytes(wrap_operand(args[0] + at), std::span(result + at, bytes), view) == AccessStatus::Ok;
+    u64 linear = 0;
+    return a.base.linear(*this, args[0], at, bytes, false, linear) &&
+           memory_->load_bytes(linear, std::span(result + at, bytes), view) == AccessStatus::Ok;
   };
   if (a.compact) {
     const unsigned bytes = unsigned(std::popcount(mask)) * size;
@@ -113,12 +126,19 @@ u64 X86Cpu::helper_evex_store(const u64* args) {
     }
     return true;
   };
+  u64 linear = 0;
+  const auto is_admitted = [&](unsigned at, unsigned bytes) {
+    return a.base.linear(*this, args[0], at, bytes, true, linear);
+  };
+  if (!a.base.is_linear() && !for_each_run(is_admitted)) return 0;
+  if (mask != 0 && !check_alignment(first_linear(*s_, a, args[0]), size, view)) return 0;
   const bool may = for_each_run([&](unsigned at, unsigned bytes) {
-    return memory_->probe(wrap_operand(args[0] + at), bytes, target::Access::Store, view) == AccessStatus::Ok;
+    return is_admitted(at, bytes) && memory_->probe(linear, bytes, target::Access::Store, view) == AccessStatus::Ok;
   });
   if (!may || a.probes) return 0;
   for_each_run([&](unsigned at, unsigned bytes) {
-    return memory_->store_bytes(wrap_operand(args[0] + at), std::span(source + at, bytes), view) == AccessStatus::Ok;
+    return a.base.linear(*this, args[0], at, bytes, true, linear) &&
+           memory_->store_bytes(linear, std::span(source + at, bytes), view) == AccessStatus::Ok;
   });
   return 0;
 }

@@ -144,7 +144,8 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
   }
   if (is_long_mode() && !is_canonical(va)) {
     // An access through SS gives #SS(0): see operand_is_on_stack().
-    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = external_, .is_canonical = access == Access::Fetch};
+    pending_ = {
+        .valid = true, .vector = kGP, .has_error = true, .error = external_, .is_canonical = access == Access::Fetch};
     return false;
   }
   const bool is_user = view == kViewUser;
@@ -199,8 +200,8 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
   }
 }
 
-/// Protection keys' rights: SDM vol. 3, 5.6.2. Translations that are cached know the rights that they were made with; they
-/// go if those of a key that they may have change.
+/// Protection keys' rights: SDM vol. 3, 5.6.2. Translations that are cached know the rights that they were made with;
+/// they go if those of a key that they may have change.
 void X86Cpu::set_pkru(u32 value) {
   const u32 changed = s_->pkru ^ value;
   s_->pkru = value;

@@ -19,13 +19,13 @@ constexpr u32 put(Mode::Bit b, bool on) { return u32(on) << b; }
 inline u32 make_control_mode(const X86State& s, unsigned cpl) {
   using mode_detail::put;
   return cpl << Mode::kCplShift | put(Mode::kPE, s.cr0 & kCr0PE) | put(Mode::kCr0EM, s.cr0 & kCr0EM) |
-         put(Mode::kCr0TS, s.cr0 & kCr0TS) | put(Mode::kCr0MP, s.cr0 & kCr0MP) | put(Mode::kX87Traps, ~s.hdr.fpu_control & 0x3f) |
-         put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR) | put(Mode::kSimdTraps, ~s.mxcsr & 0x1f80) |
-         put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE) | put(Mode::kAvx, (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & 4)) |
-         put(Mode::kAvx512, has_avx512(s)) | put(Mode::kZmm, s.avx512_live && has_avx512(s)) |
-         put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0) |
-         put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0) |
-         put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE) | put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);
+         put(Mode::kCr0TS, s.cr0 & kCr0TS) | put(Mode::kCr0MP, s.cr0 & kCr0MP) |
+         put(Mode::kX87Traps, ~s.hdr.fpu_control & 0x3f) | put(Mode::kOsFxsr, s.cr4 & kCr4OSFXSR) |
+         put(Mode::kSimdTraps, ~s.mxcsr & 0x1f80) | put(Mode::kOsXsave, s.cr4 & kCr4OSXSAVE) |
+         put(Mode::kAvx, (s.cr4 & kCr4OSXSAVE) && (s.xcr0 & 4)) | put(Mode::kAvx512, has_avx512(s)) |
+         put(Mode::kZmm, s.avx512_live && has_avx512(s)) | put(Mode::kTsd, (s.cr4 & kCr4TSD) && cpl != 0) |
+         put(Mode::kUmip, (s.cr4 & kCr4UMIP) && cpl != 0) | put(Mode::kFsGsBase, s.cr4 & kCr4FSGSBASE) |
+         put(Mode::kSmap, (s.cr4 & kCr4SMAP) && cpl < 3);
 }
 
 /// X86State::static_mode of 64-bit code. It ignores the segments, so it has one key whatever they hold.
@@ -55,8 +55,8 @@ inline u32 make_static_mode(const X86State& s) {
 inline u32 make_mode_key(const X86State& s, u32 static_mode, u64 flags, bool inhibit) {
   using mode_detail::put;
   const unsigned cpl = static_mode >> Mode::kCplShift & 3;
-  return static_mode | put(Mode::kVM86, flags & kVM) | put(Mode::kTF, (flags & kTF) || s.hdr.guest_debug != 0) | put(Mode::kInhibit, inhibit) |
-         put(Mode::kIopl, cpl <= bits(flags, 13, 12)) |
+  return static_mode | put(Mode::kVM86, flags & kVM) | put(Mode::kTF, (flags & kTF) || s.hdr.guest_debug != 0) |
+         put(Mode::kInhibit, inhibit) | put(Mode::kIopl, cpl <= bits(flags, 13, 12)) |
          put(Mode::kAlignCheck, cpl == 3 && (flags & kAC) && (s.cr0 & kCr0AM)) |
          put(Mode::kSmapOverride, (flags & kAC) && (static_mode >> Mode::kSmap & 1)) |
          put(Mode::kVme, (flags & kVM) && (s.cr4 & kCr4VME)) |

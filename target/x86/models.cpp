@@ -61,7 +61,8 @@ bool is_on_host(InsnFeature feature) {
   __cpuid_count(7, 1, eax71, ebx, ecx, edx);
   __cpuid_count(7, 0, eax, ebx7, ecx7, edx7);
   avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512cd") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
   __cpuid(1, eax, ebx, ecx, edx);
 #endif
   switch (feature) {
@@ -123,8 +124,9 @@ bool is_translated(const FeatureInfo& f) {
 
 /// What every model has: the interrupt controller's faster interface, and the mark of a virtual machine.
 constexpr Cpuid kAlways[] = {Cpuid::Hypervisor, Cpuid::X2apic};
-/// Translated code does not speculate past what the guest may see. Said as hardware without those flaws says it, so that
-/// guests leave out their mitigations. Leaf 7 is needed to find it, so 32-bit models of QEMU's day are left as they are.
+/// Translated code does not speculate past what the guest may see. Said as hardware without those flaws says it, so
+/// that guests leave out their mitigations. Leaf 7 is needed to find it, so 32-bit models of QEMU's day are left as
+/// they are.
 constexpr Cpuid kWithoutFlaws[] = {
     Cpuid::SpecCtrl, Cpuid::ArchCapability, Cpuid::RdclNo,       Cpuid::IbrsAll, Cpuid::SkipL1dfl,  Cpuid::SsbNo,
     Cpuid::MdsNo,    Cpuid::PschangeMcNo,   Cpuid::TaaNo,        Cpuid::BhiNo,   Cpuid::SbdrSsdpNo, Cpuid::FbsdpNo,
@@ -202,10 +204,16 @@ Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u6
 struct Parsed {
   CpuModel model;
   CpuidFeatures wanted;
+  CpuidFeatures asked;  ///< by name, not by the model
   const HostCpu* host = nullptr;
   bool check = true, enforce = false;
   bool level_set = false, extended_level_set = false;
 };
+
+void set_asked(Parsed& parsed, Cpuid feature, bool on) {
+  parsed.wanted.set(feature, on);
+  parsed.asked.set(feature, on);
+}
 
 Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_view value) {
   CpuModel& m = parsed.model;
@@ -245,7 +253,7 @@ Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_
   } else {
     const FeatureInfo* feature = find_feature(key);
     if (!feature) return unknown_property(key);
-    parsed.wanted.set(feature->id, EMU_TRY(parse_bool(value), fmt::format("-cpu {}", key)));
+    set_asked(parsed, feature->id, EMU_TRY(parse_bool(value), fmt::format("-cpu {}", key)));
   }
   return {};
 }
@@ -255,7 +263,7 @@ Result<void> apply_piece(Parsed& parsed, std::string_view piece) {
   if (piece[0] == '+' || piece[0] == '-') {
     const FeatureInfo* feature = find_feature(piece.substr(1));
     if (!feature) return unknown_property(piece.substr(1));
-    parsed.wanted.set(feature->id, piece[0] == '+');
+    set_asked(parsed, feature->id, piece[0] == '+');
     return {};
   }
   const size_t equals = piece.find('=');
@@ -283,7 +291,8 @@ CpuidFeatures model_features(const Model& model, const HostCpu* host) {
   }
   if (model.is_max()) {
     for (const FeatureInfo& f : kFeatures) {
-      // Only on request: a fifth paging level makes every walk of a guest that uses it longer, MWAIT sleeps less well than HLT.
+      // Only on request: a fifth paging level makes every walk of a guest that uses it longer, MWAIT sleeps less well
+      // than HLT.
       if (f.id != Cpuid::La57 && f.id != Cpuid::Monitor && is_translated(f)) set.set(f.id);
     }
     return set;
@@ -303,11 +312,11 @@ void raise_levels(CpuModel& m) {
   constexpr struct {
     FeatureWord word;
     u32 leaf;
-  } kLeaves[] = {{FeatureWord::Leaf6Eax, 6},          {FeatureWord::Leaf7Ebx, 7},
-                 {FeatureWord::Leaf7Ecx, 7},          {FeatureWord::Leaf7Edx, 7},
-                 {FeatureWord::Leaf7s1Eax, 7},         {FeatureWord::LeafD1Eax, 0xd},       {FeatureWord::Ext1Ecx, 0x80000001},
-                 {FeatureWord::Ext1Edx, 0x80000001},  {FeatureWord::Ext8Ebx, 0x80000008},
-                 {FeatureWord::ExtAEdx, 0x8000000a},  {FeatureWord::Ext21Eax, 0x80000021}};
+  } kLeaves[] = {
+      {FeatureWord::Leaf6Eax, 6},         {FeatureWord::Leaf7Ebx, 7},         {FeatureWord::Leaf7Ecx, 7},
+      {FeatureWord::Leaf7Edx, 7},         {FeatureWord::Leaf7s1Eax, 7},       {FeatureWord::LeafD1Eax, 0xd},
+      {FeatureWord::Ext1Ecx, 0x80000001}, {FeatureWord::Ext1Edx, 0x80000001}, {FeatureWord::Ext8Ebx, 0x80000008},
+      {FeatureWord::ExtAEdx, 0x8000000a}, {FeatureWord::Ext21Eax, 0x80000021}};
   for (const auto& [word, leaf] : kLeaves) {
     u32& level = leaf < 0x80000000 ? m.level : m.extended_level;
     if (m.features.word(word) != 0) level = std::max(level, leaf);
@@ -316,45 +325,60 @@ void raise_levels(CpuModel& m) {
   if (m.features.has(Cpuid::Topoext)) m.extended_level = std::max(m.extended_level, 0x8000001eu);
 }
 
-/// Takes away what is not translated and what lacks its foundation, and says so in one line.
+/// Features without which others mean nothing; what is needed comes before what needs it.
+constexpr struct {
+  Cpuid feature, needs;
+} kNeeds[] = {{Cpuid::Xsaveopt, Cpuid::Xsave},       {Cpuid::Xsavec, Cpuid::Xsave},
+              {Cpuid::Xgetbv1, Cpuid::Xsave},        {Cpuid::Xsaves, Cpuid::Xsave},
+              {Cpuid::Avx, Cpuid::Xsave},            {Cpuid::Avx2, Cpuid::Avx},
+              {Cpuid::Fma, Cpuid::Avx},              {Cpuid::F16c, Cpuid::Avx},
+              {Cpuid::Vaes, Cpuid::Avx},             {Cpuid::Vpclmulqdq, Cpuid::Avx},
+              {Cpuid::Pcid, Cpuid::Lm},              {Cpuid::Invpcid, Cpuid::Lm},
+              {Cpuid::Fsgsbase, Cpuid::Lm},          {Cpuid::La57, Cpuid::Lm},
+              {Cpuid::LahfLm, Cpuid::Lm},            {Cpuid::Pku, Cpuid::Lm},
+              {Cpuid::Pdpe1gb, Cpuid::Lm},           {Cpuid::X2apic, Cpuid::Apic},
+              {Cpuid::TscDeadline, Cpuid::Apic},     {Cpuid::Mmxext, Cpuid::Sse},
+              {Cpuid::Avx512f, Cpuid::Avx2},         {Cpuid::Avx512f, Cpuid::Fma},
+              {Cpuid::Avx512dq, Cpuid::Avx512f},     {Cpuid::Avx512cd, Cpuid::Avx512f},
+              {Cpuid::Avx512bw, Cpuid::Avx512f},     {Cpuid::Avx512vl, Cpuid::Avx512f},
+              {Cpuid::Avx512ifma, Cpuid::Avx512f},   {Cpuid::Avx512vbmi, Cpuid::Avx512bw},
+              {Cpuid::Avx512vbmi2, Cpuid::Avx512bw}, {Cpuid::Avx512vnni, Cpuid::Avx512f},
+              {Cpuid::Avx512bitalg, Cpuid::Avx512bw}, {Cpuid::Avx512vpopcnt, Cpuid::Avx512f},
+              {Cpuid::Avx512bf16, Cpuid::Avx512bw},  {Cpuid::Avx512fp16, Cpuid::Avx512bw}};
+
+/// Takes away what is not translated and what lacks its foundation, and says so in one line: of the latter only what
+/// was asked for by name.
 Result<void> drop_missing(Parsed& parsed) {
-  std::string names;
+  std::string missing, baseless;
+  const auto drop = [&parsed](std::string& list, const FeatureInfo& f, const std::string& what) {
+    parsed.wanted.set(f.id, false);
+    list += (list.empty() ? "" : ", ") + what;
+    parsed.model.dropped_features.emplace_back(f.name);
+  };
   for (const FeatureInfo& f : kFeatures) {
     if (!parsed.wanted.has(f.id)) continue;
     if (parsed.host != nullptr ? parsed.host->features.has(f.id) : is_translated(f)) continue;
+    drop(missing, f, f.name);
+  }
+  const auto drop_baseless = [&](const FeatureInfo& f, Cpuid needs) {
+    if (!parsed.wanted.has(f.id) || parsed.wanted.has(needs)) return;
+    if (parsed.asked.has(f.id)) return drop(baseless, f, fmt::format("{} (needs {})", f.name, info(needs).name));
     parsed.wanted.set(f.id, false);
-    names += (names.empty() ? "" : ", ") + std::string(f.name);
-    parsed.model.dropped_features.emplace_back(f.name);
+  };
+  for (const auto& need : kNeeds) drop_baseless(info(need.feature), need.needs);
+  for (const FeatureInfo& f : kFeatures) {
+    const bool is_capability = f.word == FeatureWord::ArchCapabilities || f.word == FeatureWord::ArchCapabilitiesHigh;
+    if (is_capability) drop_baseless(f, Cpuid::ArchCapability);
   }
-  if (!names.empty()) {
+  if (missing.empty() && baseless.empty()) return {};
+  const std::string_view separator = missing.empty() || baseless.empty() ? "" : ", ";
+  if (parsed.enforce) {
     const char* why = parsed.host != nullptr ? "not offered by this host's KVM" : "not translated, or not on this host";
-    if (parsed.enforce) return error("-cpu {},enforce: {}: {}", parsed.model.name, why, names);
-    if (parsed.check) parsed.model.dropped = fmt::format("cpu {}: without {}", parsed.model.name, names);
+    return error("-cpu {},enforce: {}{}{}{}{}", parsed.model.name, missing.empty() ? "" : why,
+                 missing.empty() ? "" : ": ", missing, separator, baseless);
   }
-  constexpr struct {
-    Cpuid feature, needs;
-  } kNeeds[] = {{Cpuid::Xsaveopt, Cpuid::Xsave},  {Cpuid::Xsavec, Cpuid::Xsave}, {Cpuid::Xgetbv1, Cpuid::Xsave},
-                {Cpuid::Xsaves, Cpuid::Xsave},    {Cpuid::Avx, Cpuid::Xsave},
-                {Cpuid::Avx2, Cpuid::Avx},        {Cpuid::Fma, Cpuid::Avx},      {Cpuid::F16c, Cpuid::Avx},
-                {Cpuid::Vaes, Cpuid::Avx},        {Cpuid::Vpclmulqdq, Cpuid::Avx}, {Cpuid::Pcid, Cpuid::Lm},
-                {Cpuid::Invpcid, Cpuid::Lm},      {Cpuid::Fsgsbase, Cpuid::Lm},  {Cpuid::La57, Cpuid::Lm},
-                {Cpuid::LahfLm, Cpuid::Lm},       {Cpuid::Pku, Cpuid::Lm},
-                      {Cpuid::Pdpe1gb, Cpuid::Lm},   {Cpuid::X2apic, Cpuid::Apic},
-                {Cpuid::TscDeadline, Cpuid::Apic}, {Cpuid::Mmxext, Cpuid::Sse},
-                {Cpuid::Avx512f, Cpuid::Avx2},       {Cpuid::Avx512f, Cpuid::Fma},
-                {Cpuid::Avx512dq, Cpuid::Avx512f},   {Cpuid::Avx512cd, Cpuid::Avx512f},
-                {Cpuid::Avx512bw, Cpuid::Avx512f},   {Cpuid::Avx512vl, Cpuid::Avx512f},
-                {Cpuid::Avx512ifma, Cpuid::Avx512f}, {Cpuid::Avx512vbmi, Cpuid::Avx512bw},
-                {Cpuid::Avx512vbmi2, Cpuid::Avx512bw}, {Cpuid::Avx512vnni, Cpuid::Avx512f},
-                {Cpuid::Avx512bitalg, Cpuid::Avx512bw}, {Cpuid::Avx512vpopcnt, Cpuid::Avx512f},
-                {Cpuid::Avx512bf16, Cpuid::Avx512bw}, {Cpuid::Avx512fp16, Cpuid::Avx512bw}};
-  for (const auto& need : kNeeds) {
-    if (!parsed.wanted.has(need.needs)) parsed.wanted.set(need.feature, false);
-  }
-  if (!parsed.wanted.has(Cpuid::ArchCapability)) {
-    parsed.wanted.words[size_t(FeatureWord::ArchCapabilities)] = 0;
-    parsed.wanted.words[size_t(FeatureWord::ArchCapabilitiesHigh)] = 0;
-  }
+  if (parsed.check)
+    parsed.model.dropped = fmt::format("cpu {}: without {}{}{}", parsed.model.name, missing, separator, baseless);
   return {};
 }
 
@@ -442,7 +466,8 @@ Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host) 
   const Model* found = find_model(is_host ? "max" : pieces[0]);
   if (!found) {
     if (const size_t suffix = pieces[0].find("-x86_64-cpu"); suffix != std::string_view::npos) {
-      return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())), host);
+      return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())),
+                              host);
     }
     return error(
         Error(fmt::format("unknown CPU model '{}'", pieces[0])).with_hint(did_you_mean(pieces[0], model_names())));

@@ -95,10 +95,11 @@ using CpuidSource = std::function<std::array<u32, 4>(u32 leaf, u32 subleaf)>;
 HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities);
 
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
-/// spelling; a value that is no number or switch. With `host` guests run on it: there is a model "host", which is all it
-/// has, as "max" is, and models have the features that it has, not those that are translated.
+/// spelling; a value that is no number or switch. With `host` guests run on it: there is a model "host", which is all
+/// it has, as "max" is, and models have the features that it has, not those that are translated.
 Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host = nullptr);
-/// The models there are, each with its "-v1" spelling, and what a resolved one is made of, by the names that -cpu takes.
+/// The models there are, each with its "-v1" spelling, and what a resolved one is made of, by the names that -cpu
+/// takes.
 std::vector<std::string> model_names();
 std::vector<std::pair<std::string, bool>> model_features(const CpuModel& model);
 /// `-cpu help`.

@@ -258,12 +258,6 @@ u64 X86Cpu::helper_arpl_store(const u64* args) {
   return 0;
 }
 
-u64 X86Cpu::helper_swapgs(const u64*) {
-  if (!require_cpl0()) return 0;
-  std::swap(s_->segment_base(GS), s_->kernel_gs_base);
-  return 0;
-}
-
 u64 X86Cpu::helper_write_fs_gs_base(const u64* args) {
   if (!is_canonical(args[1])) return raise_gp();
   s_->segment_base(Seg(args[0])) = args[1];

@@ -251,7 +251,8 @@ u32 SimdExceptions::element_flags(const Element& e, u32 mxcsr) const {
   if (!std::isfinite(x) || !std::isfinite(y) || !std::isfinite(z)) return masked;
 
   int x_exponent = 0, y_exponent = 0, z_exponent = 0, shift = 0;
-  const double x_part = std::frexp(x, &x_exponent), y_part = std::frexp(y, &y_exponent), z_part = std::frexp(z, &z_exponent);
+  const double x_part = std::frexp(x, &x_exponent), y_part = std::frexp(y, &y_exponent),
+               z_part = std::frexp(z, &z_exponent);
   Range range = log2_ == 3 ? kDouble : kSingle;
   Element near_one;
   if (kind_ == Kind::Fused || kind_ == Kind::Dot) {
@@ -311,7 +312,8 @@ u32 SimdExceptions::dot_flags(u32 mxcsr) const {
   const unsigned in_half = 16u >> log2_;
   for (unsigned lane = 0; lane < lanes_; ++lane) {
     const bool is_selected = immediate_ >> (4 + lane % in_half) & 1;
-    step.push_back(is_selected ? Element{operand(operands_.a, lane), operand(operands_.b, lane), 0} : Element{0, one(), 0});
+    step.push_back(is_selected ? Element{operand(operands_.a, lane), operand(operands_.b, lane), 0}
+                               : Element{0, one(), 0});
   }
   while (add_step(step, mxcsr, flags) && step.size() > lanes_ / in_half) {
     for (size_t i = 0; i < step.size() / 2; ++i) step[i] = {step[2 * i].x, one(), step[2 * i + 1].x};

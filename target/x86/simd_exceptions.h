@@ -18,7 +18,8 @@ struct SimdOperands {
 };
 
 /// The host computes the masked response, whose flags are not those of an unmasked overflow or underflow: that one is
-/// told of each tiny result, also an exact one, and both tell of the precision of a result whose exponent has no bounds.
+/// told of each tiny result, also an exact one, and both tell of the precision of a result whose exponent has no
+/// bounds.
 class SimdExceptions {
  public:
   /// By the IR's operation on `bytes` bytes.
@@ -26,8 +27,8 @@ class SimdExceptions {
   /// By the AVX-512 instruction, whose operands are in `slots` and `masks` as for tcg::run_host_vector().
   SimdExceptions(const tcg::HostVector& v, const u8* slots, const u64* masks);
 
-  /// False: the flags are those of the masked response, since `mxcsr` masks overflow and underflow, or the operation has
-  /// neither.
+  /// False: the flags are those of the masked response, since `mxcsr` masks overflow and underflow, or the operation
+  /// has neither.
   bool decide(u32 mxcsr) const;
   /// Whether it is done in steps, of which the first with an unmasked exception is the last: DPPS, DPPD.
   bool has_steps() const { return kind_ == Kind::Dot; }

@@ -24,8 +24,41 @@ enum Rflag : u64 {
   kArithmetic = kCF | kPF | kAF | kZF | kSF | kOF,
 };
 
-enum Cr0 : u64 { kCr0PE = bit64(0), kCr0MP = bit64(1), kCr0EM = bit64(2), kCr0TS = bit64(3), kCr0ET = bit64(4), kCr0NE = bit64(5), kCr0WP = bit64(16), kCr0AM = bit64(18), kCr0NW = bit64(29), kCr0CD = bit64(30), kCr0PG = bit64(31) };
-enum Cr4 : u64 { kCr4VME = bit64(0), kCr4PVI = bit64(1), kCr4TSD = bit64(2), kCr4DE = bit64(3), kCr4PSE = bit64(4), kCr4PAE = bit64(5), kCr4MCE = bit64(6), kCr4PGE = bit64(7), kCr4PCE = bit64(8), kCr4OSFXSR = bit64(9), kCr4OSXMMEXCPT = bit64(10), kCr4UMIP = bit64(11), kCr4LA57 = bit64(12), kCr4VMXE = bit64(13), kCr4FSGSBASE = bit64(16), kCr4PCIDE = bit64(17), kCr4OSXSAVE = bit64(18), kCr4SMEP = bit64(20), kCr4SMAP = bit64(21), kCr4PKE = bit64(22) };
+enum Cr0 : u64 {
+  kCr0PE = bit64(0),
+  kCr0MP = bit64(1),
+  kCr0EM = bit64(2),
+  kCr0TS = bit64(3),
+  kCr0ET = bit64(4),
+  kCr0NE = bit64(5),
+  kCr0WP = bit64(16),
+  kCr0AM = bit64(18),
+  kCr0NW = bit64(29),
+  kCr0CD = bit64(30),
+  kCr0PG = bit64(31)
+};
+enum Cr4 : u64 {
+  kCr4VME = bit64(0),
+  kCr4PVI = bit64(1),
+  kCr4TSD = bit64(2),
+  kCr4DE = bit64(3),
+  kCr4PSE = bit64(4),
+  kCr4PAE = bit64(5),
+  kCr4MCE = bit64(6),
+  kCr4PGE = bit64(7),
+  kCr4PCE = bit64(8),
+  kCr4OSFXSR = bit64(9),
+  kCr4OSXMMEXCPT = bit64(10),
+  kCr4UMIP = bit64(11),
+  kCr4LA57 = bit64(12),
+  kCr4VMXE = bit64(13),
+  kCr4FSGSBASE = bit64(16),
+  kCr4PCIDE = bit64(17),
+  kCr4OSXSAVE = bit64(18),
+  kCr4SMEP = bit64(20),
+  kCr4SMAP = bit64(21),
+  kCr4PKE = bit64(22)
+};
 enum Efer : u64 { kEferSCE = bit64(0), kEferLME = bit64(8), kEferLMA = bit64(10), kEferNXE = bit64(11) };
 
 /// A segment register with its hidden part. `attributes` is the descriptor's high dword & 0x00f0ff00 (type in [11:8], S
@@ -81,7 +114,7 @@ struct X86State {
   u64 pat = 0x0007040600070406;
   u64 tsc_offset = 0;
 
-  std::atomic<u32> signals{0};      ///< X86Cpu::Signal bits, set by any thread: what wants attention, deliverable or not
+  std::atomic<u32> signals{0};  ///< X86Cpu::Signal bits, set by any thread: what wants attention, deliverable or not
   u32 static_mode = 0;              ///< what of the mode key segments and control registers decide
   u32 nmi_blocked = 0;              ///< 1: until the next IRET
   u32 avx512_live = 0;              ///< 0: bits 511:256 of zmm0..15 are zero, and nobody needs to keep them so
@@ -137,16 +170,37 @@ ir::StateLayout make_state_layout();
 struct Mode {
   u32 key = 0;
   enum Bit : unsigned {
-    kPE = 0, kVM86 = 1, kCode64 = 2 /* CS.L and LMA */, kCode32 = 3 /* CS.D */, kStack32 = 4 /* SS.B */,
-    kCplShift = 5 /* two bits */, kFlatDS = 7, kFlatES = 8, kFlatSS = 9, kFlatCS = 10 /* base 0, limit 4 GiB */,
+    kPE = 0,
+    kVM86 = 1,
+    kCode64 = 2 /* CS.L and LMA */,
+    kCode32 = 3 /* CS.D */,
+    kStack32 = 4 /* SS.B */,
+    kCplShift = 5 /* two bits */,
+    kFlatDS = 7,
+    kFlatES = 8,
+    kFlatSS = 9,
+    kFlatCS = 10 /* base 0, limit 4 GiB */,
     kTF = 11 /* or the debug registers hold breakpoints: one-instruction blocks, kSysStepped */,
-    kCr0EM = 12, kCr0TS = 13, kCr0MP = 14, kAlignCheck = 15 /* AM and AC and CPL 3 */, kOsFxsr = 16,
-    kOsXsave = 17, kTsd = 18, kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */, kUmip = 20, kFsGsBase = 21, kIopl = 22 /* CPL <= IOPL */,
-    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */, kSmap = 24 /* CR4.SMAP and CPL < 3 */,
+    kCr0EM = 12,
+    kCr0TS = 13,
+    kCr0MP = 14,
+    kAlignCheck = 15 /* AM and AC and CPL 3 */,
+    kOsFxsr = 16,
+    kOsXsave = 17,
+    kTsd = 18,
+    kAvx = 19 /* CR4.OSXSAVE and XCR0.AVX */,
+    kUmip = 20,
+    kFsGsBase = 21,
+    kIopl = 22 /* CPL <= IOPL */,
+    kSmapOverride = 23 /* CPL < 3, CR4.SMAP, AC = 1 */,
+    kSmap = 24 /* CR4.SMAP and CPL < 3 */,
     kZmm = 25 /* kAvx512, and X86State::avx512_live */,
-    kVme = 26, kPvi = 27, kX87Traps = 28 /* the x87 control word unmasks an exception */,
+    kVme = 26,
+    kPvi = 27,
+    kX87Traps = 28 /* the x87 control word unmasks an exception */,
     kAvx512 = 29 /* CR4.OSXSAVE and XCR0 admit it */,
-    kInhibit = 30 /* one-instruction block after STI/MOV SS */, kSimdTraps = 31 /* MXCSR unmasks an exception */,
+    kInhibit = 30 /* one-instruction block after STI/MOV SS */,
+    kSimdTraps = 31 /* MXCSR unmasks an exception */,
   };
   bool has(Bit b) const { return key >> b & 1; }
   unsigned cpl() const { return key >> kCplShift & 3; }
@@ -154,16 +208,41 @@ struct Mode {
 };
 
 /// Views: EnvHeader::views indexes.
-enum ViewIndex : u8 { kViewUser = 0, kViewKernel = 1 /* SMAP enforced or off */, kViewKernelAc = 2 /* SMAP overridden */, kViewCount = 3 };
+enum ViewIndex : u8 {
+  kViewUser = 0,
+  kViewKernel = 1 /* SMAP enforced or off */,
+  kViewKernelAc = 2 /* SMAP overridden */,
+  kViewCount = 3
+};
 
 /// Trap codes: vector, whether an error code is pushed, the code.
-enum Vector : u8 { kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kOFv = 4, kBR = 5, kUD = 6, kNM = 7, kDFv = 8, kTS = 10, kNP = 11, kSS = 12, kGP = 13, kPFv = 14, kMF = 16, kACv = 17, kMC = 18, kXM = 19 };
-/// No exception: the interrupt shadow of STI covers the instruction at pc, and something waits to be looked at after it.
+enum Vector : u8 {
+  kDE = 0,
+  kDB = 1,
+  kNMI = 2,
+  kBP = 3,
+  kOFv = 4,
+  kBR = 5,
+  kUD = 6,
+  kNM = 7,
+  kDFv = 8,
+  kTS = 10,
+  kNP = 11,
+  kSS = 12,
+  kGP = 13,
+  kPFv = 14,
+  kMF = 16,
+  kACv = 17,
+  kMC = 18,
+  kXM = 19
+};
+/// No exception: the interrupt shadow of STI covers the instruction at pc, and something waits to be looked at after
+/// it.
 inline constexpr u32 kTrapShadow = 0x200;
 /// No exception: FLDCW at pc is about to unmask one, which needs the block of a Mode::kX87Traps.
 inline constexpr u32 kTrapX87Unmasks = 0x201;
-/// A near branch in 64-bit mode to an address that is not canonical, unless it is with five levels of paging: then it goes
-/// on in env.slow_address. RSP has changed already.
+/// A near branch in 64-bit mode to an address that is not canonical, unless it is with five levels of paging: then it
+/// goes on in env.slow_address. RSP has changed already.
 inline constexpr u32 kTrapBadTarget = 0x204;
 /// No exception: an instruction on zmm registers at pc needs the block of a Mode::kZmm.
 inline constexpr u32 kTrapAvx512 = 0x202;

@@ -29,7 +29,8 @@ const TssLayout& layout_of(u32 type) { return type & 8 ? kTss32 : kTss16; }
 
 /// Switches to the task whose TSS descriptor is `d`; the caller has checked its privilege. Faults before the old state
 /// is saved leave the old task running; later ones are those of the new task, as the manual says.
-bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error, u32 error, bool is_fault) {
+bool X86Cpu::switch_task(u16 selector, Descriptor d, TaskSwitch kind, u64 next, bool push_error, u32 error,
+                         bool is_fault) {
   if (d.type() == 5 && !d.is_segment()) {  // a task gate names the TSS
     if (!d.is_present()) return raise(kNP, error_code(selector));
     selector = d.gate_selector();

@@ -118,7 +118,8 @@ void Emitter::emit(const Insn& insn, const Insn* previous) {
 void Emitter::check_code_limit() {
   if (code64() || is_flat(CS)) return;
   const Value last = b_.sub(b_.pc_constant(wrap_pc(end_ - 1)), b_.get(field_at(F_SEG_BASE, CS)));
-  const Value beyond = b_.compare(ir::Cond::Above, b_.and_(last, b_.i64(0xffff'ffff)), b_.zext(Type::I64, b_.get(F_CS_LIMIT)));
+  const Value beyond =
+      b_.compare(ir::Cond::Above, b_.and_(last, b_.i64(0xffff'ffff)), b_.zext(Type::I64, b_.get(F_CS_LIMIT)));
   raise_if(beyond, is_alone_ ? trap_code(kGP, 0) : kTrapCodeLimit);
 }
 

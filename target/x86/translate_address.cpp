@@ -119,6 +119,13 @@ Emitter::Linear Emitter::linear(const Effective& e, u64 bytes, AccessKind kind) 
   return {b_.zext(Type::I64, b_.trunc(Type::I32, sum)), 0, e.is_stack};
 }
 
+Emitter::Value Emitter::element_base(const Insn& insn, const Effective& e, ElementBase& base) {
+  const bool is_plain = is_flat(e.segment) && e.segment != CS && insn.address == 2;
+  if (code64() || is_plain) return linear_value(linear(e, 1, AccessKind::Read));
+  base = {e.segment, insn.address};
+  return effective_value(e);
+}
+
 Emitter::Value Emitter::linear_value(const Linear& l) {
   return l.disp == 0 ? l.address : b_.add(l.address, b_.i64(u64(i64(l.disp))));
 }

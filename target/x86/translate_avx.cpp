@@ -206,15 +206,19 @@ void Emitter::avx_test(const Insn& insn) {
 void Emitter::avx_load_masked(const Insn& insn) {
   if (!can_avx()) return;
   const unsigned bytes = is_256(insn) ? 32 : 16;
-  const Value address = linear_value(linear(effective(insn), bytes, AccessKind::Read));
-  call(H_load_masked, {address, b_.i64(insn.reg | insn.vvvv << 8 | insn.row->arg << 16 | bytes << 24)});
+  ElementBase base;
+  const Value address = element_base(insn, effective(insn), base);
+  const u64 kind = u64(insn.reg) | u64(insn.vvvv) << 8 | u64(insn.row->arg) << 16 | u64(bytes) << 24;
+  call(H_load_masked, {address, b_.i64(kind | base.pack() << 32)});
 }
 
 void Emitter::avx_store_masked(const Insn& insn) {
   if (!can_avx()) return;
   const unsigned bytes = is_256(insn) ? 32 : 16;
-  const Value address = linear_value(linear(effective(insn), bytes, AccessKind::Write));
-  call(H_store_masked, {address, b_.i64(insn.reg | insn.vvvv << 8 | insn.row->arg << 16 | bytes << 24)});
+  ElementBase base;
+  const Value address = element_base(insn, effective(insn), base);
+  const u64 kind = u64(insn.reg) | u64(insn.vvvv) << 8 | u64(insn.row->arg) << 16 | u64(bytes) << 24;
+  call(H_store_masked, {address, b_.i64(kind | base.pack() << 32)});
 }
 
 /// VSIB. Destination, mask and index must differ; there is no 16-bit form. SDM vol. 2, 2.3.12.

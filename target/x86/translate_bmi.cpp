@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// BMI1 and BMI2: SDM Vol. 2, by instruction name. General registers under a VEX prefix, always with VEX.L = 0 (the decoder sees to it).
+// BMI1 and BMI2: SDM Vol. 2, by instruction name. General registers under a VEX prefix, always with VEX.L = 0 (the
+// decoder sees to it).
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {

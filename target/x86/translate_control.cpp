@@ -54,7 +54,8 @@ Emitter::Value Emitter::checked_target(Value ip) {
   return b_.zext(Type::I64, b_.trunc(Type::I32, b_.add(ip, b_.get(field_at(F_SEG_BASE, CS)))));
 }
 
-/// Raises #GP if the branch is taken and its target lies beyond the CS limit, or is not canonical. Flat code has no limit.
+/// Raises #GP if the branch is taken and its target lies beyond the CS limit, or is not canonical. Flat code has no
+/// limit.
 void Emitter::check_branch_limit(const Insn& insn, Value taken) {
   if (code64()) {
     const u64 target = wrap_pc(next_pc(insn) + insn.imm);

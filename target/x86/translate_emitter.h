@@ -9,6 +9,7 @@
 #include <array>
 
 #include "target/x86/decode.h"
+#include "target/x86/evex_access.h"
 #include "target/x86/helpers.h"
 #include "tcg/abi/host_vector.h"
 #include "tcg/ir/builder.h"
@@ -348,6 +349,7 @@ class Emitter {
   Effective effective(const Insn& insn);
   Value effective_value(const Effective& e);  ///< offset + disp
   Linear linear(const Effective& e, u64 bytes, AccessKind kind);
+  Value element_base(const Insn& insn, const Effective& e, ElementBase& base);  ///< of elements that masks choose
   Value linear_value(const Linear& l);
   Linear stack_address(Value offset, i32 disp, u64 bytes, AccessKind kind);  ///< offset at 64 bits, stack width
   ir::MemInfo mem_info(unsigned log2, const Linear& l);

@@ -112,8 +112,7 @@ u64 Emitter::evex_access(const Insn& insn, unsigned slot) {
 void Emitter::evex_masked(const Insn& insn, bool stores, bool probes, unsigned slot) {
   EvexAccess a = EvexAccess::unpack(evex_access(insn, slot));
   a.probes = probes;
-  const AccessKind kind = stores ? AccessKind::Write : AccessKind::Read;
-  const Value address = linear_value(linear(effective(insn), evex_memory_bytes(insn), kind));
+  const Value address = element_base(insn, effective(insn), a.base);
   call(stores ? H_evex_store : H_evex_load, {address, b_.i64(a.pack())});
 }
 

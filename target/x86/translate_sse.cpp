@@ -143,7 +143,8 @@ void Emitter::sse_movd_to(const Insn& insn) {
 
 void Emitter::sse_pinsrw(const Insn& insn) {
   if (!can_simd(insn)) return;
-  set_vector(insn, insn.reg, b_.vec_insert(xmm(first_source(insn)), read(insn, insn.row->is_vex ? 2 : 1), insn.imm & 7));
+  set_vector(insn, insn.reg,
+             b_.vec_insert(xmm(first_source(insn)), read(insn, insn.row->is_vex ? 2 : 1), insn.imm & 7));
 }
 
 void Emitter::sse_pextrw(const Insn& insn) {
@@ -157,12 +158,12 @@ void Emitter::sse_mask(const Insn& insn) {
   set_gpr(insn.reg, 2, b_.vec_mask(is_256(insn) ? ymm(insn.rm) : xmm(insn.rm), insn.row->arg));
 }
 
-/// Segment limits are checked for all sixteen bytes, not just those that the mask selects.
 void Emitter::sse_maskmov(const Insn& insn) {
   if (!can_simd(insn)) return;
   const Effective e{wrap_offset(b_.get(gpr_field(RDI)), insn.address), 0, insn.segment, false};
-  const Value address = linear_value(linear(e, 16, AccessKind::Write));
-  call(H_maskmov, {address, b_.i64(insn.reg), b_.i64(insn.rm)});
+  ElementBase base;
+  const Value address = element_base(insn, e, base);
+  call(H_maskmov, {address, b_.i64(insn.reg | base.pack() << 8), b_.i64(insn.rm)});
 }
 
 // ---- Between vectors and integers -----------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ void Emitter::mov_from_segment(const Insn& insn) {
   }
 }
 
-/// The shadow of MOV SS and POP SS (LSS has none), and the mode key's flat bits, end the block; FS and GS are never constants of it.
+/// The shadow of MOV SS and POP SS (LSS has none), and the mode key's flat bits, end the block; FS and GS are never
+/// constants of it.
 void Emitter::after_segment_load(const Insn& insn, unsigned segment, bool is_lss) {
   if (segment == SS) {
     b_.set(F_INHIBIT, b_.i64(is_lss ? kNoShadow : kShadowOfStack));

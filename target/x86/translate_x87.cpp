@@ -3,8 +3,7 @@
 //
 // Exceptions are masked in the host's unit and their flags accumulate. Where the guest's control word unmasks one
 // (Mode::kX87Traps), helpers do each instruction under that word (fpu_traps.cpp); elsewhere none can be pending.
-// Deviations: with CR0.NE clear it is #MF, too. A store that faults has already set its flags, which it sets again when restarted. Instruction and data
-// pointers: fpu_state.cpp.
+// CR0.NE: check_x87(). Instruction and data pointers: fpu_state.cpp.
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
@@ -37,7 +36,8 @@ Emitter::Value Emitter::x87_checked(X87Op op, unsigned reg, bool pops, Value a, 
 void Emitter::x87_checked_store(const Insn& insn, X87Op op, unsigned log2, bool pops) {
   call(H_x87_pending, {});
   const Linear l = linear(effective(insn), log2 == 4 ? 10 : u64(1) << log2, AccessKind::Write);
-  if (mode_.has(Mode::kAlignCheck)) b_.probe(linear_value(l), mem_info(log2 == 4 ? 3 : log2, {linear_value(l), 0, l.is_stack}));
+  if (mode_.has(Mode::kAlignCheck))
+    b_.probe(linear_value(l), mem_info(log2 == 4 ? 3 : log2, {linear_value(l), 0, l.is_stack}));
   call(H_x87_store, {b_.i64(u64(op) | u64(log2) << 16 | (pops ? kPops : 0)), linear_value(l)});
 }
 
@@ -94,6 +94,7 @@ void Emitter::x87_store(const Insn& insn) {
   const Type type = ir::x87_result_type(op_of(insn));
   if (x87_traps()) return x87_checked_store(insn, op_of(insn), ir::log2_bytes(type), false);
   const Place p = x87_place(insn, type, AccessKind::Write);
+  b_.probe(p.value, p.mem);  // a fault comes before the flags of the conversion
   store(p, b_.x87(op_of(insn)));
 }
 
@@ -123,12 +124,14 @@ void Emitter::x87_store80(const Insn& insn) {
   if (!can_x87()) return;
   if (x87_traps()) return x87_checked_store(insn, X87Op::StoreReg, 4, true);
   const Linear l = linear(effective(insn), 10, AccessKind::Write);
-  b_.probe(linear_value(l), mem_info(3, {linear_value(l), 0, l.is_stack}));  // nothing is stored if either half faults
+  const Value begin = linear_value(l), behind = b_.add(begin, b_.i64(8));
+  b_.probe(begin, mem_info(3, {begin, 0, l.is_stack}));  // nothing is stored, and no flag set, if either part faults
+  b_.probe(behind, mem_info(1, {behind, 0, l.is_stack}));
   // Onto itself: an empty register becomes the indefinite, with its flags (and keeps it, which nobody sees).
   b_.x87(X87Op::StoreReg, 0);
   const Value significand = b_.x87(X87Op::ToF80Low), exponent = b_.x87(X87Op::ToF80High);
-  store_at({b_.add(linear_value(l), b_.i64(8)), 0, l.is_stack}, exponent);
-  store_at(l, significand);
+  store_at({behind, 0, l.is_stack}, exponent);
+  store_at({begin, 0, l.is_stack}, significand);
   b_.x87(X87Op::Pop);
 }
 

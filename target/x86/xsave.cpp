@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // XSAVE and its relatives, XCR0 and the components. SDM vol. 1, chapter 13.
 //
-// XINUSE is found by looking: a component is in use if it is not in its initial configuration. XMODIFIED is not tracked,
-// which the manual allows: what is in use counts as modified.
+// XINUSE is found by looking: a component is in use if it is not in its initial configuration. XMODIFIED is not
+// tracked, which the manual allows: what is in use counts as modified.
 #include <algorithm>
 #include <cstring>
 

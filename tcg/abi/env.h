@@ -59,8 +59,8 @@ inline constexpr unsigned kMaxViews = 4;
 inline constexpr unsigned kScratchSave = 8;
 inline constexpr unsigned kModeRecords = 16;
 
-/// Where a mode's code finds its tables. Records are a cache, filled by C++: generated code that changes to a mode whose
-/// record is there needs no C++.
+/// Where a mode's code finds its tables. Records are a cache, filled by C++: generated code that changes to a mode
+/// whose record is there needs no C++.
 struct ModeRecord {
   u64 key = 0;                    ///< mode + 1; 0: empty
   JumpCacheEntry* jc = nullptr;
@@ -68,7 +68,8 @@ struct ModeRecord {
   u64 view_index = 0;             ///< EnvHeader::views index of `view`
 };
 static_assert(sizeof(ModeRecord) == 32);
-/// Searched for: modes that one guest uses at a time (kernel, user, both SMAP views, compatibility) have different records.
+/// Searched for: modes that one guest uses at a time (kernel, user, both SMAP views, compatibility) have different
+/// records.
 inline constexpr u32 kModeHash = 0x44480031;
 constexpr unsigned mode_record_index(u32 mode) { return (mode * kModeHash) >> 28; }
 static_assert(kModeRecords == 1u << (32 - 28));

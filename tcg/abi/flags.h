@@ -27,12 +27,13 @@ enum class CcKind : u32 {
   Logic,       ///< cc_a = result; carry, overflow and adjust are 0
   Inc,         ///< cc_a = result, cc_b = carry before (0 or 1)
   Dec,         ///< cc_a = result, cc_b = carry before (0 or 1)
-  Shl,         ///< cc_a = result, cc_b = operand << (count - 1); carry = its msb, overflow = msb(result) ^ carry, adjust 0
-  Shr,         ///< cc_a = result, cc_b = operand >> (count - 1), logical or arithmetic; carry = its bit 0,
-               ///< overflow = msb(result ^ cc_b), adjust 0
-  MulU,        ///< cc_a = low half, cc_b = high half; carry = overflow = high != 0; zero, sign, parity of low; adjust 0
-  MulS,        ///< the same with carry = overflow = high != sign of low
-  Carries,     ///< cc_a = result, cc_b = carry out of each bit: carry = msb, adjust = bit 3, overflow = top two bits differ
+  Shl,      ///< cc_a = result, cc_b = operand << (count - 1); carry = its msb, overflow = msb(result) ^ carry, adjust 0
+  Shr,      ///< cc_a = result, cc_b = operand >> (count - 1), logical or arithmetic; carry = its bit 0,
+            ///< overflow = msb(result ^ cc_b), adjust 0
+  MulU,     ///< cc_a = low half, cc_b = high half; carry = overflow = high != 0; zero, sign, parity of low; adjust 0
+  MulS,     ///< the same with carry = overflow = high != sign of low
+  Carries,  ///< cc_a = result, cc_b = carry out of each bit: carry = msb, adjust = bit 3, overflow = top two bits
+            ///< differ
 };
 
 constexpr u32 cc_op(CcKind kind, unsigned log2_bytes) { return u32(kind) << 2 | log2_bytes; }

@@ -12,17 +12,17 @@
 
 namespace emu::tcg {
 
-/// A bit of a block's entry address: set where no link may lead to the block, so that a link miss looks for it in the jump
-/// cache before it asks C++. Other blocks' entries are 16-byte aligned.
+/// A bit of a block's entry address: set where no link may lead to the block, so that a link miss looks for it in the
+/// jump cache before it asks C++. Other blocks' entries are 16-byte aligned.
 inline constexpr u64 kUnlinkableEntry = 8;
 
 /// A helper that IR calls. `args` points at env.helper_args; the result goes to env.helper_result. A helper that must
 /// not return into the block sets env.leave to non-zero (and says why in target state).
 using HelperFn = u64 (*)(EnvHeader& env, const u64* args);
 
-/// A helper that moves control, in two forms. `direct` is a leaf that uses no vector or floating-point register, takes no
-/// lock and calls nothing that does. It either does the whole transfer (env.pc, state, enter_mode()) and returns true, or
-/// has changed nothing and returns false; then `full` does it. Never called while the x87 unit is live.
+/// A helper that moves control, in two forms. `direct` is a leaf that uses no vector or floating-point register, takes
+/// no lock and calls nothing that does. It either does the whole transfer (env.pc, state, enter_mode()) and returns
+/// true, or has changed nothing and returns false; then `full` does it. Never called while the x87 unit is live.
 struct TransferHelper {
   bool (*direct)(EnvHeader& env, const u64* args) = nullptr;
   HelperFn full = nullptr;
@@ -37,7 +37,8 @@ struct RuntimeCallbacks {
   const u8* (*helper_left)(EnvHeader& env) = nullptr;
   /// env.pc is set; find or translate the block there in the current mode and fill the jump cache.
   const u8* (*indirect_miss)(EnvHeader& env) = nullptr;
-  /// An unlinked or failed direct link: env.pc is the target, env.exit_arg the address that its LinkSite::key is for, or 0.
+  /// An unlinked or failed direct link: env.pc is the target, env.exit_arg the address that its LinkSite::key is for,
+  /// or 0.
   const u8* (*link_miss)(EnvHeader& env) = nullptr;
   /// Somebody asks the vCPU out of generated code; env.return_site lies in the block that was entered.
   const u8* (*exit_request)(EnvHeader& env) = nullptr;
@@ -64,9 +65,9 @@ struct ThunkTable {
   const u8* load_aligned[5] = {};     ///< the check also refuses what is not naturally aligned
   const u8* store_aligned[5] = {};
   const u8* access_slow = nullptr;    ///< straight to slow_access: other views, odd alignments
-  /// Called by an access whose check for several failed, with its own address in the address register: as load and store,
-  /// but slow_access where its own check would have passed. The scratch register that the back end's first index stands
-  /// for is free. Then [store][size].
+  /// Called by an access whose check for several failed, with its own address in the address register: as load and
+  /// store, but slow_access where its own check would have passed. The scratch register that the back end's first index
+  /// stands for is free. Then [store][size].
   const u8* window[2][2][5] = {};
   const u8* helper = nullptr;         ///< full spill; function address in the scratch register the back end documents
   const u8* leaf_helper = nullptr;    ///< caller-saved registers only

@@ -96,8 +96,8 @@ struct JumpCacheEntry {
 };
 static_assert(sizeof(JumpCacheEntry) == 16);
 
-/// Index of a pc. Counted over the boot and the benchmarks (docs/performance.md, "Jump cache"), this shape misses least of
-/// those that cost six instructions. The targets of one page lie in one aligned quarter of the table.
+/// Index of a pc. Counted over the boot and the benchmarks (docs/performance.md, "Jump cache"), this shape misses least
+/// of those that cost six instructions. The targets of one page lie in one aligned quarter of the table.
 constexpr unsigned jump_cache_index(u64 pc) { return unsigned(pc ^ pc >> kPageBits) & (kJumpCacheEntries - 1); }
 
 }  // namespace emu::tcg

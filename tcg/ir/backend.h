@@ -49,8 +49,9 @@ struct CompileRequest {
   bool share_checks = true;           ///< accesses off one base have one TLB check
   bool loops_in_place = true;         ///< an exit to the block's own pc jumps to its entry, else it is a link
   bool count = false;                 ///< keep EnvHeader::executed_insns and its companions
-  /// The block takes its instructions off EnvHeader::icount_budget, or leaves for ExitRequest before the first where that
-  /// does not reach; links enter it at the exit check. Who leaves it in the middle gives back what was not executed.
+  /// The block takes its instructions off EnvHeader::icount_budget, or leaves for ExitRequest before the first where
+  /// that does not reach; links enter it at the exit check. Who leaves it in the middle gives back what was not
+  /// executed.
   bool icount = false;
 };
 

@@ -184,9 +184,9 @@ u32 Builder::add_mem(const MemInfo& mem) {
   return u32(block_.mems.size() - 1);
 }
 
-/// Moves a constant part of the address into the displacement. A sum that a guest register holds now stays as it is, and
-/// one that was made from a guest register is taken apart only while the register still has that value: no old value is
-/// to be kept alive for it.
+/// Moves a constant part of the address into the displacement. A sum that a guest register holds now stays as it is,
+/// and one that was made from a guest register is taken apart only while the register still has that value: no old
+/// value is to be kept alive for it.
 Ref Builder::fold_address(Value address, MemInfo& mem) const {
   if (const auto c = constant_of(address)) {
     return add_displacement(mem, emu::i64(*c)) ? Ref{} : address.ref;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Builder: what front ends write IR with. Typed wrappers catch wrong widths at the call; constants and copies fold while
-// building, and Get after Set (or Get) of the same field yields the value without an op.
+// Builder: what front ends write IR with. Typed wrappers catch wrong widths at the call; constants and copies fold
+// while building, and Get after Set (or Get) of the same field yields the value without an op.
 #pragma once
 
 #include <array>
@@ -74,7 +74,7 @@ class Builder {
   Value select(Value condition, Value if_true, Value if_false);
 
   Value flags3(Opcode opcode, Value a, Value b, Value result);  ///< FlAdd FlAdc FlSub FlSbb
-  Value flags2(Opcode opcode, Value a, Value b);                ///< FlCmp FlTest FlInc FlDec FlShl FlShr FlMulU FlMulS FlSetCarry
+  Value flags2(Opcode opcode, Value a, Value b);  ///< FlCmp FlTest FlInc FlDec FlShl FlShr FlMulU FlMulS FlSetCarry
   Value fl_logic(Value result);
   Value fl_unpack(Value packed);
   Value fl_fcmp(Value a, Value b, bool is_f64, bool signal_quiet);

@@ -12,14 +12,14 @@ namespace emu::ir {
 
 /// What a helper does beyond computing its result. Decides what is synchronised around the call.
 enum HelperEffect : u32 {
-  kHelperPure = 0,             ///< result depends on arguments alone; may be merged or removed; a leaf
-  kHelperLeaf = 1u << 0,       ///< touches no vector or x87 state, does not allocate, lock or log; reads/writes only the
-                               ///< non-pinned state it says by the bits below
-  kHelperReadsState = 1u << 1, ///< all guest registers and flags must be at home
-  kHelperWritesState = 1u << 2,///< may change any guest register or the flags
-  kHelperMayFault = 1u << 3,   ///< may set env.leave with a guest exception pending; needs a recovery point
-  kHelperMemory = 1u << 4,     ///< touches guest memory: shared TLB checks end here
-  kHelperEndsBlock = 1u << 5,  ///< an ExitSystem/ExitIndirect must follow
+  kHelperPure = 0,        ///< result depends on arguments alone; may be merged or removed; a leaf
+  kHelperLeaf = 1u << 0,  ///< touches no vector or x87 state, does not allocate, lock or log; reads/writes only the
+                          ///< non-pinned state it says by the bits below
+  kHelperReadsState = 1u << 1,   ///< all guest registers and flags must be at home
+  kHelperWritesState = 1u << 2,  ///< may change any guest register or the flags
+  kHelperMayFault = 1u << 3,     ///< may set env.leave with a guest exception pending; needs a recovery point
+  kHelperMemory = 1u << 4,       ///< touches guest memory: shared TLB checks end here
+  kHelperEndsBlock = 1u << 5,    ///< an ExitSystem/ExitIndirect must follow
 };
 
 struct HelperDesc {

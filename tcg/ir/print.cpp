@@ -135,7 +135,8 @@ class Printer {
     out_ += '[';
     if (!base.is_none()) {
       reference(base);
-      if (mem.disp != 0 || base.is_constant()) put(" {} {:#x}", mem.disp < 0 ? '-' : '+', u64(mem.disp < 0 ? -i64(mem.disp) : mem.disp));
+      if (mem.disp != 0 || base.is_constant())
+        put(" {} {:#x}", mem.disp < 0 ? '-' : '+', u64(mem.disp < 0 ? -i64(mem.disp) : mem.disp));
     } else {
       number(mem.disp);
     }

@@ -48,8 +48,8 @@ class DeadWalk {
     return options_.dead_code && !wanted && is_removable(op, helpers_);
   }
 
-  /// A dead Set of a pinned field costs nothing where its value is computed in that register, and is used later: without
-  /// it the value would need one of the few scratch registers.
+  /// A dead Set of a pinned field costs nothing where its value is computed in that register, and is used later:
+  /// without it the value would need one of the few scratch registers.
   bool gives_place(size_t at) const {
     const Op& set = block_.ops[at];
     if (layout_.fields[set.c.bits()].pin == Pin::None || !set.a.is_value()) return false;

@@ -82,7 +82,8 @@ def test_debian_9p(tmp_path):
         make_tree(folder)
     outside = tmp_path / "outside"
     outside.write_text("not for guests", encoding="utf-8")
-    arguments = ["-cpu", "max", "-smp", "2", *debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
+    arguments = ["-cpu", "max", "-smp", "2", *debian_guest.direct_kernel(),
+                 *debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
                  *share("plain", plain, "security_model=none"),
                  *share("mapped", mapped, "security_model=mapped-xattr"),
                  "-virtfs", f"local,path={fixed},mount_tag=fixed,security_model=none,readonly=on"]

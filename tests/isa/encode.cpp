@@ -59,7 +59,8 @@ namespace {
 
 class Encoder {
  public:
-  Encoder(Bits bits, Random& random, bool in_block, u16& bases) : bits_(bits), r_(random), in_block_(in_block), bases_(bases) {}
+  Encoder(Bits bits, Random& random, bool in_block, u16& bases)
+      : bits_(bits), r_(random), in_block_(in_block), bases_(bases) {}
 
   std::vector<u8> encode(const Form& form, u64 at) {
     row_ = &all_rows()[form.row];
@@ -150,7 +151,10 @@ class Encoder {
     bool uses_vvvv = false;
     for (const Operand o : row_->operands) uses_vvvv |= o == Operand::H || o == Operand::KH;
     u8 vvvv = uses_vvvv || r_.one_in(16) ? u8(r_.below(16)) : u8(0);
-    const u8 pp = row_->prefix == Prefix::P66 ? 1 : row_->prefix == Prefix::PF3 ? 2 : row_->prefix == Prefix::PF2 ? 3 : 0;
+    const u8 pp = row_->prefix == Prefix::P66   ? 1
+                  : row_->prefix == Prefix::PF3 ? 2
+                  : row_->prefix == Prefix::PF2 ? 3
+                                                : 0;
     if (is_64()) rex_ = u8(r_.below(8));
     if (row_->is_opmask && !r_.one_in(16)) {
       vvvv &= 7;
@@ -186,7 +190,10 @@ class Encoder {
     if ((has(Operand::KG) && !r_.one_in(24)) || (!is_64() && !r_.one_in(24))) reg_high = false;
     if (has(Operand::KG) && !r_.one_in(24)) rex_ &= 0xfb;
     if ((has(Operand::Gd) || has(Operand::Gy)) && !r_.one_in(24)) reg_high = false;
-    const u8 pp = row_->prefix == Prefix::P66 ? 1 : row_->prefix == Prefix::PF3 ? 2 : row_->prefix == Prefix::PF2 ? 3 : 0;
+    const u8 pp = row_->prefix == Prefix::P66   ? 1
+                  : row_->prefix == Prefix::PF3 ? 2
+                  : row_->prefix == Prefix::PF2 ? 3
+                                                : 0;
     bool w = form_->size == 3 || (row_->size_rule != SizeRule::Y && r_.one_in(4));
     if (row_->vex_width != VexWidth::Any) w = row_->vex_width == VexWidth::W1;
     unsigned length = unsigned(r_.below(3));
@@ -327,7 +334,8 @@ bool branches_into_code(const Insn& insn, size_t code_before) {
 /// Decodes what was written; false if it ran out of bytes or is not all of them.
 bool add_insn(Case& c, const std::vector<u8>& bytes) {
   Insn insn;
-  if (decode(bytes, mode_of(c.bits), kAllFeatures, insn) != DecodeStatus::Ok || insn.length != bytes.size()) return false;
+  if (decode(bytes, mode_of(c.bits), kAllFeatures, insn) != DecodeStatus::Ok || insn.length != bytes.size())
+    return false;
   if (cannot_compare(*insn.row, c.bits) || cannot_compare(insn, c.bits)) return false;
   if (branches_into_code(insn, c.code.size())) return false;
   insn.offset = u16(c.code.size());
@@ -448,8 +456,8 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
     Insn& insn = one.insns[0];
     const Row& row = *insn.row;
     const bool ends = row.has(kEnds) || row.has(kCpl0) || row.is_missing();
-    // Where a store of an empty register pops it, ours leaves something else in there: MMX makes it valid, and FXAM shows
-    // the sign even of what is empty.
+    // Where a store of an empty register pops it, ours leaves something else in there: MMX makes it valid, and FXAM
+    // shows the sign even of what is empty.
     const bool is_mmx = std::any_of(std::begin(row.operands), std::end(row.operands),
                                     [](Operand o) { return o == Operand::P || o == Operand::Q || o == Operand::N; });
     const bool pops = row.feature == InsnFeature::kFpu && insn.is_memory && std::string_view(row.name).ends_with("TP");

@@ -186,23 +186,23 @@ bool cannot_be_in_block(const Insn& insn) {
   const std::string_view name = insn.row->name;
   // Behind POP the host at hand (AMD EPYC) broadcast RSP's old value.
   if (insn.row->is_evex && insn.row->names_general() && !insn.is_memory && insn.rm == RSP) return true;
-  return (insn.row->is_evex && insn.is_memory && (insn.mask != 0 || insn.row->is(kCompacts))) || is_image(name) || name.starts_with("SHA") || name == "FLDCW" || name == "FNINIT" || name.starts_with("FCOMI") || name.starts_with("FUCOMI") || name == "VLDMXCSR" || name == "LDMXCSR" || name == "POPF" || name == "RDTSC" || name == "RDRAND" || name == "RDSEED" ||
-         name == "POPA" || name == "PUSHA" || name == "ENTER" || (name.starts_with("MASKMOV") || name == "VMASKMOVDQU") || name.starts_with("CMPS") ||
+  return (insn.row->is_evex && insn.is_memory && (insn.mask != 0 || insn.row->is(kCompacts))) || is_image(name) ||
+         name.starts_with("SHA") || name == "FLDCW" || name == "FNINIT" || name.starts_with("FCOMI") ||
+         name.starts_with("FUCOMI") || name == "VLDMXCSR" || name == "LDMXCSR" || name == "POPF" || name == "RDTSC" ||
+         name == "RDRAND" || name == "RDSEED" || name == "POPA" || name == "PUSHA" || name == "ENTER" ||
+         (name.starts_with("MASKMOV") || name == "VMASKMOVDQU") || name.starts_with("CMPS") ||
          (name.starts_with("SH") && insn.row->operands[2] == Operand::CL);
 }
 
 bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   const std::string_view name = insn.row->name;
-  // Which alignment is checked of elements that a mask selects.
-  const bool by_elements = insn.mask != 0 || insn.row->is(kCompacts);
-  if (insn.row->is_evex && insn.is_memory && by_elements && (s.flags & kAC)) return true;
   // A count above the width.
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL) {
     return (s.gpr[RCX] & 31) > 16;
   }
-  // Whether bytes that are not stored may fault.
+  // Whether bytes that are not stored may fault, and be checked for alignment.
   if ((name.starts_with("MASKMOV") || name == "VMASKMOVDQU")) {
-    if (s.flags & kAC) return true;  // and be checked for alignment
+    if (s.flags & kAC) return true;
     u64 at = s.gpr[RDI] & (insn.address == 3 ? ~u64(0) : low_mask(8u << insn.address));
     if (insn.segment == FS) at += s.fs_base;
     if (insn.segment == GS) at += s.gs_base;
@@ -222,73 +222,71 @@ bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   return is_image(name) && ((s.flags & kAC) || (insn.address == 2 && effective_offset(insn, s) > 0xffff'fd00));
 }
 
-bool is_same_by_exception(const Case& c, const State& before, const Outcome& host, const Outcome& ours) {
-  // The native runner's own page, and operands that begin below the first address that is not canonical.
-  if (ours.faulted && ours.vector == kPFv) {
-    if (ours.address - kControl < 0x10000) return true;
-    for (const Insn& insn : c.insns) {  // elements of masked moves do not wrap at 64 KiB and 4 GiB with us
-      const bool is_masked = std::string_view(insn.row->name).find("MASKMOV") != std::string_view::npos;
-      if (is_masked && c.bits == Bits::k32 && ours.pc == kCodeAt + insn.offset && ours.address >= 0x10000 &&
-          host.pc == ours.pc && (ours.address >> 32 || host.address < 0x10000)) {
-        return true;
-      }
-    }
-    if (ours.address >= (u64(1) << 47) - 64 && ours.address < u64(1) << 47) return true;
-  }
-  if (ours.faulted && ours.vector == kGP && ours.error == 0) {
-    for (const Insn& insn : c.insns) {
-      if (ours.pc != kCodeAt + insn.offset) continue;
-      const std::string_view name = insn.row->name;
-      // Elements that a mask leaves out may lie beyond a segment's limit.
-      const bool is_masked = insn.row->is_evex && insn.mask != 0;
-      if (c.bits == Bits::k32 && (is_masked || name.find("MASKMOV") != std::string_view::npos)) return true;
-      // AMD's MXCSR has one bit more.
-      if (name == "LDMXCSR" || name == "VLDMXCSR" || name == "FXRSTOR") return true;
-    }
-  }
-  // AMD's processors want an address canonical before FS's base is added, too; by the manuals it is the sum that counts.
-  if (ours.faulted && host.faulted && ours.vector == kPFv && host.vector == kGP && ours.pc == host.pc) {
-    const u64 offset = ours.address - before.fs_base;
-    for (const Insn& insn : c.insns) {
-      if (ours.pc == kCodeAt + insn.offset && insn.segment == FS && sign_extend(offset, 48) != i64(offset)) return true;
-    }
-  }
-  // A string that wraps at 4 GiB and is misaligned: the limit comes first with us, the alignment with the host.
-  if (c.bits == Bits::k32 && ours.faulted && host.faulted && ours.vector == kGP && ours.error == 0 && host.vector == kACv &&
-      ours.pc == host.pc) {
-    for (const Insn& insn : c.insns) {
-      const std::string_view name = insn.row->name;
-      const bool is_string = name.starts_with("MOVS") || name.starts_with("STOS") || name.starts_with("CMPS") ||
-                             name.starts_with("SCAS") || name.starts_with("LODS");
-      if (ours.pc == kCodeAt + insn.offset && is_string) return true;
-    }
-  }
-  // An x87 store of ten bytes that wraps at 4 GiB: the limit counts with us, the host stores it.
-  if (c.bits == Bits::k32 && ours.faulted && !host.faulted && ours.vector == kGP && ours.error == 0) {
-    for (const Insn& insn : c.insns) {
-      const bool is_x87 = std::string_view(insn.row->name) == "FSTP" && insn.is_memory;
-      if (is_x87 && ours.pc == kCodeAt + insn.offset && effective_offset(insn, before) > 0xffff'ff00) return true;
-    }
-  }
-  // SHA with a misaligned operand: #GP by Intel's manual, as with every SSE operand; AMD's processors just do it.
-  if (c.insns.size() == 1 && std::string_view(c.insns[0].row->name).starts_with("SHA") && ours.faulted &&
-      ours.vector == kGP && ours.error == 0 && ours.pc == kCodeAt) {
-    return true;
-  }
+namespace {
+
+const Insn* insn_at(const Case& c, u64 pc) {
+  const auto found = std::find_if(c.insns.begin(), c.insns.end(),
+                                  [pc](const Insn& insn) { return kCodeAt + insn.offset == pc; });
+  return found == c.insns.end() ? nullptr : &*found;
+}
+
+bool is_refused(const Outcome& o) { return o.faulted && (o.vector == kGP || o.vector == kSS) && o.error == 0; }
+bool is_access_fault(const Outcome& o) { return o.faulted && (o.vector == kPFv || o.vector == kACv); }
+
+/// Whether an operand in compatibility mode may reach behind 4 GiB.
+bool may_wrap(const Insn& insn, const State& before, const Outcome& ours) {
+  constexpr std::string_view kStrings[] = {"MOVS", "STOS", "CMPS", "SCAS", "LODS"};
+  const std::string_view name = insn.row->name;
+  const auto starts = [name](std::string_view start) { return name.starts_with(start); };
+  return (insn.is_memory && insn.address == 2 && effective_offset(insn, before) > 0xffff'ff00) ||
+         std::any_of(std::begin(kStrings), std::end(kStrings), starts) ||
+         (ours.faulted && ours.vector == kPFv && u32(ours.address) >= 0xffff'f000);
+}
+
+/// Both fault at one instruction, in different ways whose order the manual leaves to the processor: "exceptions within
+/// each class are implementation-dependent" (SDM vol. 3, priority among concurrent events; faults of an instruction's
+/// execution are one class).
+bool differs_in_order(const Insn& insn, u64 address, const Outcome& host, const Outcome& ours) {
   // Which of two operands is looked at first.
-  const auto is_memory_fault = [](const Outcome& o) { return o.faulted && (o.vector == kPFv || o.vector == kACv); };
-  if (c.insns.size() == 1 && std::string_view(c.insns[0].row->name).starts_with("CMPS") && is_memory_fault(host) &&
-      is_memory_fault(ours)) {
+  if (std::string_view(insn.row->name).starts_with("CMPS") && is_access_fault(host) && is_access_fault(ours))
     return true;
+  // An operand that begins in canonical space, misaligned or in a page that is not there, and ends outside.
+  constexpr u64 kEnd = u64(1) << 47;
+  if (!is_refused(host) || !is_access_fault(ours)) return false;
+  const u64 begin = ours.vector == kPFv ? ours.address : address;
+  return begin >= kEnd - 64 && begin < kEnd;
+}
+
+/// Where the makers' manuals or processors differ.
+bool differs_by_maker(const Insn& insn, const State& before, const Outcome& host, const Outcome& ours) {
+  const std::string_view name = insn.row->name;
+  const bool is_gp = ours.faulted && ours.vector == kGP && ours.error == 0;
+  // AMD's MXCSR has one bit more.
+  if (is_gp && (name == "LDMXCSR" || name == "VLDMXCSR" || name == "FXRSTOR")) return true;
+  // SHA with a misaligned operand: #GP by Intel's manual, as with every SSE operand; AMD's processors just do it.
+  if (is_gp && name.starts_with("SHA")) return true;
+  // AMD's processors want an address canonical before FS's base is added, too; by the manuals it is the sum that
+  // counts.
+  if (!ours.faulted || !host.faulted || ours.vector != kPFv || host.vector != kGP || insn.segment != FS) return false;
+  const u64 offset = ours.address - before.fs_base;
+  return sign_extend(offset, 48) != i64(offset);
+}
+
+}  // namespace
+
+bool is_same_by_exception(const Case& c, const State& before, const Outcome& host, const Outcome& ours) {
+  if (ours.faulted && ours.vector == kPFv && ours.address - kControl < 0x10000)
+    return true;  // the native runner's page
+  if (const Insn* insn = ours.faulted ? insn_at(c, ours.pc) : nullptr) {
+    const u64 address = insn->is_memory ? effective_address(*insn, before, c.bits) : 0;
+    if (host.pc == ours.pc && differs_in_order(*insn, address, host, ours)) return true;
+    if (differs_by_maker(*insn, before, host, ours)) return true;
   }
-  if (host.faulted && (host.vector == kGP || host.vector == kSS) && host.error == 0) {
-    // An operand that wraps at 4 GiB: we do not look at the limit of a flat segment, and with a base there may be memory.
-    for (const Insn& insn : c.insns) {
-      const bool wraps = insn.is_memory && insn.address == 2 && effective_offset(insn, before) > 0xffff'ff00;
-      if (c.bits == Bits::k32 && wraps && host.pc == kCodeAt + insn.offset) return true;
-    }
-  }
-  return false;
+  // An operand that reaches behind a segment of 4 GiB: "these accesses may or may not cause the indicated exceptions"
+  // (SDM vol. 3, limit checking).
+  if (c.bits == Bits::k64 || (!is_refused(host) && !is_refused(ours))) return false;
+  const Insn* insn = insn_at(c, is_refused(host) ? host.pc : ours.pc);
+  return insn != nullptr && may_wrap(*insn, before, ours);
 }
 
 /// By Intel's manual lanes of the mask become all ones or zero before anything is loaded; AMD's processors leave what

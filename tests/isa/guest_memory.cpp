@@ -88,19 +88,20 @@ bool GuestMemory::done(bool ok, const ir::MemInfo& mem) {
 
 bool GuestMemory::load(u64 address, const ir::MemInfo& mem, u8* data) {
   const unsigned bytes = 1u << mem.log2_bytes;
-  if (!is_aligned(address, mem, Access::Load)) return false;
+  if (!is_aligned(address, mem, Access::Load)) return done(false, mem);
   if (mem.write_intent && !probe(address, mem)) return false;
   return done(transfer(address, data, bytes, false, mem.view), mem);
 }
 
 bool GuestMemory::store(u64 address, const ir::MemInfo& mem, const u8* data) {
-  if (!is_aligned(address, mem, Access::Store)) return false;
+  if (!is_aligned(address, mem, Access::Store)) return done(false, mem);
   return done(transfer(address, const_cast<u8*>(data), 1u << mem.log2_bytes, true, mem.view), mem);
 }
 
 bool GuestMemory::probe(u64 address, const ir::MemInfo& mem) {
-  return is_aligned(address, mem, Access::Store) &&
-         done(probe(address, 1u << mem.log2_bytes, Access::Store, mem.view) == Status::Ok, mem);
+  const bool ok = is_aligned(address, mem, Access::Store) &&
+                  probe(address, 1u << mem.log2_bytes, Access::Store, mem.view) == Status::Ok;
+  return done(ok, mem);
 }
 
 bool GuestMemory::rmw(ir::RmwOp op, u64 address, const ir::MemInfo& mem, u64 operand, u64& old_value) {

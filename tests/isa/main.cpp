@@ -146,8 +146,6 @@ class Comparison {
       if (o.faulted && o.pc == kCodeAt + insn.offset) {
         masks.address = one.address;
         masks.error = one.error;
-        // A store of the x87 unit that faults has set its exception flags already; restarted, it sets them again.
-        if (insn.row->feature == x86::InsnFeature::kFpu && insn.is_memory) masks.x87_status = false;
         break;
       }
       if (!insn.row->has(x86::kMaybeZero)) undefined &= ~u64(insn.row->written);
@@ -234,8 +232,8 @@ class Comparison {
         uncovered += fmt::format(" {} ({:#x}/{:#x}, {} times)", row.name, row.map, row.opcode, row_counts_[i]);
       }
     }
-    fmt::print("seed {}: {} cases, {} executions, {} of {} forms, {} of {} rows, {} too complex\n", options_.seed, cases_,
-               executions_, written, forms_.size(), covered, rows, too_complex_);
+    fmt::print("seed {}: {} cases, {} executions, {} of {} forms, {} of {} rows, {} too complex\n", options_.seed,
+               cases_, executions_, written, forms_.size(), covered, rows, too_complex_);
     fmt::print("exceptions:");
     for (const auto& [vector, count] : faults_) fmt::print(" {}: {}", vector, count);
     fmt::print("\n");
@@ -308,8 +306,10 @@ std::optional<Options> parse(int argc, char** argv) {
 int run(int argc, char** argv) {
   const auto options = parse(argc, argv);
   if (!options) {
-    fmt::print(stderr, "usage: isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N | --case N] [--states N] [--least N] "
-                       "[--only ROW] [--list]\n");
+    fmt::print(stderr,
+               "usage: isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N | --case N] "
+               "[--states N] [--least N] "
+               "[--only ROW] [--list]\n");
     return 2;
   }
   auto native = NativeRunner::create();

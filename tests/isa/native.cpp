@@ -104,7 +104,8 @@ class Assembler {
 };
 
 void* map_at(u64 address, size_t bytes, int protection, int flags, int fd) {
-  void* p = mmap(reinterpret_cast<void*>(address), bytes, protection, flags | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd, 0);
+  void* p =
+      mmap(reinterpret_cast<void*>(address), bytes, protection, flags | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd, 0);
   return p == reinterpret_cast<void*>(address) ? p : nullptr;
 }
 

@@ -9,8 +9,8 @@
 
 namespace emu::isa {
 
-/// One a process: it owns fixed addresses and the signals. Not thread-safe. The code runs in this very process, but sees
-/// none of its addresses: registers, FS and GS hold what the State says, and low memory only what state.h lists.
+/// One a process: it owns fixed addresses and the signals. Not thread-safe. The code runs in this very process, but
+/// sees none of its addresses: registers, FS and GS hold what the State says, and low memory only what state.h lists.
 class NativeRunner {
  public:
   static Result<NativeRunner> create();

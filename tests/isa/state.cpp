@@ -23,18 +23,19 @@ void compare_bytes(std::string& out, const std::string& name, const u8* a, const
   if (std::memcmp(a, b, count) != 0) out += fmt::format("  {}: {} / {}\n", name, hex(a, count), hex(b, count));
 }
 
-void compare_vectors(std::string& out, const Vectors& a, const Vectors& b, Bits bits, const Masks& masks) {
+void compare_vectors(std::string& out, const Vectors& a, const Vectors& b, Bits bits) {
   const auto word = [&](const char* name, size_t at, size_t bytes) {
     compare_bytes(out, name, a.image + at, b.image + at, bytes);
   };
   word("fcw", Vectors::kControlWord, 2);
-  if (masks.x87_status) word("fsw", Vectors::kStatus, 2);
-  if (masks.x87_status) word("ftw", Vectors::kTags, 1);
+  word("fsw", Vectors::kStatus, 2);
+  word("ftw", Vectors::kTags, 1);
   word("mxcsr", Vectors::kMxcsr, 4);
   // What is in an empty register does not count: our host code changes it, and only an image in memory shows it.
   const unsigned top = a.get<u16>(Vectors::kStatus) >> 11 & 7;
   for (unsigned i = 0; i < 8; ++i) {
-    if (a.get<u8>(Vectors::kTags) >> ((top + i) & 7) & 1) compare_bytes(out, fmt::format("st{}", i), a.st(i), b.st(i), 10);
+    if (a.get<u8>(Vectors::kTags) >> ((top + i) & 7) & 1)
+      compare_bytes(out, fmt::format("st{}", i), a.st(i), b.st(i), 10);
   }
   for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 8u); ++i) {
     compare_bytes(out, fmt::format("xmm{}", i), a.xmm(i), b.xmm(i), 16);
@@ -73,7 +74,8 @@ const Components& components() {
     Components c;
     u32 a = 0, b = 0, cx = 0, d = 0;
     __cpuid_count(0xd, 0, a, b, cx, d);
-    if ((a & 0xe0) != 0xe0 || !__builtin_cpu_supports("avx512f") || std::getenv("ISA_WITHOUT_AVX512") != nullptr) return c;
+    if ((a & 0xe0) != 0xe0 || !__builtin_cpu_supports("avx512f") || std::getenv("ISA_WITHOUT_AVX512") != nullptr)
+      return c;
     for (unsigned i = 5; i < 8; ++i) {
       u32 size = 0, at = 0;
       __cpuid_count(0xd, i, size, at, cx, d);
@@ -94,7 +96,8 @@ u64 component_mask() { return components().mask; }
 std::string differences(const Outcome& a, const State& sa, const Memory& ma, const Outcome& b, const State& sb,
                         const Memory& mb, const Masks& masks, Bits bits) {
   std::string out;
-  if (a.faulted != b.faulted || a.vector != b.vector || ((a.error ^ b.error) & masks.error) || a.pc != b.pc || ((a.address ^ b.address) & masks.address)) {
+  if (a.faulted != b.faulted || a.vector != b.vector || ((a.error ^ b.error) & masks.error) || a.pc != b.pc ||
+      ((a.address ^ b.address) & masks.address)) {
     out += fmt::format("  outcome: {} / {}\n", describe(a), describe(b));
   }
   const u64 width = bits == Bits::k64 ? ~u64(0) : 0xffffffff;
@@ -108,7 +111,7 @@ std::string differences(const Outcome& a, const State& sa, const Memory& ma, con
   }
   if (sa.fs_base != sb.fs_base) out += fmt::format("  fs base: {:x} / {:x}\n", sa.fs_base, sb.fs_base);
   if (sa.gs_base != sb.gs_base) out += fmt::format("  gs base: {:x} / {:x}\n", sa.gs_base, sb.gs_base);
-  if (masks.vectors) compare_vectors(out, sa.vectors, sb.vectors, bits, masks);
+  if (masks.vectors) compare_vectors(out, sa.vectors, sb.vectors, bits);
   if (masks.vectors && host_has_avx512()) compare_avx512(out, sa.vectors, sb.vectors, bits);
   compare_memory(out, ma, mb, masks);
   return out;
@@ -127,7 +130,8 @@ std::string describe(const State& s, Bits bits) {
   out += fmt::format("flags={:06x} fs={:x} gs={:x} fcw={:04x} fsw={:04x} ftw={:02x} mxcsr={:04x}\n", s.flags, s.fs_base,
                      s.gs_base, s.vectors.get<u16>(Vectors::kControlWord), s.vectors.get<u16>(Vectors::kStatus),
                      s.vectors.get<u8>(Vectors::kTags), s.vectors.get<u32>(Vectors::kMxcsr));
-  for (unsigned i = 0; i < 8; ++i) out += fmt::format("st{}={}{}", i, hex(s.vectors.st(i), 10), i % 4 == 3 ? "\n" : " ");
+  for (unsigned i = 0; i < 8; ++i)
+    out += fmt::format("st{}={}{}", i, hex(s.vectors.st(i), 10), i % 4 == 3 ? "\n" : " ");
   for (unsigned i = 0; i < (bits == Bits::k64 ? 16u : 8u); ++i) {
     out += fmt::format("ymm{}={}.{}\n", i, hex(s.vectors.ymm_high(i), 16), hex(s.vectors.xmm(i), 16));
   }

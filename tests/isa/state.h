@@ -94,7 +94,6 @@ struct Masks {
   u16 gprs = 0xffff;        ///< registers that count
   u64 address = ~u64(0);    ///< bits of CR2
   u32 error = ~u32(0);      ///< of the error code
-  bool x87_status = true;
   bool vectors = true;
   struct Range {
     u64 at = 0, bytes = 0;

@@ -55,7 +55,8 @@ u32 some_masks(Random& r) {
 }
 
 void make_x87(Vectors& v, bool traps, Random& r) {
-  v.put<u16>(Vectors::kControlWord, u16((traps ? some_masks(r) : 0x3fu) | r.pick<u16>({3, 3, 0, 2}) << 8 | r.below(4) << 10 | 0x40));
+  v.put<u16>(Vectors::kControlWord,
+             u16((traps ? some_masks(r) : 0x3fu) | r.pick<u16>({3, 3, 0, 2}) << 8 | r.below(4) << 10 | 0x40));
   v.put<u16>(Vectors::kStatus, u16(r.one_in(2) ? 0 : r.next() & 0x477f) | u16(r.below(8) << 11));
   v.put<u8>(Vectors::kTags, u8(r.one_in(3) ? r.next() : r.pick<u8>({0, 0xff, 0xff, 0x7f})));
   for (unsigned i = 0; i < 8; ++i) put_extended(v.st(i), r);
@@ -161,10 +162,10 @@ void help(State& s, const Insn& insn, const Memory& memory, u64 target, Random& 
 void make_indexes(Vectors& v, const Insn& insn, Random& r) {
   if (insn.sib_index == kNoReg) return;
   const unsigned log2 = insn.row->arg & 15, size = 1u << log2;
-  for (unsigned i = 0; i < 64 / size; ++i) {
+  const unsigned bytes = insn.row->is_evex ? 1u << insn.length_log2 : 32;
+  for (unsigned i = 0; i < bytes / size; ++i) {
     const u64 far = r.one_in(16) ? r.next() : r.one_in(4) ? (r.below(0x3000) - 0x1000) >> insn.scale : r.below(256);
     const unsigned at = i * size, reg = insn.sib_index;
-    if (at >= 32 && !host_has_avx512()) break;
     u8* to = reg >= 16 ? v.zmm16(reg - 16) + at
              : at < 16 ? v.xmm(reg) + at
              : at < 32 ? v.ymm_high(reg) + at - 16

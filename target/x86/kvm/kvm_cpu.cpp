@@ -85,6 +85,7 @@ Result<void> KvmX86Cpu::put_state() {
   EMU_TRY(put_vectors(fresh));
   EMU_TRY(fd_.require("KVM_SET_SREGS", KVM_SET_SREGS, &sregs_));
   EMU_TRY(fd_.require("KVM_SET_REGS", KVM_SET_REGS, &regs));
+  EMU_TRY(put_nested(fresh));
   EMU_TRY(put_msrs(fresh));
   if (features_.debug_registers) {
     kvm_debugregs debug = state_.debug_registers();
@@ -197,6 +198,7 @@ Result<void> KvmX86Cpu::get_state() {
   state_.s.inhibit_interrupts = events_.interrupt.shadow == 0                               ? kNoShadow
                                 : events_.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? kShadowOfStack
                                                                                             : kShadow;
+  EMU_TRY(get_nested());
   if (has_kernel_apic()) {
     kvm_mp_state mp{};
     EMU_TRY(fd_.require("KVM_GET_MP_STATE", KVM_GET_MP_STATE, &mp));
@@ -218,7 +220,41 @@ Result<void> KvmX86Cpu::get_msrs() {
   return {};
 }
 
+// --- A guest that is a hypervisor itself, api.rst 4.114 ---
+
+/// After the control registers and EFER, which say whether VMX or SVM is on. Only a reset changes what the kernel has.
+Result<void> KvmX86Cpu::put_nested(bool fresh) {
+  if (!fresh || nested_.empty()) return {};
+  kvm_nested_state none{};
+  std::memcpy(&none, nested_.data(), offsetof(kvm_nested_state, hdr));
+  nested_.clear();
+  none.flags = 0;
+  none.size = sizeof none;
+  if (none.format == KVM_STATE_NESTED_FORMAT_VMX) {
+    none.hdr.vmx.vmxon_pa = none.hdr.vmx.vmcs12_pa = ~u64(0);
+  } else {
+    none.flags = KVM_STATE_NESTED_GIF_SET;
+  }
+  EMU_TRY(fd_.require("KVM_SET_NESTED_STATE", KVM_SET_NESTED_STATE, &none));
+  return {};
+}
+
+Result<void> KvmX86Cpu::get_nested() {
+  if (features_.nested_bytes < sizeof(kvm_nested_state)) return {};
+  nested_.resize((features_.nested_bytes + 7) / 8);
+  kvm_nested_state header{};
+  header.size = features_.nested_bytes;
+  std::memcpy(nested_.data(), &header, sizeof header);
+  EMU_TRY(fd_.require("KVM_GET_NESTED_STATE", KVM_GET_NESTED_STATE, nested_.data()));
+  return {};
+}
+
 // --- Events ---
+
+/// A guest with the paravirtual clock does not take the stop for a lockup.
+void KvmX86Cpu::time_was_lost() {
+  if (features_.clock_control) fd_.call(KVM_KVMCLOCK_CTRL);  // refused where the guest does not use the clock
+}
 
 /// Our own LAPICs send these; the kernel's keep them to themselves. False: the kernel refused.
 bool KvmX86Cpu::take_init_and_startup(u32 signals) {
@@ -264,9 +300,9 @@ KvmX86Cpu::Ready KvmX86Cpu::before_run() {
       if (!has_kernel_apic()) state_.halt() = Halt::Running;
     }
   }
+  if (state_.halt() == Halt::Shutdown) return Ready::Shutdown;
   if (!has_kernel_apic()) {
     if (state_.halt() == Halt::Halted && wakeup_pending()) state_.halt() = Halt::Running;
-    if (state_.halt() == Halt::Shutdown) return Ready::Shutdown;
     if (state_.halt() != Halt::Running) return Ready::Sleep;
   }
   if (chips_ != KernelChips::On && !deliver_interrupt()) return Ready::Failed;

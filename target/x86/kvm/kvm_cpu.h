@@ -14,7 +14,9 @@ namespace emu::x86 {
 
 /// What this host's KVM offers of optional things.
 struct KvmFeatures {
-  bool xsave = false, xcrs = false, debug_registers = false, guest_debug = false, block_events = false;
+  bool xsave = false, xcrs = false, debug_registers = false, guest_debug = false, block_events = false,
+       clock_control = false;
+  u32 nested_bytes = 0;   ///< of a guest hypervisor's state; 0: the kernel has none
   std::vector<u32> msrs;  ///< those of X86Cpu's that the kernel has
   std::vector<u32> paravirtual_msrs;
   u32 kvm_features = 0;   ///< CPUID.40000001:EAX
@@ -40,6 +42,7 @@ class KvmX86Cpu final : public accel::KvmCpu {
   void after_run() override;
   bool wakeup_pending() const override;
   void halted() override { state_.halt() = target::Halt::Halted; }
+  void time_was_lost() override;
   std::string shutdown_reason() override;
   bool handle_exit() override;
   std::span<const u8> breakpoint_instruction() const override;
@@ -53,6 +56,8 @@ class KvmX86Cpu final : public accel::KvmCpu {
   Result<void> put_msrs(bool fresh);
   Result<void> put_events(bool fresh);
   Result<void> put_apic();
+  Result<void> put_nested(bool fresh);
+  Result<void> get_nested();
   Result<void> get_msrs();
   bool take_init_and_startup(u32 signals);
   bool deliver_interrupt();
@@ -67,6 +72,7 @@ class KvmX86Cpu final : public accel::KvmCpu {
   u64 resets_seen_ = ~u64(0);
   kvm_sregs sregs_{};        ///< as last fetched: what X86Cpu has no place for
   kvm_vcpu_events events_{};
+  std::vector<u64> nested_;  ///< kvm_nested_state as last fetched; empty: as after reset
   u8 task_priority_ = 0;     ///< as given to the kernel
   u64 apic_base_ = 0;
   kvm_guest_debug debug_{};

@@ -235,7 +235,7 @@ class Compiler {
   void emit_load_from(Assembler& a, Reg dst, const Mem& host, Type type, const ir::MemInfo& mem);
   void emit_store(u32 id, const Op& op);
   void emit_store_to(Assembler& a, const Mem& host, const Operand& v, const ir::MemInfo& mem);
-  void emit_probe(const Op& op);
+  void emit_probe(u32 id, const Op& op);
   void emit_rmw(u32 id, const Op& op);
   void emit_rmw_loop(u32 id, const Op& op, const Access& access);
   void emit_cas(u32 id, const Op& op);

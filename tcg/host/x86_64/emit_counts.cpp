@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What generated code counts when it is asked to (ir::CompileRequest::count, icount): at each exit of a block, the way to it.
+// What generated code counts when it is asked to (ir::CompileRequest::count, icount): at each exit of a block, the way
+// to it.
 #include "tcg/abi/env.h"
 #include "tcg/host/x86_64/compiler.h"
 

@@ -25,7 +25,7 @@ bool Compiler::emit_memory(u32 id, const Op& op) {
       emit_store(id, op);
       return true;
     case Opcode::Probe:
-      emit_probe(op);
+      emit_probe(id, op);
       return true;
     case Opcode::Rmw:
       emit_rmw(id, op);
@@ -347,8 +347,9 @@ void Compiler::emit_store(u32 id, const Op& op) {
   finish_access(access, recovery, access_thunk(mem, true, mem.align_log2));
 }
 
-void Compiler::emit_probe(const Op& op) {
+void Compiler::emit_probe(u32 id, const Op& op) {
   const ir::MemInfo& mem = block_->mem(op);
+  if (emit_in_window(id, op)) return;
   settle_flags();
   Access access = allocate_access(op, mem, true, false, false);
   const u32 recovery = new_recovery(&op);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vector operations on V256: VEX one to one, so that VEX.128 clears upper halves as the guest expects. Scratch registers
-// beyond 15 take the EVEX form where one has the same effect; else a low register is borrowed, or the operand goes
-// through memory.
+// Vector operations on V256: VEX one to one, so that VEX.128 clears upper halves as the guest expects. Scratch
+// registers beyond 15 take the EVEX form where one has the same effect; else a low register is borrowed, or the operand
+// goes through memory.
 #include "tcg/host/x86_64/compiler.h"
 #include "tcg/host/x86_64/vector_encoding.h"
 #include "util/check.h"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shared TLB checks: the first of several accesses off one base checks the bytes of all of them, the others use its
-// host address and check nothing. Where the check fails for good (the bytes lie on two pages, or not in RAM) the
-// instruction is executed again in a block without windows. So is one whose access by itself must be performed by C++
-// while a window is in use: that may change mappings. The instruction has touched no device by then: such an access opens
-// no window behind one that may have.
+// Shared TLB checks: the first of several accesses (or probes) off one base checks the bytes of all of them, the others
+// use its host address and check nothing. Where the check fails for good (the bytes lie on two pages, or not in RAM)
+// the instruction is executed again in a block without windows. So is one whose access by itself must be performed by
+// C++ while a window is in use: that may change mappings. The instruction has touched no device by then: such an access
+// opens no window behind one that may have.
 #include <algorithm>
 
 #include "tcg/host/x86_64/compiler.h"
@@ -14,6 +14,8 @@ namespace {
 constexpr i32 kSpan = 128;  ///< wider windows lie on two pages more often
 constexpr i32 kFar = 1 << 16;
 constexpr size_t kOpenWindows = 4;
+
+bool is_write(const Op& op, const ir::MemInfo& mem) { return op.opcode != Opcode::Ld || mem.write_intent; }
 
 }  // namespace
 
@@ -43,11 +45,11 @@ void Compiler::find_windows() {
       const u32 effects = request_->helpers->helpers[op.c.bits()].effects;
       if (effects != ir::kHelperPure && !(effects & ir::kHelperLeaf)) std::fill(std::begin(open), std::end(open), 0);
     }
-    if (op.opcode != Opcode::Ld && op.opcode != Opcode::St) continue;
+    if (op.opcode != Opcode::Ld && op.opcode != Opcode::St && op.opcode != Opcode::Probe) continue;
     const ir::MemInfo& mem = block_->mem(op);
     if (!op.a.is_value() || mem.align_log2 || mem.log2_bytes > 5 || mem.order == ir::Order::SeqCst) continue;
     if (ir::is_vector(op.type) && (mem.log2_bytes < (op.opcode == Opcode::St ? 4 : 2) || mem.big_endian)) continue;
-    const bool write = op.opcode == Opcode::St || mem.write_intent;
+    const bool write = is_write(op, mem);
     const Root root = root_of(op.a);
     if (mem.disp > kFar || mem.disp < -kFar) continue;
     const i32 low = root.offset + mem.disp, high = low + (1 << mem.log2_bytes);
@@ -111,14 +113,14 @@ bool Compiler::emit_in_window(u32 id, const Op& op) {
     const bool needs_temp = !ir::is_vector(op.type) && (hint == kNoHostRegister || !is_free(Reg(hint), now_));
     transfer = prepare_load(id, op, !needs_temp ? kNoReg : opens ? free : temp());
   }
-  emit_transfer(hot_, transfer, ptr(w.reg, own + mem.disp - w.low), op);
+  if (op.opcode != Opcode::Probe) emit_transfer(hot_, transfer, ptr(w.reg, own + mem.disp - w.low), op);
   if (op.opcode == Opcode::Ld) define_loaded(id, op, transfer);
   if (left == 1) drop_window(w.reg);
   return true;
 }
 
-/// The check of [base + low, base + high), before which everything is allocated: its stub goes back to where the address
-/// is made. Leaves the host address of base + low in w.reg.
+/// The check of [base + low, base + high), before which everything is allocated: its stub goes back to where the
+/// address is made. Leaves the host address of base + low in w.reg.
 Compiler::Access Compiler::open_window(Window& w, const Op& op, i32 own) {
   const ir::MemInfo& mem = block_->mem(op);
   take(kAddress);  // a base that was there is read from elsewhere, also by the cold part
@@ -150,7 +152,7 @@ Compiler::Access Compiler::open_window(Window& w, const Op& op, i32 own) {
   stub.base_slot = base.offset;
   stub.disp = mem.disp;
   const bool has_thunk = mem.view == ir::kCurrentView && mem.log2_bytes <= 4;
-  const bool write = op.opcode == Opcode::St || mem.write_intent;
+  const bool write = is_write(op, mem);
   if (has_thunk) stub.thunk = request_->thunks->window[w.reg - r9][write][mem.log2_bytes];
   if (stub.thunk == nullptr) stub.thunk = access_thunk(mem, write, 0);
   stubs_.push_back(stub);

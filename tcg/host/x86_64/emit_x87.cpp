@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // x87 operations on the host's own unit, which is live in these blocks. Exceptions are masked there.
-// Deviation: C1 (rounded up) does not survive a store of 64 bits or truncated, nor the pop behind a store.
 #include "tcg/host/x86_64/compiler.h"
 #include "util/check.h"
 
@@ -184,7 +183,8 @@ void Compiler::emit_x87_result(u32 id, const Op& op, Type type) {
   define(id, d, true);
 }
 
-/// A pop after a store or comparison is that instruction again in its popping form, for nothing else leaves C1 as it is.
+/// A pop after a store or comparison is that instruction again in its popping form, for nothing else leaves C1 as it
+/// is.
 void Compiler::emit_x87_pop(const Op& previous) {
   const X87Op x = ir::x87_op_of(previous.c.bits());
   if (x == X87Op::ComToFlags || x == X87Op::UcomToFlags) {

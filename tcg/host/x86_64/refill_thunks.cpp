@@ -228,7 +228,8 @@ const u8* RefillEmitter::entry(unsigned log2_bytes, bool aligned) {
 }
 
 /// Where the access's own page is there, what was refused is the window: no refill would help.
-const u8* emit_window_thunk(Assembler& a, Reg index, bool store, unsigned log2_bytes, const u8* refill, const u8* slow) {
+const u8* emit_window_thunk(Assembler& a, Reg index, bool store, unsigned log2_bytes, const u8* refill,
+                            const u8* slow) {
   const Mem tag = ptr(r15, index, 0, store ? offsetof(TlbEntry, wr) : offsetof(TlbEntry, rd));
   const Label miss = a.new_label();
   a.align(16);

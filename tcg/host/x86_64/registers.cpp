@@ -41,7 +41,8 @@ Result<RegisterMap> make_register_map(const ir::StateLayout& layout, const HostF
   for (size_t i = 0; i < layout.fields.size(); ++i) {
     const ir::StateField& field = layout.fields[i];
     const ir::FieldId id = ir::FieldId(i);
-    if (ir::is_vector(field.type) && field.offset % (ir::width(field.type) / 8)) return error("state field {}: not aligned", field.name);
+    if (ir::is_vector(field.type) && field.offset % (ir::width(field.type) / 8))
+      return error("state field {}: not aligned", field.name);
     switch (field.pin) {
       case Pin::None:
         break;

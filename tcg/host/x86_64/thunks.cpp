@@ -20,7 +20,8 @@ constexpr i64 off_leave = offsetof(EnvHeader, leave), off_pc = offsetof(EnvHeade
               off_site = offsetof(EnvHeader, return_site), off_slow = offsetof(EnvHeader, slow_address),
               off_mxcsr = offsetof(EnvHeader, fp_control), off_mxcsr_host = offsetof(EnvHeader, fp_control_host),
               off_fpu_live = offsetof(EnvHeader, fpu_live), off_fpu_image = offsetof(EnvHeader, fpu_image),
-              off_arg = offsetof(EnvHeader, exit_arg), off_wide = offsetof(EnvHeader, wide_vectors), off_reason = offsetof(EnvHeader, exit_reason);
+              off_arg = offsetof(EnvHeader, exit_arg), off_wide = offsetof(EnvHeader, wide_vectors),
+              off_reason = offsetof(EnvHeader, exit_reason);
 
 constexpr Reg kCalleeSaved[] = {rbx, rbp, r12, r13, r14, r15};
 

@@ -257,6 +257,7 @@ std::size_t longest_frame(const net::OffloadSet& takes, std::size_t count) {
   if (reply == nullptr) return 0;
   u32 theirs = get32(*reply, 38) + 1;
   card.got.clear();
+  card.offloads.clear();
   std::string heard;
   std::size_t longest = 0, seen = 0;
   card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));

@@ -581,7 +581,8 @@ inline void RandomBlock::generate(ir::Block& block, const RandomBlockOptions& op
     if (options.memory && options.atomics && chance(8)) atomic_op();
     if (options.calls && chance(8)) call();
     if (options.x87 && chance(50)) x87_op();
-    for (unsigned n = below(4); n > 0; --n) make(chance(20) ? (options.wide && chance(60) ? Type::V256 : Type::V128) : Type(unsigned(Type::I1) + below(5)));
+    for (unsigned n = below(4); n > 0; --n)
+      make(chance(20) ? (options.wide && chance(60) ? Type::V256 : Type::V128) : Type(unsigned(Type::I1) + below(5)));
     for (unsigned n = 1 + below(3); n > 0; --n) set_something();
     if (options.exits && chance(12)) exit_in_the_middle();
   }

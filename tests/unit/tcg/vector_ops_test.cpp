@@ -172,7 +172,8 @@ TEST(VectorOps, moves_keep_what_they_do_not_name) {
 class FloatOps : public testing::Test {
  protected:
   void SetUp() override {
-    if (!ir::host_has_vector_float()) GTEST_SKIP() << "cannot run here: floating-point vectors are interpreted on x86 hosts only";
+    if (!ir::host_has_vector_float())
+      GTEST_SKIP() << "cannot run here: floating-point vectors are interpreted on x86 hosts only";
   }
   Vector128 run(VecOp op, const Vector128& a, const Vector128& b, u8 imm = 0) {
     return ir::evaluate_vector_float(op, a, b, imm, control_);

@@ -29,9 +29,19 @@ class FakeKvm final : public accel::KvmApi {
     const auto found = answers_.find(request);
     return found == answers_.end() ? -ENOTTY : found->second(argument);
   }
-  u8* map(int, size_t) override { return nullptr; }
+  u8* map(int, size_t bytes, u64 offset) override {
+    auto& memory = maps[offset];
+    if (memory.empty() && offset != 0) memory.resize(bytes);
+    return memory.empty() ? nullptr : memory.data();
+  }
   void unmap(u8*, size_t) override {}
   void close(int fd) override { closed.push_back(fd); }
+  i64 read(int, std::span<u8> to, u64 offset) override {
+    const size_t have = offset < file.size() ? std::min(to.size(), file.size() - size_t(offset)) : 0;
+    std::memcpy(to.data(), file.data() + offset, have);
+    return i64(have);
+  }
+  int duplicate(int fd) override { return fd + 1000; }
 
   size_t count(unsigned long request) const {
     size_t n = 0;
@@ -47,6 +57,8 @@ class FakeKvm final : public accel::KvmApi {
                                    {KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1}};
   std::vector<std::pair<int, unsigned long>> calls;
   std::vector<int> closed;
+  std::map<u64, std::vector<u8>> maps;  ///< by offset
+  std::vector<u8> file;                 ///< what is read from descriptors
 
  private:
   std::map<unsigned long, Answer> answers_;

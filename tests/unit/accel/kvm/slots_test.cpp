@@ -117,5 +117,34 @@ TEST_F(SlotTest, DirtyPagesComeFromTheKernelsLog) {
   EXPECT_EQ(runs, (std::vector<std::pair<u64, u64>>{{0x1000, 0x2000}}));
 }
 
+TEST_F(SlotTest, DirtyPagesComeFromRingsWhereThereAreSome) {
+  std::vector<kvm_dirty_gfn> ring(4);
+  table.add_ring(ring);
+  ram->set_logging(mem::DirtyClient::Display, true);
+  table.write_tracking_restarted(ram->first_page(), ram->page_count());
+  ram->take_dirty(mem::DirtyClient::Display, 0, ram->size(), [](u64, u64) {});
+  const unsigned before = exclusions;
+  const u32 slot = at(0x1000)->slot;
+  ring[0] = {.flags = KVM_DIRTY_GFN_F_DIRTY, .slot = slot, .offset = 2};
+  ring[1] = {.flags = KVM_DIRTY_GFN_F_DIRTY, .slot = slot, .offset = 0x10};      // beyond it: the kernel would not
+  ring[2] = {.flags = KVM_DIRTY_GFN_F_DIRTY, .slot = slot | 1 << 16, .offset = 5};  // of another address space
+  kvm.on(KVM_RESET_DIRTY_RINGS, [&](u64) {
+    EXPECT_TRUE(ram->is_dirty(mem::DirtyClient::Display, ram->page_at(0x2000))) << "before its next write can be noted";
+    return 3;
+  });
+  std::vector<std::pair<u64, u64>> runs;
+  ram->take_dirty(mem::DirtyClient::Display, 0, ram->size(), [&](u64 offset, u64 length) { runs.emplace_back(offset, length); });
+  EXPECT_EQ(runs, (std::vector<std::pair<u64, u64>>{{0x2000, 0x1000}}));
+  EXPECT_EQ(ring[0].flags, u32(KVM_DIRTY_GFN_F_RESET));
+  EXPECT_EQ(kvm.count(KVM_RESET_DIRTY_RINGS), 1u);
+  EXPECT_GT(exclusions, before) << "vCPUs come out, so that none keeps pages to itself";
+  kvm.on(KVM_RESET_DIRTY_RINGS, [](u64) { return 2; });
+  ring[3] = {.flags = KVM_DIRTY_GFN_F_DIRTY, .slot = slot, .offset = 3};
+  ring[0] = {.flags = KVM_DIRTY_GFN_F_DIRTY, .slot = slot, .offset = 4};
+  table.collect_rings();
+  EXPECT_TRUE(ram->is_dirty(mem::DirtyClient::Display, ram->page_at(0x3000)));
+  EXPECT_TRUE(ram->is_dirty(mem::DirtyClient::Display, ram->page_at(0x4000))) << "round it goes";
+}
+
 }  // namespace
 }  // namespace emu::accel

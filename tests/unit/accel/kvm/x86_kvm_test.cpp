@@ -141,6 +141,108 @@ TEST(KvmInterruptChips, MessagesAndRoutesReachTheKernel) {
   EXPECT_EQ(first.u.msi.data, 0xc052u);
 }
 
+TEST(KvmInterruptChips, EventsHaveRoutesAboveThePinsAndGiveThemBack) {
+  FakeKvm kvm;
+  accel::KvmFd vm(kvm, 101);
+  kvm.on(KVM_ENABLE_CAP, [](u64) { return 0; });
+  std::vector<kvm_irqfd> wires;
+  kvm.on(KVM_IRQFD, [&](u64 argument) {
+    wires.push_back(*reinterpret_cast<const kvm_irqfd*>(argument));
+    return 0;
+  });
+  std::vector<kvm_irq_routing_entry> routes;
+  kvm.on(accel::kSetGsiRouting, [&](u64 argument) {
+    const u8* bytes = reinterpret_cast<const u8*>(argument);
+    u32 count = 0;
+    std::memcpy(&count, bytes, 4);
+    routes.resize(count);
+    std::memcpy(routes.data(), bytes + 8, count * sizeof routes[0]);
+    return 0;
+  });
+  KvmMachine machine;
+  KvmInterruptChips chips(machine);
+  ASSERT_TRUE(chips.create(vm, KernelChips::Split));
+  {
+    const auto first = chips.on_event_send(5, 0xfee00000, 0x31), second = chips.on_event_send(6, 0xfee01000, 0x32);
+    ASSERT_TRUE(first && second);
+    ASSERT_EQ(routes.size(), 2u);
+    EXPECT_EQ(routes[1].gsi, 25u);
+    EXPECT_EQ(wires[1].gsi, 25u);
+    EXPECT_EQ(wires[1].fd, 1006u) << "a descriptor of its own";
+    ASSERT_TRUE((*second)->set_message(0xfee01000, 0x33));
+    EXPECT_EQ(routes[1].u.msi.data, 0x33u);
+  }
+  EXPECT_TRUE(routes.empty());
+  EXPECT_EQ(wires.back().flags, u32(KVM_IRQFD_FLAG_DEASSIGN));
+  EXPECT_EQ(kvm.closed, (std::vector<int>{1006, 1005}));
+  kvm.on(KVM_IRQFD, [](u64) { return -EINVAL; });
+  EXPECT_FALSE(chips.on_event_send(7, 0xfee00000, 0x31));
+  EXPECT_TRUE(routes.empty()) << "what was refused leaves nothing behind";
+}
+
+/// A vCPU over the fake kernel, which takes whatever it is told.
+struct FakeCpu {
+  explicit FakeCpu(FakeKvm& fake) : kvm(fake) {
+    for (const unsigned long request :
+         {(unsigned long)KVM_SET_SREGS, (unsigned long)KVM_SET_REGS, (unsigned long)KVM_GET_SREGS, (unsigned long)KVM_GET_REGS,
+          (unsigned long)KVM_SET_FPU, (unsigned long)KVM_GET_FPU, (unsigned long)KVM_SET_VCPU_EVENTS,
+          (unsigned long)KVM_GET_VCPU_EVENTS, accel::kGetMsrs, (unsigned long)KVM_KVMCLOCK_CTRL}) {
+      kvm.on(request, [](u64) { return 0; });
+    }
+    kvm.on(accel::kSetMsrs, [](u64 argument) { return int(reinterpret_cast<const accel::KvmMsrsHeader*>(argument)->nmsrs); });
+  }
+  FakeKvm& kvm;
+  Cpu cpu{"qemu64"};
+  accel::KvmFd fd{kvm, 102};
+  std::vector<u64> area = std::vector<u64>(sizeof(kvm_run) / 8 + 1);
+  KvmMachine machine;
+};
+
+TEST(KvmX86Cpu, AResetEndsWhatAGuestHypervisorLeft) {
+  FakeKvm kvm;
+  FakeCpu parts(kvm);
+  parts.machine.features.nested_bytes = 4096 + 128;
+  kvm.on(KVM_GET_NESTED_STATE, [](u64 argument) {
+    auto& state = *reinterpret_cast<kvm_nested_state*>(argument);
+    EXPECT_EQ(state.size, 4096u + 128);
+    state.format = KVM_STATE_NESTED_FORMAT_VMX;
+    state.flags = KVM_STATE_NESTED_GUEST_MODE;
+    state.hdr.vmx.vmxon_pa = 0x5000;
+    return 0;
+  });
+  kvm_nested_state put{};
+  kvm.on(KVM_SET_NESTED_STATE, [&](u64 argument) {
+    put = *reinterpret_cast<const kvm_nested_state*>(argument);
+    return 0;
+  });
+  KvmX86Cpu cpu(parts.cpu.cpu, {parts.cpu.cpu, parts.fd, *reinterpret_cast<kvm_run*>(parts.area.data()), KernelChips::Off},
+                parts.machine);
+  ASSERT_TRUE(cpu.put_state());
+  ASSERT_TRUE(cpu.get_state());
+  ASSERT_TRUE(cpu.put_state());
+  EXPECT_EQ(kvm.count(KVM_SET_NESTED_STATE), 0u) << "without a reset the kernel has what it had";
+  parts.cpu.cpu.reset();
+  ASSERT_TRUE(cpu.put_state());
+  EXPECT_EQ(kvm.count(KVM_SET_NESTED_STATE), 1u);
+  EXPECT_EQ(put.flags, 0u);
+  EXPECT_EQ(put.size, 128u);
+  EXPECT_EQ(put.hdr.vmx.vmxon_pa, ~u64(0));
+}
+
+TEST(KvmX86Cpu, TellsTheGuestsClockOfLostTimeWhereThereIsOne) {
+  FakeKvm kvm;
+  FakeCpu parts(kvm);
+  KvmX86Cpu cpu(parts.cpu.cpu, {parts.cpu.cpu, parts.fd, *reinterpret_cast<kvm_run*>(parts.area.data()), KernelChips::Off},
+                parts.machine);
+  cpu.time_was_lost();
+  EXPECT_EQ(kvm.count(KVM_KVMCLOCK_CTRL), 0u);
+  parts.machine.features.clock_control = true;
+  KvmX86Cpu with(parts.cpu.cpu, {parts.cpu.cpu, parts.fd, *reinterpret_cast<kvm_run*>(parts.area.data()), KernelChips::Off},
+                 parts.machine);
+  with.time_was_lost();
+  EXPECT_EQ(kvm.count(KVM_KVMCLOCK_CTRL), 1u);
+}
+
 TEST(KvmTarget, RefusesChipsThatThisHostHasNot) {
   FakeKvm kvm;
   kvm.on(accel::kGetSupportedCpuid, [](u64 argument) {

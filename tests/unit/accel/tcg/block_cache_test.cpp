@@ -2,6 +2,7 @@
 // Links, invalidation and memory of blocks, with a back end that only takes notes.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <functional>
 #include <set>
@@ -385,6 +386,21 @@ TEST_F(BlockCacheTest, FullCacheEvictsItsOldestSegmentAfterAGracePeriod) {
     }
   }
   EXPECT_GT(cache_->statistics().evicted_segments.get(), 2u);
+}
+
+TEST_F(BlockCacheTest, PairsOfPagesThatHoldNoBlockAreForgottenAtSomeTime) {
+  constexpr u64 kPairs = (u64(1) << 16) + 10;
+  const mem::RamPage page = ram_->page_at(0);
+  for (u64 i = 1; i <= kPairs; ++i) {
+    PageCode* marked = cache_->begin_translation(page, &self_);
+    auto block = std::make_unique<CodeBlock>();
+    block->key = {i << mem::kPageShift, 0, page};
+    block->guest_bytes = 4;
+    ASSERT_NE(cache_->insert(std::move(block), std::array<u8, 4>{}, &self_, nullptr, nullptr).block, nullptr);
+    marked->end_translation();
+    cache_->invalidate(page, 0, 4);
+  }
+  EXPECT_LT(cache_->page_pairs(), 20u);
 }
 
 }  // namespace

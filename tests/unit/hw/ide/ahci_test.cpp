@@ -349,10 +349,12 @@ TEST(Ahci, OneMessageForWhatIsLeft) {
   const unsigned msi = std::as_const(bench.ahci()).config().find_capability(5);
   const bool is_64bit = bench.config_read(kDevfn, msi + 2, 2) & 0x80;
   unsigned messages = 0;
-  bench.machine().system_memory().root()->add(
-      0xfee0'0000, mem::Region::mmio(bench.machine().memory(), "messages", 0x1000, [](u64, unsigned) { return u64(0); },
-                                     [&](u64, u64, unsigned) { messages++; }, {.valid = {1, 4}, .impl = {1, 4}}));
-  bench.config_write(kDevfn, msi + 4, 0xfee0'0000, 4);
+  constexpr u64 kMessage = 0x3'0000;
+  const auto counter = mem::Region::mmio(bench.machine().memory(), "messages", 0x1000,
+                                         [](u64, unsigned) { return u64(0); },
+                                         [&](u64, u64, unsigned) { messages++; }, {.valid = {1, 4}, .impl = {1, 4}});
+  bench.machine().system_memory().root()->add(kMessage, counter, /*priority=*/1);  // over the memory that is there
+  bench.config_write(kDevfn, msi + 4, kMessage, 4);
   bench.config_write(kDevfn, msi + (is_64bit ? 12 : 8), 0x4055, 2);
   bench.config_write(kDevfn, msi + 2, 1, 2);
   bench.run_slot(0, {.command = FLUSH_CACHE});

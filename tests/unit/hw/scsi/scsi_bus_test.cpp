@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "support/device_bench.h"
 #include "support/fake_block_backend.h"
 
@@ -178,7 +180,8 @@ TEST(ScsiBus, TheDriveStaysAttachedUntilTheLastCommandIsDone) {
 
    private:
     std::vector<std::string>& log_;
-    std::vector<u8> cdb_ = {READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0}, buffer_;
+    const std::array<u8, 10> cdb_ = {READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+    std::vector<u8> buffer_;
   };
   const std::shared_ptr<ScsiSession> session = bench.bus().find({0, 0, 0});
   session->start(std::make_unique<Read>(log));  // told of the power-on

@@ -82,7 +82,7 @@ TEST(Virtio9p, ShowsItsMountTag) {
   std::string tag;
   for (unsigned i = 0; i < 5; i++) tag += char(guest.bench->config(2 + i, 1));
   EXPECT_EQ(tag, "share");
-  EXPECT_EQ(guest.bench->virtio().device_features() & 1, 1u);
+  EXPECT_EQ(guest.bench->virtio().offered_features() & 1, 1u);
 }
 
 TEST(Virtio9p, SpeaksThroughBothKindsOfRings) {
@@ -96,7 +96,7 @@ TEST(Virtio9p, SpeaksThroughBothKindsOfRings) {
     std::string text;
     in >> text;
     EXPECT_EQ(text, "bytes");
-    EXPECT_GE(guest.bench->transport().queue_interrupts, 5u);
+    EXPECT_GE(guest.bench->transport().queue_interrupts, 1u);  // the event index asks for no more
   }
 }
 

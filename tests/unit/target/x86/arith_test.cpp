@@ -63,25 +63,6 @@ TEST(Rotate, RclAndRcrMatchTheHost) {
   }
 }
 
-TEST(Shift, FlagsMatchTheHost) {
-  CpuBench b;
-  std::mt19937_64 random(2);
-  for (int i = 0; i < 3000; ++i) {
-    const u64 value = random(), count = random() & 0xff, in = random() & kArithmetic;
-    const unsigned masked = count & 31;
-    const u64 compared = kCF | kZF | kSF | kPF | (masked <= 1 ? u64(kOF) : 0);
-    u64 flags = 0;
-    u32 v = u32(value);
-    const int kind = i % 3;
-    if (kind == 0) HOST_OP("shll %%cl, %0", v, count, in | 0x202, flags);
-    if (kind == 1) HOST_OP("shrl %%cl, %0", v, count, in | 0x202, flags);
-    if (kind == 2) HOST_OP("sarl %%cl, %0", v, count, in | 0x202, flags);
-    write_rflags(b.s(), in, kArithmetic);
-    b.call(H_shift_flags, value, count, 4, kind);
-    ASSERT_EQ(read_rflags(b.s()) & compared, flags & compared) << kind << " " << masked;
-  }
-}
-
 TEST(DoubleShift, MatchesTheHost) {
   CpuBench b;
   std::mt19937_64 random(3);

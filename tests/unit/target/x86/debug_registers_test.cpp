@@ -50,10 +50,10 @@ class DebugRegisters : public testing::Test {
 TEST_F(DebugRegisters, NumbersAreGdbsOfX86_64) {
   use("max");
   EXPECT_EQ(registers_->architecture(), "i386:x86-64");
-  const std::pair<const char*, unsigned> kKnown[] = {{"rax", 0},  {"rbx", 1},  {"rcx", 2},   {"rdx", 3},   {"rsi", 4},
-                                                     {"rdi", 5},  {"rbp", 6},  {"rsp", 7},   {"r8", 8},    {"rip", 16},
-                                                     {"eflags", 17}, {"cs", 18}, {"ss", 19}, {"ds", 20},  {"gs", 23},
-                                                     {"st0", 24}, {"fctrl", 32}, {"fop", 39}, {"xmm0", 40}, {"mxcsr", 56}};
+  const std::pair<const char*, unsigned> kKnown[] = {
+      {"rax", 0}, {"rbx", 1},  {"rcx", 2},    {"rdx", 3},     {"rsi", 4},   {"rdi", 5},   {"rbp", 6},
+      {"rsp", 7}, {"r8", 8},   {"rip", 16},   {"eflags", 17}, {"cs", 18},   {"ss", 19},   {"ds", 20},
+      {"gs", 23}, {"st0", 24}, {"fctrl", 32}, {"fop", 39},    {"xmm0", 40}, {"mxcsr", 56}};
   for (const auto& [name, number] : kKnown) EXPECT_EQ(find(name).first, number) << name;
   EXPECT_EQ(find("st0").second, 10u);
   EXPECT_EQ(find("eflags").second, 4u);

@@ -96,7 +96,8 @@ void expect_same(const Prepare& setup, const std::function<void(DirectBench&)>& 
   EXPECT_TRUE(a.contents() == b.contents());
 }
 
-void expect_same(const Prepare& setup, Helper helper, Direct direct, std::initializer_list<u64> arguments, u64 cr4 = 0) {
+void expect_same(const Prepare& setup, Helper helper, Direct direct, std::initializer_list<u64> arguments,
+                 u64 cr4 = 0) {
   u64 args[6] = {};
   std::copy(arguments.begin(), arguments.end(), args);
   expect_same(
@@ -183,7 +184,9 @@ TEST(DirectSysret, RefusesWhatIsRare) {
 const Prepare kFrameToUser = [](DirectBench& b) {
   b.put_frame({kUserData, 0x1ff000, kIF | kCF | kAC | 2, kUserCode64, 0x100000});
 };
-const Prepare kFrameToKernel = [](DirectBench& b) { b.put_frame({kKernelData, 0x60008, kIF | kRF | 2, kKernelCode64, 0x9000}); };
+const Prepare kFrameToKernel = [](DirectBench& b) {
+  b.put_frame({kKernelData, 0x60008, kIF | kRF | 2, kKernelCode64, 0x9000});
+};
 
 TEST(DirectIret, EqualsTheHelper) {
   expect_same(kFrameToUser, H_iret, direct_iret, {8, 0});

@@ -106,7 +106,8 @@ TEST(Events, HaltEndsWithAnInterruptAndNothingElse) {
   b.enter_protected();
   b.put_gate32(0x40, kKernelCode, kHandler, 14, 0);
   write_rflags(b.s(), kIF, kIF);
-  b.call(H_halt, 0x8001);
+  b.env().pc = 0x8001;
+  b.cpu.handle_system(kSysHalt);
   EXPECT_EQ(b.cpu.halt_state(), target::Halt::Halted);
   EXPECT_EQ(b.env().pc, 0x8001u);
   EXPECT_FALSE(b.cpu.wakeup_pending());
@@ -115,6 +116,61 @@ TEST(Events, HaltEndsWithAnInterruptAndNothingElse) {
   EXPECT_TRUE(b.cpu.wakeup_pending());
   EXPECT_TRUE(b.cpu.take_event());
   EXPECT_EQ(b.cpu.halt_state(), target::Halt::Running);
+}
+
+/// MONITOR of the line at 0x200000, then MWAIT with these extensions.
+void wait_for_line(CpuBench& b, u32 extensions) {
+  b.enter_protected();
+  b.s().gpr(RCX) = 0;
+  b.call(H_monitor, 0x200010);
+  b.s().gpr(RCX) = extensions;
+  b.call(H_mwait, 0x8003);
+  b.cpu.handle_system(kSysWait);
+}
+
+TEST(Monitor, AStoreToTheLineEndsTheWait) {
+  CpuBench b;
+  wait_for_line(b, 0);
+  EXPECT_EQ(b.cpu.halt_state(), target::Halt::Halted);
+  EXPECT_GT(b.cpu.idle_poll_ns(), 0u);
+  EXPECT_FALSE(b.cpu.idle_poll());
+  b.put(0x200040, 1, 1);  // the next line
+  EXPECT_FALSE(b.cpu.idle_poll());
+  b.put(0x20003f, 1, 1);
+  EXPECT_TRUE(b.cpu.idle_poll());
+  EXPECT_EQ(b.cpu.halt_state(), target::Halt::Running);
+  b.cpu.handle_system(kSysWait);  // the monitor is not armed any more
+  EXPECT_EQ(b.cpu.halt_state(), target::Halt::Running);
+}
+
+TEST(Monitor, TheWaitEndsByItselfAtLast) {
+  CpuBench b;
+  wait_for_line(b, 0);
+  unsigned polls = 1;
+  while (!b.cpu.idle_poll() && polls < 1000) ++polls;
+  EXPECT_LT(polls, 1000u);
+  EXPECT_EQ(b.cpu.halt_state(), target::Halt::Running);
+}
+
+TEST(Monitor, InterruptsThatAreMaskedEndItIfItSaysSo) {
+  for (const u32 extensions : {0u, 1u}) {
+    CpuBench b;
+    wait_for_line(b, extensions);
+    b.cpu.set_interrupt(true);
+    EXPECT_EQ(b.cpu.idle_poll(), extensions == 1);
+  }
+}
+
+TEST(Monitor, ExtensionsThatAreNotThereFault) {
+  CpuBench b;
+  b.enter_protected();
+  b.s().gpr(RCX) = 1;
+  b.call(H_monitor, 0x200010);
+  EXPECT_EQ(b.pending_vector(), kGP);
+  CpuTestAccess::drop(b.cpu);
+  b.s().gpr(RCX) = 2;
+  b.call(H_mwait, 0x8003);
+  EXPECT_EQ(b.pending_vector(), kGP);
 }
 
 TEST(Events, NmiIsBlockedUntilIret) {
@@ -336,6 +392,19 @@ TEST(LongMode, IretToNonCanonicalAddressFaults) {
   EXPECT_EQ(b.pending_vector(), kGP);
   EXPECT_EQ(b.s().gpr(RSP), sp);
   EXPECT_EQ(b.s().cpl(), 0u);
+}
+
+TEST(LongMode, OnlyWhatIsNotCanonicalIsAStackFault) {
+  CpuBench b;
+  b.enter_long();
+  b.cpu.raise_alignment_fault(0x200008, target::Access::Store);  // MOVAPS [rsp + 8]
+  b.cpu.stack_access_faulted();
+  EXPECT_EQ(b.pending_vector(), kGP);
+  CpuTestAccess::drop(b.cpu);
+  target::TlbFill fill;
+  EXPECT_FALSE(b.cpu.walk(bit64(47), target::Access::Load, kViewKernel, fill));
+  b.cpu.stack_access_faulted();
+  EXPECT_EQ(b.pending_vector(), kSS);
 }
 
 TEST(LongMode, StackFaultDuringDeliveryFromBadRsp0) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "target/x86/evex_access.h"
 #include "target/x86/fpu_image.h"
 #include "unit/target/x86/cpu_bench.h"
 
@@ -213,6 +214,19 @@ TEST(Xsave, XsetbvRefusesWhatMayNotBe) {
 }
 
 /// A gather that faults in the middle has loaded what came before, and its mask says what is left.
+TEST(MaskedMove, PartsWrapAt4GiBInCompatibilityMode) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE);
+  b.call(H_far_jump, kKernelCode, 0x8000, 4);
+  ASSERT_FALSE(b.cpu.is_code64());
+  // The upper half of MASKMOVDQU's sixteen bytes lies at address 0.
+  for (unsigned i = 8; i < 16; ++i) b.s().vec[1].bytes[i] = 0x80;
+  for (unsigned i = 0; i < 16; ++i) b.s().vec[2].bytes[i] = u8(i);
+  b.call(H_maskmov, 0xffff'fff8, 2, 1);
+  EXPECT_EQ(b.pending_vector(), -1);
+  EXPECT_EQ(b.get(0, 8), 0x0f0e'0d0c'0b0a'0908u);
+}
+
 TEST(Gather, FaultKeepsWhatIsDone) {
   CpuBench b;
   b.enter_long(kCr4OSXSAVE | kCr4OSFXSR);
@@ -256,6 +270,23 @@ TEST(MaskedMove, OnlyChosenLanesFault) {
   EXPECT_EQ(b.pending_vector(), kPFv);
 }
 
+TEST(MaskedMove, OnlyChosenLanesNeedTheSegment) {
+  CpuBench b;
+  b.enter_long(kCr4OSXSAVE);
+  b.call(H_far_jump, kKernelCode, 0x8000, 4);
+  b.s().seg_range[FS] = {0, 0x200007, 0, 0x200007};
+  b.put(kArea, 8, 0x2222222211111111);
+  std::memset(b.s().vec[2].bytes, 0, 16);
+  b.s().vec[2].bytes[7] = 0x80;  // the second of four
+  const u64 kind = 1 | 2 << 8 | 2 << 16 | 16 << 24 | ElementBase{FS, 2}.pack() << 32;
+  b.call(H_load_masked, kArea, kind);
+  EXPECT_EQ(b.pending_vector(), -1);
+  EXPECT_EQ(b.s().vec[1].bytes[4], 0x22);
+  b.s().vec[2].bytes[11] = 0x80;
+  b.call(H_load_masked, kArea, kind);
+  EXPECT_EQ(b.pending_vector(), kGP);
+}
+
 TEST(Fsave, FullTagsAndRoundTrip) {
   CpuBench b;
   b.enter_protected();
@@ -283,6 +314,29 @@ TEST(Fldenv, MovesTopButNotTheRegisters) {
   EXPECT_EQ(FpuImage(b.env()).top(), 7u);
   EXPECT_EQ(get_st(b, 0), -1.0L);  // R7
   EXPECT_EQ(get_st(b, 7), 2.5L);   // R6
+}
+
+TEST(Fldenv, RealModeHasLinearPointers) {
+  CpuBench b;
+  b.put(kArea, 2, 0x37f);
+  b.put(kArea + 6, 2, 0x5678);   // IP
+  b.put(kArea + 8, 2, 0x9123);   // and its upper four bits, over the opcode
+  b.put(kArea + 10, 2, 0xdef0);  // DP
+  b.put(kArea + 12, 2, 0xa000);
+  b.call(H_fldenv, kArea, 2);
+  b.call(H_fstenv, kArea + 0x100, 2);
+  EXPECT_EQ(b.get(kArea + 0x106, 8), 0xa000'def0'9123'5678u);
+  b.call(H_fstenv, kArea + 0x200, 4);
+  EXPECT_EQ(b.get(kArea + 0x20c, 2), 0x5678u);
+  EXPECT_EQ(b.get(kArea + 0x210, 4), 0x9123u);
+  EXPECT_EQ(b.get(kArea + 0x214, 2), 0xdef0u);
+  EXPECT_EQ(b.get(kArea + 0x218, 4), 0xa000u);
+  b.call(H_fldenv, kArea + 0x200, 4);
+  b.call(H_fstenv, kArea + 0x300, 2);
+  EXPECT_EQ(b.get(kArea + 0x306, 8), 0xa000'def0'9123'5678u);
+  b.call(H_fsave, kArea + 0x400, 2);  // and initialises
+  b.call(H_fstenv, kArea + 0x500, 2);
+  EXPECT_EQ(b.get(kArea + 0x506, 8), 0u);
 }
 
 TEST(Decimal, LoadAndStore) {

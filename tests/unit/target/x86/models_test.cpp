@@ -148,6 +148,38 @@ TEST(ModelTable, WrongNamesAreAnsweredWithTheNearest) {
   EXPECT_FALSE(parse_cpu_option("Haswell-v1-v1"));
 }
 
+TEST(ModelTable, WhatIsAskedForWithoutItsFoundationIsNamed) {
+  const auto model = parse_cpu_option("qemu64,+avx2");
+  ASSERT_TRUE(model);
+  EXPECT_FALSE(model->features.has(Cpuid::Avx2));
+  EXPECT_EQ(model->dropped, "cpu qemu64: without avx2 (needs avx)");
+  EXPECT_EQ(model->dropped_features, std::vector<std::string>{"avx2"});
+  EXPECT_EQ(parse_cpu_option("qemu64,+avx2,enforce").error().text(), "-cpu qemu64,enforce: avx2 (needs avx)");
+  EXPECT_TRUE(parse_cpu_option("qemu64,+avx2,+avx,+xsave,enforce"));
+  EXPECT_TRUE(parse_cpu_option("Nehalem,-lm,check=off")->dropped.empty());
+}
+
+TEST(ModelTable, WhatGoesWithItsFoundationByTheWayIsNot) {
+  const auto model = parse_cpu_option("Westmere,-lm");
+  ASSERT_TRUE(model);
+  EXPECT_FALSE(model->features.has(Cpuid::LahfLm));
+  EXPECT_TRUE(model->dropped.empty()) << model->dropped;
+}
+
+TEST(ModelTable, SwitchesAreWrittenInEachWay) {
+  for (const char* on : {"qemu64,+smep", "qemu64,smep=on", "qemu64,smep=yes", "qemu64,smep"}) {
+    const auto model = parse_cpu_option(on);
+    ASSERT_TRUE(model) << on << ": " << model.error().text();
+    EXPECT_TRUE(model->features.has(Cpuid::Smep)) << on;
+  }
+  for (const char* off : {"Haswell,-smep", "Haswell,smep=off", "Haswell,smep=no", "Haswell-v1,smep=off"}) {
+    const auto model = parse_cpu_option(off);
+    ASSERT_TRUE(model) << off << ": " << model.error().text();
+    EXPECT_FALSE(model->features.has(Cpuid::Smep)) << off;
+  }
+  EXPECT_FALSE(parse_cpu_option("qemu64,smep=perhaps"));
+}
+
 TEST(ModelTable, FeaturesRaiseTheLastLeaf) {
   EXPECT_EQ(parse_cpu_option("qemu32")->level, 4u);
   EXPECT_EQ(parse_cpu_option("qemu32,+smep")->level, 7u);

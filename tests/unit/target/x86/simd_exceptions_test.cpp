@@ -30,7 +30,8 @@ TEST(SimdExceptions, PrecisionIsOfTheResultWithoutBounds) {
   const double least = std::ldexp(1.0, -1022), largest = std::ldexp(1.0, 1023);
   // Inexact only as a denormal.
   EXPECT_EQ(flags_of(ir::VecOp::VMulF64, 1 + std::ldexp(1.0, -52), least / 2, kUnderflowUnmasked), kUE | kDE);
-  EXPECT_EQ(flags_of(ir::VecOp::VMulSF64, 1 + std::ldexp(1.0, -52), std::ldexp(1.0, -1060), kUnderflowUnmasked), kUE | kDE);
+  EXPECT_EQ(flags_of(ir::VecOp::VMulSF64, 1 + std::ldexp(1.0, -52), std::ldexp(1.0, -1060), kUnderflowUnmasked),
+            kUE | kDE);
   EXPECT_EQ(flags_of(ir::VecOp::VMulF64, largest, 4, kOverflowUnmasked), kOE);
   EXPECT_EQ(flags_of(ir::VecOp::VDivF64, largest, 1.0 / 3, kOverflowUnmasked), kOE | kPE);
   EXPECT_EQ(flags_of(ir::VecOp::VMulF64, largest, 4, kUnderflowUnmasked), kOE | kPE);

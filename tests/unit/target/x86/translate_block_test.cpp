@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "target/x86/fpu_image.h"
 #include "target/x86/translate.h"
 #include "tcg/interp/interpreter.h"
 #include "tcg/ir/verify.h"
@@ -412,6 +413,31 @@ TEST(TranslateBlock, PrivilegedInstructionsFaultOutsideRing0) {
     EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
     EXPECT_EQ(r.arg, u64(trap_code(kGP, 0)));
   }
+}
+
+TEST(TranslateBlock, MonitorAndMwaitAreUndefinedOutsideRing0) {
+  for (const u8 last : {u8(0xc8), u8(0xc9)}) {
+    for (const u32 mode : {kLongUser, kVm86}) {
+      Bench b;
+      const auto r = b.run({0x0f, 0x01, last}, 0x1000, mode);
+      EXPECT_EQ(r.reason, tcg::ExitReason::Trap);
+      EXPECT_EQ(r.arg, u64(trap_code(kUD)));
+    }
+  }
+}
+
+TEST(TranslateBlock, FaultingX87StoreHasSetNoFlags) {
+  Bench b;
+  FpuImage fpu(b.state().hdr);
+  fpu.init();
+  fpu.set_tags(1);
+  const long double third = 1.0L / 3;
+  std::memcpy(fpu.st(0), &third, 10);
+  b.state().gpr(RAX) = 0x7fff'0000;
+  const auto r = b.run({0xd9, 0x18}, 0x1000, kLong);  // fstp dword [rax], inexact
+  EXPECT_EQ(r.reason, tcg::ExitReason::Fault);
+  EXPECT_EQ(FpuImage(b.state().hdr).status(), 0u);
+  EXPECT_EQ(FpuImage(b.state().hdr).tags(), 1u);
 }
 
 TEST(TranslateBlock, RealAndVirtual8086ModeLackProtectedInstructions) {

@@ -197,8 +197,8 @@ TEST(TranslateSimd, SequencesAgreeWithTheHost) {
   SimdCaseMaker maker(random, native);
   std::vector<const Row*> rows;
   for (const Row& row : all_rows()) {
-    const bool is_in_memory =
-        row.mod == Mod::Memory || row.emitter == &E::sse_maskmov || row.emitter == &E::avx_gather || row.emitter == &E::mmx_maskmov;
+    const bool is_in_memory = row.mod == Mod::Memory || row.emitter == &E::sse_maskmov ||
+                              row.emitter == &E::avx_gather || row.emitter == &E::mmx_maskmov;
     const bool is_mmx =
         row.operands[0] == Operand::P || row.operands[0] == Operand::N;  // leaves no x87 stack to speak of
     if (row.has(kFpuUse) && !row.is_avx512() && !row.is_missing() && !is_in_memory && !is_mmx) rows.push_back(&row);
