@@ -235,11 +235,11 @@ bool is_access_fault(const Outcome& o) { return o.faulted && (o.vector == kPFv |
 
 /// Whether an operand in compatibility mode may reach behind 4 GiB.
 bool may_wrap(const Insn& insn, const State& before, const Outcome& ours) {
-  constexpr std::string_view kStrings[] = {"MOVS", "STOS", "CMPS", "SCAS", "LODS"};
+  constexpr std::string_view kImplicit[] = {"MOVS", "STOS", "CMPS", "SCAS", "LODS", "LEAVE"};
   const std::string_view name = insn.row->name;
   const auto starts = [name](std::string_view start) { return name.starts_with(start); };
   return (insn.is_memory && insn.address == 2 && effective_offset(insn, before) > 0xffff'ff00) ||
-         std::any_of(std::begin(kStrings), std::end(kStrings), starts) ||
+         std::any_of(std::begin(kImplicit), std::end(kImplicit), starts) ||
          (ours.faulted && ours.vector == kPFv && u32(ours.address) >= 0xffff'f000);
 }
 
