@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/start_options.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "softmmu/config_file.h"
@@ -53,7 +54,7 @@ Result<void> OptionReader::accel(Options options) {
     return {};
   }
   AccelRequest request;
-  request.name = options.take("accel").value_or("");
+  const std::string text = options.take("accel").value_or("");  // of several the first that there is: kvm:tcg
   if (const auto mib = EMU_TRY(options.take_u64("tb-size")); mib.value_or(0) != 0) {
     if (*mib > 4096) return error("tb-size={}: at most 4096 MiB", *mib);
     request.code_cache_bytes = *mib << 20;
@@ -64,9 +65,11 @@ Result<void> OptionReader::accel(Options options) {
   request.split_wx = EMU_TRY(options.take_bool_or("split-wx", false));
   request.without = options.take("without").value_or("");
   request.host_features = options.take("host-features").value_or("");
-  if (const auto thread = EMU_TRY(options.take_enum("thread", {"multi", "single"})))
+  if (const auto thread = EMU_TRY(options.take_enum("thread", {"multi", "single"}))) {
     request.single_thread = *thread == 1;
-  if (request.name == "kvm") {
+  }
+  const std::vector<std::string_view> names = split(text, ':');
+  if (std::find(names.begin(), names.end(), "kvm") != names.end()) {
     request.kernel_chips = options.take("kernel-irqchip").value_or("");
     const u64 ring = EMU_TRY(options.take_u64("dirty-ring-size")).value_or(0);
     if (ring != 0 && (!std::has_single_bit(ring) || ring < 1024 || ring > 65536)) {
@@ -75,7 +78,10 @@ Result<void> OptionReader::accel(Options options) {
     if (ring != 0) request.dirty_ring_shift = u8(std::countr_zero(ring));
   }
   EMU_TRY(options.finish());
-  out_.accels.push_back(std::move(request));
+  for (const std::string_view name : names) {
+    request.name = name;
+    out_.accels.push_back(request);
+  }
   return {};
 }
 

@@ -17,8 +17,8 @@ class Region;
 
 namespace emu::target {
 
-/// An interrupt that comes whenever somebody writes its eventfd, without this program: the kernel (vhost), another process.
-/// No more once it is gone; the eventfd stays its maker's. Any thread.
+/// An interrupt that comes whenever somebody writes its eventfd, without this program: the kernel (vhost), another
+/// process. No more once it is gone; the eventfd stays its maker's. Any thread.
 class EventInterrupt {
  public:
   virtual ~EventInterrupt() = default;
@@ -49,8 +49,8 @@ class InterruptChips {
   virtual void set_ioapic_routes(const std::array<Route, 24>& routes) = 0;
   /// The board is reset. vCPUs stand still.
   virtual void reset() = 0;
-  /// After reset, where a board stands in for firmware: the boot CPU's LINT0 takes the 8259 pair's requests, LINT1 is NMI;
-  /// ISA interrupts of the mask are level-triggered.
+  /// After reset, where a board stands in for firmware: the boot CPU's LINT0 takes the 8259 pair's requests, LINT1 is
+  /// NMI; ISA interrupts of the mask are level-triggered.
   virtual void configure_as_firmware(u16 level_triggered) = 0;
   virtual void on_end_of_interrupt(std::function<void(u8 vector)> ended) = 0;
   /// The eventfd sends a message, as send_msi() does. Errors: this accelerator cannot.
@@ -58,8 +58,8 @@ class InterruptChips {
     static_cast<void>(event_fd), static_cast<void>(address), static_cast<void>(data);
     return error("interrupts from events are not there");
   }
-  /// The eventfd raises a pin of board chips. With `resample_fd` not -1 the pin is level-triggered: it falls when the guest
-  /// ends the interrupt, and that eventfd is written. Errors: this accelerator cannot.
+  /// The eventfd raises a pin of board chips. With `resample_fd` not -1 the pin is level-triggered: it falls when the
+  /// guest ends the interrupt, and that eventfd is written. Errors: this accelerator cannot.
   virtual Result<std::unique_ptr<EventInterrupt>> on_event_raise(int event_fd, int resample_fd, unsigned gsi) {
     static_cast<void>(event_fd), static_cast<void>(resample_fd), static_cast<void>(gsi);
     return error("interrupts from events are not there");
@@ -78,10 +78,11 @@ class DeviceWrites {
     int event_fd = -1;         ///< stays the caller's
     bool operator==(const Doorbell&) const = default;
   };
-  /// From now on, wherever the region lies, until it is gone. The region's callback must do the same: it is called where
-  /// the accelerator has no room.
+  /// From now on, wherever the region lies, until it is gone. The region's callback must do the same: it is called
+  /// where the accelerator has no room.
   virtual void add_doorbell(mem::Region& region, const Doorbell& bell) = 0;
-  /// Writes to the region may come late, in their order, and before anything else of the guest's that this program sees.
+  /// Writes to the region may come late, in their order, and before anything else of the guest's that this program
+  /// sees.
   virtual void coalesce(mem::Region& region) = 0;
 };
 

@@ -122,7 +122,9 @@ void KvmDeviceWrites::update() {
           if (!tell_kernel(one, true)) refused.push_back(one);
         });
     // Those that it has no room for are tried again at the next change; until then their writes come to us.
-    std::erase_if(after, [&](const auto& one) { return std::find(refused.begin(), refused.end(), one) != refused.end(); });
+    std::erase_if(after, [&](const auto& one) {
+      return std::find(refused.begin(), refused.end(), one) != refused.end();
+    });
     before = std::move(after);
   };
   apply(bells_in_kernel_, bells);
@@ -150,7 +152,8 @@ bool KvmDeviceWrites::tell_kernel(const PlacedZone& zone, bool there) const {
 }
 
 bool KvmDeviceWrites::has_waiting() const {
-  return ring_ != nullptr && __atomic_load_n(&ring_->first, __ATOMIC_RELAXED) != __atomic_load_n(&ring_->last, __ATOMIC_ACQUIRE);
+  if (ring_ == nullptr) return false;
+  return __atomic_load_n(&ring_->first, __ATOMIC_RELAXED) != __atomic_load_n(&ring_->last, __ATOMIC_ACQUIRE);
 }
 
 void KvmDeviceWrites::drain() {

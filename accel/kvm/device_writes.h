@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes to devices that the kernel takes without leaving KVM_RUN: doorbells (KVM_IOEVENTFD) and writes that wait in a ring
-// (KVM_REGISTER_COALESCED_MMIO).
+// Writes to devices that the kernel takes without leaving KVM_RUN: doorbells (KVM_IOEVENTFD) and writes that wait in a
+// ring (KVM_REGISTER_COALESCED_MMIO).
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@
 
 namespace emu::accel {
 
-/// Keeps the kernel in step with where marked regions lie in the vCPUs' memory and ports. Machine lock, but for what says
-/// otherwise.
+/// Keeps the kernel in step with where marked regions lie in the vCPUs' memory and ports. Machine lock, but for what
+/// says otherwise.
 class KvmDeviceWrites final : public target::DeviceWrites {
  public:
   KvmDeviceWrites(const KvmDevice& device, KvmFd& vm);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Guest memory for a Vcpu whose instructions the host's processor runs: page walks for debuggers, and nothing that only an
-// emulated instruction would ask for.
+// Guest memory for a Vcpu whose instructions the host's processor runs: page walks for debuggers, and nothing that only
+// an emulated instruction would ask for.
 #pragma once
 
 #include "softmmu/memory/address_space.h"

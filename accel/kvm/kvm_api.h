@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmApi: the system calls that reach /dev/kvm, and nothing else, so that a test can stand in for the kernel. Names are those
-// of the kernel's document Documentation/virt/kvm/api.rst.
+// KvmApi: the system calls that reach /dev/kvm, and nothing else, so that a test can stand in for the kernel. Names are
+// those of the kernel's document Documentation/virt/kvm/api.rst.
 #pragma once
 
 #include <linux/kvm.h>

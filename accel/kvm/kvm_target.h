@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guest architecture's half of KVM: state to and from the kernel, events, and exits of its own. In target/<isa>/kvm.
+// The guest architecture's half of KVM: state to and from the kernel, events, and exits of its own. In
+// target/<isa>/kvm.
 #pragma once
 
 #include <memory>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest memory as KVM knows it: one slot a stretch of RAM or ROM, kept in step with an address space.
 //
-// RAM is a slot; ROM, and flash in ROM mode, is one that is read-only: writes to it come back as MMIO. What a stretch has
-// beyond whole pages, and everything else, has no slot: each access comes back as MMIO.
+// RAM is a slot; ROM, and flash in ROM mode, is one that is read-only: writes to it come back as MMIO. What a stretch
+// has beyond whole pages, and everything else, has no slot: each access comes back as MMIO.
 //
 // Which pages were written the kernel notes in a bitmap a slot, or in a ring a vCPU (-accel kvm,dirty-ring-size=).
 #pragma once

@@ -78,8 +78,8 @@ void KvmVcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-/// As under translation: the requester sets the bit, then looks whether the vCPU sleeps or is in the kernel; the vCPU says
-/// so, then looks at the bits. immediate_exit closes the gap between that look and KVM_RUN.
+/// As under translation: the requester sets the bit, then looks whether the vCPU sleeps or is in the kernel; the vCPU
+/// says so, then looks at the bits. immediate_exit closes the gap between that look and KVM_RUN.
 void KvmVcpu::kick(u32 exit_request_bits) {
   env_.exit_req.fetch_or(exit_request_bits, std::memory_order_seq_cst);
   if (asleep_.load(std::memory_order_seq_cst)) sys::futex_wake(env_.exit_req);

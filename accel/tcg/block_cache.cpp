@@ -128,7 +128,8 @@ void BlockCache::add_locked(CodeBlock& b, Self self) {
   head.store(&b, std::memory_order_release);
 }
 
-/// A guest makes ever new pairs, as its programs come to lie elsewhere each time: those that have been idle go at some time.
+/// A guest makes ever new pairs, as its programs come to lie elsewhere each time: those that have been idle go at some
+/// time.
 void BlockCache::release_page_id_locked(const CodeBlock& block) {
   const auto at = page_ids_.find({block.key.pc & ~(mem::kPageSize - 1), u32(block.key.page)});
   EMU_CHECK(at != page_ids_.end() && at->second.blocks != 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pages with so many stores beside their code that it is cheaper to let the stores go unseen, and to have each block of the
-// page compare its source when it is entered.
+// Pages with so many stores beside their code that it is cheaper to let the stores go unseen, and to have each block of
+// the page compare its source when it is entered.
 #include <chrono>
 
 #include "accel/tcg/block_cache.h"
@@ -39,8 +39,8 @@ void BlockCache::begin_checking_locked(PageCode& code) {
   statistics_.checked_pages.add();
 }
 
-/// A vCPU that is inside a block of a page that ceases to be checked may still write it unseen: blocks made from here on
-/// wait for it to come out, as those of any page that comes to hold code.
+/// A vCPU that is inside a block of a page that ceases to be checked may still write it unseen: blocks made from here
+/// on wait for it to come out, as those of any page that comes to hold code.
 void BlockCache::end_old_checks_locked() {
   const ClockNs now = host_now_();
   std::erase_if(checked_pages_, [&](PageCode* code) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Break- and watchpoints as the run loop, the translator and the slow path of memory ask for them. Changed only while all
-// vCPUs are paused. Generated code knows nothing of them: no block begins or goes on at a breakpoint, and no entry of a
-// watched page is in the tables that it searches.
+// Break- and watchpoints as the run loop, the translator and the slow path of memory ask for them. Changed only while
+// all vCPUs are paused. Generated code knows nothing of them: no block begins or goes on at a breakpoint, and no entry
+// of a watched page is in the tables that it searches.
 #pragma once
 
 #include <algorithm>

@@ -24,7 +24,8 @@ class Graveyard {
 
   /// Takes in a dead block. Returns one that has to make room, and is the caller's again, or null.
   CodeBlock* bury(CodeBlock& block);
-  /// Takes out the block of this key whose source `bytes` begins with, if `is_quiet` of its epoch; null if there is none.
+  /// Takes out the block of this key whose source `bytes` begins with, if `is_quiet` of its epoch; null if there is
+  /// none.
   CodeBlock* exhume(const BlockKey& key, std::span<const u8> bytes, const std::function<bool(u64 epoch)>& is_quiet);
   /// Takes out this block. False: it is not here.
   bool remove(CodeBlock& block);

@@ -3,8 +3,8 @@
 //
 // Every vCPU keeps its thread, but only the one whose turn it is runs the guest. It is granted instructions up to the
 // next timer of the virtual clock or the end of its slice, whichever comes first; generated code takes them off
-// EnvHeader::icount_budget and comes back when they do not reach for a block. Grants end where the guest's own doings put
-// them, never where a thread happened to look up: so the same input gives the same run.
+// EnvHeader::icount_budget and comes back when they do not reach for a block. Grants end where the guest's own doings
+// put them, never where a thread happened to look up: so the same input gives the same run.
 #pragma once
 
 #include <atomic>

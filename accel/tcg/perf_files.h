@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells Linux perf where translated code lies: the map file that perf looks for by process id, and the jitdump file that
-// `perf inject --jit` makes symbols and code bytes of.
+// Tells Linux perf where translated code lies: the map file that perf looks for by process id, and the jitdump file
+// that `perf inject --jit` makes symbols and code bytes of.
 #pragma once
 
 #include <cstdio>

@@ -31,7 +31,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::find_block(u64 pc, bool unshared, u32 limit) {
   return find_in_ram({pc, env_.mode, mem::RamPage(fetched->ram_page), unshared, limit}, fetched->has(kL2Global));
 }
 
-/// What is granted may end within the block: then the beginning of it, in powers of two, so that there are few such blocks.
+/// What is granted may end within the block: then the beginning of it, in powers of two, so that there are few such
+/// blocks.
 RuntimeVcpu::Lookup RuntimeVcpu::find_fitting(u64 pc, bool unshared) {
   const Lookup found = find_block(pc, unshared);
   if (shared_.icount == nullptr || found.what != Lookup::What::Block) return found;

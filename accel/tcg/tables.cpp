@@ -194,7 +194,8 @@ void JumpCacheTable::fill(u64 pc, const u8* host, bool global) {
 }
 
 void JumpCacheTable::drop_page(u64 page) {
-  // The page's targets lie in one aligned quarter of the table (tcg::jump_cache_index); only what is in use is looked at.
+  // The page's targets lie in one aligned quarter of the table (tcg::jump_cache_index); only what is in use is looked
+  // at.
   constexpr unsigned kQuarter = unsigned(kPageSize);
   const unsigned first = tcg::jump_cache_index(page) & ~(kQuarter - 1);
   touched_.for_each_in(first, kQuarter, [&](unsigned i) {

@@ -137,7 +137,8 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
     return true;
   }
 
-  /// The mark of the first page is kept until a block of another page is translated: usually the next one is of the same.
+  /// The mark of the first page is kept until a block of another page is translated: usually the next one is of the
+  /// same.
   bool mark(mem::RamPage page) {
     PageMark& kept = vcpu_.marked_;
     if (kept.page == page) return true;

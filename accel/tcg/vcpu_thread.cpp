@@ -39,8 +39,8 @@ void RuntimeVcpu::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-/// The requester sets the bit, then looks whether the vCPU sleeps; the vCPU says that it sleeps, then looks at the bits,
-/// and sleeps on that very word. All sequentially consistent: with less a wake-up gets lost.
+/// The requester sets the bit, then looks whether the vCPU sleeps; the vCPU says that it sleeps, then looks at the
+/// bits, and sleeps on that very word. All sequentially consistent: with less a wake-up gets lost.
 void RuntimeVcpu::kick(u32 exit_request_bits) {
   env_.exit_req.fetch_or(exit_request_bits, std::memory_order_seq_cst);
   if (halted_.load(std::memory_order_seq_cst)) sys::futex_wake(env_.exit_req);
@@ -210,7 +210,8 @@ void RuntimeVcpu::yield() {
 
 // --- Debugger ---
 
-/// One instruction by itself; or an event, where those come first. A CPU that sleeps is woken by one, whatever was said.
+/// One instruction by itself; or an event, where those come first. A CPU that sleeps is woken by one, whatever was
+/// said.
 void RuntimeVcpu::step() {
   if (!defer_events_ || cpu_.halt_state() != target::Halt::Running) {
     const u64 before = env_.pc;
@@ -244,8 +245,8 @@ void RuntimeVcpu::report_debug_stop() {
   shared_.client.stopped_for_debugger(cpu_, stop);
 }
 
-/// A watched access is about to be made. In the middle of a block it is refused, so that its instruction is done by itself
-/// and the CPU can stop right behind it.
+/// A watched access is about to be made. In the middle of a block it is refused, so that its instruction is done by
+/// itself and the CPU can stop right behind it.
 bool RuntimeVcpu::watch_hit(const Watchpoint& watchpoint) {
   if (in_code_ || interpreted_ != nullptr) {
     step_alone_ = true;

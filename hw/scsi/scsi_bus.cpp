@@ -267,16 +267,7 @@ ScsiResult ScsiBus::answer_without_unit(u32 channel, u32 target, std::span<const
     return answer(d, get_be<u16>(&cdb[3]));
   }
   if (opcode == REPORT_LUNS && cdb.size() >= 12 && get_be<u32>(&cdb[6]) >= 16) {
-    const std::vector<u32> list = luns(channel, target);
-    std::vector<u8> d(8 + 8 * list.size());
-    put_be<u32>(&d[0], u32(8 * list.size()));
-    for (size_t i = 0; i < list.size(); i++) {
-      if (list[i] < 256)
-        d[8 + 8 * i + 1] = u8(list[i]);
-      else
-        put_be<u16>(&d[8 + 8 * i], u16(0x4000 | list[i]));
-    }
-    return answer(d, get_be<u32>(&cdb[6]));
+    return answer(lun_list(luns(channel, target)), get_be<u32>(&cdb[6]));
   }
   if (opcode == REQUEST_SENSE && cdb.size() >= 6) {
     return answer(ScsiUnit::fixed_sense(sense::kLunNotSupported), cdb[4]);

@@ -115,8 +115,11 @@ void ScsiUnit::report_luns(const ScsiCommand& command, Reply& reply) {
   }
   std::vector<u32> luns;
   if (command.cdb[2] != 1) luns = luns_ ? luns_() : std::vector<u32>{0};  // 1: well-known ones only
-  std::vector<u8>& d = reply.data;
-  d.assign(8 + 8 * luns.size(), 0);
+  reply.data = lun_list(luns);
+}
+
+std::vector<u8> scsi::lun_list(std::span<const u32> luns) {
+  std::vector<u8> d(8 + 8 * luns.size());
   put_be<u32>(d.data(), u32(8 * luns.size()));
   for (size_t i = 0; i < luns.size(); i++) {
     u8* entry = &d[8 + 8 * i];
@@ -125,6 +128,7 @@ void ScsiUnit::report_luns(const ScsiCommand& command, Reply& reply) {
     else
       put_be<u16>(entry, u16(0x4000 | luns[i]));  // flat
   }
+  return d;
 }
 
 }  // namespace emu::hw

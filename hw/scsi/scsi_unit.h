@@ -177,6 +177,9 @@ inline u32 get_be24(const u8* from) { return u32(from[0]) << 16 | u32(from[1]) <
 /// ASCII, left-aligned, filled with blanks, in exactly `length` bytes.
 void put_text(u8* to, unsigned length, const std::string& text);
 
+/// What REPORT LUNS answers, SPC-4 6.33; numbers below 16384.
+std::vector<u8> lun_list(std::span<const u32> luns);
+
 /// Copies into the buffers, at most what they hold; returns how much.
 u64 copy_in(block::IoVec to, std::span<const u8> from);
 /// Copies out of the buffers once, so that what is checked is what is used.

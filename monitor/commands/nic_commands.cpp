@@ -2,8 +2,11 @@
 #include "monitor/commands/nic_commands.h"
 
 #include <algorithm>
+#include <map>
+#include <memory>
 
 #include "hw/machine/machine.h"
+#include "monitor/monitors.h"
 #include "net/netdev.h"
 
 namespace emu::monitor {
@@ -132,33 +135,29 @@ void announce(hw::Machine& machine, const std::optional<std::vector<std::string>
   }
 }
 
-/// Announces some more times, later and later. A child of the tree: it ends with the machine.
-class Announcement final : public qom::Object {
- public:
-  static constexpr const char* kContainer = "/announcements";
-  Announcement(hw::Machine& machine, AnnounceParameters parameters)
-      : machine_(machine), parameters_(std::move(parameters)), left_(parameters_.rounds) {
-    timer_ = machine_.realtime_clock().make_timer([this] { later(); });
-    later();
-  }
-
- private:
-  /// Packets are sent without the machine lock, which timers hold.
-  void later() {
-    machine_.loop().post([&machine = machine_, interfaces = parameters_.interfaces] { announce(machine, interfaces); });
-    if (--left_ <= 0) return;
-    const i64 gone = parameters_.rounds - left_ - 1;
-    const i64 wait_ms = std::min(parameters_.initial + gone * parameters_.step, parameters_.max);
-    timer_.arm_after(std::chrono::milliseconds(wait_ms));
-  }
-
-  hw::Machine& machine_;
-  const AnnounceParameters parameters_;
-  i64 left_;
-  Timer timer_;
+/// Those under way: of each name the last one asked for, by its number.
+struct Announcements {
+  std::map<std::string, u64, std::less<>> running;
+  u64 asked = 0;
 };
 
-Result<void> announce_self(CommandContext& context, const AnnounceParameters& parameters) {
+/// Announces, and some more times later and later, unless another of that name has been asked for since.
+void announce_again(Monitors& monitors, Announcements& all, const AnnounceParameters& parameters, u64 number,
+                    i64 left) {
+  const auto mine = all.running.find(parameters.id.value_or(""));
+  if (mine == all.running.end() || mine->second != number) return;
+  announce(monitors.control().machine(), parameters.interfaces);
+  if (left <= 1) {
+    all.running.erase(mine);
+    return;
+  }
+  const i64 delay_ms = std::min(parameters.initial + (parameters.rounds - left) * parameters.step, parameters.max);
+  monitors.after(std::chrono::milliseconds(delay_ms), [&monitors, &all, parameters, number, left] {
+    announce_again(monitors, all, parameters, number, left - 1);
+  });
+}
+
+Result<void> announce_self(CommandContext& context, Announcements& all, const AnnounceParameters& parameters) {
   struct Limit {
     const char* name;
     i64 value, most;
@@ -168,15 +167,12 @@ Result<void> announce_self(CommandContext& context, const AnnounceParameters& pa
   for (const auto& [name, value, most] : limits) {
     if (value < 0 || value > most) return error("Parameter '{}' expects a value in the range of 0 to {}", name, most);
   }
-  hw::Machine& machine = context.control.machine();
-  qom::Object& all = machine.tree().container(Announcement::kContainer);
-  const std::string name = parameters.id && !parameters.id->empty() ? "id-" + *parameters.id : "default";
-  if (qom::Object* old = all.child(name)) all.remove_child(*old);
-  all.adopt(name, std::make_unique<Announcement>(machine, parameters));
+  all.running[parameters.id.value_or("")] = ++all.asked;
+  announce_again(context.monitors, all, parameters, all.asked, parameters.rounds);
   return {};
 }
 
-Result<Reply> hmp_announce_self(CommandContext& context, const Arguments& arguments) {
+Result<Reply> hmp_announce_self(CommandContext& context, Announcements& all, const Arguments& arguments) {
   AnnounceParameters parameters;
   if (arguments.has("interfaces")) {
     parameters.interfaces.emplace();
@@ -188,7 +184,7 @@ Result<Reply> hmp_announce_self(CommandContext& context, const Arguments& argume
     }
   }
   if (arguments.has("id")) parameters.id = arguments.text("id");
-  EMU_TRY(announce_self(context, parameters));
+  EMU_TRY(announce_self(context, all, parameters));
   return Reply{};
 }
 
@@ -204,12 +200,23 @@ net::NetClient* find_net_client(qom::ObjectTree& tree, std::string_view name) {
 
 void register_nic_commands(CommandRegistry& registry) {
   registry.add(qmp("query-rx-filter", query_rx_filter));
-  registry.add(qmp("announce-self", announce_self));
+  const auto announcements = std::make_shared<Announcements>();  // lives as long as the commands
+  registry.add(QmpCommand{.name = "announce-self",
+                          .traits = {},
+                          .describe_arguments = schema_type<AnnounceParameters>,
+                          .describe_reply = schema_type<Empty>,
+                          .run = [announcements](CommandContext& context, const Json& json) -> Result<Json> {
+                            const auto parameters = EMU_TRY(from_json<AnnounceParameters>(json, ""));
+                            EMU_TRY(announce_self(context, *announcements, parameters));
+                            return Json::object();
+                          }});
   registry.add({.name = "announce_self",
                 .arguments = {{"interfaces", ArgKind::String, Need::Optional}, {"id", ArgKind::String, Need::Optional}},
                 .syntax = "[interfaces] [id]",
                 .help = "Trigger GARP/RARP announcements",
-                .run = hmp_announce_self});
+                .run = [announcements](CommandContext& context, const Arguments& arguments) {
+                  return hmp_announce_self(context, *announcements, arguments);
+                }});
 }
 
 }  // namespace emu::monitor

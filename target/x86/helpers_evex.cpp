@@ -112,7 +112,6 @@ u64 X86Cpu::helper_evex_store(const u64* args) {
   u64 mask = s_->opmask[a.mask] & low_mask(elements);
   if (a.compact) mask = low_mask(unsigned(std::popcount(mask)));
   const u8 view = current_view();
-  if (mask != 0 && !check_alignment(first_linear(*s_, a, args[0]), size, view)) return 0;
   const u8* source = s_->vector_slot(a.slot).bytes;
   // Runs of selected elements, as long as they are: all may be written before any is.
   const auto for_each_run = [&](auto&& visit) {
@@ -128,9 +127,13 @@ u64 X86Cpu::helper_evex_store(const u64* args) {
     return true;
   };
   u64 linear = 0;
+  const auto is_admitted = [&](unsigned at, unsigned bytes) {
+    return a.base.linear(*this, args[0], at, bytes, true, linear);
+  };
+  if (!a.base.is_linear() && !for_each_run(is_admitted)) return 0;
+  if (mask != 0 && !check_alignment(first_linear(*s_, a, args[0]), size, view)) return 0;
   const bool may = for_each_run([&](unsigned at, unsigned bytes) {
-    return a.base.linear(*this, args[0], at, bytes, true, linear) &&
-           memory_->probe(linear, bytes, target::Access::Store, view) == AccessStatus::Ok;
+    return is_admitted(at, bytes) && memory_->probe(linear, bytes, target::Access::Store, view) == AccessStatus::Ok;
   });
   if (!may || a.probes) return 0;
   for_each_run([&](unsigned at, unsigned bytes) {

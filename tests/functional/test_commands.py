@@ -204,7 +204,7 @@ ROWS = {
     "query-rx-filter": [good("query-rx-filter", gives=nothing),
                         bad("query-rx-filter", {"name": "nope"}, "invalid net client name")],
     "announce-self": [good("announce-self", {"initial": 50, "max": 550, "rounds": 2, "step": 10}, {}),
-                      good("announce-self", {"initial": 0, "max": 0, "rounds": 1, "step": 0, "interfaces": ["nope"], "id": "a"},
+                      good("announce-self", {"initial": 0, "max": 0, "rounds": 3, "step": 0, "interfaces": ["nope"], "id": "a/b"},
                            {}),
                       bad("announce-self", {"initial": 50, "max": 550, "rounds": -1, "step": 10}, "'rounds' expects a value")],
     "netdev_add": [good("netdev_add", {"type": "user", "id": "n0", "hostfwd": [{"str": "tcp:127.0.0.1:0-:22"}]}, {}),

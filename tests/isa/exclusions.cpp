@@ -246,13 +246,15 @@ bool may_wrap(const Insn& insn, const State& before, const Outcome& ours) {
 /// Both fault at one instruction, in different ways whose order the manual leaves to the processor: "exceptions within
 /// each class are implementation-dependent" (SDM vol. 3, priority among concurrent events; faults of an instruction's
 /// execution are one class).
-bool differs_in_order(const Insn& insn, const Outcome& host, const Outcome& ours) {
+bool differs_in_order(const Insn& insn, u64 address, const Outcome& host, const Outcome& ours) {
   // Which of two operands is looked at first.
   if (std::string_view(insn.row->name).starts_with("CMPS") && is_access_fault(host) && is_access_fault(ours))
     return true;
-  // An operand that begins in canonical space, perhaps in a page that is not there, and ends outside.
+  // An operand that begins in canonical space, misaligned or in a page that is not there, and ends outside.
   constexpr u64 kEnd = u64(1) << 47;
-  return is_refused(host) && ours.faulted && ours.vector == kPFv && ours.address >= kEnd - 64 && ours.address < kEnd;
+  if (!is_refused(host) || !is_access_fault(ours)) return false;
+  const u64 begin = ours.vector == kPFv ? ours.address : address;
+  return begin >= kEnd - 64 && begin < kEnd;
 }
 
 /// Where the makers' manuals or processors differ.
@@ -276,7 +278,8 @@ bool is_same_by_exception(const Case& c, const State& before, const Outcome& hos
   if (ours.faulted && ours.vector == kPFv && ours.address - kControl < 0x10000)
     return true;  // the native runner's page
   if (const Insn* insn = ours.faulted ? insn_at(c, ours.pc) : nullptr) {
-    if (host.pc == ours.pc && differs_in_order(*insn, host, ours)) return true;
+    const u64 address = insn->is_memory ? effective_address(*insn, before, c.bits) : 0;
+    if (host.pc == ours.pc && differs_in_order(*insn, address, host, ours)) return true;
     if (differs_by_maker(*insn, before, host, ours)) return true;
   }
   // An operand that reaches behind a segment of 4 GiB: "these accesses may or may not cause the indicated exceptions"

@@ -14,8 +14,8 @@ namespace emu::x86 {
 
 /// The kernel's interrupt chips, for boards. Any thread.
 ///
-/// The kernel's table of routes says what a global system interrupt (GSI) does. 0..23 are the board's pins; those above send
-/// the messages of event interrupts (KVM_IRQFD).
+/// The kernel's table of routes says what a global system interrupt (GSI) does. 0..23 are the board's pins; those above
+/// send the messages of event interrupts (KVM_IRQFD).
 class KvmInterruptChips final : public target::InterruptChips {
  public:
   explicit KvmInterruptChips(KvmMachine& machine) : machine_(machine) {}

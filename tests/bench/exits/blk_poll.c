@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests of 4 KiB to a virtio disk in 10^9 ticks of the host, by a driver that polls: one at a time, and sixteen. Wants what
-// virtio_blk.c wants; ./measure runs it.
+// Requests of 4 KiB to a virtio disk in 10^9 ticks of the host, by a driver that polls: one at a time, and sixteen.
+// Wants what virtio_blk.c wants; ./measure runs it.
 // bits: 64
 #include "../../guests/baremetal/virtio_blk.h"
 #include "bench.h"

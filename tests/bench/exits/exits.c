@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many accesses to devices in 10^9 ticks of the time-stamp counter: each leaves the guest under KVM, where the counter
-// is the host's. Prints "RESULT name accesses" lines; ./measure runs it. Each figure is the best of many short rounds, so
-// that a busy host disturbs it little.
+// How many accesses to devices in 10^9 ticks of the time-stamp counter: each leaves the guest under KVM, where the
+// counter is the host's. Prints "RESULT name accesses" lines; ./measure runs it. Each figure is the best of many short
+// rounds, so that a busy host disturbs it little.
 // bits: 64
 #include "bench.h"
 

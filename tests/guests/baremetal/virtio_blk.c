@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// virtio-blk in polling and in interrupt mode (MSI-X): what was written reads back. Wants a virtio-blk-pci without its legacy
-// interface on bus 0, over a disk of 1 MiB that may be written.
+// virtio-blk in polling and in interrupt mode (MSI-X): what was written reads back. Wants a virtio-blk-pci without its
+// legacy interface on bus 0, over a disk of 1 MiB that may be written.
 // bits: 64
 #include "virtio_blk.h"
 

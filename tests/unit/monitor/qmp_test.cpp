@@ -104,13 +104,14 @@ TEST_F(QmpTest, SocketAddressesOfAllCommandsAreOneType) {
   std::set<std::string> names;
   for (const Json& member : inet["members"]) names.insert(member["name"]);
   EXPECT_EQ(names, (std::set<std::string>{"host", "ipv4", "ipv6", "keep-alive", "mptcp", "numeric", "port", "to"}));
-  const auto add = [&](Json more) {
+  const auto add = [&](const Json& more) {
     Json address = {{"host", "127.0.0.1"}, {"port", "0"}};
     address.update(more);
-    return call("chardev-add",
-                {{"id", "c"},
-                 {"backend",
-                  {{"type", "socket"}, {"data", {{"addr", {{"type", "inet"}, {"data", address}}}, {"server", true}}}}}}});
+    const Json legacy = {{"type", "inet"}, {"data", address}};
+    const Json data = {{"addr", legacy}, {"server", true}};
+    const Json backend = {{"type", "socket"}, {"data", data}};
+    const Json arguments = {{"id", "c"}, {"backend", backend}};
+    return call("chardev-add", arguments);
   };
   const Json alive = {{"keep-alive", true}}, neither = {{"ipv4", false}, {"ipv6", false}}, fourth = {{"ipv6", false}};
   EXPECT_EQ(why(add(alive)), "'keep-alive' is not supported: leave it out");

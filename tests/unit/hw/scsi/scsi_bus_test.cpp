@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "support/device_bench.h"
 #include "support/fake_block_backend.h"
 
@@ -79,7 +81,7 @@ TEST(ScsiBus, RefusesPlacesThatAreTakenOrNotThere) {
     EXPECT_FALSE(plugged.has_value());
     return plugged ? std::string() : plugged.error().text();
   };
-  EXPECT_THAT(fails("b", {{"scsi-id", u64(2)}}), HasSubstr("is in use"));
+  EXPECT_THAT(fails("b", {{"scsi-id", u64(2)}, {"lun", u64(0)}}), HasSubstr("is in use"));
   EXPECT_THAT(fails("c", {{"scsi-id", u64(4)}}), HasSubstr("no target 4"));
   EXPECT_THAT(fails("d", {{"lun", u64(512)}}), HasSubstr("no logical unit 512"));
   EXPECT_THAT(fails("e", {{"channel", u64(1)}}), HasSubstr("no channel 1"));
@@ -178,7 +180,8 @@ TEST(ScsiBus, TheDriveStaysAttachedUntilTheLastCommandIsDone) {
 
    private:
     std::vector<std::string>& log_;
-    std::vector<u8> cdb_ = {READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0}, buffer_;
+    const std::array<u8, 10> cdb_ = {READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0};
+    std::vector<u8> buffer_;
   };
   const std::shared_ptr<ScsiSession> session = bench.bus().find({0, 0, 0});
   session->start(std::make_unique<Read>(log));  // told of the power-on
