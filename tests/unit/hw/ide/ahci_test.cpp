@@ -342,27 +342,6 @@ TEST(Ahci, MessagesComeAgainWhileSomethingIsLeft) {
   EXPECT_EQ(bench.load(kMessage, 4), 0u);
 }
 
-TEST(Ahci, OneMessageForWhatIsLeft) {
-  Bench bench;
-  bench.add_drive("ide-hd", bench.ahci().ide_bus(0), "d0", kMiB);
-  bench.start();
-  const unsigned msi = std::as_const(bench.ahci()).config().find_capability(5);
-  const bool is_64bit = bench.config_read(kDevfn, msi + 2, 2) & 0x80;
-  unsigned messages = 0;
-  constexpr u64 kMessage = 0x3'0000;
-  const auto counter = mem::Region::mmio(bench.machine().memory(), "messages", 0x1000,
-                                         [](u64, unsigned) { return u64(0); },
-                                         [&](u64, u64, unsigned) { messages++; }, {.valid = {1, 4}, .impl = {1, 4}});
-  bench.machine().system_memory().root()->add(kMessage, counter, /*priority=*/1);  // over the memory that is there
-  bench.config_write(kDevfn, msi + 4, kMessage, 4);
-  bench.config_write(kDevfn, msi + (is_64bit ? 12 : 8), 0x4055, 2);
-  bench.config_write(kDevfn, msi + 2, 1, 2);
-  bench.run_slot(0, {.command = FLUSH_CACHE});
-  EXPECT_EQ(messages, 1u);
-  bench.store(kAbar + Ahci::IS, 1, 4);  // the port's own is still set
-  EXPECT_EQ(messages, 2u);
-}
-
 TEST(Ahci, RoundTripBeginsAgainWhatWasUnderWay) {
   Bench bench;
   bench.add_drive("ide-hd", bench.ahci().ide_bus(0), "d0", kMiB);
