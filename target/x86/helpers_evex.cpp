@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX-512 in C++: one instruction on the state (the interpreter's way, and where MXCSR unmasks exceptions), and memory
 // of which masks select elements. An element that is not selected is not accessed and cannot fault.
-#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -69,24 +68,15 @@ bool X86Cpu::evex_copy_whole(u64 linear, unsigned bytes, u8 view, u8* to) const 
   return true;
 }
 
-namespace {
-
-u64 first_linear(const X86State& s, const EvexAccess& a, u64 address) {
-  return a.base.is_linear() ? address : u32(s.segment_base(a.base.segment) + address);
-}
-
-}  // namespace
-
 u64 X86Cpu::helper_evex_load(const u64* args) {
   const EvexAccess a = EvexAccess::unpack(args[1]);
-  const bool is_plain = a.base.is_linear() && !checks_alignment();
-  if (is_plain && evex_copy_whole(args[0], a.bytes, current_view(), s_->vector_slot(a.slot).bytes)) return 0;
+  const bool is_linear = a.base.is_linear();
+  if (is_linear && evex_copy_whole(args[0], a.bytes, current_view(), s_->vector_slot(a.slot).bytes)) return 0;
   u64 mask = s_->opmask[a.mask];
   const unsigned size = 1u << a.element_log2, elements = a.bytes >> a.element_log2;
   for (unsigned i = elements; i < a.repeated; i += elements) mask |= (s_->opmask[a.mask] & low_mask(a.repeated)) >> i;
   mask &= low_mask(elements);
   const u8 view = current_view();
-  if (mask != 0 && !check_alignment(first_linear(*s_, a, args[0]), size, view)) return 0;
   alignas(64) u8 result[64] = {};
   const auto load = [&](unsigned at, unsigned bytes) {
     u64 linear = 0;

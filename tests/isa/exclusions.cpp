@@ -196,13 +196,16 @@ bool cannot_be_in_block(const Insn& insn) {
 
 bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   const std::string_view name = insn.row->name;
+  // Which alignment is checked of elements that a mask selects.
+  const bool by_elements = insn.mask != 0 || insn.row->is(kCompacts);
+  if (insn.row->is_evex && insn.is_memory && by_elements && (s.flags & kAC)) return true;
   // A count above the width.
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL) {
     return (s.gpr[RCX] & 31) > 16;
   }
-  // Whether bytes that are not stored may fault, and be checked for alignment.
+  // Whether bytes that are not stored may fault.
   if ((name.starts_with("MASKMOV") || name == "VMASKMOVDQU")) {
-    if (s.flags & kAC) return true;
+    if (s.flags & kAC) return true;  // and be checked for alignment
     u64 at = s.gpr[RDI] & (insn.address == 3 ? ~u64(0) : low_mask(8u << insn.address));
     if (insn.segment == FS) at += s.fs_base;
     if (insn.segment == GS) at += s.gs_base;
