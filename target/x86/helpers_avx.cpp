@@ -93,7 +93,6 @@ u64 X86Cpu::helper_gather(const u64* args) {
     u8 lane[8];
     if (memory_->load_bytes(linear, std::span(lane, size), current_view()) != AccessStatus::Ok) return 0;
     std::memcpy(result + i * size, lane, size);
-    std::memset(result + bytes, 0, 64 - bytes);  // also if a later one faults
     std::memset(mask + i * size, 0, size);
   }
   std::memset(result + lanes * size, 0, 64 - lanes * size);

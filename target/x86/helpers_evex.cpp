@@ -121,7 +121,6 @@ u64 X86Cpu::helper_evex_store(const u64* args) {
     return a.base.linear(*this, args[0], at, bytes, true, linear);
   };
   if (!a.base.is_linear() && !for_each_run(is_admitted)) return 0;
-  if (mask != 0 && !check_alignment(first_linear(*s_, a, args[0]), size, view)) return 0;
   const bool may = for_each_run([&](unsigned at, unsigned bytes) {
     return is_admitted(at, bytes) && memory_->probe(linear, bytes, target::Access::Store, view) == AccessStatus::Ok;
   });

@@ -52,7 +52,7 @@ QUIET = ["-display", "none"]
     (["-accel", "tgc"], "did you mean 'tcg'?"),
     (["-accel", "tcg,without=lnks"], "did you mean 'links'?"),
     (["-accel", "hvf"], "-accel hvf: this program does not have it"),
-    (["-accel", "kvm,dirty-ring-size=4096"], "not supported yet"),
+    (["-accel", "kvm,dirty-ring-size=1000"], "dirty-ring-size=1000: a power of two from 1024 to 65536"),
     (["-accel", "kvm", "-machine", "kernel-irqchip=maybe"], "off, split or on"),
     (["-device", "isa-seral"], "did you mean 'isa-serial'?"),
     (["-device", "isa-serial,indx=1"], "did you mean 'index'?"),

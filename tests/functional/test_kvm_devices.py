@@ -198,7 +198,8 @@ def test_grub_comes_to_its_rescue_shell_from_a_disc(disc, chips):
 
 @needs_kvm
 def test_a_thousand_starts_and_stops_leak_nothing():
-    machine = Machine("-accel", "kvm", *guest("hello64")[2:], "-debugcon", "null")
+    arguments = [word for word in guest("hello64")[2:] if word != "-no-reboot"]  # resets are part of it
+    machine = Machine("-accel", "kvm", *arguments, "-debugcon", "null")
     with machine as qmp:
         def state():
             text = qmp.command("human-monitor-command", command_line="info jit")

@@ -199,6 +199,9 @@ bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   // Which alignment is checked of elements that a mask selects.
   const bool by_elements = insn.mask != 0 || insn.row->is(kCompacts);
   if (insn.row->is_evex && insn.is_memory && by_elements && (s.flags & kAC)) return true;
+  // Whether a store that its mask may leave out whole faults in a segment that cannot be written.
+  const bool may_store_nothing = insn.mask != 0 || name.starts_with("MASKMOV") || name.find("MASKMOV") == 1;
+  if (may_store_nothing && insn.segment == CS) return true;
   // A count above the width.
   if ((name == "SHLD" || name == "SHRD") && insn.size == 1 && insn.row->operands[2] == Operand::CL) {
     return (s.gpr[RCX] & 31) > 16;

@@ -162,10 +162,10 @@ void help(State& s, const Insn& insn, const Memory& memory, u64 target, Random& 
 void make_indexes(Vectors& v, const Insn& insn, Random& r) {
   if (insn.sib_index == kNoReg) return;
   const unsigned log2 = insn.row->arg & 15, size = 1u << log2;
-  for (unsigned i = 0; i < 64 / size; ++i) {
+  const unsigned bytes = insn.row->is_evex ? 1u << insn.length_log2 : 32;
+  for (unsigned i = 0; i < bytes / size; ++i) {
     const u64 far = r.one_in(16) ? r.next() : r.one_in(4) ? (r.below(0x3000) - 0x1000) >> insn.scale : r.below(256);
     const unsigned at = i * size, reg = insn.sib_index;
-    if (at >= 32 && !host_has_avx512()) break;
     u8* to = reg >= 16 ? v.zmm16(reg - 16) + at
              : at < 16 ? v.xmm(reg) + at
              : at < 32 ? v.ymm_high(reg) + at - 16

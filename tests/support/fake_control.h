@@ -96,7 +96,10 @@ class FakeControl final : public MachineControl {
   accel::Accelerator& accelerator() override { return fake_accelerator; }
   EventLoop& loop() { return loop_; }
   std::string_view target() const override { return "x86_64"; }
-  std::string_view status() const override { return !state.empty() ? state : running ? "running" : "prelaunch"; }
+  std::string_view status() const override {
+    if (!state.empty()) return state;
+    return running ? "running" : "prelaunch";
+  }
   bool is_running() const override { return running; }
   Result<void> cont() override {
     if (refuse_cont) return error("Resetting the Virtual Machine is required");

@@ -98,7 +98,8 @@ TEST_F(QmpTest, EachStateOfTheMachineHasItsName) {
 TEST_F(QmpTest, SocketAddressesOfAllCommandsAreOneType) {
   negotiate();
   Json inet;
-  for (const Json& entity : call("query-qmp-schema")["return"]) {
+  const Json schema = call("query-qmp-schema");
+  for (const Json& entity : schema["return"]) {
     if (entity["name"] == "InetSocketAddress") inet = entity;
   }
   std::set<std::string> names;
