@@ -500,6 +500,10 @@ class Emitter {
   bool is_alone_;  ///< the block has one instruction
   const Insn* previous_ = nullptr;
   unsigned exits_ = 0;
+  struct {
+    Value flags;  ///< as the last of the row set them; others: without the two
+    Value carry, overflow, others;
+  } adx_;  ///< the row of ADCX and ADOX that the block is in
   bool has_shadow_ = false;  ///< the instruction before was STI
 };
 

@@ -99,8 +99,16 @@ bool Compiler::emit_integer(u32 id, const Op& op) {
     case Opcode::Ext:
       emit_extract(id, op);
       return true;
+    case Opcode::AddCarry:
+      emit_with_carry(id, op, Alu::Adc);
+      return true;
+    case Opcode::SubBorrow:
+      emit_with_carry(id, op, Alu::Sbb);
+      return true;
     case Opcode::CmpSet:
     case Opcode::BitTest:
+    case Opcode::CarryOut:
+    case Opcode::BorrowOut:
     case Opcode::FlIs:
       emit_bool(id);
       return true;
@@ -213,6 +221,21 @@ void Compiler::apply_alu(Alu alu, Width w, Reg dst, Ref b, Type type) {
   } else {
     hot_.alu(alu, w, dst, o.reg);
   }
+}
+
+/// Moves do not touch the host's flags: between the carry and its use there is nothing else.
+void Compiler::emit_with_carry(u32 id, const Op& op, Alu alu) {
+  const Width w = width_of(op.type);
+  set_host_carry(op.c);
+  held_ = 0;
+  if (const Operand b = operand(op.b, op.type); b.kind == Operand::Gpr) hold(b.reg);
+  const Operand a = operand(op.a, op.type);
+  const bool is_b_too = a.kind == Operand::Gpr && (held_ >> a.reg & 1);
+  const Reg d = dest(id, is_b_too ? Ref{} : op.a);
+  load(d, operand(op.a, op.type), w);
+  apply_alu(alu, w, d, op.b, op.type);
+  note_host_flags(id);
+  define(id, d, op.type == Type::I32);
 }
 
 void Compiler::emit_binary(u32 id, const Op& op, Alu alu, bool commutes) {
