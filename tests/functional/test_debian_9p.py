@@ -65,9 +65,9 @@ def exercise(guest, mounted):
     guest.run(f"df {mounted} | grep -q {mounted}")
     guest.run(f"cd {mounted}/work && flock lock true")
     # Several at once, with the requests of one behind those of the others.
-    guest.run(f"cd {mounted}/work && for i in 1 2 3 4 5 6; do (dd if=/dev/urandom of=p$i bs=64k count=64 2>/dev/null; "
+    guest.run(f"cd {mounted}/work && (for i in 1 2 3 4 5 6; do (dd if=/dev/urandom of=p$i bs=64k count=64 2>/dev/null; "
               "cat p$i | sha256sum >s$i) & done; wait; for i in 1 2 3 4 5 6; do "
-              "test \"$(sha256sum <p$i)\" = \"$(cat s$i)\" || exit 1; done")
+              "test \"$(sha256sum <p$i)\" = \"$(cat s$i)\" || exit 1; done)")
 
 
 def test_debian_9p(tmp_path):
