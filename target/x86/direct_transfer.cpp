@@ -5,7 +5,6 @@
 
 #include "target/x86/descriptor.h"
 #include "target/x86/eflags.h"
-#include "target/x86/fpu_image.h"
 #include "target/x86/mode_key.h"
 
 namespace emu::x86 {
@@ -98,8 +97,9 @@ void settle_fpu_pointers(X86State& s) {
   }
   s.fpu_ip = kFpuSettled;
   s.fpu_data_segment = kFpuNoData;
-  constexpr u16 kExceptionFlags = 0x3f;
-  if (image_get<u16>(s.hdr.fpu_image, 2) & ~s.hdr.fpu_control & kExceptionFlags) s.fpu_trapped = p;
+  constexpr u32 kExceptionFlags = 0x3f;
+  const u32 status = s.hdr.fpu_image[2];  // its low byte
+  if (status & ~s.hdr.fpu_control & kExceptionFlags) s.fpu_trapped = p;
 }
 
 bool direct_syscall(tcg::EnvHeader& env, const u64* args) {

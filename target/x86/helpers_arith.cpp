@@ -196,7 +196,6 @@ u64 X86Cpu::helper_bcd(const u64* args) {
 
 u64 X86Cpu::helper_cmpxchg16b(const u64* args) {
   X86State& s = *s_;
-  if (!has(Cpuid::Cx16)) return raise(kUD);
   if (args[0] & 15) return raise_gp();
   const u128 comparand = u128(s.gpr(RDX)) << 64 | s.gpr(RAX);
   u128 value = comparand;

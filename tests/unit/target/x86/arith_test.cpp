@@ -131,13 +131,6 @@ TEST(Cmpxchg16b, ExchangesOrLoads) {
   EXPECT_EQ(b.pending_vector(), kGP);
 }
 
-TEST(Cmpxchg16b, IsUndefinedWithoutItsFeature) {
-  CpuBench b("qemu64,-cx16");
-  b.enter_long();
-  b.call(H_cmpxchg16b, 0x200008);
-  EXPECT_EQ(b.pending_vector(), kUD);
-}
-
 TEST(Enter, NestedFramesCopyPointers) {
   CpuBench b;
   b.enter_protected();

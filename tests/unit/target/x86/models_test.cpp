@@ -214,6 +214,9 @@ TEST(ModelTable, InstructionsNeedTheFeatureThatTheyCameWith) {
     EXPECT_FALSE(is_defined("kvm64", {lahf}, true)) << "without lahf-lm";
     EXPECT_TRUE(is_defined("kvm64", {lahf}, false));
   }
+  EXPECT_TRUE(is_defined("qemu64", {0x48, 0x0f, 0xc7, 0x08}, true));
+  EXPECT_FALSE(is_defined("qemu64,-cx16", {0x48, 0x0f, 0xc7, 0x08}, true)) << "CMPXCHG16B";
+  EXPECT_TRUE(is_defined("qemu64,-cx16", {0x0f, 0xc7, 0x08}, true)) << "CMPXCHG8B";
   EXPECT_TRUE(is_defined("qemu64", {0xda, 0xc1}, true));
   EXPECT_FALSE(is_defined("qemu64,-cmov", {0xda, 0xc1}, true)) << "FCMOVB";
   EXPECT_FALSE(is_defined("qemu64,-cmov", {0xdb, 0xf1}, true)) << "FCOMI";
