@@ -180,6 +180,21 @@ TEST(FpuPointers, RealModeShowsLinearAddresses) {
   EXPECT_EQ(stored_environment(b), (Environment{0xffff2345, 0x1431, 0xffff1234, 0x2000}));
 }
 
+TEST(FpuPointers, HandlerOfAnErrorFindsItsInstruction) {
+  CpuBench b("Nehalem");
+  b.enter_protected();
+  b.put_gate32(kMF, kKernelCode, kHandler, 14, 0);
+  run_fdiv(b);
+  leave_exception_pending(b);
+  b.env().pc = 0x8107;  // the next one waits
+  b.call(H_x87_pending);
+  EXPECT_EQ(b.pending_vector(), kMF);
+  b.deliver();
+  EXPECT_EQ(b.env().pc, kHandler);
+  EXPECT_EQ(b.get(b.s().gpr(RSP), 4), 0x8107u);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x4310008, 0x1234, 0xffff0010}));
+}
+
 TEST(FpuPointers, FnclexAndFninitActOnThem) {
   CpuBench b("Nehalem");
   b.enter_protected();
