@@ -38,6 +38,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   home_values_.clear();
   may_have_touched_device_ = false;
   window_regs_ = 0;
+  deferred_.clear();
   last_x87_ = 0;
   flags_ = {};
   host_flags_of_ = 0;

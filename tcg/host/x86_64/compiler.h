@@ -177,6 +177,7 @@ class Compiler {
   void emit_add_shl(u32 id, const Op& op);
   void emit_bool(u32 id);
   void emit_set(u32 index, const Op& op);
+  void store_deferred();
   void emit_get(u32 id, const Op& op);
   void apply_alu(Alu alu, Width w, Reg dst, Ref b, Type type);
   void with_count_in_rcx(Reg dst, Ref count, const std::function<void(Reg)>& emit);
@@ -348,6 +349,7 @@ class Compiler {
   std::vector<Value> values_;
   std::vector<u32> flags_before_;  ///< per op that observes state: Ref bits of the guest flags
   std::vector<Stub> stubs_;
+  std::vector<std::pair<ir::FieldId, Ref>> deferred_;  ///< constants that are not at their homes yet
   u32 last_x87_ = 0;  ///< the x87 operation before this one in the block
   std::vector<Window> windows_;
   std::vector<u16> window_of_;  ///< per op: index into windows_, or 0

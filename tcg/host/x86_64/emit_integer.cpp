@@ -123,6 +123,7 @@ bool Compiler::emit_integer(u32 id, const Op& op) {
 void Compiler::emit_get(u32 id, const Op& op) {
   const ir::FieldId field = ir::FieldId(op.c.bits());
   const ir::StateField& f = layout_->field(field);
+  if (f.deferred) store_deferred();
   const u8 reg = map_.field_register[field];
   if (reg != kNoHostRegister) {
     attach(id, ir::is_vector(f.type) ? Where::Vec : Where::Gpr, reg);
@@ -139,9 +140,34 @@ void Compiler::emit_get(u32 id, const Op& op) {
   }
 }
 
+/// Before anything that looks at the state's homes. Leaves the host's flags alone.
+void Compiler::store_deferred() {
+  for (const auto& [field, constant] : deferred_) {
+    const ir::StateField& f = layout_->field(field);
+    const Operand v = operand(constant, f.type);
+    move_home_values(i32(f.offset), ir::width(f.type) / 8, now_ - 1, 0);
+    if (v.is_imm32()) {
+      hot_.mov_imm(width_of(f.type), slot(i32(f.offset)), i32(v.value));
+    } else {
+      const Reg t = temp();
+      load_constant(t, v);
+      hot_.mov(width_of(f.type), slot(i32(f.offset)), t);
+      release(t);
+    }
+  }
+  deferred_.clear();
+}
+
 void Compiler::emit_set(u32, const Op& op) {
   const ir::FieldId field = ir::FieldId(op.c.bits());
   const ir::StateField& f = layout_->field(field);
+  if (f.deferred) {
+    std::erase_if(deferred_, [field](const auto& d) { return d.first == field; });
+    if (op.a.is_constant()) {
+      deferred_.emplace_back(field, op.a);
+      return;
+    }
+  }
   const u8 reg = map_.field_register[field];
   const u32 id = op.a.is_value() ? op.a.id() : 0;
   if (ir::is_vector(f.type)) {
