@@ -34,6 +34,20 @@ TEST_F(HmpTest, GreetsAndPrompts) {
   EXPECT_THAT(terminal.take(), EndsWith("type 'help' for more information\r\n(qemu) "));
 }
 
+TEST_F(HmpTest, PreconfigTakesOnlyWhatNeedsNoMachine) {
+  control.preconfig = true;
+  control.running = false;
+  for (const char* line : {"cont", "system_reset", "x /1xb 0", "device_add edu", "eject cd0"}) {
+    EXPECT_THAT(run(line), HasSubstr("not available with -preconfig until after exit_preconfig")) << line;
+  }
+  EXPECT_FALSE(control.running);
+  EXPECT_THAT(run("info status"), HasSubstr("VM status: paused"));
+  EXPECT_THAT(run("help stop"), HasSubstr("stop emulation"));
+  EXPECT_EQ(run("exit_preconfig"), "");
+  EXPECT_EQ(run("cont"), "");
+  EXPECT_TRUE(control.running);
+}
+
 TEST_F(HmpTest, EchoesAndAnswers) {
   terminal.take();
   terminal.type("info status\r");
