@@ -75,6 +75,38 @@ def test_descriptors_arrive_with_their_command():
         qmp.command("remove-fd", fdset_id=added["fdset-id"])
 
 
+def test_an_inherited_descriptor_may_be_in_two_sets():
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
+        path, fd = os.path.join(folder, "qmp"), file.fileno()
+        process = subprocess.Popen([emu.BINARY, "-S", "-display", "none", "-m", "16", "-qmp", f"unix:{path},server=on,wait=off",
+                                    "-add-fd", f"fd={fd},set=1", "-add-fd", f"fd={fd},set=2,opaque=o"], pass_fds=[fd])
+        qmp = Client.connect(path)
+        first, second = qmp.command("query-fdsets")
+        assert (first["fdset-id"], second["fdset-id"], second["fds"][0]["opaque"]) == (1, 2, "o")
+        assert first["fds"][0]["fd"] != second["fds"][0]["fd"]
+        qmp.command("remove-fd", fdset_id=1)
+        qmp.command("pmemsave", val=0, size=16, filename="/dev/fdset/2")
+        assert os.fstat(fd).st_size == 16
+        qmp.command("quit")
+        assert process.wait(30) == 0
+
+
+def test_networks_announce_as_often_as_asked():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as switch:
+        switch.bind(("127.0.0.1", 0))
+        switch.settimeout(0.5)
+        wire = "dgram,id=n,local.type=inet,local.host=127.0.0.1,local.port=0,remote.type=inet,remote.host=127.0.0.1"
+        with Machine("-S", "-netdev", f"{wire},remote.port={switch.getsockname()[1]}", "-device", "e1000,netdev=n") as qmp:
+            for rounds in (0, 1, 2):
+                qmp.command("announce-self", initial=10, max=10, rounds=rounds, step=0)
+                for _ in range(rounds):
+                    assert switch.recv(2000)[12:14] == b"\x80\x35"
+                try:
+                    assert not switch.recv(2000)
+                except TimeoutError:
+                    pass
+
+
 def test_dump_is_an_elf_core_with_all_memory():
     with Machine("-S", "-m", "16") as qmp, tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "core")

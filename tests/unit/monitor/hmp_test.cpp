@@ -48,6 +48,21 @@ TEST_F(HmpTest, PreconfigTakesOnlyWhatNeedsNoMachine) {
   EXPECT_TRUE(control.running);
 }
 
+TEST_F(HmpTest, InputWaitsWhileManyLinesDo) {
+  monitors.run_alone([&] {
+    for (int i = 0; i < 20; i++) terminal.type("print 1\n");
+    EXPECT_EQ(session->can_receive(), 0u);
+  });
+  terminal.take();
+  while (control.loop().run_once(/*wait=*/false)) {
+  }
+  EXPECT_GT(session->can_receive(), 0u);
+  const std::string said = terminal.take();
+  std::size_t answers = 0;
+  for (std::size_t at = 0; (at = said.find("0x1\r\n", at)) != std::string::npos; at++) answers++;
+  EXPECT_EQ(answers, 20u);
+}
+
 TEST_F(HmpTest, EchoesAndAnswers) {
   terminal.take();
   terminal.type("info status\r");
