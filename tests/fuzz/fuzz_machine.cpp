@@ -3,6 +3,9 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "hw/9p/fsdev.h"
 #include "hw/char/chardev_object.h"
