@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // libFuzzer target: registers, configuration space and rings of one device, named by FUZZ_DEVICE; without it the first
-// byte of each input chooses. With --list it names all, with --check it shows that each is reached.
+// byte of each input chooses. With FUZZ_STATES set, states are damaged before they are loaded. With --list it names all, with --check it shows that each is reached.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -68,6 +68,8 @@ extern "C" int LLVMFuzzerTestOneInput(const emu::u8* data, std::size_t size) {
     std::fprintf(stderr, "%s: %s\n", name.c_str(), machine.made().error().text().c_str());
     std::exit(1);
   }
+  static const bool damages = std::getenv("FUZZ_STATES") != nullptr;
+  if (damages) machine.damage_states();
   machine.fill_ram(input.rest());
   machine.run(input);
   return 0;

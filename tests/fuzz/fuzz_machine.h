@@ -47,6 +47,8 @@ class Machine {
   void fill_ram(std::span<const u8> bytes);
   /// Carries out accesses and events until the input is used up.
   void run(Input& input);
+  /// From now on some of them load states in which a field is another: nobody's own, as an attacker would have it.
+  void damage_states() { damages_states_ = true; }
 
  private:
   static constexpr u64 kRamBytes = 0x1f'0000, kBars = 0xe000'0000, kDiskBytes = 64 << 10;
@@ -83,6 +85,7 @@ class Machine {
   void wait_for_folder();
   void reset(Input& input);
   static void save_and_load(hw::Device& device);
+  void load_damaged(hw::Device& device, Input& input);
 
   struct Wired;
   struct RingState {
@@ -113,6 +116,8 @@ class Machine {
   u64 next_bar_ = kBars;
   u16 next_port_ = 0xc000;
   Result<void> made_;
+  bool damages_states_ = false;
+  bool is_over_ = false;  ///< a load failed: the program would end here
 };
 
 }  // namespace emu::fuzz

@@ -18,6 +18,31 @@ constexpr unsigned kMostConfigBytes = 4096;
 /// A guest's accesses may fail as they like.
 void ignore(mem::MemTxResult) {}
 
+void collect_leaves(qom::FieldTree& tree, std::vector<qom::FieldTree*>& leaves) {
+  if (auto* members = tree.get_if<qom::FieldTree::Struct>()) {
+    for (auto& member : *members) collect_leaves(member.value, leaves);
+  } else if (auto* list = tree.get_if<qom::FieldTree::List>()) {
+    for (qom::FieldTree& entry : *list) collect_leaves(entry, leaves);
+  } else {
+    leaves.push_back(&tree);
+  }
+}
+
+/// Another value of the same kind.
+void damage(qom::FieldTree& leaf, u64 value, Input& input) {
+  if (auto* flag = leaf.get_if<bool>()) *flag = !*flag;
+  if (auto* number = leaf.get_if<u64>()) *number = value;
+  if (auto* number = leaf.get_if<i64>()) *number = i64(value);
+  if (auto* text = leaf.get_if<std::string>()) text->resize(value & 0xff, 'x');
+  auto* bytes = leaf.get_if<qom::FieldTree::ByteString>();
+  if (bytes == nullptr) return;
+  const u8 how = input.byte();
+  if ((how & 1) != 0) bytes->resize(value & 0xffff);
+  for (const u8 byte : input.bytes(how >> 4)) {
+    if (!bytes->empty()) (*bytes)[(value + byte) % bytes->size()] ^= byte;
+  }
+}
+
 }  // namespace
 
 // Driving it. --------------------------------------------------------------------------------------------------------
@@ -31,7 +56,7 @@ void Machine::fill_ram(std::span<const u8> bytes) {
 }
 
 void Machine::run(Input& input) {
-  while (!input.is_empty()) step(input);
+  while (!input.is_empty() && !is_over_) step(input);
   run_loops();
 }
 
@@ -344,6 +369,8 @@ void Machine::reset(Input& input) {
     hw::reset_all(*machine_->tree().find("/machine"));
   } else if ((how & 3) == 1 && !devices_.empty()) {
     hw::reset_device(*devices_[(how >> 2) % devices_.size()]);
+  } else if ((how & 3) == 3 && damages_states_) {
+    load_damaged(*devices_[(how >> 2) % devices_.size()], input);
   } else {
     save_and_load(*devices_[(how >> 2) % devices_.size()]);
   }
@@ -359,6 +386,20 @@ void Machine::save_and_load(hw::Device& device) {
     fmt::print(stderr, "{}: {}\n", device.type().name(), loaded.error().text());
     EMU_CHECK(loaded.has_value());
   }
+}
+
+/// Whatever a state says, it is refused, or the device goes on with it and does no harm.
+void Machine::load_damaged(hw::Device& device, Input& input) {
+  if (!device.has_saved_state()) return;
+  qom::FieldTree state = device.save();
+  std::vector<qom::FieldTree*> leaves;
+  collect_leaves(state, leaves);
+  if (leaves.empty()) return;
+  damage(*leaves[input.half() % leaves.size()], value(input, input.byte()), input);
+  auto loaded = device.load(state);
+  if (loaded) loaded = device.finish_load();
+  is_over_ = !loaded;
+  if (is_over_) note(loaded.error().text());
 }
 
 }  // namespace emu::fuzz
