@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/saved_fields.h"
 #include "unit/hw/ide/ide_bench.h"
 
 namespace emu::hw {
@@ -486,18 +487,9 @@ TEST(Piix3Ide, RoundTripInTheMiddleOfABlock) {
   EXPECT_TRUE(drive.finish_load().has_value());
 }
 
-qom::FieldTree* find_field(qom::FieldTree& tree, std::string_view name) {
-  auto* members = tree.get_if<qom::FieldTree::Struct>();
-  if (members == nullptr) return nullptr;
-  for (auto& member : *members) {
-    if (member.name == name) return &member.value;
-    if (qom::FieldTree* found = find_field(member.value, name)) return found;
-  }
-  return nullptr;
-}
 /// The first channel's field of that name.
 qom::FieldTree& channel_field(qom::FieldTree& saved, std::string_view name) {
-  return *find_field(*find_field(saved, "channel0"), name);
+  return *test::find_field(*test::find_field(saved, "channel0"), name);
 }
 
 TEST(Piix3Ide, SavedPacketsAreAsLongAsCdbsAndForDrivesThatTakeThem) {
