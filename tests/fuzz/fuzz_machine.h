@@ -84,7 +84,7 @@ class Machine {
   void run_loops();
   void wait_for_folder();
   void reset(Input& input);
-  static void save_and_load(hw::Device& device);
+  void save_and_load(hw::Device& device);
   void load_damaged(hw::Device& device, Input& input);
 
   struct Wired;
@@ -117,6 +117,7 @@ class Machine {
   u16 next_port_ = 0xc000;
   Result<void> made_;
   bool damages_states_ = false;
+  bool disks_changed_ = false;
   bool is_over_ = false;  ///< a load failed: the program would end here
 };
 

@@ -220,7 +220,10 @@ void Machine::trouble_disks(Input& input) {
     case 1: disk.release(); break;
     case 2: disk.fail_with = how & 8 ? EIO : ENOSPC; break;
     case 3: disk.fail_with = 0; break;
-    case 4: disk.read_only = (how & 8) != 0; break;
+    case 4:
+      disk.read_only = (how & 8) != 0;
+      disks_changed_ = true;
+      break;
     default: {
       const mem::MachineLockScope guard(machine_->memory().lock());
       if (disk.frontend == nullptr) break;
@@ -382,10 +385,12 @@ void Machine::save_and_load(hw::Device& device) {
   const qom::FieldTree before = device.save();
   auto loaded = device.load(before);
   if (loaded) loaded = device.finish_load();
-  if (!loaded) {
-    fmt::print(stderr, "{}: {}\n", device.type().name(), loaded.error().text());
-    EMU_CHECK(loaded.has_value());
-  }
+  if (loaded) return;
+  // What a disk offers is part of what was negotiated: one that was replaced may be refused.
+  is_over_ = disks_changed_;
+  if (is_over_) return;
+  fmt::print(stderr, "{}: {}\n", device.type().name(), loaded.error().text());
+  EMU_CHECK(loaded.has_value());
 }
 
 /// Whatever a state says, it is refused, or the device goes on with it and does no harm.
