@@ -499,7 +499,7 @@ TEST(Piix3Ide, SavedPacketsAreAsLongAsCdbsAndForDrivesThatTakeThem) {
     bench.start();
     Device& ide = bench.ide();
     qom::FieldTree saved = ide.save();
-    channel_field(saved, "phase") = qom::FieldTree(u64(1));  // waits for a CDB
+    channel_field(saved, "phase") = qom::FieldTree(i64(1));  // waits for a CDB
     channel_field(saved, "is_packet") = qom::FieldTree(true);
     const bool too_long = std::string_view(type) == "ide-cd";
     const u64 bytes = too_long ? 4096 : 12;
