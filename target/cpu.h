@@ -204,7 +204,7 @@ class Vcpu : public CpuSignals {
   virtual void handle_trap(u64 code) = 0;
   virtual void handle_system(u64 reason) = 0;
   /// Records an alignment fault for `va` as pending (MemInfo::align_fault).
-  virtual void raise_alignment_fault(u64 va, Access access) = 0;
+  virtual void raise_alignment_fault(u64 va, unsigned bytes, Access access) = 0;
   /// The fault that is pending is of an access with MemInfo::stack: for targets that tell those apart.
   virtual void stack_access_faulted() {}
   /// A failed bus access (no device, no memory) as the guest sees it; default: nothing, reads give ones.

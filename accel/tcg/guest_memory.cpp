@@ -379,7 +379,7 @@ void GuestMemory::port_write(u16 port, unsigned bytes, u32 value) {
 
 bool GuestMemory::check_alignment(u64 va, const ir::MemInfo& mem, Access access) {
   if (!mem.align_fault || (va & low_mask(mem.align_log2)) == 0) return true;
-  p_.cpu.raise_alignment_fault(va, access);
+  p_.cpu.raise_alignment_fault(va, 1u << mem.log2_bytes, access);
   return false;
 }
 

@@ -154,7 +154,7 @@ bool X86Cpu::require_cpl0() { return s_->cpl() == 0 || raise_gp(); }
 /// Alignment checking of what helpers do for user code: elements of strings, stacks.
 bool X86Cpu::check_alignment(u64 linear, unsigned bytes, u8 view) {
   if ((linear & (bytes - 1)) == 0 || view != kViewUser || !checks_alignment()) return true;
-  raise_alignment_fault(linear, target::Access::Load);
+  raise_alignment_fault(linear, bytes, target::Access::Load);
   s_->hdr.leave = tcg::kLeaveAtInsn;
   return false;
 }
@@ -336,15 +336,19 @@ void X86Cpu::enter_avx512() {
   update_mode();
 }
 
-void X86Cpu::raise_alignment_fault(u64 va, target::Access) {
+void X86Cpu::raise_alignment_fault(u64 va, unsigned bytes, target::Access) {
   // Where alignment checking is off, only SSE operands are checked. Theirs comes before the canonical check (so that on
-  // the stack, too, it is #GP), #AC behind it.
-  const bool is_checked = checks_alignment(), is_canonical_address = !is_long_mode() || is_canonical(va);
+  // the stack, too, it is #GP), #AC behind it and behind the end of 4 GiB in compatibility mode.
+  const u64 last = va + bytes - 1;
+  const bool is_checked = checks_alignment();
+  const bool is_canonical_operand = !is_long_mode() || (is_canonical(va) && is_canonical(last));
+  const bool is_in_segment = !is_long_mode() || is_code64() || last >> 32 == 0;
   pending_ = {.valid = true,
-              .vector = is_checked && is_canonical_address ? kACv : kGP,
+              .vector = is_checked && is_canonical_operand && is_in_segment ? kACv : kGP,
               .has_error = true,
               .error = 0,
-              .is_canonical = !is_checked || is_canonical_address};
+              .is_canonical = !is_checked || is_canonical_operand,
+              .is_in_segment = !is_checked || is_in_segment};
 }
 
 /// A non-canonical address is #SS(0) where RSP or RBP is the base. Helpers get linear addresses: settle_pending().

@@ -122,7 +122,7 @@ class X86Cpu final : public target::Vcpu {
 
   void handle_trap(u64 code) override;
   void handle_system(u64 reason) override;
-  void raise_alignment_fault(u64 va, target::Access access) override;
+  void raise_alignment_fault(u64 va, unsigned bytes, target::Access access) override;
   void stack_access_faulted() override;
   void deliver_pending() override;
   bool has_pending_fault() const override { return pending_.valid; }

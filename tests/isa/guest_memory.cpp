@@ -77,7 +77,7 @@ bool GuestMemory::transfer(u64 va, u8* data, unsigned bytes, bool is_store, u8 v
 
 bool GuestMemory::is_aligned(u64 address, const ir::MemInfo& mem, Access access) {
   if (!mem.align_fault || (address & low_mask(mem.align_log2)) == 0) return true;
-  cpu_->raise_alignment_fault(address, access);
+  cpu_->raise_alignment_fault(address, 1u << mem.log2_bytes, access);
   return false;
 }
 

@@ -55,7 +55,7 @@ class FakeCpu final : public target::Vcpu {
   }
   void handle_trap(u64) override {}
   void handle_system(u64) override {}
-  void raise_alignment_fault(u64, target::Access) override {}
+  void raise_alignment_fault(u64, unsigned, target::Access) override {}
   void deliver_pending() override {}
   bool has_pending_fault() const override { return false; }
   bool has_deliverable_event() override { return false; }

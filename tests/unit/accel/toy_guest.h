@@ -231,7 +231,7 @@ class ToyVcpu final : public target::Vcpu {
       default: shutdown_ = true;
     }
   }
-  void raise_alignment_fault(u64 va, target::Access) override { fault_ = true; fault_address_ = va; }
+  void raise_alignment_fault(u64 va, unsigned, target::Access) override { fault_ = true; fault_address_ = va; }
   void deliver_pending() override {
     fault_ = false;
     faults.fetch_add(1);

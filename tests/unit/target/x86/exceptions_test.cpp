@@ -397,7 +397,7 @@ TEST(LongMode, IretToNonCanonicalAddressFaults) {
 TEST(LongMode, OnlyWhatIsNotCanonicalIsAStackFault) {
   CpuBench b;
   b.enter_long();
-  b.cpu.raise_alignment_fault(0x200008, target::Access::Store);  // MOVAPS [rsp + 8]
+  b.cpu.raise_alignment_fault(0x200008, 16, target::Access::Store);  // MOVAPS [rsp + 8]
   b.cpu.stack_access_faulted();
   EXPECT_EQ(b.pending_vector(), kGP);
   CpuTestAccess::drop(b.cpu);
@@ -405,6 +405,18 @@ TEST(LongMode, OnlyWhatIsNotCanonicalIsAStackFault) {
   EXPECT_FALSE(b.cpu.walk(bit64(47), target::Access::Load, kViewKernel, fill));
   b.cpu.stack_access_faulted();
   EXPECT_EQ(b.pending_vector(), kSS);
+}
+
+TEST(LongMode, AlignmentIsLookedAtBehindTheEndOfAddresses) {
+  CpuBench b;
+  b.enter_long();
+  b.s().cr0 |= kCr0AM;
+  b.go_user64(0x100000, 0x1ff000, kIF | kAC);
+  b.cpu.raise_alignment_fault(bit64(47) - 9, 8, target::Access::Load);
+  EXPECT_EQ(b.pending_vector(), kACv);
+  CpuTestAccess::drop(b.cpu);
+  b.cpu.raise_alignment_fault(bit64(47) - 7, 8, target::Access::Load);
+  EXPECT_EQ(b.pending_vector(), kGP);
 }
 
 TEST(LongMode, StackFaultDuringDeliveryFromBadRsp0) {
