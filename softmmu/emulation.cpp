@@ -161,7 +161,7 @@ Result<void> Emulation::build() {
   EMU_TRY(make_monitors());
   if (!consoles_.debugger.empty()) EMU_TRY(make_debugger(consoles_.debugger), "-gdb");
   if (consoles_.made_for_debugger) debugger_stream_ = consoles_.debugger;
-  if (!consoles_.qtest.empty()) EMU_TRY(make_qtest(), "-qtest");
+  if (!consoles_.qtest.empty()) EMU_TRY(make_qtest());
   is_built_ = true;
   return {};
 }
@@ -170,8 +170,8 @@ Result<void> Emulation::make_qtest() {
   QtestLog log = EMU_TRY(QtestLog::open(options_.dry_run ? "none" : options_.qtest_log));
   hw::ChardevObject* object = stream(consoles_.qtest);
   EMU_CHECK(object != nullptr);
-  qtest_ = EMU_TRY(Qtest::create(object->stream(), *machine_, *board_,
-                                 is_qtest(options_) ? Qtest::Time::Ours : Qtest::Time::Machine, std::move(log)));
+  const Qtest::Time time = is_qtest(options_) ? Qtest::Time::Ours : Qtest::Time::Machine;
+  qtest_ = EMU_TRY(Qtest::create(object->stream(), *machine_, *board_, time, std::move(log)), "-qtest");
   return {};
 }
 
