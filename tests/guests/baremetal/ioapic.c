@@ -2,9 +2,9 @@
 // 8254 channel 0 through the IOAPIC, edge-triggered: registers and their masks, ticks that end HLT, a masked pin.
 // bits: 64
 #include "lapic.h"
+#include "pit.h"
 
 enum { kVector = 0x44, kPin = 2, kRedirection = 0x10 + 2 * kPin };
-enum { kPitChannel0 = 0x40, kPitControl = 0x43, kRateGenerator = 0x34, kLatch = 0x00, kDivisor = 11932 };  // 100 Hz
 static volatile uint32_t* const kIoapic = (volatile uint32_t*)0xfec00000;
 
 static volatile unsigned ticks;
@@ -22,27 +22,6 @@ static void on_tick(struct TrapFrame* frame) {
   (void)frame;
   ++ticks;
   lapic_end_of_interrupt();
-}
-
-static void program_pit(void) {
-  out8(kPitControl, kRateGenerator);
-  out8(kPitChannel0, kDivisor & 255);
-  out8(kPitChannel0, kDivisor >> 8);
-}
-
-static unsigned read_count(void) {
-  out8(kPitControl, kLatch);
-  const unsigned low = in8(kPitChannel0);
-  return low | (unsigned)in8(kPitChannel0) << 8;
-}
-
-static void wait_one_period(void) {
-  unsigned before = read_count();
-  for (;;) {
-    const unsigned now = read_count();
-    if (now > before) return;
-    before = now;
-  }
 }
 
 void main(void) {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // 8254 channel 0 through the two 8259s: HLT wakes at each tick, a masked line stays pending, priorities and EOI.
-#include "guest.h"
+#include "pit.h"
 
 enum { kPicCommand = 0x20, kPicData = 0x21, kPic2Command = 0xa0, kPic2Data = 0xa1, kBase = 0x20, kBase2 = 0x28 };
-enum { kPitChannel0 = 0x40, kPitControl = 0x43, kRateGenerator = 0x34, kLatch = 0x00, kDivisor = 11932 };  // 100 Hz
 enum { kEndOfInterrupt = 0x20, kReadIrr = 0x0a, kReadIsr = 0x0b };
 
 static volatile unsigned ticks;
@@ -24,29 +23,6 @@ static void program_pics(void) {
   out8(kPicData, 1), out8(kPic2Data, 1);
   out8(kPicData, 0xfe), out8(kPic2Data, 0xff);  // the timer alone
   CHECK_EQUAL(in8(kPicData), 0xfe);
-}
-
-static void program_pit(void) {
-  out8(kPitControl, kRateGenerator);
-  out8(kPitChannel0, kDivisor & 255);
-  out8(kPitChannel0, kDivisor >> 8);
-}
-
-static unsigned read_count(void) {
-  out8(kPitControl, kLatch);
-  const unsigned low = in8(kPitChannel0);
-  return low | (unsigned)in8(kPitChannel0) << 8;
-}
-
-/// Lets the counter run through its period, seen by polling.
-static void wait_one_period(void) {
-  unsigned before = read_count();
-  for (;;) {
-    const unsigned now = read_count();
-    CHECK(now <= kDivisor);
-    if (now > before) return;
-    before = now;
-  }
 }
 
 void main(void) {

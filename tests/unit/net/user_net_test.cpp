@@ -106,6 +106,35 @@ class Guest {
  public:
   FakePeer card;
   net::UserNet& net() { return dynamic_cast<net::UserNet&>(net_); }
+  /// Waits for the answer to a SYN: the number that is to be acknowledged; 0 when none came.
+  u32 answered_syn() {
+    const std::vector<u8>* reply = nullptr;
+    EXPECT_TRUE(bench.wait_for([&] {
+      return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
+    }));
+    return reply == nullptr ? 0 : get32(*reply, 38) + 1;
+  }
+};
+
+/// A program of the host that waits for one connection.
+class HostServer {
+ public:
+  HostServer() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::listen(fd_.get(), 1), 0);
+    EXPECT_EQ(::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port = ntohs(address.sin_port);
+  }
+  /// The connection, once it is there.
+  Fd accept() const { return Fd(::accept4(fd_.get(), nullptr, nullptr, SOCK_NONBLOCK)); }
+  u16 port = 0;
+
+ private:
+  Fd fd_;
 };
 
 TEST(UserNet, AnswersArpAndSaysWhereItIs) {
@@ -150,29 +179,18 @@ TEST(UserNet, GivesAnAddressByDhcp) {
 
 /// The guest connects to a server on the host, through the gateway's address.
 TEST(UserNet, GuestReachesAServerOfTheHost) {
-  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(::listen(server.get(), 1), 0);
-  ASSERT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  const u16 port = ntohs(address.sin_port);
+  const HostServer server;
 
   Guest guest("");
   FakePeer& card = guest.card;
-  card.give(tcp_frame(4000, port, kGateway, 100, 0, 0x02));
-  const std::vector<u8>* reply = nullptr;
-  ASSERT_TRUE(guest.bench.wait_for([&] {
-    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
-  }));
-  const u32 theirs = get32(*reply, 38) + 1;
-  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
-  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x18, "hello"));
+  card.give(tcp_frame(4000, server.port, kGateway, 100, 0, 0x02));
+  const u32 theirs = guest.answered_syn();
+  ASSERT_NE(theirs, 0u);
+  card.give(tcp_frame(4000, server.port, kGateway, 101, theirs, 0x10));
+  card.give(tcp_frame(4000, server.port, kGateway, 101, theirs, 0x18, "hello"));
   Fd connection;
   ASSERT_TRUE(guest.bench.wait_for([&] {
-    if (!connection) connection.reset(::accept4(server.get(), nullptr, nullptr, SOCK_NONBLOCK));
+    if (!connection) connection = server.accept();
     char text[6] = "";
     return connection && ::recv(connection.get(), text, 5, 0) == 5 && std::string(text) == "hello";
   }));
@@ -207,11 +225,8 @@ TEST(UserNet, RunsACommandForTheGuest) {
   FakePeer& card = guest.card;
   constexpr u32 kServer = 0x0a00'0264;
   card.give(tcp_frame(4001, 7, kServer, 500, 0, 0x02));
-  const std::vector<u8>* reply = nullptr;
-  ASSERT_TRUE(guest.bench.wait_for([&] {
-    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
-  }));
-  const u32 theirs = get32(*reply, 38) + 1;
+  const u32 theirs = guest.answered_syn();
+  ASSERT_NE(theirs, 0u);
   card.give(tcp_frame(4001, 7, kServer, 501, theirs, 0x10));
   card.give(tcp_frame(4001, 7, kServer, 501, theirs, 0x18, "echo this"));
   EXPECT_TRUE(guest.bench.wait_for([&] {
@@ -235,35 +250,23 @@ std::vector<u8> syn_with_size(u16 source, u16 destination, u32 to) {
 
 /// Sends `count` bytes from the host to a guest, which acknowledges each frame; gives the longest frame's size.
 std::size_t longest_frame(const net::OffloadSet& takes, std::size_t count) {
-  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(::listen(server.get(), 1), 0);
-  EXPECT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  const u16 port = ntohs(address.sin_port);
+  const HostServer server;
 
   Guest guest("");
   FakePeer& card = guest.card;
   card.takes = takes;
   guest.net().peer_takes(takes);
-  card.give(syn_with_size(4000, port, kGateway));
-  const std::vector<u8>* reply = nullptr;
-  EXPECT_TRUE(guest.bench.wait_for([&] {
-    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
-  }));
-  if (reply == nullptr) return 0;
-  u32 theirs = get32(*reply, 38) + 1;
+  card.give(syn_with_size(4000, server.port, kGateway));
+  u32 theirs = guest.answered_syn();
+  if (theirs == 0) return 0;
   card.got.clear();
   card.offloads.clear();
   std::string heard;
   std::size_t longest = 0, seen = 0;
-  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
+  card.give(tcp_frame(4000, server.port, kGateway, 101, theirs, 0x10));
   Fd connection;
   EXPECT_TRUE(guest.bench.wait_for([&] {
-    connection.reset(::accept4(server.get(), nullptr, nullptr, SOCK_NONBLOCK));
+    connection = server.accept();
     return connection.is_valid();
   }));
   std::string data(count, ' ');
@@ -280,7 +283,7 @@ std::size_t longest_frame(const net::OffloadSet& takes, std::size_t count) {
       EXPECT_EQ(card.offloads[seen].gso_type != 0, frame.size() > 1514);
       heard.append(frame.begin() + 54, frame.begin() + std::ptrdiff_t(54 + bytes));
       theirs += u32(bytes);
-      card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
+      card.give(tcp_frame(4000, server.port, kGateway, 101, theirs, 0x10));
     }
     return heard.size() >= count;
   }));
@@ -296,33 +299,22 @@ TEST(UserNet, OtherGuestsGetFramesThatFitTheirWire) { EXPECT_EQ(longest_frame({}
 
 /// A guest's segment of any length reaches the host in one piece.
 TEST(UserNet, TakesAGuestsLongSegments) {
-  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(::listen(server.get(), 1), 0);
-  ASSERT_EQ(::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  const u16 port = ntohs(address.sin_port);
+  const HostServer server;
   Guest guest("");
   FakePeer& card = guest.card;
-  card.give(tcp_frame(4000, port, kGateway, 100, 0, 0x02));
-  const std::vector<u8>* reply = nullptr;
-  ASSERT_TRUE(guest.bench.wait_for([&] {
-    return (reply = find(card, [](const auto& f) { return is_tcp(f, 0x12); })) != nullptr;
-  }));
-  const u32 theirs = get32(*reply, 38) + 1;
-  card.give(tcp_frame(4000, port, kGateway, 101, theirs, 0x10));
+  card.give(tcp_frame(4000, server.port, kGateway, 100, 0, 0x02));
+  const u32 theirs = guest.answered_syn();
+  ASSERT_NE(theirs, 0u);
+  card.give(tcp_frame(4000, server.port, kGateway, 101, theirs, 0x10));
   const std::string data(40'000, 'x');
-  std::vector<u8> frame = tcp_frame(4000, port, kGateway, 101, theirs, 0x18, data);
+  std::vector<u8> frame = tcp_frame(4000, server.port, kGateway, 101, theirs, 0x18, data);
   frame[16] = frame[17] = frame[50] = frame[51] = 0;  // left to the card
   card.give(frame, {.flags = 1, .gso_type = 1, .header_bytes = 54, .segment_bytes = 1460, .csum_start = 34,
                     .csum_offset = 16});
   Fd connection;
   std::size_t heard = 0;
   EXPECT_TRUE(guest.bench.wait_for([&] {
-    if (!connection) connection.reset(::accept4(server.get(), nullptr, nullptr, SOCK_NONBLOCK));
+    if (!connection) connection = server.accept();
     std::string text(data.size(), ' ');
     const ssize_t count = connection ? ::recv(connection.get(), text.data(), text.size(), 0) : -1;
     if (count > 0) heard += std::size_t(count);

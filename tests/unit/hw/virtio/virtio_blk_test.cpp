@@ -5,7 +5,7 @@
 #include <random>
 #include <thread>
 
-#include "util/thread.h"
+#include "support/io_thread.h"
 #include "virtio_bench.h"
 
 namespace emu::hw {
@@ -107,23 +107,6 @@ class MemoryDrive final : public block::BlockBackend {
   }
 };
 
-class ThreadObject final : public IoThreadObject {
- public:
-  static void describe(qom::TypeInfo<ThreadObject>& type) { type.doc("for tests"); }
-  ThreadObject() {
-    thread_ = start_thread("io", [this] { loop_.run(); });
-  }
-  ~ThreadObject() override {
-    loop_.quit();
-    thread_.join();
-  }
-  EventLoop& loop() override { return loop_; }
-
- private:
-  EventLoop loop_;
-  std::thread thread_;
-};
-
 constexpr u8 kOk = 0, kIoError = 1, kUnsupported = 2;
 constexpr u64 kHeader = 0x1000, kData = 0x10000, kStatus = 0x2000;
 
@@ -139,15 +122,13 @@ class Blk : public testing::Test {
           drive = &machine.tree().container("/backend").adopt("d0", machine.tree().make<MemoryDrive>());
           drive->at = &loop;
           if (prepare) prepare(*drive);
-          if (with_thread) machine.tree().container("/objects").adopt("io0", machine.tree().make<ThreadObject>());
+          if (with_thread) machine.tree().container("/objects").adopt("io0", machine.tree().make<test::ThreadObject>());
           ASSERT_TRUE(static_cast<qom::Object&>(device).set("drive", "d0").has_value());
         },
         [](qom::TypeRegistry& registry) {
-          registry.add_abstract<qom::UserCreatable, qom::Object>();
-          registry.add_abstract<IoThreadObject, qom::UserCreatable>();
+          test::register_io_thread(registry);
           registry.add_abstract<block::BlockBackend, qom::Object>();
           registry.add<MemoryDrive>("memory-drive");
-          registry.add<ThreadObject>("iothread");
         });
     turn();
   }
@@ -430,7 +411,7 @@ TEST_F(Blk, SavedStateGoesOn) {
 TEST_F(Blk, AnIoThreadServesTheQueuesWithoutTheMachineLock) {
   with_thread = true;
   make({{"iothread", "io0"}, {"num-queues", 2}});
-  auto* thread = dynamic_cast<ThreadObject*>(bench->machine().tree().find("/objects/io0"));
+  auto* thread = dynamic_cast<test::ThreadObject*>(bench->machine().tree().find("/objects/io0"));
   EXPECT_TRUE(thread->is_in_use());
   EXPECT_EQ(drive->at, &thread->loop());
   start();

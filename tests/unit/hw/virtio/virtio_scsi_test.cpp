@@ -7,10 +7,9 @@
 
 #include <cerrno>
 #include <random>
-#include <thread>
 
 #include "support/fake_block_backend.h"
-#include "util/thread.h"
+#include "support/io_thread.h"
 #include "virtio_bench.h"
 
 namespace emu::hw {
@@ -30,23 +29,6 @@ constexpr u64 kRequest = 0x1000, kResponse = 0x2000, kDataOut = 0x10000, kDataIn
 constexpr u32 kCdbBytes = 32, kSenseBytes = 96, kRequestBytes = 19 + kCdbBytes, kResponseBytes = 12 + kSenseBytes;
 enum Response : u8 { kOk = 0, kOverrun = 1, kAborted = 2, kBadTarget = 3, kReset = 4, kFailure = 9, kSucceeded = 10,
                      kRejected = 11, kIncorrectLun = 12 };
-
-class ThreadObject final : public IoThreadObject {
- public:
-  static void describe(qom::TypeInfo<ThreadObject>& type) { type.doc("for tests"); }
-  ThreadObject() {
-    thread_ = start_thread("io", [this] { loop_.run(); });
-  }
-  ~ThreadObject() override {
-    loop_.quit();
-    thread_.join();
-  }
-  EventLoop& loop() override { return loop_; }
-
- private:
-  EventLoop loop_;
-  std::thread thread_;
-};
 
 struct Answer {
   u32 sense_bytes, residual;
@@ -450,14 +432,12 @@ TEST_F(VirtioScsiTest, WithoutDescriptorsForItsQueuesItIsRefused) {
   bench = std::make_unique<Bench>(
       std::initializer_list<std::pair<std::string, qom::PropertyValue>>{},
       [](VirtioScsi&, test::BenchMachine& machine) {
-        machine.tree().container("/objects").adopt("io0", machine.tree().make<ThreadObject>());
+        machine.tree().container("/objects").adopt("io0", machine.tree().make<test::ThreadObject>());
       },
       [](qom::TypeRegistry& registry) {
         register_scsi_devices(registry);
         test::register_fake_backend(registry);
-        registry.add_abstract<qom::UserCreatable, qom::Object>();
-        registry.add_abstract<IoThreadObject, qom::UserCreatable>();
-        registry.add<ThreadObject>("iothread");
+        test::register_io_thread(registry);
       });
   destroy(bench->device());
   const auto plug_it = [&] {
