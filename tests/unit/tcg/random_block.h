@@ -3,16 +3,13 @@
 // put down as they are drawn, without Builder's folding, so that folding can be tested against them.
 #pragma once
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include <random>
 #include <string_view>
 
 #include "tcg/ir/evaluate.h"
 #include "tcg/ir/vec_ops.h"
 #include "unit/tcg/test_guest.h"
+#include "unit/tcg/vec_op_kinds.h"
 #include "util/bits.h"
 
 namespace emu::test {
@@ -29,57 +26,6 @@ struct RandomBlockOptions {
   bool wide = false;         ///< 256-bit vectors besides
   bool runs_on_host = true;  ///< nothing that this host's processor cannot do
 };
-
-/// Vector operations that legacy SSE has.
-inline bool is_legacy(ir::VecOp op) {
-  using ir::VecOp;
-  return op <= VecOp::VSadBlocks || (op >= VecOp::VAddSubF32 && op <= VecOp::VHSubF64) ||
-         (op >= VecOp::VAesEnc && info(op).arity < 3);
-}
-/// ... that VEX has not, or that are tried elsewhere.
-inline bool is_legacy_only(ir::VecOp op) {
-  using ir::VecOp;
-  return (op >= VecOp::VSha1Next && op <= VecOp::VSha256Msg2) || op == VecOp::VWiden128;
-}
-inline bool has_low_form_only(ir::VecOp op) {
-  using ir::VecOp;
-  const std::string_view name = info(op).text;
-  if (name.find(".S") != name.npos) return true;
-  switch (op) {
-    case VecOp::VMergeLow32:
-    case VecOp::VMergeLow64:
-    case VecOp::VZeroHigh64:
-    case VecOp::VLowToHigh64:
-    case VecOp::VHighToLow64:
-    case VecOp::VInsertF32:
-    case VecOp::VMinPosU16:
-    case VecOp::VDotF64:
-    case VecOp::VAesImc:
-    case VecOp::VAesKeygen:
-      return true;
-    default:
-      return false;
-  }
-}
-/// Beyond the baseline: AES, SHA and the like.
-inline bool is_on_host(ir::VecOp op, bool wide) {
-  using ir::VecOp;
-  if (op < VecOp::VAesEnc) return true;
-#if defined(__x86_64__)
-  unsigned a = 0, b7 = 0, c7 = 0, d = 0, b = 0, c1 = 0;
-  __cpuid_count(7, 0, a, b7, c7, d);
-  __cpuid(1, a, b, c1, d);
-  if (op <= VecOp::VAesKeygen) return (c1 >> 25 & 1) && (!wide || (c7 >> 9 & 1));
-  if (op == VecOp::VClmul) return (c1 >> 1 & 1) && (!wide || (c7 >> 10 & 1));
-  return op <= VecOp::VSha256Msg2 ? b7 >> 29 & 1 : c7 >> 8 & 1;
-#else
-  return wide;
-#endif
-}
-inline bool crosses_halves(ir::VecOp op) {
-  using ir::VecOp;
-  return op >= VecOp::VPerm2x128 && op <= VecOp::VPermute32;
-}
 
 class RandomBlock {
  public:
@@ -107,6 +53,7 @@ class RandomBlock {
     return Type(unsigned(smallest) + below(unsigned(Type::I64) - unsigned(smallest) + 1));
   }
   Ref integer_op(Type type);
+  Ref halves(Opcode first, Opcode second, Type type, Ref a, Ref b);
   Ref resize(Type type);
   Ref condition();
   Ref flags();
@@ -231,12 +178,24 @@ inline ir::Ref RandomBlock::make(Type type) {
   }
 }
 
+/// Two ops that one instruction of a host may do; their values may go to the fields that it has them in.
+inline ir::Ref RandomBlock::halves(Opcode first, Opcode second, Type type, Ref a, Ref b) {
+  const Ref low = emit(first, type, a, b), high = emit(second, type, a, b);
+  if (type == Type::I64 && chance(60)) {
+    emit(Opcode::Set, type, low, {}, Ref::raw(kR0));
+    emit(Opcode::Set, type, high, {}, Ref::raw(kR0 + 1));
+  }
+  return chance(30) ? low : emit(Opcode::Xor, type, low, high);
+}
+
 inline ir::Ref RandomBlock::integer_op(Type type) {
   const unsigned w = ir::width(type);
   switch (below(10)) {
     case 0:
     case 1:
     case 2: {
+      if (chance(8))
+        return halves(Opcode::Mul, chance(50) ? Opcode::MulHiS : Opcode::MulHiU, type, pick(type), pick(type));
       static constexpr Opcode kOps[] = {Opcode::Add,    Opcode::Sub, Opcode::Mul, Opcode::MulHiU,
                                         Opcode::MulHiS, Opcode::And, Opcode::Or,  Opcode::Xor,
                                         Opcode::AndNot, Opcode::Add, Opcode::Sub};
@@ -257,7 +216,10 @@ inline ir::Ref RandomBlock::integer_op(Type type) {
       // A divisor that is neither zero nor minus one.
       static constexpr Opcode kOps[] = {Opcode::UDiv, Opcode::URem, Opcode::SDiv, Opcode::SRem};
       const Ref odd = emit(Opcode::Or, type, pick(type), constant(1));
-      return emit(kOps[below(4)], type, pick(type), emit(Opcode::And, type, odd, constant(0x7fffffff)));
+      const Ref divisor = emit(Opcode::And, type, odd, constant(0x7fffffff)), dividend = pick(type);
+      if (chance(40)) return halves(Opcode::UDiv, Opcode::URem, type, dividend, divisor);
+      if (chance(40)) return halves(Opcode::SDiv, Opcode::SRem, type, dividend, divisor);
+      return emit(kOps[below(4)], type, dividend, divisor);
     }
     case 6:
       if (w < 32) return resize(type);
