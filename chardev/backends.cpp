@@ -18,6 +18,7 @@
 #include "chardev/line_backends.h"
 #include "chardev/mux.h"
 #include "chardev/socket_chardev.h"
+#include "util/overloaded.h"
 #include "util/sys/terminal.h"
 
 namespace emu::chardev {
@@ -25,13 +26,6 @@ namespace {
 
 // Standard input exists once in a process, whatever else is passed around.
 std::atomic<bool> g_stdio_taken{false};
-
-template <typename... Alternatives>
-struct Overloaded : Alternatives... {
-  using Alternatives::operator()...;
-};
-template <typename... Alternatives>
-Overloaded(Alternatives...) -> Overloaded<Alternatives...>;
 
 /// A write to a closed pipe is an error to handle, not a reason to end.
 void ignore_sigpipe() {

@@ -14,6 +14,10 @@ namespace emu::chardev {
 /// with wait=on returns when somebody has connected. A pty says on standard output where it is.
 Result<std::unique_ptr<Chardev>> create(const ChardevOptions& options, EventLoop& loop);
 
+/// What create() would find wrong, as far as that can be seen without opening or making anything. Not seen: who listens
+/// at an address, or has it already.
+Result<void> check(const ChardevOptions& options);
+
 class FileChardev final : public FdChardev {
  public:
   static Result<std::unique_ptr<Chardev>> create(const std::string& id, const FileOptions& options, EventLoop& loop);

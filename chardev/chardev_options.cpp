@@ -169,13 +169,6 @@ Result<ChardevOptions> parse_known(Options& options, std::string id, std::string
   return result;
 }
 
-bool is_identifier(std::string_view id) {
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  return !id.empty() && letter(id[0]) && std::all_of(id.begin(), id.end(), [&](char c) {
-    return letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-  });
-}
-
 // ---- -serial
 
 /// "HOST:PORT,key=value..." with the host in brackets when it is an IPv6 address.

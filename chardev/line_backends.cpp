@@ -2,13 +2,14 @@
 #include "chardev/line_backends.h"
 
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <termios.h>
 
 #include <cerrno>
 #include <cstring>
+
+#include "chardev/address_list.h"
 
 namespace emu::chardev {
 namespace {
@@ -20,47 +21,31 @@ Fd open_both_ways(const std::string& path) {
   return Fd(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 }
 
-struct AddressList {
-  addrinfo* first = nullptr;
-  ~AddressList() {
-    if (first != nullptr) ::freeaddrinfo(first);
-  }
-};
-
-Result<void> resolve(const std::string& host, const std::string& port, int family, int flags, AddressList& list) {
+Result<void> bind_to(int fd, const std::string& host, const std::string& port, int family) {
+  const std::string name = fmt::format("udp:{}:{}", host, port);
   addrinfo hints{};
   hints.ai_socktype = SOCK_DGRAM;
   hints.ai_family = family;
-  hints.ai_flags = flags;
-  const char* const node = host.empty() ? nullptr : host.c_str();
-  if (const int failure = ::getaddrinfo(node, port.c_str(), &hints, &list.first); failure != 0) {
-    return error("cannot resolve 'udp:{}:{}': {}", host, port, ::gai_strerror(failure));
-  }
-  return {};
+  hints.ai_flags = AI_PASSIVE;
+  const AddressList own = EMU_TRY(resolve(name, host, port, hints));
+  if (::bind(fd, own->ai_addr, own->ai_addrlen) == 0) return {};
+  return error("cannot listen on '{}': {}", name, std::strerror(errno));
 }
 
-int family_of(const UdpOptions& options) {
-  if (options.family == UdpOptions::Family::Any) return AF_UNSPEC;
-  return options.family == UdpOptions::Family::V4 ? AF_INET : AF_INET6;
-}
-
-/// Bound to the local address and sending to the other.
+/// Bound to the local address and sending to the other, of whose addresses the first counts that goes with it.
 Result<Fd> open_udp(const UdpOptions& options) {
-  AddressList peers;
-  EMU_TRY(resolve(options.host, options.port, family_of(options), 0, peers));
+  const AddressList peers = EMU_TRY(resolve(options));
   Error last("no address");
-  for (const addrinfo* peer = peers.first; peer != nullptr; peer = peer->ai_next) {
+  for (const addrinfo* peer = peers.get(); peer != nullptr; peer = peer->ai_next) {
     Fd fd(::socket(peer->ai_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, peer->ai_protocol));
     if (!fd) {
       last = Error(fmt::format("cannot make a socket: {}", std::strerror(errno)));
       continue;
     }
     if (!options.local_host.empty() || !options.local_port.empty()) {
-      AddressList own;
       const std::string port = options.local_port.empty() ? "0" : options.local_port;
-      EMU_TRY(resolve(options.local_host, port, peer->ai_family, AI_PASSIVE, own));
-      if (::bind(fd.get(), own.first->ai_addr, own.first->ai_addrlen) < 0) {
-        last = Error(fmt::format("cannot listen on 'udp:{}:{}': {}", options.local_host, port, std::strerror(errno)));
+      if (auto bound = bind_to(fd.get(), options.local_host, port, peer->ai_family); !bound) {
+        last = std::move(bound).error();
         continue;
       }
     }

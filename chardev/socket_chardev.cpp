@@ -2,7 +2,6 @@
 #include "chardev/socket_chardev.h"
 
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -15,6 +14,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "chardev/address_list.h"
 #include "util/log.h"
 #include "util/string.h"
 
@@ -22,21 +22,6 @@ namespace emu::chardev {
 namespace {
 
 constexpr int kStream = SOCK_STREAM | SOCK_CLOEXEC;
-
-struct AddressList {
-  addrinfo* first = nullptr;
-  ~AddressList() {
-    if (first) ::freeaddrinfo(first);
-  }
-};
-
-std::string name_of(const SocketOptions& options) {
-  if (!options.path.empty()) return (options.abstract ? "unix:@" : "unix:") + options.path;
-  if (options.fd) return fmt::format("fd:{}", *options.fd);
-  const bool bracket = options.host.find(':') != std::string::npos;
-  return fmt::format("{}:{}{}{}:{}", options.telnet ? "telnet" : "tcp", bracket ? "[" : "", options.host,
-                     bracket ? "]" : "", options.port);
-}
 
 /// Waits for a connect() that a signal interrupted.
 bool finish_connecting(int fd) {
@@ -68,7 +53,8 @@ Result<Fd> open_unix(const SocketOptions& options) {
                                ? socklen_t(offsetof(sockaddr_un, sun_path) + 1 + path.size())
                                : socklen_t(sizeof address);
   const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
-  Fd fd(::socket(AF_UNIX, kStream, 0));
+  // With a queue that is full, a blocking connect() waits: who tries again later must not.
+  Fd fd(::socket(AF_UNIX, kStream | (options.reconnect_s != 0 ? SOCK_NONBLOCK : 0), 0));
   if (!fd) return error("cannot make a socket: {}", std::strerror(errno));
   if (!server) {
     if (!connect_to(fd.get(), generic, length))
@@ -85,25 +71,10 @@ Result<Fd> open_unix(const SocketOptions& options) {
   return fd;
 }
 
-Result<void> resolve(const SocketOptions& options, AddressList& addresses) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = options.server ? AI_PASSIVE : 0;
-  hints.ai_family = options.family == SocketOptions::Family::V4   ? AF_INET
-                    : options.family == SocketOptions::Family::V6 ? AF_INET6
-                                                                  : AF_UNSPEC;
-  const char* const host = options.host.empty() ? nullptr : options.host.c_str();
-  if (const int failure = ::getaddrinfo(host, options.port.c_str(), &hints, &addresses.first); failure != 0) {
-    return error("cannot resolve '{}': {}", name_of(options), ::gai_strerror(failure));
-  }
-  return {};
-}
-
 Result<Fd> open_tcp(const SocketOptions& options) {
-  AddressList addresses;
-  EMU_TRY(resolve(options, addresses));
+  const AddressList addresses = EMU_TRY(resolve(options));
   int failure = EADDRNOTAVAIL;
-  for (const addrinfo* address = addresses.first; address; address = address->ai_next) {
+  for (const addrinfo* address = addresses.get(); address; address = address->ai_next) {
     Fd fd(::socket(address->ai_family, kStream, address->ai_protocol));
     const int one = 1;
     bool opened = fd.is_valid();
@@ -134,13 +105,7 @@ Result<Fd> open_tcp_server(SocketOptions options) {
 /// The descriptor is ours from here on, whatever comes.
 Result<Fd> adopt(int fd, bool server) {
   Fd owned(fd);
-  int listening = 0;
-  socklen_t size = sizeof listening;
-  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0) return error("fd {} is not a socket", fd);
-  if (server != (listening != 0)) {
-    return error("fd {} is {} listening socket, which does not go with server={}", fd, listening ? "a" : "not a",
-                 server ? "on" : "off");
-  }
+  EMU_TRY(check_socket(fd, server));
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   return owned;
 }
@@ -260,9 +225,9 @@ void SocketChardev::begin_connecting() {
     if (auto fd = open_unix(options_)) return connected(std::move(*fd));
     return try_again_later();
   }
-  AddressList addresses;
-  if (!resolve(options_, addresses)) return try_again_later();
-  const addrinfo* address = addresses.first;
+  const auto addresses = resolve(options_);
+  if (!addresses) return try_again_later();
+  const addrinfo* address = addresses->get();
   for (std::size_t i = 0; i < attempt_number_ && address != nullptr; i++) address = address->ai_next;
   if (address == nullptr) {
     attempt_number_ = 0;

@@ -92,12 +92,13 @@ struct Command {
   std::string syntax = {};  ///< of the arguments, for help
   std::string help = {};
   std::function<Result<Reply>(CommandContext&, const Arguments&)> run;
+  bool before_machine = false;  ///< also while -preconfig waits, as all `info` is
 };
 
 /// What a program must know beside arguments and reply.
 struct QmpTraits {
-  bool out_of_band =
-      false;  ///< may run on the monitor's own thread, while the machine is busy: touches only what is safe
+  /// May run on the monitor's own thread, while the machine is busy: touches only what is safe.
+  bool out_of_band = false;
   bool before_machine = false;  ///< also while -preconfig waits
   std::vector<std::string> features = {};
 };

@@ -22,6 +22,8 @@ void register_events(CommandRegistry& registry) {
   registry.add_event<TrayMovedEvent>("DEVICE_TRAY_MOVED");
   registry.add_event<DeviceDeletedEvent>("DEVICE_DELETED");
   registry.add_event<NicRxFilterChangedEvent>("NIC_RX_FILTER_CHANGED");
+  registry.add_event<NetdevStreamConnectedEvent>("NETDEV_STREAM_CONNECTED");
+  registry.add_event<NetdevStreamDisconnectedEvent>("NETDEV_STREAM_DISCONNECTED");
   registry.add_event<BalloonChangeEvent>("BALLOON_CHANGE", 1s);
   registry.add_event<DumpCompletedEvent>("DUMP_COMPLETED");
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "monitor/commands/socket_address.h"
 #include "monitor/control.h"
 #include "monitor/schema/schema.h"
 
@@ -139,6 +140,22 @@ struct DeviceDeletedEvent {
     m("device", device);
     m("path", path);
   }
+};
+
+/// NETDEV_STREAM_CONNECTED: the other end of a -netdev stream has come, or has been reached.
+struct NetdevStreamConnectedEvent {
+  static constexpr const char* kName = "NetdevStreamConnectedEvent";
+  std::string netdev_id;
+  SocketAddressInfo addr;
+  void members(auto& m) {
+    m("netdev-id", netdev_id);
+    m("addr", addr);
+  }
+};
+struct NetdevStreamDisconnectedEvent {
+  static constexpr const char* kName = "NetdevStreamDisconnectedEvent";
+  std::string netdev_id;
+  void members(auto& m) { m("netdev-id", netdev_id); }
 };
 
 enum class DumpStatus : u8 { None, Active, Completed, Failed };

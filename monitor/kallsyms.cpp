@@ -16,6 +16,7 @@
 #include <cstring>
 #include <optional>
 
+#include "monitor/ram_ranges.h"
 #include "softmmu/memory/address_space.h"
 #include "softmmu/memory/memory.h"
 #include "util/bits.h"
@@ -178,46 +179,23 @@ class Tables {
   std::size_t patience_ = 4 * kMostSymbols;  ///< names to look at: a guest may have made many beginnings
 };
 
-struct Range {
-  u64 begin = 0, end = 0;
-};
-
-std::vector<Range> ram_of(mem::AddressSpace& memory) {
-  const mem::GracePeriods::ReadGuard guard(memory.memory().grace());  // a guest that runs may move its devices
-  const mem::FlatView& view = memory.view();
-  std::vector<Range> ranges;
-  for (u64 address = 0;;) {
-    const mem::Section section = view.lookup(address);
-    const u64 size = section.size;
-    if (section.is_ram() && size != 0) {
-      if (!ranges.empty() && ranges.back().end == address) {
-        ranges.back().end += size;
-      } else {
-        ranges.push_back({address, address + size});
-      }
-    }
-    if (size == 0 || address + size <= address) return ranges;
-    address += size;
-  }
-}
-
-std::optional<std::vector<u8>> read_range(mem::AddressSpace& memory, Range range) {
-  std::vector<u8> data(range.end - range.begin);
+std::optional<std::vector<u8>> read_range(mem::AddressSpace& memory, RamRange range) {
+  std::vector<u8> data(range.size);
   const mem::MemTxAttrs attrs{.requester = mem::MemTxAttrs::Requester::Host, .debug = true};
-  if (memory.read(range.begin, data, attrs) != mem::MemTxResult::Ok) return std::nullopt;
+  if (memory.read(range.address, data, attrs) != mem::MemTxResult::Ok) return std::nullopt;
   return data;
 }
 
 /// The part of `range` around `digits`.
-Range around(Range range, u64 digits, u64 before, u64 behind) {
-  return {align_down(std::max(range.begin, digits - std::min(digits, before)), 8),
-          std::min(range.end, digits + behind)};
+RamRange around(RamRange range, u64 digits, u64 before, u64 behind) {
+  const u64 begin = align_down(std::max(range.address, digits - std::min(digits, before)), 8);
+  return {begin, std::min(range.end(), digits + behind) - begin};
 }
 
-std::vector<KernelSymbol> read_around(mem::AddressSpace& memory, Range range, u64 digits) {
-  const Range wanted = around(range, digits, kBefore, kBehind);
+std::vector<KernelSymbol> read_around(mem::AddressSpace& memory, RamRange range, u64 digits) {
+  const RamRange wanted = around(range, digits, kBefore, kBehind);
   const auto data = read_range(memory, wanted);
-  return data ? parse_kallsyms(*data, std::size_t(digits - wanted.begin)) : std::vector<KernelSymbol>();
+  return data ? parse_kallsyms(*data, std::size_t(digits - wanted.address)) : std::vector<KernelSymbol>();
 }
 
 }  // namespace
@@ -230,9 +208,9 @@ std::vector<KernelSymbol> parse_kallsyms(std::span<const u8> memory, std::size_t
 Result<std::vector<KernelSymbol>> find_kallsyms(mem::AddressSpace& memory) {
   constexpr u64 kChunk = u64(4) << 20;
   unsigned candidates = 0;
-  for (const Range& range : ram_of(memory)) {
-    for (u64 begin = range.begin; begin < range.end; begin += kChunk) {
-      const auto data = read_range(memory, {begin, std::min(range.end, begin + kChunk + kDigits.size())});
+  for (const RamRange& range : ram_ranges(memory)) {
+    for (u64 begin = range.address; begin < range.end(); begin += kChunk) {
+      const auto data = read_range(memory, {begin, std::min(range.end() - begin, kChunk + kDigits.size())});
       if (!data) continue;
       for (std::size_t at = 0;; at++) {
         const void* found = ::memmem(data->data() + at, data->size() - at, kDigits.data(), kDigits.size());

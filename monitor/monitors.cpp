@@ -154,6 +154,11 @@ std::string Monitors::run_line(Session& session, std::string_view line) {
   const auto parsed = parse_line(line, registry_, session, {registers, symbols});
   if (!parsed) return parsed.error().text() + "\n";
   if (parsed->command == nullptr) return "";
+  const bool may_run = parsed->command->before_machine || parsed->command->name.starts_with("info");
+  if (control_.is_preconfig() && !may_run) {
+    return fmt::format("Command '{}' not available with -preconfig until after exit_preconfig.\n",
+                       parsed->command->name);
+  }
   CommandContext here = context(session);
   auto reply = parsed->command->run(here, parsed->arguments);
   if (!reply) return fmt::format("Error: {}\n", reply.error().text());

@@ -91,6 +91,9 @@ class Monitors {
   void add(QmpSession& session) { sessions_.push_back(&session); }
   void remove(QmpSession& session) { std::erase(sessions_, &session); }
 
+  /// Ends with us: for callbacks that may outlive us.
+  std::weak_ptr<const int> alive() const { return alive_; }
+
   /// Runs `work` on the main thread after that time, machine lock not held.
   void after(ClockNs delay, std::function<void()> work);
 
@@ -124,6 +127,7 @@ class Monitors {
   TimerAttachment timers_;
   std::map<std::string, Limited> limited_;
   std::list<Timer> delayed_;
+  const std::shared_ptr<const int> alive_ = std::make_shared<const int>(0);
 };
 
 }  // namespace emu::monitor

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "net/netdev.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <variant>
@@ -153,10 +156,21 @@ Result<std::unique_ptr<BackendClient>> open_as(const NetdevServices& services, c
   return std::unique_ptr<BackendClient>(std::move(client));
 }
 
-Result<std::unique_ptr<BackendClient>> open(const NetdevServices& services, const Parsed& parsed) {
+Result<std::unique_ptr<BackendClient>> open_stream(const NetdevServices& services, const std::string& id,
+                                                   const StreamOptions& options) {
+  auto client = services.tree.make<StreamNet>();
+  if (services.stream_changed && !options.is_socket) {
+    client->on_change([told = services.stream_changed, id](const auto& to) { told(id, to); });
+  }
+  EMU_TRY(client->open(options, services.loop));
+  return std::unique_ptr<BackendClient>(std::move(client));
+}
+
+Result<std::unique_ptr<BackendClient>> open(const NetdevServices& services, const std::string& id,
+                                            const Parsed& parsed) {
   if (const auto* user = std::get_if<UserOptions>(&parsed)) return open_as<UserNet>(services, *user, services.open_stream);
   if (const auto* tap = std::get_if<TapOptions>(&parsed)) return open_as<TapNet>(services, *tap);
-  if (const auto* stream = std::get_if<StreamOptions>(&parsed)) return open_as<StreamNet>(services, *stream);
+  if (const auto* stream = std::get_if<StreamOptions>(&parsed)) return open_stream(services, id, *stream);
   if (const auto* dgram = std::get_if<DgramOptions>(&parsed)) return open_as<DgramNet>(services, *dgram);
   const auto& options = std::get<HubPortOptions>(parsed);
   auto port = services.tree.make<HubPort>();
@@ -169,8 +183,37 @@ Result<std::unique_ptr<BackendClient>> open(const NetdevServices& services, cons
   return std::unique_ptr<BackendClient>(std::move(port));
 }
 
+/// Descriptors that were passed by name. The back end takes them by their numbers once it opens; what it has not taken
+/// when that fails is still there under its number, and closed.
+class PassedFds {
+ public:
+  int add(Fd fd) {
+    struct stat status {};
+    ::fstat(fd.get(), &status);
+    passed_.push_back({fd.get(), status.st_dev, status.st_ino});
+    return fd.release();
+  }
+  void close() const {
+    for (const Passed& one : passed_) {
+      struct stat status {};
+      // Another thread may have opened something else under a number that is free by now.
+      if (::fstat(one.number, &status) == 0 && status.st_dev == one.device && status.st_ino == one.inode) {
+        ::close(one.number);
+      }
+    }
+  }
+
+ private:
+  struct Passed {
+    int number;
+    dev_t device;
+    ino_t inode;
+  };
+  std::vector<Passed> passed_;
+};
+
 /// Turns names of descriptors into numbers.
-Result<void> name_fds(const NetdevServices& services, Options& options) {
+Result<void> name_fds(const NetdevServices& services, Options& options, PassedFds& passed) {
   if (!services.find_fd) return {};
   for (const char* key : {"fd", "fds", "addr.str", "local.str"}) {
     const auto value = options.peek(key);
@@ -178,7 +221,9 @@ Result<void> name_fds(const NetdevServices& services, Options& options) {
     std::string numbers;
     for (std::string_view one : split(*value, ':')) {
       if (!numbers.empty()) numbers += ':';
-      numbers += parse_u64(one) ? std::string(one) : std::to_string(EMU_TRY(services.find_fd(std::string(one))));
+      const bool is_number = parse_u64(one).has_value();
+      numbers += is_number ? std::string(one)
+                           : std::to_string(passed.add(EMU_TRY(services.find_fd(std::string(one)))));
     }
     options.set(key, numbers);
   }
@@ -215,9 +260,15 @@ Result<NetClient*> add_netdev(const NetdevServices& services, const std::string&
     return error("'{}' is not an id: a letter, then letters, digits, '-', '.', '_'", id);
   }
   if (find_netdev(services.tree, id) != nullptr) return error("there is a network back end '{}' already", id);
-  EMU_TRY(name_fds(services, options), kind + " '" + id + "'");
-  const Parsed parsed = EMU_TRY(parse_all(kind, options), kind + " '" + id + "'");
-  auto client = EMU_TRY(open(services, parsed), kind + " '" + id + "'");
+  PassedFds passed;
+  const auto make = [&]() -> Result<std::unique_ptr<BackendClient>> {
+    EMU_TRY(name_fds(services, options, passed));
+    const Parsed parsed = EMU_TRY(parse_all(kind, options));
+    return open(services, id, parsed);
+  };
+  auto opened = make();
+  if (!opened) passed.close();
+  auto client = EMU_TRY(std::move(opened), kind + " '" + id + "'");
   NetClient* made = client.get();
   EMU_TRY(services.tree.container(NetClient::kContainer).add_child(id, std::move(client)));
   return made;

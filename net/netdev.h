@@ -4,21 +4,27 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "net/backend.h"
+#include "net/socket_address.h"
 #include "net/user_net.h"
 #include "util/options.h"
 
 namespace emu::net {
 
+/// A connection of -netdev stream comes, with its other end, or goes. Main loop.
+using StreamListener = std::function<void(const std::string& id, const std::optional<SocketAddress>& to)>;
+
 struct NetdevServices {
   qom::ObjectTree& tree;
   EventLoop& loop;
   StreamOpener open_stream = {};  ///< for guestfwd
-  /// What fd=NAME stands for that is no number (getfd).
-  std::function<Result<int>(const std::string& name)> find_fd = {};
+  /// What fd=NAME stands for that is no number (getfd): it is taken, and closed if the back end cannot be made.
+  std::function<Result<Fd>(const std::string& name)> find_fd = {};
+  StreamListener stream_changed = {};
 };
 
 /// Makes /netdevs/ID of options "type" and "id" and those of the type; takes all keys. Errors name what is wrong and

@@ -18,12 +18,13 @@ u32 length_at(const std::vector<u8>& bytes, std::size_t at) {
   return u32(bytes[at]) << 24 | u32(bytes[at + 1]) << 16 | u32(bytes[at + 2]) << 8 | bytes[at + 3];
 }
 
-std::string other_end(int fd, const SocketAddress& address) {
+SocketAddress other_end(int fd, const SocketAddress& address) {
   RawAddress raw;
   raw.size = sizeof raw.storage;
-  if (address.kind == SocketAddress::Kind::Unix) return address.text();
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&raw.storage), &raw.size) < 0) return address.text();
-  return to_text(raw);
+  if (address.kind == SocketAddress::Kind::Unix) return address;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&raw.storage), &raw.size) < 0) return address;
+  const auto numbers = parse_host_port(to_text(raw));
+  return numbers ? *numbers : address;  // an inherited one may be of any family
 }
 
 }  // namespace
@@ -78,8 +79,8 @@ void StreamNet::adopt(Fd connection) {
 
 void StreamNet::established() {
   connecting_ = false;
-  const std::string where = other_end(connection_.get(), options_.address);
-  state_ = (options_.server ? "connection from " : "connected to ") + where;
+  const SocketAddress where = other_end(connection_.get(), options_.address);
+  state_ = (options_.server ? "connection from " : "connected to ") + where.text();
   if (changed_) changed_(where);
 }
 

@@ -29,7 +29,7 @@ class StreamNet final : public BackendClient {
   std::string describe_state() const override { return state_; }
   bool is_connected() const { return connection_.is_valid() && !connecting_; }
   /// Called when a connection comes (with its other end) and goes (with nothing).
-  void on_change(std::function<void(std::optional<std::string>)> changed) { changed_ = std::move(changed); }
+  void on_change(std::function<void(const std::optional<SocketAddress>&)> changed) { changed_ = std::move(changed); }
 
  protected:
   bool receive(const Packet& packet) override;
@@ -56,7 +56,7 @@ class StreamNet final : public BackendClient {
   std::size_t input_used_ = 0;  ///< of input_, already given to the peer
   std::vector<u8> output_;      ///< the rest of a packet that the socket took in part
   std::string state_;
-  std::function<void(std::optional<std::string>)> changed_;
+  std::function<void(const std::optional<SocketAddress>&)> changed_;
   Clock clock_{Clock::Kind::Realtime};
   TimerAttachment timers_;
   Timer retry_;

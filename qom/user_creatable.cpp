@@ -3,14 +3,11 @@
 
 #include <algorithm>
 
+#include "util/string.h"
+
 namespace emu::qom {
 
-bool is_object_id(std::string_view id) {
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  return !id.empty() && letter(id[0]) && std::all_of(id.begin(), id.end(), [&](char c) {
-    return letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-  });
-}
+bool is_object_id(std::string_view id) { return is_identifier(id); }
 
 Result<UserCreatable*> add_user_object(ObjectTree& tree, std::string_view type, const std::string& id,
                                        const std::vector<std::pair<std::string, PropertyValue>>& properties) {

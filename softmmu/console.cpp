@@ -18,6 +18,7 @@ class Planner {
     if (!options_.debugcon.empty()) plan_.debugcon = EMU_TRY(use(options_.debugcon, "debugcon", "-debugcon"));
     if (!options_.debugger.empty()) {
       chardev::SerialSpec spec = EMU_TRY(parse_debugger_stream(options_.debugger), "-gdb");
+      plan_.made_for_debugger = spec.kind == chardev::SerialSpec::Kind::Inline;
       plan_.debugger = EMU_TRY(use(std::move(spec), "-gdb"));
     }
     if (!options_.qtest.empty()) plan_.qtest = EMU_TRY(use(options_.qtest, "qtest", "-qtest"));

@@ -24,6 +24,7 @@ struct ConsolePlan {
   std::vector<Monitor> monitors;
   std::string debugcon;               ///< id, or empty
   std::string debugger;               ///< id, or empty
+  bool made_for_debugger = false;     ///< that stream is nobody else's
   std::string qtest;                  ///< id, or empty
   bool uses_terminal = false;         ///< some stream is our standard input and output
   bool shares_terminal = false;       ///< it is a mux: Ctrl-A works

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "util/file.h"
+
 namespace emu::softmmu {
 
 Result<Daemon> Daemon::fork_off() {
@@ -48,19 +50,42 @@ Result<void> Daemon::ready() {
   return {};
 }
 
-Result<PidFile> PidFile::create(const std::string& path) {
-  Fd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
-  if (!fd) return error("-pidfile: cannot create '{}': {}", path, std::strerror(errno));
+namespace {
+
+struct flock whole_file() {
   struct flock lock {};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
-  if (::fcntl(fd.get(), F_SETLK, &lock) < 0) {
-    struct flock holder = lock;
-    const bool known = ::fcntl(fd.get(), F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK;
-    return error(Error(fmt::format("-pidfile: '{}' is in use by {}", path,
-                                   known ? fmt::format("process {}", holder.l_pid) : std::string("another process")))
-                     .with_hint("end that one first, or choose another file"));
-  }
+  return lock;
+}
+
+tl::unexpected<Error> in_use(const std::string& path, pid_t holder) {
+  return error(Error(fmt::format("-pidfile: '{}' is in use by {}", path,
+                                 holder > 0 ? fmt::format("process {}", holder) : std::string("another process")))
+                   .with_hint("end that one first, or choose another file"));
+}
+
+/// The process that has the file locked; 0: nobody, or it cannot be told.
+pid_t holder_of(int fd) {
+  struct flock holder = whole_file();
+  return ::fcntl(fd, F_GETLK, &holder) == 0 && holder.l_type != F_UNLCK ? holder.l_pid : 0;
+}
+
+}  // namespace
+
+Result<void> PidFile::check(const std::string& path) {
+  EMU_TRY(check_creatable(path), "-pidfile");
+  const Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd) return {};
+  if (const pid_t holder = holder_of(fd.get()); holder != 0) return in_use(path, holder);
+  return {};
+}
+
+Result<PidFile> PidFile::create(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  if (!fd) return error("-pidfile: cannot create '{}': {}", path, std::strerror(errno));
+  const struct flock lock = whole_file();
+  if (::fcntl(fd.get(), F_SETLK, &lock) < 0) return in_use(path, holder_of(fd.get()));
   const std::string text = fmt::format("{}\n", ::getpid());
   if (::ftruncate(fd.get(), 0) < 0 || ::write(fd.get(), text.data(), text.size()) != ssize_t(text.size())) {
     return error("-pidfile: cannot write '{}': {}", path, std::strerror(errno));

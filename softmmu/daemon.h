@@ -14,7 +14,7 @@ namespace emu::softmmu {
 class Daemon {
  public:
   static Result<Daemon> fork_off();
-  /// Everything listens: leaves terminal and working folder, and lets the parent go. `keep_stderr` for a log there.
+  /// Everything listens: leaves terminal and working folder, and lets the parent go.
   Result<void> ready();
 
  private:
@@ -27,6 +27,8 @@ class PidFile {
  public:
   /// Errors: cannot be written, or another running process has it.
   static Result<PidFile> create(const std::string& path);
+  /// The same errors, and no file.
+  static Result<void> check(const std::string& path);
   PidFile(PidFile&& other) noexcept : fd_(std::move(other.fd_)), path_(std::move(other.path_)) { other.path_.clear(); }
   PidFile& operator=(PidFile&&) = delete;
   ~PidFile();

@@ -63,7 +63,7 @@ DriveRequest drive_of_file(const std::string& file, u64 index, bool is_cdrom, st
 }
 
 Result<Options> parse_blockdev(std::string_view text) {
-  Options options = EMU_TRY(Options::parse(text, {.json = json_node}));
+  Options options = EMU_TRY(Options::parse(text, {.implied_key = "driver", .json = json_node}));
   if (!options.has("driver")) return error("'driver' is missing");
   if (!options.has("node-name")) return error("'node-name' must be specified for the root node");
   return options;

@@ -4,19 +4,21 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
+#include <set>
 
 #include "chardev/backends.h"
 #include "chardev/mux.h"
 #include "hw/9p/fsdev.h"
-#include "net/register.h"
 #include "qom/user_creatable.h"
-#include "softmmu/cpu_objects.h"
 #include "softmmu/help.h"
 #include "softmmu/machine_options.h"
 #include "softmmu/objects.h"
 #include "util/event_notifier.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/string.h"
 #include "util/suggest.h"
@@ -41,6 +43,16 @@ std::optional<u64> fd_set_of(std::string_view path) {
   return *id;
 }
 
+/// The file that an object writes could be made, but is not.
+Result<void> redirect_to_nowhere(std::vector<std::pair<std::string, qom::PropertyValue>>& properties) {
+  for (auto& [key, value] : properties) {
+    if (key != "file") continue;
+    EMU_TRY(check_creatable(value.text()));
+    value = "/dev/null";
+  }
+  return {};
+}
+
 std::string process_name(int pid) {
   std::string name;
   std::ifstream(fmt::format("/proc/{}/comm", pid)) >> name;
@@ -51,13 +63,7 @@ std::string process_name(int pid) {
 
 Emulation::Emulation(const StartOptions& options, const Parts& parts)
     : options_(options), parts_(parts), loop_(EventLoop::Context::Shared), run_state_(loop_, options.actions) {
-  hw::register_core_types(registry_);
-  hw::register_chardev_object(registry_);
-  net::register_net_types(registry_);
-  parts_.register_types(registry_);
-  register_objects(registry_);
-  block::register_backend_types(registry_);
-  register_cpu_types(registry_, parts_);
+  register_all_types(registry_, parts_);
   machine_ = std::make_unique<hw::Machine>(registry_, loop_, run_state_, clock_drive());
   disks_ = std::make_unique<block::BlockStore>(machine_->tree(), loop_);
   disks_->set_error_listener(this);
@@ -154,7 +160,9 @@ Result<void> Emulation::build() {
   EMU_TRY(watch_signals());
   EMU_TRY(make_monitors());
   if (!consoles_.debugger.empty()) EMU_TRY(make_debugger(consoles_.debugger), "-gdb");
+  if (consoles_.made_for_debugger) debugger_stream_ = consoles_.debugger;
   if (!consoles_.qtest.empty()) EMU_TRY(make_qtest(), "-qtest");
+  is_built_ = true;
   return {};
 }
 
@@ -163,7 +171,7 @@ Result<void> Emulation::make_qtest() {
   hw::ChardevObject* object = stream(consoles_.qtest);
   EMU_CHECK(object != nullptr);
   qtest_ = EMU_TRY(Qtest::create(object->stream(), *machine_, *board_,
-                                 is_qtest() ? Qtest::Time::Ours : Qtest::Time::Machine, std::move(log)));
+                                 is_qtest(options_) ? Qtest::Time::Ours : Qtest::Time::Machine, std::move(log)));
   return {};
 }
 
@@ -181,17 +189,31 @@ hw::ChardevObject* Emulation::stream(const std::string& id) const {
   return dynamic_cast<hw::ChardevObject*>(machine_->tree().find("/chardevs/" + id));
 }
 
-Result<void> Emulation::make_streams() {
+/// Copies into their sets, so that one may be in several; what was inherited is closed.
+Result<void> Emulation::take_descriptors() {
+  std::set<int> inherited;
   for (const FdRequest& request : options_.fds) {
     const int fd = int(request.fd);
-    if (::fcntl(fd, F_GETFD) < 0) return error("-add-fd fd={}: no such descriptor was inherited", fd);
-    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-    EMU_TRY(monitors_->fd_sets().add(Fd(fd), i64(request.set), request.opaque));
+    Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    if (!copy) {
+      return error("-add-fd fd={}: {}", fd, errno == EBADF ? "no such descriptor was inherited" : std::strerror(errno));
+    }
+    inherited.insert(fd);
+    EMU_TRY(monitors_->fd_sets().add(std::move(copy), i64(request.set), request.opaque));
   }
+  for (const int fd : inherited) ::close(fd);
+  return {};
+}
+
+Result<void> Emulation::make_streams() {
+  EMU_TRY(take_descriptors());
   consoles_ = EMU_TRY(plan_consoles(options_));
   for (const chardev::ChardevOptions& one : consoles_.chardevs) {
     chardev::ChardevOptions options = one;
-    if (options_.dry_run) options = {.id = one.id, .backend = chardev::NullOptions{}, .mux = one.mux};
+    if (options_.dry_run) {
+      EMU_TRY(chardev::check(one));
+      options = {.id = one.id, .backend = chardev::NullOptions{}, .mux = one.mux};
+    }
     EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_));
   }
   return {};
@@ -223,8 +245,10 @@ Result<chardev::Chardev*> Emulation::make_stream(const chardev::ChardevOptions& 
 Result<void> Emulation::make_objects(Stage stage) {
   for (const ObjectRequest& object : options_.objects) {
     if (object.type.starts_with("filter-") != (stage == Stage::WithNetwork)) continue;
-    EMU_TRY(qom::add_user_object(machine_->tree(), object.type, object.id, object.properties),
-            fmt::format("-object {},id={}", object.type, object.id));
+    const std::string option = fmt::format("-object {},id={}", object.type, object.id);
+    auto properties = object.properties;
+    if (options_.dry_run && object.type == "filter-dump") EMU_TRY(redirect_to_nowhere(properties), option);
+    EMU_TRY(qom::add_user_object(machine_->tree(), object.type, object.id, properties), option);
   }
   return {};
 }
@@ -296,12 +320,7 @@ hw::BoardConfig Emulation::board_config() {
 }
 
 Result<void> Emulation::make_board() {
-  std::string name = options_.machine;
-  if (name.empty()) {
-    for (const hw::MachineTypeInfo& known : parts_.machine_types()) {
-      if (known.is_default) name = known.name;
-    }
-  }
+  const std::string name = machine_or_default(parts_, options_.machine);
   const std::string type = EMU_TRY(parts_.find_machine_type(name), "-machine");
   auto object = EMU_TRY(machine_->tree().create(type, "machine"), "-machine");
   auto* board = dynamic_cast<hw::Board*>(object.get());
@@ -429,21 +448,24 @@ void Emulation::start_deadline() {
 
 void Emulation::time_out() {
   if (run_state_.is_ending() || accelerator_ == nullptr) return;  // it is being taken down
-  log::error("the time of --timeout {} is over, and the machine is {}", *options_.timeout_s, status());
-  with_cpus_stopped([this] {
-    for (const hw::BoardCpu& cpu : board_->cpus()) {
-      constexpr std::string_view kStates[] = {"running", "halted", "waiting to be started", "shut down"};
-      const u64 pc = cpu.cpu->debug_pc();
-      const std::string name = monitors_->symbols().describe(pc);
-      log::error("CPU {}: pc {:#x}{}, {}", cpu.cpu->index(), pc, name.empty() ? "" : " (" + name + ")",
-                 kStates[std::size_t(cpu.cpu->halt_state())]);
-    }
-  });
+  log::error("the time of --timeout {} is over, and the machine is {}", *options_.timeout_s,
+             is_built_ ? status() : "being built");
+  if (is_built_) with_cpus_stopped([this] { say_where_cpus_stand(); });
   run_state_.time_out(kExitTimeout);
 }
 
+void Emulation::say_where_cpus_stand() {
+  for (const hw::BoardCpu& cpu : board_->cpus()) {
+    constexpr std::string_view kStates[] = {"running", "halted", "waiting to be started", "shut down"};
+    const u64 pc = cpu.cpu->debug_pc();
+    const std::string name = monitors_->symbols().describe(pc);
+    log::error("CPU {}: pc {:#x}{}, {}", cpu.cpu->index(), pc, name.empty() ? "" : " (" + name + ")",
+               kStates[std::size_t(cpu.cpu->halt_state())]);
+  }
+}
+
 int Emulation::run() {
-  if (!preconfig_) run_state_.launch(/*start=*/!options_.freeze);
+  if (!preconfig_ && !run_state_.is_ending()) run_state_.launch(/*start=*/!options_.freeze);
   if (!run_state_.is_ending()) loop_.run();
   if (debugger_ != nullptr) debugger_->exiting(run_state_.exit_status());
   return run_state_.exit_status();

@@ -42,7 +42,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   std::string_view target() const override { return parts_.target; }
   std::string_view status() const override { return state_name(run_state_.state()); }
   bool is_running() const override { return run_state_.is_running(); }
-  Result<void> cont() override { return run_state_.cont(); }
+  Result<void> cont() override;
   void stop() override { run_state_.stop(); }
   void reset() override { run_state_.reset(hw::ResetCause::HostQmpSystemReset); }
   void powerdown() override {
@@ -73,7 +73,6 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<accel::AccelOptions> translation_options(const AccelRequest& request) const;
   Result<accel::KvmOptions> kvm_options(const AccelRequest& request) const;
   Result<void> make_accelerator();
-  bool is_qtest() const;
   Clock::Drive clock_drive() const;
   Result<u64> choose_ram(const std::string& machine_type) const;
   enum class Stage : u8 { Early, WithNetwork };
@@ -82,6 +81,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<chardev::Chardev*> make_stream(const chardev::ChardevOptions& options, EventLoop& loop);
   void stop_monitor_thread();
   void report(const RunEvent& event);
+  Result<void> take_descriptors();
   Result<void> make_streams();
   Result<void> make_nodes();
   Result<void> make_drives(hw::Board& board);
@@ -101,6 +101,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<void> make_qtest();
   void start_deadline();
   void time_out();
+  void say_where_cpus_stand();
   Result<void> set_globals();
   hw::BoardConfig board_config();
   hw::ChardevObject* stream(const std::string& id) const;
@@ -125,11 +126,12 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   std::vector<std::unique_ptr<monitor::HmpSession>> people_;
   std::vector<std::unique_ptr<monitor::QmpSession>> programs_;
   std::unique_ptr<monitor::gdb::Server> debugger_;
+  std::string debugger_stream_;  ///< id of the stream that was made for the debugger; empty: it has been lent one
   std::unique_ptr<Qtest> qtest_;
   std::thread monitor_thread_;
   std::vector<qom::Object*> cpu_objects_;
   u64 ram_bytes_ = 0;
-  bool preconfig_ = false;
+  bool preconfig_ = false, is_built_ = false;
   std::vector<std::string> notes_;
   FdWatch signal_watch_;
   std::unique_ptr<Deadline> deadline_;  ///< to the very end: also taking things down may take too long

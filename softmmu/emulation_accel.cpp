@@ -26,11 +26,8 @@ Result<std::vector<AccelRequest>> Emulation::accelerators_to_try() const {
   return options_.accels;
 }
 
-/// Known before anything is made: what could fail is tried before it, so qtest counts only where it stands first.
-bool Emulation::is_qtest() const { return !options_.accels.empty() && options_.accels.front().name == "qtest"; }
-
 Clock::Drive Emulation::clock_drive() const {
-  if (is_qtest()) return Clock::Drive::Manual;
+  if (is_qtest(options_)) return Clock::Drive::Manual;
   return options_.icount.enabled ? Clock::Drive::Counted : Clock::Drive::Automatic;
 }
 
@@ -51,8 +48,8 @@ Result<accel::AccelOptions> Emulation::translation_options(const AccelRequest& r
   chosen.split_wx = request.split_wx;
   chosen.host_features = request.host_features;
   chosen.without = request.without;
-  chosen.perf_map = options_.perf_map;
-  chosen.jit_dump = options_.jit_dump;
+  chosen.perf_map = options_.perf_map && !options_.dry_run;
+  chosen.jit_dump = options_.jit_dump && !options_.dry_run;
   return chosen;
 }
 

@@ -8,11 +8,12 @@
 #include "softmmu/option_info.h"
 
 namespace emu::softmmu {
-namespace {
 
-constexpr const char* kDebuggerStream = "gdb";  ///< the one that parse_debugger_stream() describes
-
-}  // namespace
+/// Whoever asks: a monitor, a debugger.
+Result<void> Emulation::cont() {
+  if (preconfig_) return error("the machine waits for x-exit-preconfig: nothing has been reset yet");
+  return run_state_.cont();
+}
 
 Result<void> Emulation::wakeup() {
   if (run_state_.state() != State::Suspended) return error("Unable to wake up: guest is not in suspended state");
@@ -105,6 +106,10 @@ Result<void> Emulation::set_debugger(const std::string& where) {
   if (spec.kind == Kind::Reference && stream(spec.reference) == nullptr) {
     return error("there is no chardev '{}'", spec.reference);
   }
+  const std::string& id = spec.options.id;
+  if (spec.kind == Kind::Inline && id != debugger_stream_ && stream(id) != nullptr) {
+    return error("there is a chardev '{0}' already: write chardev:{0} to have the debugger there", id);
+  }
   if (debugger_ != nullptr) {
     if (debugger_->is_receiving()) return error("a debugger cannot end its own connection that way: detach instead");
     debugger_->close();
@@ -114,15 +119,18 @@ Result<void> Emulation::set_debugger(const std::string& where) {
   if (spec.kind == Kind::None) return {};
   if (spec.kind == Kind::Reference) return make_debugger(spec.reference);
   EMU_TRY(make_stream(spec.options, loop_));
-  auto made = make_debugger(spec.options.id);
+  debugger_stream_ = id;
+  auto made = make_debugger(id);
   if (!made) remove_debugger_stream();
   return made;
 }
 
+/// If it was made for the debugger; one that was lent stays.
 void Emulation::remove_debugger_stream() {
-  hw::ChardevObject* own = stream(kDebuggerStream);
+  const std::string id = std::exchange(debugger_stream_, {});
+  hw::ChardevObject* own = id.empty() ? nullptr : stream(id);
   if (own == nullptr || own->stream().is_attached()) return;
-  monitors_->yanks().remove(kDebuggerStream);
+  monitors_->yanks().remove(id);
   machine_->tree().container("/chardevs").remove_child(*own);
 }
 

@@ -9,25 +9,21 @@
 namespace emu::softmmu {
 
 Result<void> Emulation::make_network() {
-  network_ = options_.network;
-  std::string machine = options_.machine;
-  for (const hw::MachineTypeInfo& known : parts_.machine_types()) {
-    if (machine.empty() && known.is_default) machine = known.name;
-  }
-  const std::string type = EMU_TRY(parts_.find_machine_type(machine), "-machine");
-  if (!network_.given && options_.default_devices && !is_qtest() && has_default_nic(registry_, type)) {
-    add_default_network(network_);
-  }
+  const std::string type = EMU_TRY(parts_.find_machine_type(machine_or_default(parts_, options_.machine)), "-machine");
+  network_ = networks_of(options_, registry_, type);
   auto events = machine_->tree().make<hw::NicEvents>();
   events->filter_changed = [this](const hw::NicPort& port) {
     if (monitors_ == nullptr) return;
     const std::string id = port.card().nic_id();
-    monitors_->emit("NIC_RX_FILTER_CHANGED", monitor::NicRxFilterChangedEvent{
-                                                 id.empty() ? std::nullopt : std::optional(id), port.card().nic_path()});
+    const auto name = id.empty() ? std::nullopt : std::optional(id);
+    monitors_->emit("NIC_RX_FILTER_CHANGED", monitor::NicRxFilterChangedEvent{name, port.card().nic_path()});
   };
   machine_->tree().root().adopt(hw::NicEvents::kName, std::move(events));
-  const net::NetdevServices services{
-      .tree = machine_->tree(), .loop = loop_, .open_stream = monitor::stream_opener(*machine_), .find_fd = {}};
+  const net::NetdevServices services{.tree = machine_->tree(),
+                                     .loop = loop_,
+                                     .open_stream = monitor::stream_opener(*machine_),
+                                     .find_fd = {},
+                                     .stream_changed = monitor::stream_events(*monitors_)};
   u64 stub = 0x7000'0000;
   for (const auto& [id, options] : network_.netdevs) {
     // A dry run opens nothing: a port of a hub of its own stands in.

@@ -1,38 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/explain.h"
 
+#include <algorithm>
 #include <ctime>
 
 #include "softmmu/console.h"
 #include "util/options.h"
+#include "util/overloaded.h"
+#include "util/string.h"
 
 namespace emu::softmmu {
 namespace {
 
-template <typename... Alternatives>
-struct Overloaded : Alternatives... {
-  using Alternatives::operator()...;
-};
-template <typename... Alternatives>
-Overloaded(Alternatives...) -> Overloaded<Alternatives...>;
-
 std::string_view on_off(bool on) { return on ? "on" : "off"; }
+
+/// As a shell and xargs take it for one word.
+std::string quoted(const std::string& word) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
 
 /// Collects "-option KEY=VALUE,..." lines.
 class Lines {
  public:
   void begin(std::string_view option) {
     text_ += fmt::format("-{}", option);
-    separator_ = " ";
+    argument_.reset();
   }
-  void word(std::string_view value) {
-    text_ += separator_ + std::string(value);
-    separator_ = ",";
-  }
+  void word(std::string_view value) { argument_ = (argument_ ? *argument_ + "," : std::string()) + std::string(value); }
   void pair(std::string_view key, std::string_view value) {
     word(fmt::format("{}={}", key, escape_option_value(value)));
   }
-  void end() { text_ += "\n"; }
+  void end() {
+    if (argument_) text_ += " " + quoted(*argument_);
+    text_ += "\n";
+  }
   void line(std::string_view option, std::string_view value = "") {
     begin(option);
     if (!value.empty()) word(value);
@@ -41,8 +47,14 @@ class Lines {
   std::string take() { return std::move(text_); }
 
  private:
-  std::string text_, separator_;
+  std::string text_;
+  std::optional<std::string> argument_;
 };
+
+template <typename Family>
+void explain_family(Lines& lines, Family family) {
+  if (family != Family::Any) lines.pair(family == Family::V4 ? "ipv4" : "ipv6", "on");
+}
 
 void explain_stream(Lines& lines, const chardev::ChardevOptions& stream) {
   lines.begin("chardev");
@@ -70,6 +82,8 @@ void explain_stream(Lines& lines, const chardev::ChardevOptions& stream) {
                      lines.pair("host", socket.host);
                      lines.pair("port", socket.port);
                    }
+                   explain_family(lines, socket.family);
+                   if (socket.no_delay) lines.pair("nodelay", "on");
                    if (socket.fd) lines.pair("fd", fmt::format("{}", *socket.fd));
                    lines.pair("server", on_off(socket.server));
                    if (socket.server) lines.pair("wait", on_off(socket.wait));
@@ -93,12 +107,14 @@ void explain_stream(Lines& lines, const chardev::ChardevOptions& stream) {
                    lines.pair("port", udp.port);
                    if (!udp.local_host.empty()) lines.pair("localaddr", udp.local_host);
                    if (!udp.local_port.empty()) lines.pair("localport", udp.local_port);
+                   explain_family(lines, udp.family);
                  },
              },
              stream.backend);
   lines.pair("id", stream.id);
   if (stream.mux) lines.pair("mux", "on");
   if (!stream.logfile.empty()) lines.pair("logfile", stream.logfile);
+  if (stream.logappend) lines.pair("logappend", "on");
   lines.end();
 }
 
@@ -111,9 +127,13 @@ void explain_accel(Lines& lines, const AccelRequest& accel) {
                                 std::pair("interpreter", accel.interpreter), std::pair("split-wx", accel.split_wx)}) {
     if (on) lines.pair(key, "on");
   }
-  for (const auto& [key, value] : {std::pair("host-features", accel.host_features), std::pair("without", accel.without),
-                                   std::pair("kernel-irqchip", accel.kernel_chips)}) {
+  for (const auto& [key, value] :
+       {std::pair("host-features", accel.host_features), std::pair("without", accel.without)}) {
     if (!value.empty()) lines.pair(key, value);
+  }
+  if (accel.name == "kvm") {  // of a list of several only that one takes them
+    if (!accel.kernel_chips.empty()) lines.pair("kernel-irqchip", accel.kernel_chips);
+    if (accel.dirty_ring_shift != 0) lines.pair("dirty-ring-size", fmt::format("{}", 1u << accel.dirty_ring_shift));
   }
   lines.end();
 }
@@ -179,8 +199,9 @@ void explain_logs(Lines& lines, const StartOptions& options) {
   if (!options.log_items.empty()) lines.line("d", options.log_items);
   if (!options.log_file.empty()) lines.line("D", options.log_file);
   if (!options.log_filter.empty()) lines.line("dfilter", options.log_filter);
+  const auto items = split(options.log_items, ',');
   for (const std::string& pattern : options.trace_patterns) {
-    const bool is_in_items = options.log_items.find("trace:" + pattern) != std::string::npos;
+    const bool is_in_items = std::find(items.begin(), items.end(), "trace:" + pattern) != items.end();
     if (!is_in_items) lines.line("trace", "enable=" + escape_option_value(pattern));
   }
   for (const std::string& file : options.trace_files) lines.line("trace", "events=" + escape_option_value(file));
@@ -190,9 +211,14 @@ void explain_logs(Lines& lines, const StartOptions& options) {
   if (options.one_insn_per_block) lines.line("singlestep");
 }
 
-void explain_machine(Lines& lines, const StartOptions& options, const std::string& machine) {
+void explain_machine(Lines& lines, const StartOptions& options, const std::string& machine, const qom::Type& type,
+                     const ConsolePlan& plan) {
   lines.begin("machine");
   lines.pair("type", machine);
+  // What -nographic says to firmware; the display itself is none in any case.
+  if (options.display != DisplayChoice::None && type.find_property("graphics") != nullptr) {
+    lines.pair("graphics", on_off(!plan.chose_terminal && options.display != DisplayChoice::Nographic));
+  }
   for (const auto& [key, value] : options.machine_properties.pairs()) lines.pair(key, value);
   if (!options.memory_backend.empty()) lines.pair("memory-backend", options.memory_backend);
   lines.end();
@@ -212,7 +238,11 @@ void explain_machine(Lines& lines, const StartOptions& options, const std::strin
     lines.end();
   }
   for (const GlobalRequest& global : options.globals) {
-    lines.line("global", fmt::format("driver={},property={},value={}", global.driver, global.property, global.value));
+    lines.begin("global");
+    lines.pair("driver", global.driver);
+    lines.pair("property", global.property);
+    lines.pair("value", global.value);
+    lines.end();
   }
 }
 
@@ -231,18 +261,44 @@ void explain_nic(Lines& lines, const NicRequest& nic) {
   lines.end();
 }
 
+void explain_networks(Lines& lines, const NetworkOptions& network) {
+  for (const auto& [id, netdev] : network.netdevs) {
+    lines.begin("netdev");
+    for (const auto& [key, value] : netdev.pairs()) lines.pair(key, key == "netdev" ? written_id(value) : value);
+    lines.pair("id", written_id(id));
+    lines.end();
+  }
+  for (const NicRequest& nic : network.nics) explain_nic(lines, nic);
+}
+
+/// The ports have their places by their order, so one that is left out is named.
+void explain_serials(Lines& lines, const ConsolePlan& plan) {
+  std::size_t count = plan.serials.size();
+  while (count > 0 && !plan.serials[count - 1].present) count--;
+  for (std::size_t i = 0; i < count; i++) {
+    const ConsolePlan::Serial& serial = plan.serials[i];
+    if (!serial.present) {
+      lines.line("serial", "none");
+      continue;
+    }
+    const std::string id = serial.chardev.empty() ? fmt::format("serial{}", i) : serial.chardev;
+    if (serial.chardev.empty()) explain_stream(lines, {.id = id, .backend = chardev::NullOptions{}});
+    lines.line("serial", "chardev:" + id);
+  }
+}
+
 }  // namespace
 
 Result<std::string> explain(const StartOptions& options, const Parts& parts) {
-  std::string machine = options.machine;
-  for (const hw::MachineTypeInfo& known : parts.machine_types()) {
-    if ((machine.empty() && known.is_default) || (!machine.empty() && machine == known.alias)) machine = known.name;
-  }
-  EMU_TRY(parts.find_machine_type(machine), "-machine");
+  const std::string machine = machine_or_default(parts, options.machine);
+  qom::TypeRegistry types;
+  register_all_types(types, parts);
+  const std::string board = EMU_TRY(parts.find_machine_type(machine), "-machine");
+  const qom::Type* type = EMU_TRY(types.require(board, "machine"), "-machine");
   const ConsolePlan plan = EMU_TRY(plan_consoles(options));
 
   Lines lines;
-  explain_machine(lines, options, machine);
+  explain_machine(lines, options, machine, *type, plan);
   for (const auto& [key, value] : {std::pair("kernel", options.kernel), std::pair("initrd", options.initrd),
                                    std::pair("append", options.append), std::pair("dtb", options.dtb),
                                    std::pair("bios", options.bios), std::pair("uuid", options.uuid),
@@ -267,13 +323,7 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     lines.end();
   }
   for (const chardev::ChardevOptions& stream : plan.chardevs) explain_stream(lines, stream);
-  for (const auto& [id, netdev] : options.network.netdevs) {
-    lines.begin("netdev");
-    for (const auto& [key, value] : netdev.pairs()) lines.pair(key, key == "netdev" ? written_id(value) : value);
-    lines.pair("id", written_id(id));
-    lines.end();
-  }
-  for (const NicRequest& nic : options.network.nics) explain_nic(lines, nic);
+  explain_networks(lines, networks_of(options, types, board));
   for (const FsRequest& folder : options.folders) {
     lines.begin("fsdev");
     lines.pair("fsdriver", "local");
@@ -283,13 +333,7 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     lines.pair("id", folder.id);
     lines.end();
   }
-  for (std::size_t i = 0; i < plan.serials.size(); i++) {
-    const ConsolePlan::Serial& serial = plan.serials[i];
-    if (!serial.present) continue;
-    const std::string id = serial.chardev.empty() ? fmt::format("serial{}", i) : serial.chardev;
-    if (serial.chardev.empty()) explain_stream(lines, {.id = id, .backend = chardev::NullOptions{}});
-    lines.line("serial", "chardev:" + id);
-  }
+  explain_serials(lines, plan);
   for (const ConsolePlan::Monitor& monitor : plan.monitors) {
     lines.begin("mon");
     lines.pair("chardev", monitor.chardev);

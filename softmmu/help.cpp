@@ -60,10 +60,7 @@ std::string objects_help() {
 
 Result<std::string> type_help(const HelpRequest& request, const Parts& parts) {
   qom::TypeRegistry registry;
-  hw::register_core_types(registry);
-  hw::register_chardev_object(registry);
-  net::register_net_types(registry);
-  parts.register_types(registry);
+  register_all_types(registry, parts);
   if (request.topic == HelpTopic::Device) return hw::device_help(registry);
   if (request.topic == HelpTopic::NicModels) return nic_models_help(registry);
   if (request.topic == HelpTopic::MachineProperties) {

@@ -6,6 +6,7 @@
 #include "hw/core/device.h"
 #include "net/mac_address.h"
 #include "net/netdev_json.h"
+#include "softmmu/start_options.h"
 #include "util/suggest.h"
 
 namespace emu::softmmu {
@@ -158,6 +159,14 @@ Result<std::string> nic_type(const qom::TypeRegistry& types, const std::string& 
   std::string hint = did_you_mean(wanted, models);
   if (hint.empty()) hint = "'-nic model=help' lists the models";
   return error(Error(fmt::format("there is no network card '{}'", model)).with_hint(std::move(hint)));
+}
+
+NetworkOptions networks_of(const StartOptions& options, const qom::TypeRegistry& types, std::string_view board) {
+  NetworkOptions network = options.network;
+  if (!network.given && options.default_devices && !is_qtest(options) && has_default_nic(types, board)) {
+    add_default_network(network);
+  }
+  return network;
 }
 
 bool has_default_nic(const qom::TypeRegistry& types, std::string_view machine) {

@@ -109,9 +109,10 @@ constexpr OptionRow kRows[] = {
     {"fsdev", Opt::Fsdev, kYes, S::Disks,
      "local,id=ID,path=FOLDER,security_model=none|passthrough|mapped-xattr[,readonly=on][,multidevs=warn|remap|forbid]"
      "[,fmode=MODE][,dmode=MODE][,writeout=immediate]",
-     "A folder of the host for -device virtio-9p-pci,fsdev=ID,mount_tag=NAME. Guests: mount -t 9p -o trans=virtio NAME."},
-    {"virtfs", Opt::Virtfs, kYes, S::Disks, "local,path=FOLDER,mount_tag=NAME,security_model=MODEL[,id=ID][,KEY=VALUE...]",
-     "Both in one."},
+     "A folder of the host for -device virtio-9p-pci,fsdev=ID,mount_tag=NAME. "
+     "Guests: mount -t 9p -o trans=virtio NAME."},
+    {"virtfs", Opt::Virtfs, kYes, S::Disks,
+     "local,path=FOLDER,mount_tag=NAME,security_model=MODEL[,id=ID][,KEY=VALUE...]", "Both in one."},
 
     {"nographic", Opt::Nographic, kNo, S::Display, "",
      "No display; first serial port and monitor share this terminal (Ctrl-A h explains). This is the default."},
@@ -152,7 +153,8 @@ constexpr OptionRow kRows[] = {
      "Waits before the machine is complete, until QMP's x-exit-preconfig."},
     {"dry-run", Opt::DryRun, kNo, S::Running, "",
      "Checks everything, builds the machine, and exits with status 0 instead of starting it. Opens no streams."},
-    {"explain", Opt::Explain, kNo, S::Running, "", "Prints what was asked for in full and canonical form, and exits."},
+    {"explain", Opt::Explain, kNo, S::Running, "",
+     "Prints what was asked for in full and canonical form, one option a line as a shell takes it, and exits."},
     {"S", Opt::Freeze, kNo, S::Running, "", "Does not start the guest; the monitor's 'cont' does."},
     {"no-reboot", Opt::NoReboot, kNo, S::Running, "", "Short for -action reboot=shutdown: a reset ends the program."},
     {"no-shutdown", Opt::NoShutdown, kNo, S::Running, "",

@@ -41,6 +41,12 @@ struct Parts {
   std::function<std::unique_ptr<target::DebugRegisters>(target::Vcpu&)> make_debug_registers = {};
 };
 
+/// Every type that there is: the core's, network back ends', those of the parts, objects' and CPUs'.
+void register_all_types(qom::TypeRegistry& registry, const Parts& parts);
+
+/// The name of the machine that is meant: an alias is resolved, nothing is the default one.
+std::string machine_or_default(const Parts& parts, const std::string& typed);
+
 /// The parts of the real program. Defined in softmmu/main.
 Parts make_x86_64_parts();
 

@@ -109,7 +109,8 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   }
   /// Where names of guest addresses come from; before anything runs. Any thread calls it.
   void name_addresses_by(std::function<std::string(u64)> describe) { describe_ = std::move(describe); }
-  /// Called before the machine is reset, with everything stopped and no lock held: what devices have under way is ended.
+  /// Called before the machine is reset, with everything stopped and no lock held: what devices have under way is
+  /// ended.
   void before_reset(std::function<void()> settle) { before_reset_ = std::move(settle); }
   /// Looks at all requests now, as the loop would.
   void process();

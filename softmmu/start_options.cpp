@@ -270,7 +270,9 @@ Result<void> OptionReader::read_stream_part(const GivenOption& given) {
       return add_fd(EMU_TRY(Options::parse(value)));
     case Opt::Qmp:
     case Opt::QmpPretty:
-      EMU_TRY(chardev::parse_serial(value, "check"));
+      if (EMU_TRY(chardev::parse_serial(value, "check")).with_monitor) {
+        return error(Error("'mon:' makes a monitor for people").with_hint("leave it out: -qmp makes one for programs"));
+      }
       out_.monitors.push_back({.stream = value, .for_programs = true, .pretty = given.row->opt == Opt::QmpPretty});
       return {};
     case Opt::Mon:

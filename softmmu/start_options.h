@@ -173,6 +173,12 @@ Result<void> parse_boot(Options& options, hw::BootOrder& boot);
 /// Lower-case canonical form. Errors: not a UUID.
 Result<std::string> parse_uuid(std::string_view text);
 
+/// Known before anything is made: accelerators that could fail are tried before qtest, so that counts only where it
+/// stands first.
+bool is_qtest(const StartOptions& options);
+/// What was asked for; or, on boards of that type, what they have when nobody says anything.
+NetworkOptions networks_of(const StartOptions& options, const qom::TypeRegistry& types, std::string_view board);
+
 /// Which guest architecture a program of this name runs: its suffix, or empty ("system-emu").
 std::string target_of_program(std::string_view argv0);
 

@@ -9,6 +9,7 @@
 #include "softmmu/explain.h"
 #include "softmmu/help.h"
 #include "softmmu/start_options.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/random.h"
 #include "util/sys/fatal_signals.h"
@@ -35,6 +36,15 @@ Result<void> set_traces(const StartOptions& options) {
   return {};
 }
 
+/// What a start would write, of which a dry run makes nothing.
+Result<void> check_files(const StartOptions& options) {
+  if (!options.log_file.empty()) EMU_TRY(check_creatable(options.log_file), "-D");
+  if (!options.pidfile.empty()) EMU_TRY(PidFile::check(options.pidfile));
+  const bool has_qtest_log = !options.qtest_log.empty() && options.qtest_log != "none";
+  if (has_qtest_log) EMU_TRY(check_creatable(options.qtest_log), "-qtest-log");
+  return {};
+}
+
 Result<int> run_checked(std::span<const std::string> arguments, const Parts& parts) {
   const StartOptions options = EMU_TRY(parse_command_line(arguments.subspan(arguments.empty() ? 0 : 1)));
   EMU_TRY(check_target(options, arguments.empty() ? "" : arguments[0], parts));
@@ -50,6 +60,7 @@ Result<int> run_checked(std::span<const std::string> arguments, const Parts& par
   EMU_TRY(log::set_filter(options.log_filter));
   EMU_TRY(set_traces(options));
   if (options.dry_run) {
+    EMU_TRY(check_files(options));
     Emulation emulation(options, parts);
     EMU_TRY(emulation.build());
     for (const std::string& note : emulation.notes()) log::info("{}", note);

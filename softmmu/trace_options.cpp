@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/trace_options.h"
 
+#include "softmmu/option_reader.h"
 #include "util/string.h"
 
 namespace emu::softmmu {
-namespace {
-
-bool is_help(std::string_view text) { return text == "help" || text == "?"; }
-
-}  // namespace
 
 Result<Asked> read_log_items(std::string_view text, StartOptions& options) {
   if (is_help(text)) return Asked::LogHelp;

@@ -194,6 +194,8 @@ Result<std::string> parse_uuid(std::string_view text) {
   return to_lower(text);
 }
 
+bool is_qtest(const StartOptions& options) { return !options.accels.empty() && options.accels.front().name == "qtest"; }
+
 std::string target_of_program(std::string_view argv0) {
   const std::string_view base = argv0.substr(argv0.rfind('/') + 1);
   for (const std::string_view prefix : {"system-emu-", "qemu-system-"}) {

@@ -95,9 +95,11 @@ unsigned TimerQueueCore::run_due() {
   unsigned ran = 0;
   std::unique_lock lock(mutex);
   last_run = clock->now();
-  // A timer that arms itself for now again has to wait for the next call, so that a loop gets to its other work.
-  for (std::size_t budget = heap.size(); budget > 0 && !heap.empty() && clock->is_running(); budget--) {
-    if (heap.front()->order > last_run) break;
+  // What is armed from here on waits for the next call, even if it is due, so that a loop gets to its other work. It
+  // stands behind all that was armed before: its order is not below `last_run`.
+  const u64 first_new = next_sequence;
+  while (!heap.empty() && clock->is_running()) {
+    if (heap.front()->order > last_run || heap.front()->sequence >= first_new) break;
     const std::shared_ptr<TimerState> timer = heap.front()->shared_from_this();
     remove_locked(timer.get());
     running = timer.get();

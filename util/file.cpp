@@ -2,6 +2,7 @@
 #include "util/file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,20 @@ Result<std::string> read_file(const std::string& path, std::size_t most_bytes) {
     if (data.size() + std::size_t(n) > most_bytes) return error("'{}' has more than {} bytes", path, most_bytes);
     data.append(block, std::size_t(n));
   }
+}
+
+Result<void> check_creatable(const std::string& path) {
+  const auto refused = [&path](int why) { return error("cannot open '{}': {}", path, std::strerror(why)); };
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) return refused(EISDIR);
+    return ::access(path.c_str(), W_OK) == 0 ? Result<void>() : refused(errno);
+  }
+  if (errno != ENOENT || path.empty()) return refused(path.empty() ? ENOENT : errno);
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  if (slash + 1 == path.size()) return refused(EISDIR);
+  return ::access(folder.c_str(), W_OK | X_OK) == 0 ? Result<void>() : refused(errno);
 }
 
 }  // namespace emu

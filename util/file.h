@@ -12,4 +12,7 @@ namespace emu {
 /// `most_bytes`.
 Result<std::string> read_file(const std::string& path, std::size_t most_bytes);
 
+/// Whether a file could be written there, which is neither opened nor made. Errors name the path.
+Result<void> check_creatable(const std::string& path);
+
 }  // namespace emu

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "util/string.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -53,6 +54,13 @@ std::string to_lower(std::string_view text) {
     if (c >= 'A' && c <= 'Z') c = char(c - 'A' + 'a');
   }
   return lower;
+}
+
+bool is_identifier(std::string_view text) {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  return !text.empty() && letter(text[0]) && std::all_of(text.begin(), text.end(), [&](char c) {
+    return letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_';
+  });
 }
 
 Result<u64> parse_u64(std::string_view text) {

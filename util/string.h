@@ -21,6 +21,9 @@ std::vector<std::string_view> split(Text&& text, char separator) = delete;
 std::string_view trim(std::string_view text);
 std::string to_lower(std::string_view text);
 
+/// Whether an object may be called that: a letter, then letters, digits, '-', '.', '_'.
+bool is_identifier(std::string_view text);
+
 /// Decimal, 0x hexadecimal or 0 octal; the whole text must be the number. Errors name the text.
 Result<u64> parse_u64(std::string_view text);
 Result<i64> parse_i64(std::string_view text);

@@ -26,7 +26,7 @@ i64 rounded_up_shift(ClockNs distance, unsigned shift) {
 // --- Main thread ---
 
 void Icount::add(CountedVcpu& vcpu, tcg::EnvHeader& env) {
-  seats_.push_back(std::make_unique<Seat>(vcpu, env));
+  seats_.push_back(std::unique_ptr<Seat>(new Seat{.vcpu = vcpu, .env = env}));
   shift_now_ = shift_;
 }
 

@@ -41,7 +41,10 @@ class Server {
   /// The reply to one message. Anything may be in it: what is no message at all gets an error, too.
   std::vector<u8> handle(std::span<const u8> request);
   /// The largest message; before the version is agreed upon, of that negotiation.
-  u32 message_bytes() const { return message_bytes_ != 0 ? message_bytes_.load() : kLeastMessage; }
+  u32 message_bytes() const {
+    const u32 agreed = message_bytes_;  // once: a version may be negotiated meanwhile
+    return agreed != 0 ? agreed : kLeastMessage;
+  }
   /// For tests.
   size_t fid_count();
 

@@ -20,7 +20,8 @@ Result<void> check_id(const std::string& id) {
 /// What people may miss who know QEMU, and what there is instead.
 const char* substitute_for(std::string_view name) {
   if (name == "scsi-block" || name == "scsi-generic") {
-    return "commands are not passed on to a device of the host; -device scsi-hd over -blockdev host_device shows its blocks";
+    return "commands are not passed on to a device of the host; -device scsi-hd over -blockdev host_device shows its "
+           "blocks";
   }
   return nullptr;
 }

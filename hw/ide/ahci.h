@@ -18,7 +18,8 @@ namespace emu::hw {
 class Ahci final : public PciDevice {
  public:
   static constexpr unsigned kPorts = 6;
-  enum Reg : unsigned { CAP = 0x00, GHC = 0x04, IS = 0x08, PI = 0x0c, VS = 0x10, kFirstPort = 0x100, kPortBytes = 0x80 };
+  enum Reg : unsigned { CAP = 0x00, GHC = 0x04, IS = 0x08, PI = 0x0c, VS = 0x10 };
+  static constexpr unsigned kFirstPort = 0x100, kPortBytes = 0x80;
   static constexpr u32 kGhcReset = bit(0), kGhcInterrupts = bit(1), kGhcAhci = bit(31);
 
   Ahci() : PciDevice({.vendor = 0x8086, .device = 0x2922, .revision = 2, .class_code = 0x0106, .prog_if = 1}) {}

@@ -100,7 +100,8 @@ void AhciPort::start(unsigned number) {
     send_signature();
     return raise(kDhrs);
   }
-  request->plan = request->registers.command == EXECUTE_DEVICE_DIAGNOSTIC ? AtaPlan{} : device->plan(request->registers);
+  const bool diagnoses = request->registers.command == EXECUTE_DEVICE_DIAGNOSTIC;
+  request->plan = diagnoses ? AtaPlan{} : device->plan(request->registers);
   const AtaPlan& plan = request->plan;
   if (!plan.queued) set_task_file(BSY, 0);
   if (plan.protocol == AtaProtocol::Packet && plan.error == 0) return start_packet(number, slot, std::move(request));

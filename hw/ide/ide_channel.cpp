@@ -258,21 +258,28 @@ Result<void> IdeChannel::after_load() {
   return {};
 }
 
+/// The guest writes the rest of the CDB, if that is what the drive takes and as long as it is.
+void IdeChannel::resume_packet(const IdeDevice& device) {
+  const bool fits = state_.buffer.size() == kCdbBytes && state_.block_end == kCdbBytes;
+  if (!fits || !state_.is_packet || !device.is_atapi()) finish(ABRT);
+}
+
 /// A command that was with its drive when the state was saved is begun again, which reads or writes the same once more.
 void IdeChannel::resume_after_load() {
   IdeDevice* device = drive(state_.active);
   if (device == nullptr) return abandon();
-  if (state_.phase == Phase::DataIn || state_.phase == Phase::DataOut || state_.phase == Phase::Cdb) {
-    if (!state_.is_packet || state_.phase == Phase::Cdb) {
-      // Sectors are still the drive's to check: saved state may name any.
-      const AtaPlan now = state_.is_packet ? state_.plan : device->plan(active().registers);
-      if (now.error == 0 && (state_.is_packet || (now.protocol == state_.plan.protocol && now.bytes == state_.plan.bytes))) {
-        state_.plan = now;
-        return;
-      }
-    }
+  if (state_.phase == Phase::Cdb) return resume_packet(*device);
+  if (state_.phase == Phase::DataIn || state_.phase == Phase::DataOut) {
     // A PACKET in the middle of its data: the guest's driver tries again.
-    return finish(ABRT);
+    if (state_.is_packet) return finish(ABRT);
+    // Sectors are still the drive's to check: saved state may name any.
+    const AtaPlan now = device->plan(active().registers);
+    if (now.error != 0 || now.protocol != state_.plan.protocol || now.bytes != state_.plan.bytes ||
+        state_.buffer.size() > now.bytes || state_.done > now.bytes - state_.buffer.size()) {
+      return finish(ABRT);
+    }
+    state_.plan = now;
+    return;
   }
   state_.done = 0;
   state_.command &= u8(~0x01);

@@ -37,6 +37,7 @@ class IdeChannel {
   Result<void> after_load();
 
  private:
+  static constexpr unsigned kCdbBytes = 12;
   enum class Phase : u8 {
     Idle,
     Cdb,      ///< PACKET waits for its 12 bytes
@@ -103,6 +104,7 @@ class IdeChannel {
   void submit(std::shared_ptr<IdeRequest> request, std::function<void(IdeRequest&)> done,
               std::function<bool(IdeRequest&)> prepare = {});
   void resume_after_load();
+  void resume_packet(const IdeDevice& device);
 
   IdeBus& bus_;
   IrqLine& irq_;

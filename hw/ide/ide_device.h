@@ -21,7 +21,9 @@ struct AtaTaskFile {
   u16 feature = 0, count = 0, lba_low = 0, lba_mid = 0, lba_high = 0;
 
   u64 lba48() const {
-    const auto three = [](u16 low, u16 mid, u16 high) { return u64(low & 0xff) | (mid & 0xff) << 8 | (high & 0xff) << 16; };
+    const auto three = [](u16 low, u16 mid, u16 high) {
+      return u64(low & 0xff) | (mid & 0xff) << 8 | (high & 0xff) << 16;
+    };
     return three(lba_low, lba_mid, lba_high) |
            three(u16(lba_low >> 8), u16(lba_mid >> 8), u16(lba_high >> 8)) << 24;
   }

@@ -8,7 +8,8 @@
 
 namespace emu::hw {
 
-/// "ide-hd". Deviations: no security, host protected area or download of firmware; power modes are kept, nothing sleeps.
+/// "ide-hd". Deviations: no security, host protected area or download of firmware; power modes are kept, nothing
+/// sleeps.
 class IdeHd final : public IdeDevice {
  public:
   static constexpr unsigned kMaxMultiple = 16;

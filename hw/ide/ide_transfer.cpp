@@ -11,7 +11,6 @@ using namespace ata;
 
 namespace {
 
-constexpr unsigned kCdbBytes = 12;
 constexpr u64 kPacketPart = 64 * 1024;
 // Bus master registers
 constexpr u8 kStart = 0x01, kToMemory = 0x08;                              // command

@@ -75,8 +75,8 @@ u64 Piix3Ide::read_bus_master(u64 offset, unsigned size) {
   u64 value = 0;
   for (unsigned i = 0; i < size; i++) {
     const u64 at = offset % kBytesAChannel + i;
-    const u8 byte = at >= kTableOffset && at < kBytesAChannel ? u8(channel.bus_master_table() >> (8 * (at - kTableOffset)))
-                                                              : channel.read_bus_master(at);
+    const bool of_table = at >= kTableOffset && at < kBytesAChannel;
+    const u8 byte = of_table ? u8(channel.bus_master_table() >> (8 * (at - kTableOffset))) : channel.read_bus_master(at);
     value |= u64(byte) << (8 * i);
   }
   return value;

@@ -67,9 +67,9 @@ Result<Checked> check_header(const BootRequest& request, const std::vector<u8>& 
   const u64 init_size = version >= 0x020a ? get<u32>(kernel, kInitSize) : (kernel.size() - setup_bytes) * 4;
   const u64 preferred = version >= 0x020a ? get<u64>(kernel, kPrefAddress) : kProtectedKernel;
   const u64 kernel_end = std::max(preferred, kProtectedKernel) + std::max<u64>(init_size, kernel.size() - setup_bytes);
-  if (kernel_end > request.low_ram_end) {
+  if (preferred > request.low_ram_end || kernel_end > request.low_ram_end) {
     return error(Error(fmt::format("kernel '{}' needs guest memory up to {} MiB, and there are {} MiB", request.kernel,
-                                   (kernel_end + 0xfffff) >> 20, request.low_ram_end >> 20))
+                                   (std::max(preferred, kernel_end) + 0xfffff) >> 20, request.low_ram_end >> 20))
                      .with_hint("Give the guest more memory with -m."));
   }
   return Checked{setup_bytes, kernel_end};

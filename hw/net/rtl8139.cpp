@@ -64,7 +64,8 @@ void Rtl8139::fill_eeprom() {
 void Rtl8139::reset_enter() {
   timer_.cancel();
   state_ = {};
-  std::copy(mac().begin(), mac().end(), state_.bytes.begin() + IDR0);
+  const net::MacAddress address = mac();
+  std::copy(address.begin(), address.end(), state_.bytes.begin() + IDR0);
   state_.bytes[CONFIG0] = 0x10;
   state_.bytes[CONFIG1] = 0x0c;
   state_.bytes[CONFIG3] = 0x01;

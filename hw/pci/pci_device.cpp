@@ -293,6 +293,7 @@ void PciDevice::update_intx() {
   auto* pci = dynamic_cast<PciBus*>(bus());
   const u8 pin = config_.get8(INTERRUPT_PIN);
   if (pci == nullptr || pin == 0 || pin > 4) return;
+  const std::lock_guard guard(pin_mutex_);
   pci->set_pin(devfn_, pin - 1, intx_level_ && !intx_disabled_ && !uses_msi() && !uses_msix());
 }
 

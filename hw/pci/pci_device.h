@@ -4,6 +4,7 @@
 
 #include <array>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -143,6 +144,7 @@ class PciDevice : public Device {
   std::array<PciBar, pci::kBars + 1> bars_;
   std::atomic<bool> intx_level_{false};
   std::atomic<bool> intx_disabled_{false};
+  std::mutex pin_mutex_;  ///< what is told to the bus is what was true last. Lock order: device → this → bus
   std::unique_ptr<MsiCapability> msi_;
   std::unique_ptr<MsixTable> msix_;
   mutable mem::RegionRef dma_root_, dma_window_;

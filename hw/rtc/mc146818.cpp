@@ -8,6 +8,8 @@ namespace emu::hw {
 namespace {
 
 constexpr i64 kSecond = 1'000'000'000;
+/// Of loaded times: beyond what a guest can set, and no year that gmtime_r() would not take.
+constexpr i64 kMostSeconds = i64(1) << 50;
 constexpr i64 kUpdateNs = 1'984'000;  // datasheet, figure "Update cycle times": an update takes 1984 us at 32.768 kHz
 
 bool is_time(u8 index) {
@@ -77,6 +79,11 @@ void Mc146818::fields(Archive& ar, State& s) {
 
 Result<void> Mc146818::after_load() {
   if (state_.index > 127) return error("mc146818: index {:#x} out of range", state_.index);
+  const auto is_far = [](i64 time, i64 most) { return time < -most || time > most; };
+  if (is_far(state_.offset_s, kMostSeconds) || is_far(state_.alarm_checked_s, kMostSeconds) ||
+      is_far(state_.periodic_next_ns, INT64_MAX / 2)) {
+    return error("mc146818: time out of range");
+  }
   refresh_irq();
   rearm();
   return {};

@@ -45,7 +45,7 @@ Result<void> Hpet::after_load() {
 
 u64 Hpet::counter() const {
   if (!(state_.config & kEnable)) return state_.counter;
-  return state_.counter + u64(clock().now().count() - state_.start_ns) / kPeriodNs;
+  return state_.counter + (u64(clock().now().count()) - u64(state_.start_ns)) / kPeriodNs;
 }
 
 /// Legacy replacement (§2.4.6) sends timer 0 to ISA 0 (I/O APIC 2) and timer 1 to ISA 8.

@@ -5,6 +5,8 @@ namespace emu::hw {
 namespace {
 
 constexpr i64 kSecond = 1'000'000'000;
+/// Of loaded times: a century, in which sums do not overflow.
+constexpr i64 kMostNs = i64(100) * 366 * 86400 * kSecond;
 
 u64 to_ticks(i64 ns) { return ns <= 0 ? 0 : u64(u128(u64(ns)) * PitCounter::kHz / u64(kSecond)); }
 /// The first nanosecond at which `ticks` have passed.
@@ -164,6 +166,8 @@ Result<void> I8254::after_load() {
   for (const PitCounter& c : state_.counters) {
     if (c.mode > 5 || c.access == 0 || c.access > 3 || c.period() == 0)
       return error("i8254: counter state out of range");
+    if (c.start_ns < -kMostNs || c.start_ns > kMostNs || c.frozen_ticks > to_ticks(kMostNs))
+      return error("i8254: time out of range");
   }
   refresh(now_ns());
   return {};

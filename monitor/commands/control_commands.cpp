@@ -173,15 +173,23 @@ void register_control_commands(CommandRegistry& registry) {
                 .arguments = {{"name", ArgKind::Rest, Need::Optional}},
                 .syntax = "[cmd]",
                 .help = "show the help",
-                .run = help});
-  registry.add({.name = "quit", .aliases = {"q"}, .help = "quit the emulator", .run = plain<quit>});
+                .run = help,
+                .before_machine = true});
+  registry.add({.name = "quit",
+                .aliases = {"q"},
+                .help = "quit the emulator",
+                .run = plain<quit>,
+                .before_machine = true});
   registry.add({.name = "stop", .aliases = {"s"}, .help = "stop emulation", .run = plain<stop>});
   registry.add({.name = "cont", .aliases = {"c"}, .help = "resume emulation", .run = plain<cont>});
   registry.add({.name = "system_reset", .help = "reset the system", .run = plain<system_reset>});
   registry.add({.name = "system_powerdown", .help = "send system power down event", .run = plain<system_powerdown>});
   registry.add({.name = "system_wakeup", .help = "wakeup guest from suspend", .run = plain<system_wakeup>});
   registry.add({.name = "nmi", .help = "inject an NMI", .run = plain<inject_nmi>});
-  registry.add({.name = "exit_preconfig", .help = "exit the preconfig state", .run = plain<exit_preconfig>});
+  registry.add({.name = "exit_preconfig",
+                .help = "exit the preconfig state",
+                .run = plain<exit_preconfig>,
+                .before_machine = true});
   registry.add({.name = "gdbserver",
                 .arguments = {{"device", ArgKind::String, Need::Optional}},
                 .syntax = "[device]",
@@ -191,7 +199,8 @@ void register_control_commands(CommandRegistry& registry) {
                 .arguments = {{"items", ArgKind::String}},
                 .syntax = "item1[,...]",
                 .help = "activate logging of the specified items ('help log' lists them, 'none' ends it)",
-                .run = set_log});
+                .run = set_log,
+                .before_machine = true});
   registry.add({.name = "cpu",
                 .arguments = {{"index", ArgKind::Expression}},
                 .syntax = "index",

@@ -91,22 +91,9 @@ struct NetdevSocket {
   }
 };
 
-struct NetAddress {
-  static constexpr const char* kName = "NetSocketAddress";
-  SocketAddressKind type = SocketAddressKind::Inet;
-  InetSocketAddress inet;
-  UnixSocketAddress path;
-  NamedString fd;
-  void members(auto& m) {
-    m.tag("type", type);
-    m.when(SocketAddressKind::Inet, inet);
-    m.when(SocketAddressKind::Unix, path);
-    m.when(SocketAddressKind::Fd, fd);
-  }
-};
 struct NetdevStream {
   static constexpr const char* kName = "NetdevStreamOptions";
-  NetAddress addr;
+  SocketAddressInfo addr;
   std::optional<bool> server;
   std::optional<u32> reconnect;
   void members(auto& m) {
@@ -117,7 +104,7 @@ struct NetdevStream {
 };
 struct NetdevDgram {
   static constexpr const char* kName = "NetdevDgramOptions";
-  std::optional<NetAddress> local, remote;
+  std::optional<SocketAddressInfo> local, remote;
   void members(auto& m) {
     m("local", local);
     m("remote", remote);
@@ -168,10 +155,13 @@ qom::ObjectTree& tree_of(CommandContext& context) { return context.control.machi
 
 Result<void> add(CommandContext& context, Options options) {
   hw::Machine& machine = context.control.machine();
-  const auto take_fd = [&context](const std::string& name) -> Result<int> {
-    return EMU_TRY(take_named_fd(context.session, name)).release();
-  };
-  EMU_TRY(net::add_netdev({machine.tree(), machine.loop(), stream_opener(machine), take_fd}, std::move(options)));
+  const auto take_fd = [&context](const std::string& name) { return take_named_fd(context.session, name); };
+  const net::NetdevServices services{.tree = machine.tree(),
+                                     .loop = machine.loop(),
+                                     .open_stream = stream_opener(machine),
+                                     .find_fd = take_fd,
+                                     .stream_changed = stream_events(context.monitors)};
+  EMU_TRY(net::add_netdev(services, std::move(options)));
   return {};
 }
 

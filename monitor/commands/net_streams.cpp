@@ -3,6 +3,7 @@
 
 #include "chardev/backends.h"
 #include "hw/char/chardev_object.h"
+#include "monitor/events.h"
 
 namespace emu::monitor {
 namespace {
@@ -57,6 +58,29 @@ net::StreamOpener stream_opener(hw::Machine& machine) {
     auto own = EMU_TRY(chardev::create(spec.options, machine.loop()));
     Chardev& stream = *own;
     return ChardevStream::make(std::move(own), stream);
+  };
+}
+
+net::StreamListener stream_events(Monitors& monitors) {
+  return [&monitors, alive = monitors.alive()](const std::string& id, const std::optional<net::SocketAddress>& to) {
+    if (!alive.lock()) return;
+    if (!to) return monitors.emit("NETDEV_STREAM_DISCONNECTED", NetdevStreamDisconnectedEvent{id});
+    NetdevStreamConnectedEvent event{.netdev_id = id, .addr = {}};
+    switch (to->kind) {
+      case net::SocketAddress::Kind::Inet:
+        event.addr.inet.host = to->host;
+        event.addr.inet.port = to->port;
+        break;
+      case net::SocketAddress::Kind::Unix:
+        event.addr.type = SocketAddressKind::Unix;
+        event.addr.path.path = to->path;
+        break;
+      case net::SocketAddress::Kind::Fd:
+        event.addr.type = SocketAddressKind::Fd;
+        event.addr.fd.str = fmt::format("{}", to->fd);
+        break;
+    }
+    monitors.emit("NETDEV_STREAM_CONNECTED", event);
   };
 }
 

@@ -167,6 +167,10 @@ Result<void> announce_self(CommandContext& context, Announcements& all, const An
   for (const auto& [name, value, most] : limits) {
     if (value < 0 || value > most) return error("Parameter '{}' expects a value in the range of 0 to {}", name, most);
   }
+  if (parameters.rounds == 0) {  // none, and the one of that name under way ends
+    all.running.erase(parameters.id.value_or(""));
+    return {};
+  }
   all.running[parameters.id.value_or("")] = ++all.asked;
   announce_again(context.monitors, all, parameters, all.asked, parameters.rounds);
   return {};

@@ -409,27 +409,32 @@ void register_object_commands(CommandRegistry& registry) {
                 .arguments = {{"path", ArgKind::String, Need::Optional}},
                 .syntax = "path",
                 .help = "list QOM properties",
-                .run = hmp_qom_list});
+                .run = hmp_qom_list,
+                .before_machine = true});
   registry.add({.name = "qom-get",
                 .arguments = {{"path"}, {"property"}},
                 .syntax = "path property",
                 .help = "print QOM property",
-                .run = hmp_qom_get});
+                .run = hmp_qom_get,
+                .before_machine = true});
   registry.add({.name = "qom-set",
                 .arguments = {{"path"}, {"property"}, {"value"}},
                 .syntax = "path property value",
                 .help = "set QOM property",
-                .run = hmp_qom_set});
+                .run = hmp_qom_set,
+                .before_machine = true});
   registry.add({.name = "object_add",
                 .arguments = {{"object", ArgKind::Rest}},
                 .syntax = "[qom-type=]type,id=str[,prop=value][,...]",
                 .help = "create QOM object",
-                .run = hmp_object_add});
+                .run = hmp_object_add,
+                .before_machine = true});
   registry.add({.name = "object_del",
                 .arguments = {{"id"}},
                 .syntax = "id",
                 .help = "destroy QOM object",
-                .run = hmp_object_del});
+                .run = hmp_object_del,
+                .before_machine = true});
   registry.add({.name = "device_add",
                 .arguments = {{"device", ArgKind::Rest}},
                 .syntax = "driver[,prop=value][,...]",

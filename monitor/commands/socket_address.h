@@ -43,6 +43,21 @@ struct NamedString {
   void members(auto& m) { m("str", str); }
 };
 
+/// Any of them, its members beside the tag.
+struct SocketAddressInfo {
+  static constexpr const char* kName = "SocketAddress";
+  SocketAddressKind type = SocketAddressKind::Inet;
+  InetSocketAddress inet;
+  UnixSocketAddress path;
+  NamedString fd;
+  void members(auto& m) {
+    m.tag("type", type);
+    m.when(SocketAddressKind::Inet, inet);
+    m.when(SocketAddressKind::Unix, path);
+    m.when(SocketAddressKind::Fd, fd);
+  }
+};
+
 /// Takes a descriptor that the program has handed in under that name. Errors: there is none.
 Result<Fd> take_named_fd(Session& session, const std::string& name);
 

@@ -98,7 +98,8 @@ void register_trace_commands(CommandRegistry& registry) {
                 .arguments = {{"name"}, {"option"}},
                 .syntax = "name on|off",
                 .help = "changes status of a specific trace event; * and ? stand for others",
-                .run = trace_event});
+                .run = trace_event,
+                .before_machine = true});
   registry.add({.name = "info trace-events",
                 .arguments = {{"name", ArgKind::String, Need::Optional}},
                 .syntax = "[name]",

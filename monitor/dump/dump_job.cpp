@@ -24,24 +24,6 @@ std::optional<std::string> write_bytes(const Fd& out, std::span<const u8> data) 
   return std::nullopt;
 }
 
-std::vector<DumpRange> ram_ranges(mem::AddressSpace& space) {
-  std::vector<DumpRange> ranges;
-  u64 address = 0;
-  for (;;) {
-    const mem::Section section = space.view().lookup(address);
-    const u64 size = section.size;
-    if (section.is_ram() && !section.readonly && size != 0) {
-      if (!ranges.empty() && ranges.back().address + ranges.back().size == address) {
-        ranges.back().size += size;
-      } else {
-        ranges.push_back({address, size});
-      }
-    }
-    if (size == 0 || address + size <= address) return ranges;
-    address += size;
-  }
-}
-
 }  // namespace
 
 DumpJob::~DumpJob() {
@@ -56,11 +38,7 @@ Result<void> DumpJob::start(Fd out, std::optional<Range> range, bool detach) {
   if (writer_.joinable()) writer_.join();
   MachineControl& control = monitors_.control();
   const auto cpus = control.board().cpus();
-  std::vector<DumpRange> ranges;
-  {
-    mem::MachineLockScope guard(control.machine().memory().lock());
-    ranges = ram_ranges(control.machine().system_memory());
-  }
+  std::vector<RamRange> ranges = ram_ranges(control.machine().system_memory());
   if (range) {
     ranges = clip_ranges(ranges, range->begin, range->length);
     if (ranges.empty()) return error("Invalid parameter 'begin'");
@@ -74,7 +52,7 @@ Result<void> DumpJob::start(Fd out, std::optional<Range> range, bool detach) {
   });
   head_ = make_elf_core_head(ranges_, registers);
   total_ = 0;
-  for (const DumpRange& one : ranges_) total_ += one.size;
+  for (const RamRange& one : ranges_) total_ += one.size;
   completed_ = 0;
   status_ = DumpStatus::Active;
   if (!detach) {
@@ -100,7 +78,7 @@ std::optional<std::string> DumpJob::write_all(const Fd& out) {
   mem::AddressSpace& space = monitors_.control().machine().system_memory();
   const mem::MemTxAttrs attrs{.requester = mem::MemTxAttrs::Requester::Host, .debug = true};
   std::vector<u8> chunk(kChunk);
-  for (const DumpRange& range : ranges_) {
+  for (const RamRange& range : ranges_) {
     for (u64 done = 0; done < range.size;) {
       if (cancelled_) return "dump: cancelled";
       const std::span<u8> part(chunk.data(), std::size_t(std::min<u64>(kChunk, range.size - done)));

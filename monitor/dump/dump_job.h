@@ -38,7 +38,7 @@ class DumpJob {
 
   Monitors& monitors_;
   std::vector<u8> head_;
-  std::vector<DumpRange> ranges_;
+  std::vector<RamRange> ranges_;
   std::atomic<DumpStatus> status_{DumpStatus::None};
   std::atomic<u64> completed_{0};
   std::atomic<bool> cancelled_{false};

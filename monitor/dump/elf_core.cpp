@@ -106,7 +106,7 @@ std::vector<u8> qemu_state(std::string_view dump) {
 
 }  // namespace
 
-std::vector<u8> make_elf_core_head(const std::vector<DumpRange>& ranges, const std::vector<std::string>& registers) {
+std::vector<u8> make_elf_core_head(const std::vector<RamRange>& ranges, const std::vector<std::string>& registers) {
   std::vector<u8> notes;
   for (std::size_t i = 0; i < registers.size(); i++)
     put_note(notes, "CORE", kPrStatus, prstatus(registers[i], u32(i + 1)));
@@ -135,7 +135,7 @@ std::vector<u8> make_elf_core_head(const std::vector<DumpRange>& ranges, const s
   note.p_memsz = notes.size();
   put(out, note);
   u64 at = notes_at + notes.size();
-  for (const DumpRange& range : ranges) {
+  for (const RamRange& range : ranges) {
     Elf64_Phdr load{};
     load.p_type = PT_LOAD;
     load.p_offset = at;
@@ -149,11 +149,11 @@ std::vector<u8> make_elf_core_head(const std::vector<DumpRange>& ranges, const s
   return out;
 }
 
-std::vector<DumpRange> clip_ranges(const std::vector<DumpRange>& ranges, u64 begin, u64 length) {
+std::vector<RamRange> clip_ranges(const std::vector<RamRange>& ranges, u64 begin, u64 length) {
   const u64 end = length > ~u64(0) - begin ? ~u64(0) : begin + length;
-  std::vector<DumpRange> clipped;
-  for (const DumpRange& range : ranges) {
-    const u64 first = std::max(range.address, begin), last = std::min(range.address + range.size, end);
+  std::vector<RamRange> clipped;
+  for (const RamRange& range : ranges) {
+    const u64 first = std::max(range.address, begin), last = std::min(range.end(), end);
     if (first < last) clipped.push_back({first, last - first});
   }
   return clipped;

@@ -7,20 +7,16 @@
 #include <string_view>
 #include <vector>
 
+#include "monitor/ram_ranges.h"
 #include "util/types.h"
 
 namespace emu::monitor {
 
-/// A range of guest physical memory that is RAM.
-struct DumpRange {
-  u64 address = 0, size = 0;
-};
-
 /// Everything before the memory itself: headers and notes, in a file where the ranges follow one another in order.
 /// `registers` holds one x86 register dump a CPU.
-std::vector<u8> make_elf_core_head(const std::vector<DumpRange>& ranges, const std::vector<std::string>& registers);
+std::vector<u8> make_elf_core_head(const std::vector<RamRange>& ranges, const std::vector<std::string>& registers);
 
 /// The part of `ranges` within [begin, begin + length).
-std::vector<DumpRange> clip_ranges(const std::vector<DumpRange>& ranges, u64 begin, u64 length);
+std::vector<RamRange> clip_ranges(const std::vector<RamRange>& ranges, u64 begin, u64 length);
 
 }  // namespace emu::monitor

@@ -2,6 +2,7 @@
 #include "monitor/gdb/protocol.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -69,12 +70,14 @@ void Protocol::forget_points() {
   if (auto resumed = target_.resume(runs, StepEvents::Taken); !resumed) log::warn("{}", resumed.error().text());
 }
 
-void Protocol::apply_points() {
+bool Protocol::apply_points() {
   accel::DebugPoints points;
   points.breakpoints.assign(software_.begin(), software_.end());
   points.breakpoints.insert(points.breakpoints.end(), hardware_.begin(), hardware_.end());
   points.watchpoints = watchpoints_;
-  if (auto set = target_.set_points(points); !set) log::warn("gdb: {}", set.error().text());
+  const auto set = target_.set_points(points);
+  if (!set) log::warn("gdb: {}", set.error().text());
+  return set.has_value();
 }
 
 void Protocol::receive(std::span<const u8> bytes) {
@@ -472,6 +475,7 @@ std::string Protocol::change_point(std::string_view text, bool insert) {
   if (!length || !text.empty()) return kInvalid;  // conditions were not offered
   if (*type > 4) return "";
   if (insert && software_.size() + hardware_.size() + watchpoints_.size() >= kMostPoints) return "E28";
+  const auto before = std::tuple(software_, hardware_, watchpoints_);
   if (*type < 2) {
     std::set<u64>& points = *type == 0 ? software_ : hardware_;
     if (insert) {
@@ -486,8 +490,10 @@ std::string Protocol::change_point(std::string_view text, bool insert) {
     std::erase(watchpoints_, point);
     if (insert) watchpoints_.push_back(point);
   }
+  if (apply_points()) return kOk;
+  std::tie(software_, hardware_, watchpoints_) = before;
   apply_points();
-  return kOk;
+  return kInvalid;
 }
 
 // --- Going on ---

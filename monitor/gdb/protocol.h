@@ -68,7 +68,8 @@ class Protocol {
 
   void reply(std::string_view data);
   void forget_points();
-  void apply_points();
+  /// False: the machine does not take them.
+  bool apply_points();
   bool has_bytes(std::size_t feature) const;
   std::optional<ThreadId> take_thread(std::string_view& text) const;
   std::string thread_name(unsigned cpu) const;

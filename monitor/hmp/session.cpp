@@ -61,10 +61,12 @@ void HmpSession::receive(std::span<const u8> data) {
   for (const u8 byte : data) {
     const auto line = editor_.take(byte);
     if (!line) continue;
+    waiting_++;
     monitors_.run_alone([this, line = *line, alive = std::weak_ptr<const int>(alive_)] {
       if (!alive.lock()) return;
       print(execute(line));
       editor_.show_prompt();
+      if (waiting_-- >= kMostWaiting) stream_.accept_input();
     });
   }
 }

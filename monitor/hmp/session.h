@@ -22,13 +22,15 @@ class HmpSession final : public ChardevFrontend {
   /// Runs one line and gives what a person would see.
   std::string execute(std::string_view line) { return monitors_.run_line(session_, line); }
 
-  std::size_t can_receive() override { return kChunk; }
+  std::size_t can_receive() override { return waiting_ < kMostWaiting ? kChunk : 0; }
   void receive(std::span<const u8> data) override;
   void event(ChardevEvent event) override;
   void writable() override { flush(); }
 
  private:
   static constexpr std::size_t kChunk = 256;
+  /// Lines that wait until another command is done: then input does, too.
+  static constexpr unsigned kMostWaiting = 16;
   /// What waits for a reader that does not read; the rest of a longer output is lost.
   static constexpr std::size_t kOutputLimit = 16 << 20;
 
@@ -46,6 +48,7 @@ class HmpSession final : public ChardevFrontend {
   const std::shared_ptr<const int> alive_ = std::make_shared<const int>(0);
   chardev::ByteQueue output_;
   bool greeted_ = false, focused_ = false;
+  unsigned waiting_ = 0;  ///< lines that were typed and have not been executed
 };
 
 }  // namespace emu::monitor

@@ -184,6 +184,7 @@ class X86Cpu final : public target::Vcpu {
     u32 error = 0;
     u64 address = 0;  ///< #PF: for CR2
     bool is_canonical = true;  ///< the address whose access faulted
+    bool is_in_segment = true;  ///< false: it reached behind one of 4 GiB
   };
   /// The state with a way back from the EnvHeader that helpers get.
   struct Block {
@@ -216,7 +217,7 @@ class X86Cpu final : public target::Vcpu {
   void recheck_events();
   u64 transfer();  ///< the end of a helper that moved control: pc and state are set
   u8 view_for(unsigned cpl) const;
-  u64 instruction_pointer() const { return s_->hdr.pc - s_->seg_base[CS]; }
+  u64 instruction_pointer() const { return is_code64() ? s_->hdr.pc : s_->hdr.pc - s_->seg_base[CS]; }
   void set_ip(u64 ip);
   void shut_down(const std::string& why);
 
@@ -373,8 +374,14 @@ class X86Cpu final : public target::Vcpu {
   bool check_x87();
   bool check_fpu_image_address(u64 linear, u64 alignment);
   u16 fpu_status() const;
+  bool is_amd() const { return config_.model.vendor == "AuthenticAMD"; }
+  FpuPointers fpu_pointers() const;
+  void set_fpu_pointers(const FpuPointers& pointers);
+  bool leaves_fpu_pointers() const;
   void store_fx_x87(u8* image, bool wide) const;
-  void load_fx_x87(const u8* image);
+  void load_fx_x87(const u8* image, bool wide);
+  unsigned fxsave_x87(u8* image, bool wide) const;
+  void fxrstor_x87(const u8* image, bool wide);
   void init_fpu();
   // xsave.cpp
   u64 xcr0_valid_bits() const;
@@ -435,11 +442,6 @@ class X86Cpu final : public target::Vcpu {
   std::array<WalkCacheEntry, 64> walk_cache_{};
   u16 keys_in_tlb_ = 0;  ///< protection keys of pages whose translations may be cached
   std::array<u64, 4> pdptes_{};  ///< PAE paging: as loaded with CR3
-  struct FpuPointers {
-    u64 ip = 0, dp = 0;
-    u16 opcode = 0;
-  } fpu_pointers_;  ///< as last loaded: the host's own hold host addresses
-
   struct Msrs {
     u64 tsc_adjust = 0, misc_enable = 1, spec_ctrl = 0, mcg_status = 0, mcg_ctl = ~u64(0), feature_control = 1;
     u64 debugctl = 0, mtrr_default = 0, xss = 0, bios_signature = 0, smi_base = 0x30000, syscfg = 0, hwcr = 0;

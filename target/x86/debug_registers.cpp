@@ -107,7 +107,7 @@ struct DebugRegisterAccess {
 
   u64 ip() const { return cpu.instruction_pointer(); }
   void set_ip(u64 value) const {
-    const u64 linear = value + s.segment_base(CS);
+    const u64 linear = value + (is_code64(s) ? 0 : s.segment_base(CS));
     if (linear == s.hdr.pc) return;
     s.hdr.pc = cpu.wrap_linear(linear);
     s.inhibit_interrupts = 0;
@@ -173,6 +173,7 @@ struct DebugRegisterAccess {
   }
   u32 fpu_word(unsigned word) const {
     FpuImage fpu(s.hdr);
+    const FpuPointers pointers = cpu.fpu_pointers();
     switch (FpuWord(word)) {
       case kControl:
         return s.hdr.fpu_control & 0xffff;
@@ -181,21 +182,21 @@ struct DebugRegisterAccess {
       case kTags:
         return fpu.full_tags();
       case kCodeSegment:
-        return u32(cpu.fpu_pointers_.ip >> 32);
+        return has_selectors() ? pointers.cs : u32(pointers.ip >> 32);
       case kCodeOffset:
-        return u32(cpu.fpu_pointers_.ip);
+        return u32(pointers.ip);
       case kDataSegment:
-        return u32(cpu.fpu_pointers_.dp >> 32);
+        return has_selectors() ? pointers.ds : u32(pointers.dp >> 32);
       case kDataOffset:
-        return u32(cpu.fpu_pointers_.dp);
+        return u32(pointers.dp);
       case kOpcode:
-        return cpu.fpu_pointers_.opcode;
+        return pointers.opcode;
     }
     return 0;
   }
   void set_fpu_word(unsigned word, u32 value) const {
     FpuImage fpu(s.hdr);
-    auto& pointers = cpu.fpu_pointers_;
+    FpuPointers pointers = cpu.fpu_pointers();
     switch (FpuWord(word)) {
       case kControl:
         return fpu.set_control(u16(value));
@@ -204,22 +205,31 @@ struct DebugRegisterAccess {
       case kTags:
         return fpu.set_full_tags(u16(value));
       case kCodeSegment:
-        pointers.ip = u32(pointers.ip) | u64(value) << 32;
-        return;
+        if (has_selectors())
+          pointers.cs = u16(value);
+        else
+          pointers.ip = u32(pointers.ip) | u64(value) << 32;
+        break;
       case kCodeOffset:
         pointers.ip = (pointers.ip & ~low_mask(32)) | value;
-        return;
+        break;
       case kDataSegment:
-        pointers.dp = u32(pointers.dp) | u64(value) << 32;
-        return;
+        if (has_selectors())
+          pointers.ds = u16(value);
+        else
+          pointers.dp = u32(pointers.dp) | u64(value) << 32;
+        break;
       case kDataOffset:
         pointers.dp = (pointers.dp & ~low_mask(32)) | value;
-        return;
+        break;
       case kOpcode:
         pointers.opcode = u16(value & 0x7ff);
-        return;
+        break;
     }
+    cpu.set_fpu_pointers(pointers);
   }
+  /// As FXSAVE64 has it, the upper halves of addresses take the selectors' place.
+  bool has_selectors() const { return !is_code64(s); }
   u8* st(unsigned i) const { return FpuImage(s.hdr).st(i); }
 };
 

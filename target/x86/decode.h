@@ -114,7 +114,6 @@ enum class InsnFeature : u8 {
   kSep,
   kCx8,
   kPku,
-  kPrefetchw,
   kGfni,
   kVaes,
   kVpclmul,
@@ -134,6 +133,7 @@ enum class InsnFeature : u8 {
   kAvx512vpopcnt,
   kAvx512bf16,
   kAvx512fp16,
+  kLahfLm,
   kCount,
 };
 using InsnFeatures = u64;

@@ -368,6 +368,7 @@ bool has_features(const Row& row, const Insn& insn, InsnFeatures features) {
   }
   InsnFeature needed = row.feature;
   if (insn.vector_256 && row.feature_256 != InsnFeature::kBase) needed = row.feature_256;
+  if (row.feature == InsnFeature::kCx8 && insn.rex_w()) needed = InsnFeature::kCx16;  // CMPXCHG16B
   if (row.is_vex && row.has(kFpuUse) && !(features & feature_bit(InsnFeature::kAvx))) return false;
   return features & feature_bit(needed);
 }

@@ -61,6 +61,7 @@ inline SegmentRange make_range(u32 limit, u32 attributes) {
 }
 
 inline void load_segment(X86State& s, Seg seg, u16 selector, u64 base, u32 limit, u32 attributes) {
+  if (s.fpu_ip != kFpuSettled) settle_fpu_pointers(s);  // its selectors are those of now
   s.segment_base(seg) = base;
   s.seg[seg] = {selector, attributes & 0x00f0ff00, limit};
   if (seg < LDTR) s.seg_range[seg] = make_range(limit, attributes);

@@ -70,6 +70,27 @@ void set_flags(X86State& s, u64 flags) {
 
 }  // namespace
 
+// SDM vol. 1, 8.1.8 and 8.1.9. Translated code says where the last instruction and its operand were, as linear address
+// and offset. Their selectors are looked at when somebody asks, or before one changes; whether the instruction left an
+// exception unmasked, likewise: none that would change the pointers runs while one is pending. Here, since transfers
+// change selectors.
+void settle_fpu_pointers(X86State& s) {
+  if (s.fpu_ip == kFpuSettled) return;
+  FpuPointers& p = s.fpu_pointers;
+  p.ip = is_code64(s) ? s.fpu_ip : u32(s.fpu_ip - s.segment_base(CS));
+  p.cs = s.seg[CS].selector;
+  p.opcode = u16(s.fpu_opcode);
+  if (s.fpu_data_segment != kFpuNoData) {
+    p.dp = s.fpu_dp;
+    p.ds = s.seg[s.fpu_data_segment].selector;
+  }
+  s.fpu_ip = kFpuSettled;
+  s.fpu_data_segment = kFpuNoData;
+  constexpr u32 kExceptionFlags = 0x3f;
+  const u32 status = s.hdr.fpu_image[2];  // its low byte
+  if (status & ~s.hdr.fpu_control & kExceptionFlags) s.fpu_trapped = p;
+}
+
 bool direct_syscall(tcg::EnvHeader& env, const u64* args) {
   X86State& s = state_of(env);
   if (!is_possible(s) || !(s.efer & kEferSCE)) return false;

@@ -66,10 +66,11 @@ bool is_interrupt_gate(const Descriptor& gate) { return (gate.type() & 1) == 0; 
 
 // --- Entry points ---------------------------------------------------------------------------------------------------
 
-/// #GP for an address that is not canonical is #SS if SS is the segment, which only the instruction at pc can tell.
+/// #GP for an address that is not canonical, or behind the segment, is #SS if SS is the segment, which only the
+/// instruction at pc can tell.
 void X86Cpu::settle_pending() {
-  const bool is_stack = pending_.vector == kGP && !pending_.is_canonical && is_code64() && operand_is_on_stack();
-  if (is_stack) pending_.vector = kSS;
+  const bool is_outside = !pending_.is_in_segment || (!pending_.is_canonical && is_code64());
+  if (pending_.vector == kGP && is_outside && operand_is_on_stack()) pending_.vector = kSS;
 }
 
 void X86Cpu::deliver_pending() {

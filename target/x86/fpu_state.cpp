@@ -2,8 +2,8 @@
 // x87, MXCSR and vector state between X86State and the guest's memory images. SDM vol. 1, chapters 8, 10 and 13.
 //
 // X86State keeps the x87 unit as the host's FXSAVE64 wrote it: registers in stack order, all exceptions masked in its
-// control word (the guest's own is in hdr.fpu_control), and host addresses in the instruction pointers, which therefore
-// never leave this file. Deviation: the pointers the guest sees are those that it loaded last.
+// control word (the guest's own is in hdr.fpu_control), and host addresses in the instruction pointers, which nobody
+// looks at: the guest's own are in X86State, see "Pointers".
 #include <algorithm>
 #include <cstring>
 
@@ -21,6 +21,7 @@ namespace {
 constexpr u32 kMxcsrMask = 0xffff, kMxcsrUnderflowMask = 0x800, kMxcsrFlush = 0x8000;
 constexpr u16 kExceptionFlags = 0x3f;
 constexpr u16 kErrorSummary = 0x80, kBusy = 0x8000;
+constexpr unsigned kFxPointers = 6, kFxPointersEnd = 24;  ///< opcode and both pointers, in FXSAVE's image
 
 }  // namespace
 
@@ -89,6 +90,34 @@ void FpuImage::set_full_tags(u16 word) {
   set_tags(abridged);
 }
 
+// --- Pointers -------------------------------------------------------------------------------------------------------
+
+/// As this model has them. Intel's processors since Pentium 4 keep the opcode of an instruction with an unmasked
+/// exception only (8.1.9.1; its compatibility mode is off), and some the operand, too; AMD's keep every one.
+FpuPointers X86Cpu::fpu_pointers() const {
+  settle_fpu_pointers(*s_);
+  FpuPointers p = s_->fpu_pointers;
+  if (!is_amd()) p.opcode = s_->fpu_trapped.opcode;
+  if (has(Cpuid::FdpExcptnOnly)) {
+    p.dp = s_->fpu_trapped.dp;
+    p.ds = s_->fpu_trapped.ds;
+  }
+  if (has(Cpuid::ZeroFcsFds)) p.cs = p.ds = 0;
+  return p;
+}
+
+void X86Cpu::set_fpu_pointers(const FpuPointers& pointers) {
+  s_->fpu_ip = kFpuSettled;
+  s_->fpu_data_segment = kFpuNoData;
+  s_->fpu_pointers = s_->fpu_trapped = pointers;
+}
+
+/// Whether FXSAVE and its kin leave the pointers' place in memory alone, and FXRSTOR those of the unit: AMD's processors
+/// without RstrFpErrPtrs (APM vol. 3, CPUID Fn8000_0008_EBX), unless an unmasked exception is pending.
+bool X86Cpu::leaves_fpu_pointers() const {
+  return is_amd() && !has(Cpuid::Xsaveerptr) && !(fpu_status() & kErrorSummary);
+}
+
 // --- MXCSR ----------------------------------------------------------------------------------------------------------
 
 u32 X86Cpu::guest_mxcsr() const { return s_->mxcsr | (s_->hdr.fp_control & kExceptionFlags); }
@@ -113,7 +142,7 @@ void X86Cpu::init_fpu() {
   FpuImage(s_->hdr).init();
   std::memset(s_->hdr.fpu_image + 32, 0, 128);
   image_put<u32>(s_->hdr.fpu_image, 24, 0x1f80);
-  fpu_pointers_ = {};
+  set_fpu_pointers({});
 }
 
 u16 X86Cpu::fpu_status() const { return FpuImage(s_->hdr).guest_status(); }
@@ -130,23 +159,47 @@ void X86Cpu::store_fx_x87(u8* image, bool wide) const {
   image_put<u16>(image, 0, u16(s_->hdr.fpu_control));
   image_put<u16>(image, 2, fpu_status());
   image_put<u16>(image, 4, s_->hdr.fpu_image[4]);
-  image_put<u16>(image, 6, fpu_pointers_.opcode);
-  image_put<u64>(image, 8, wide ? fpu_pointers_.ip : u32(fpu_pointers_.ip));
-  image_put<u64>(image, 16, wide ? fpu_pointers_.dp : u32(fpu_pointers_.dp));
+  const FpuPointers p = fpu_pointers();
+  image_put<u16>(image, 6, p.opcode);
+  image_put<u64>(image, 8, wide ? p.ip : u32(p.ip) | u64(p.cs) << 32);
+  image_put<u64>(image, 16, wide ? p.dp : u32(p.dp) | u64(p.ds) << 32);
   for (unsigned i = 0; i < 8; ++i) {
     std::memcpy(image + 32 + i * 16, s_->hdr.fpu_image + 32 + i * 16, 10);
     std::memset(image + 32 + i * 16 + 10, 0, 6);
   }
 }
 
-void X86Cpu::load_fx_x87(const u8* image) {
+void X86Cpu::load_fx_x87(const u8* image, bool wide) {
   FpuImage fpu(s_->hdr);
   fpu.set_control(image_get<u16>(image, 0));
   fpu.set_status(image_get<u16>(image, 2));
   fpu.set_tags(image[4]);
-  fpu_pointers_ = {
-      .ip = image_get<u64>(image, 8), .dp = image_get<u64>(image, 16), .opcode = u16(image_get<u16>(image, 6) & 0x7ff)};
+  FpuPointers p{.opcode = u16(image_get<u16>(image, 6) & 0x7ff)};
+  if (wide) {
+    p.ip = image_get<u64>(image, 8);
+    p.dp = image_get<u64>(image, 16);
+  } else {
+    p.ip = image_get<u32>(image, 8);
+    p.cs = image_get<u16>(image, 12);
+    p.dp = image_get<u32>(image, 16);
+    p.ds = image_get<u16>(image, 20);
+  }
+  set_fpu_pointers(p);
   for (unsigned i = 0; i < 8; ++i) std::memcpy(fpu.st(i), image + 32 + i * 16, 10);
+}
+
+/// The same as FXSAVE and XSAVE write it, of which so many bytes up to MXCSR are stored: where nothing is pending, AMD's
+/// processors give zeros for the pointers, or leave them out.
+unsigned X86Cpu::fxsave_x87(u8* image, bool wide) const {
+  store_fx_x87(image, wide);
+  if (is_amd() && !(fpu_status() & kErrorSummary)) std::memset(image + kFxPointers, 0, kFxPointersEnd - kFxPointers);
+  return leaves_fpu_pointers() ? kFxPointers : kFxPointersEnd;
+}
+
+void X86Cpu::fxrstor_x87(const u8* image, bool wide) {
+  const FpuPointers before = fpu_pointers();
+  load_fx_x87(image, wide);
+  if (leaves_fpu_pointers()) set_fpu_pointers(before);
 }
 
 // --- FXSAVE ---------------------------------------------------------------------------------------------------------
@@ -158,11 +211,15 @@ u64 X86Cpu::helper_fxsave(const u64* args) {
   // The last bytes are not written, but are part of the operand.
   if (memory_->probe(wrap_operand(address), 512, Access::Store, current_view()) != AccessStatus::Ok) return 0;
   u8 image[416] = {};
-  store_fx_x87(image, args[1] != 0);
-  image_put<u32>(image, 24, guest_mxcsr());
+  const unsigned x87_bytes = fxsave_x87(image, args[1] != 0);
+  image_put<u32>(image, kFxPointersEnd, guest_mxcsr());
   image_put<u32>(image, 28, kMxcsrMask);
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
-  memory_->store_bytes(wrap_operand(address), std::span<const u8>(image, 160 + vectors * 16), current_view());
+  const auto store = [&](unsigned from, unsigned to) {
+    memory_->store_bytes(wrap_operand(address + from), std::span<const u8>(image + from, to - from), current_view());
+  };
+  if (x87_bytes != kFxPointersEnd) store(0, x87_bytes);
+  store(x87_bytes != kFxPointersEnd ? kFxPointersEnd : 0, 160 + vectors * 16);
   return 0;
 }
 
@@ -178,11 +235,7 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
   const u32 mxcsr = image_get<u32>(image, 24);
   if (mxcsr & ~kMxcsrMask) return raise_gp();
   set_mxcsr(mxcsr);
-  load_fx_x87(image);
-  if (!args[1]) {
-    fpu_pointers_.ip = u32(fpu_pointers_.ip);
-    fpu_pointers_.dp = u32(fpu_pointers_.dp);
-  }
+  fxrstor_x87(image, args[1] != 0);
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(s_->vec[i].bytes, image + 160 + i * 16, 16);
   fp_masks_changed();
   return 0;
@@ -194,17 +247,18 @@ u64 X86Cpu::helper_fxrstor(const u64* args) {
 /// virtual-8086 mode the pointers are linear, and the opcode shares a word with the upper bits of the first.
 void X86Cpu::make_env_image(u8* out, unsigned bytes) const {
   FpuImage fpu(s_->hdr);
-  const u32 ip = u32(fpu_pointers_.ip), dp = u32(fpu_pointers_.dp);
-  const u32 ip_high = (ip >> 16) << 12 | fpu_pointers_.opcode, dp_high = (dp >> 16) << 12;
+  const FpuPointers p = fpu_pointers();
   const bool is_linear = !is_protected();
+  const u32 ip = u32(p.ip) + (is_linear ? u32(p.cs) << 4 : 0), dp = u32(p.dp) + (is_linear ? u32(p.ds) << 4 : 0);
+  const u32 ip_high = (ip >> 16) << 12 | p.opcode, dp_high = (dp >> 16) << 12;
   if (bytes == 2) {
     image_put<u16>(out, 0, u16(s_->hdr.fpu_control));
     image_put<u16>(out, 2, fpu_status());
     image_put<u16>(out, 4, fpu.full_tags());
     image_put<u16>(out, 6, u16(ip));
-    image_put<u16>(out, 8, is_linear ? u16(ip_high) : u16(0));
+    image_put<u16>(out, 8, is_linear ? u16(ip_high) : p.cs);
     image_put<u16>(out, 10, u16(dp));
-    image_put<u16>(out, 12, is_linear ? u16(dp_high) : u16(0));
+    image_put<u16>(out, 12, is_linear ? u16(dp_high) : p.ds);
     return;
   }
   image_put<u32>(out, 0, 0xffff0000 | s_->hdr.fpu_control);
@@ -218,9 +272,9 @@ void X86Cpu::make_env_image(u8* out, unsigned bytes) const {
     return;
   }
   image_put<u32>(out, 12, ip);
-  image_put<u32>(out, 16, u32(fpu_pointers_.opcode) << 16);
+  image_put<u32>(out, 16, u32(p.opcode) << 16 | p.cs);
   image_put<u32>(out, 20, dp);
-  image_put<u32>(out, 24, 0xffff0000);
+  image_put<u32>(out, 24, 0xffff0000 | p.ds);
 }
 
 void X86Cpu::load_env_image(const u8* image, unsigned bytes) {
@@ -231,17 +285,21 @@ void X86Cpu::load_env_image(const u8* image, unsigned bytes) {
   fpu.set_top(status >> 11 & 7);
   fpu.set_status(status);
   fpu.set_full_tags(image_get<u16>(image, stride * 2));
+  FpuPointers p;
   if (!is_protected()) {
     const u32 ip_high = stride == 2 ? image_get<u16>(image, 8) : image_get<u32>(image, 16);
     const u32 dp_high = stride == 2 ? image_get<u16>(image, 12) : image_get<u32>(image, 24);
-    fpu_pointers_.ip = image_get<u16>(image, stride * 3) | (ip_high >> 12 & 0xffff) << 16;
-    fpu_pointers_.opcode = u16(ip_high & 0x7ff);
-    fpu_pointers_.dp = image_get<u16>(image, stride * 5) | (dp_high >> 12 & 0xffff) << 16;
-    return;
+    p.ip = image_get<u16>(image, stride * 3) | (ip_high >> 12 & 0xffff) << 16;
+    p.opcode = u16(ip_high & 0x7ff);
+    p.dp = image_get<u16>(image, stride * 5) | (dp_high >> 12 & 0xffff) << 16;
+  } else if (stride == 2) {
+    p = {.ip = image_get<u16>(image, 6), .dp = image_get<u16>(image, 10), .cs = image_get<u16>(image, 8),
+         .ds = image_get<u16>(image, 12)};
+  } else {
+    p = {.ip = image_get<u32>(image, 12), .dp = image_get<u32>(image, 20), .cs = image_get<u16>(image, 16),
+         .ds = image_get<u16>(image, 24), .opcode = u16(image_get<u16>(image, 18) & 0x7ff)};
   }
-  fpu_pointers_.ip = stride == 2 ? image_get<u16>(image, 6) : image_get<u32>(image, 12);
-  fpu_pointers_.opcode = stride == 2 ? u16(0) : u16(image_get<u16>(image, 18) & 0x7ff);
-  fpu_pointers_.dp = stride == 2 ? image_get<u16>(image, 10) : image_get<u32>(image, 20);
+  set_fpu_pointers(p);
 }
 
 u64 X86Cpu::helper_fstenv(const u64* args) {
@@ -275,7 +333,7 @@ u64 X86Cpu::helper_fsave(const u64* args) {
   if (memory_->store_bytes(wrap_operand(args[0]), std::span<const u8>(image, size + 80), current_view()) ==
       AccessStatus::Ok) {
     fpu.init();
-    fpu_pointers_ = {};
+    set_fpu_pointers({});
     fp_masks_changed();
   }
   return 0;
@@ -411,6 +469,8 @@ u64 X86Cpu::helper_maskmov(const u64* args) {
   const u8 view = current_view();
   const ElementBase base = ElementBase::unpack(args[1] >> 8);
   u64 to[16] = {};
+  // Whatever the mask says, and of eight bytes: what the processors at hand do. The manual leaves it open.
+  if (!base.linear(*this, args[0], 0, 1, true, to[0]) || !check_alignment(to[0], 8, view)) return 0;
   for (unsigned i = 0; i < 16; ++i) {
     if (!(mask[i] & 0x80)) continue;
     if (!base.linear(*this, args[0], i, 1, true, to[i])) return 0;

@@ -116,8 +116,11 @@ X86Cpu::X87Run X86Cpu::run_x87(X87Op op, unsigned reg, u64 a, u64 b) {
 u64 X86Cpu::helper_x87_op(const u64* args) {
   const X87Op op = op_of(args[0]);
   if (waits(op) && !check_x87()) return 0;
+  settle_fpu_pointers(*s_);  // while what the instruction before left is still pending
+  const u32 control = s_->hdr.fpu_control;
   const auto [result, raised] = run_x87(op, unsigned(args[0] >> 16 & 7), args[1], args[2]);
-  if (op == X87Op::LoadControl || op == X87Op::Init) fp_masks_changed();
+  if (op == X87Op::Init) set_fpu_pointers({});
+  if ((control ^ s_->hdr.fpu_control) & kExceptionFlags) fp_masks_changed();
   if (asserts_ferr_ && x87_pending() == 0) release_ferr();
   if (raised & ~kPrecision) return bit64(63);
   if (pops(args[0])) run_x87(X87Op::Pop, 0, 0, 0);
@@ -127,6 +130,7 @@ u64 X86Cpu::helper_x87_op(const u64* args) {
 u64 X86Cpu::helper_x87_store(const u64* args) {
   const unsigned log2 = unsigned(args[0] >> 16 & 7), bytes = log2 == 4 ? 10 : 1u << log2;
   const u64 address = wrap_operand(args[1]);
+  settle_fpu_pointers(*s_);
   if (!check_x87() || memory_->probe(address, bytes, Access::Store, current_view()) != AccessStatus::Ok) return 0;
   u8 data[16];
   const auto [result, raised] = run_x87(op_of(args[0]), 0, 0, 0);

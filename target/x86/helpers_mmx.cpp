@@ -40,6 +40,7 @@ u64 X86Cpu::helper_emms(const u64*) {
 
 u64 X86Cpu::helper_maskmovq(const u64* args) {
   const u8 view = current_view();
+  if (!check_alignment(args[0], 8, view)) return 0;  // see helper_maskmov()
   const auto is_selected = [&](unsigned i) { return args[2] >> (8 * i + 7) & 1; };
   for (unsigned i = 0; i < 8; ++i) {
     if (is_selected(i) && memory_->probe(wrap_operand(args[0] + i), 1, target::Access::Store, view) != AccessStatus::Ok)

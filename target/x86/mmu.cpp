@@ -142,6 +142,11 @@ bool X86Cpu::walk(u64 va, Access access, u8 view, target::TlbFill& fill) {
             .global = true};
     return true;
   }
+  if (is_long_mode() && !is_code64() && view == kViewUser && va >> 32 != 0) {
+    // The rest of an operand, or of an instruction, that begins below 4 GiB: compatibility mode reaches no further.
+    pending_ = {.valid = true, .vector = kGP, .has_error = true, .error = external_, .is_in_segment = false};
+    return false;
+  }
   if (is_long_mode() && !is_canonical(va)) {
     // An access through SS gives #SS(0): see operand_is_on_stack().
     pending_ = {

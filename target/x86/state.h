@@ -86,6 +86,16 @@ struct alignas(64) VectorSlot {
   u8 bytes[64] = {};
 };
 
+/// What the x87 unit remembers of its last instruction that is no control instruction, and of its operand.
+struct FpuPointers {
+  u64 ip = 0, dp = 0;  ///< offsets in their segments
+  u16 cs = 0, ds = 0, opcode = 0;
+  bool operator==(const FpuPointers&) const = default;
+};
+/// X86State::fpu_ip where FpuPointers say it all. No x87 instruction is there: the shortest has two bytes.
+inline constexpr u64 kFpuSettled = ~u64(0);
+inline constexpr u32 kFpuNoData = 8;
+
 struct X86State {
   tcg::EnvHeader hdr;               ///< hot[i] = r8 + i; hot_aux[0] = FS base, hot_aux[1] = GS base
   u64 gpr_low[8] = {};              ///< RAX..RDI
@@ -118,6 +128,14 @@ struct X86State {
   u32 static_mode = 0;              ///< what of the mode key segments and control registers decide
   u32 nmi_blocked = 0;              ///< 1: until the next IRET
   u32 avx512_live = 0;              ///< 0: bits 511:256 of zmm0..15 are zero, and nobody needs to keep them so
+
+  // What translated code says of the last x87 instruction. Whoever changes a segment register settles it first.
+  u64 fpu_ip = kFpuSettled;          ///< linear
+  u64 fpu_dp = 0;                    ///< offset of the operand
+  u32 fpu_opcode = 0;
+  u32 fpu_data_segment = kFpuNoData; ///< a Seg; kFpuNoData: no instruction had an operand since it was settled
+  FpuPointers fpu_pointers;          ///< the last instruction
+  FpuPointers fpu_trapped;           ///< the last one with an unmasked exception
 
   u64& gpr(unsigned i) { return i < 8 ? gpr_low[i] : hdr.hot[i - 8]; }
   u64 gpr(unsigned i) const { return i < 8 ? gpr_low[i] : hdr.hot[i - 8]; }
@@ -162,9 +180,14 @@ enum Field : ir::FieldId {
   F_EVEX_MEM_HIGH,
   F_EVEX_GENERAL,      // I64: HostVector::kGeneralSlot
   F_SIMD_A, F_SIMD_B, F_SIMD_C,  // V256: operands for SimdExceptions, in the same slots
+  F_FPU_IP, F_FPU_DP,                // I64
+  F_FPU_OPCODE, F_FPU_DATA_SEGMENT,  // I32
   F_COUNT,
 };
 ir::StateLayout make_state_layout();
+
+/// Takes what translated code left in fpu_ip and its neighbours into fpu_pointers.
+void settle_fpu_pointers(X86State& s);
 
 /// The mode key: what translation treats as constant. 32 bits.
 struct Mode {

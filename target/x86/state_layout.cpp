@@ -99,6 +99,11 @@ ir::StateLayout make_state_layout() {
   put(F_SIMD_B, "simd_b", slot(tcg::HostVector::kMemorySlot) + 32, Type::V256);
   put(F_SIMD_C, "simd_c", slot(tcg::HostVector::kGeneralSlot), Type::V256);
   put(F_TSC_AUX, "tsc_aux", offsetof(X86State, tsc_aux), Type::I64);
+  put(F_FPU_IP, "fpu_ip", offsetof(X86State, fpu_ip), Type::I64);
+  put(F_FPU_DP, "fpu_dp", offsetof(X86State, fpu_dp), Type::I64);
+  put(F_FPU_OPCODE, "fpu_opcode", offsetof(X86State, fpu_opcode), Type::I32);
+  put(F_FPU_DATA_SEGMENT, "fpu_data_segment", offsetof(X86State, fpu_data_segment), Type::I32);
+  for (unsigned field : {F_FPU_IP, F_FPU_OPCODE, F_FPU_DATA_SEGMENT}) layout.fields[field].deferred = true;
   return layout;
 }
 

@@ -42,16 +42,20 @@ void Emitter::alu(const Insn& insn) {
     if (flags) b_.set_flags(b_.flags2(Opcode::FlCmp, a, b));
     return;
   }
-  Value operand = b;
-  if (with_carry) operand = b_.add(b, b_.zext(b.type, condition(2)));
-
+  const Value carry = with_carry ? condition(2) : Value{};
   Value a, result;
   if (insn.has(kHasLock)) {
+    const Value operand = with_carry ? b_.add(b, b_.zext(b.type, carry)) : b;
     a = rmw(kAluRmw[op], to, operand);
     result = b_.binary(kAluOpcode[op], a, operand);
+  } else if (with_carry) {
+    a = load(to);
+    result = b_.with_carry(op == kAdc ? Opcode::AddCarry : Opcode::SubBorrow, a, b, carry);
+    if (flags) b_.carry_out(op == kAdc ? Opcode::CarryOut : Opcode::BorrowOut, a, b, result);  // for who asks later
+    store(to, result);
   } else {
     a = load(to);
-    result = b_.binary(kAluOpcode[op], a, operand);
+    result = b_.binary(kAluOpcode[op], a, b);
     store(to, result);
   }
   if (!flags) return;
@@ -313,21 +317,26 @@ void Emitter::xadd(const Insn& insn) {
   if (wants_flags(insn)) b_.set_flags(b_.flags3(Opcode::FlAdd, a, b, result));
 }
 
-/// ADCX (through CF) and ADOX (through OF).
+/// ADCX (through CF) and ADOX (through OF). They come in long rows that carry in both flags: in a row, the two are values
+/// of their own, and the flags are put together for those who look.
 void Emitter::adcx(const Insn& insn) {
   const bool through_of = insn.row->arg == 1;
   const Value b = read(insn, 1), a = read(insn, 0);
   const Value before = b_.get_flags();
-  const Value carry = b_.fl_is(through_of ? ir::Cond::Overflow : ir::Cond::Below, before);
-  const Value result = b_.add(b_.add(a, b), b_.zext(a.type, carry));
+  if (adx_.flags.ref != before.ref) {
+    const Value packed = b_.fl_pack(before);
+    adx_.carry = b_.trunc(Type::I1, packed);
+    adx_.overflow = b_.trunc(Type::I1, b_.shr(packed, b_.i8(11)));
+    adx_.others = b_.and_(packed, b_.i64(tcg::kFlagsAll & ~(tcg::kFlagCarry | tcg::kFlagOverflow)));
+  }
+  Value& carry = through_of ? adx_.overflow : adx_.carry;
+  const Value result = b_.with_carry(Opcode::AddCarry, a, b, carry);
+  carry = b_.carry_out(Opcode::CarryOut, a, b, result);
   set_gpr(insn.reg, insn.size, result);
   if (!wants_flags(insn)) return;
-  const Value out = b_.fl_is(ir::Cond::Below, b_.flags3(Opcode::FlAdc, a, b, result));
-  if (through_of) {
-    set_packed_bits(b_.fl_pack(before), kOF, flag_bit(out, 11));
-  } else {
-    b_.set_flags(b_.flags2(Opcode::FlSetCarry, out, before));
-  }
+  const Value overflow = b_.shl(b_.zext(Type::I64, adx_.overflow), b_.i8(11));
+  b_.set_flags(b_.fl_unpack(b_.or_(b_.or_(adx_.others, b_.zext(Type::I64, adx_.carry)), overflow)));
+  adx_.flags = b_.get_flags();
 }
 
 void Emitter::crc32(const Insn& insn) {

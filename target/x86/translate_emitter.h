@@ -481,6 +481,7 @@ class Emitter {
   bool x87_traps() const { return mode_.has(Mode::kX87Traps); }
   Value x87_checked(ir::X87Op op, unsigned reg, bool pops = false, Value a = {}, Value b = {});
   void x87_checked_flags(const Insn& insn, bool pops);
+  void note_x87(const Insn& insn);
   void x87_checked_store(const Insn& insn, ir::X87Op op, unsigned log2, bool pops);
   Place x87_place(const Insn& insn, ir::Type type, AccessKind kind);
 
@@ -500,6 +501,10 @@ class Emitter {
   bool is_alone_;  ///< the block has one instruction
   const Insn* previous_ = nullptr;
   unsigned exits_ = 0;
+  struct {
+    Value flags;  ///< as the last of the row set them; others: without the two
+    Value carry, overflow, others;
+  } adx_;  ///< the row of ADCX and ADOX that the block is in
   bool has_shadow_ = false;  ///< the instruction before was STI
 };
 

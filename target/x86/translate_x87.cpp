@@ -3,7 +3,7 @@
 //
 // Exceptions are masked in the host's unit and their flags accumulate. Where the guest's control word unmasks one
 // (Mode::kX87Traps), helpers do each instruction under that word (fpu_traps.cpp); elsewhere none can be pending.
-// CR0.NE: check_x87(). Instruction and data pointers: fpu_state.cpp.
+// CR0.NE: check_x87(). Instruction and data pointers: note_x87(), fpu_state.cpp.
 #include "target/x86/translate_emitter.h"
 
 namespace emu::x86 {
@@ -39,30 +39,47 @@ void Emitter::x87_checked_store(const Insn& insn, X87Op op, unsigned log2, bool 
   if (mode_.has(Mode::kAlignCheck))
     b_.probe(linear_value(l), mem_info(log2 == 4 ? 3 : log2, {linear_value(l), 0, l.is_stack}));
   call(H_x87_store, {b_.i64(u64(op) | u64(log2) << 16 | (pops ? kPops : 0)), linear_value(l)});
+  note_x87(insn);
+}
+
+/// What FNSTENV shows of the last instruction that is no control instruction, once it is complete.
+void Emitter::note_x87(const Insn& insn) {
+  if (is_ended()) return;
+  b_.set(F_FPU_IP, b_.pc_constant(wrap_pc(pc_of(insn))));
+  b_.set(F_FPU_OPCODE, b_.i32((insn.opcode & 7u) << 8 | insn.modrm));
+  if (!insn.is_memory) return;
+  const Effective e = effective(insn);
+  b_.set(F_FPU_DP, effective_value(e));
+  b_.set(F_FPU_DATA_SEGMENT, b_.i32(e.segment));
 }
 
 /// FNOP waits; what is left of the 8087's and 80287's control instructions does not.
 void Emitter::x87_nop(const Insn& insn) {
-  if (can_x87() && x87_traps() && insn.opcode == 0xd9) call(H_x87_pending, {});
+  if (!can_x87() || insn.opcode != 0xd9) return;
+  if (x87_traps()) call(H_x87_pending, {});
+  note_x87(insn);
 }
 
 void Emitter::x87_op(const Insn& insn) {
   if (!can_x87()) return;
-  if (x87_traps()) {
-    x87_checked(op_of(insn), insn.rm);
+  const X87Op op = op_of(insn);
+  if (x87_traps() || op == X87Op::Init) {
+    x87_checked(op, insn.rm);
   } else {
-    b_.x87(op_of(insn), insn.rm & 7);
+    b_.x87(op, insn.rm & 7);
   }
+  if (op != X87Op::Init && op != X87Op::ClearExceptions) note_x87(insn);
 }
 
 void Emitter::x87_op_pop(const Insn& insn) {
   if (!can_x87()) return;
   if (x87_traps()) {
     x87_checked(op_of(insn), insn.rm, true);
-    return;
+  } else {
+    b_.x87(op_of(insn), insn.rm & 7);
+    b_.x87(X87Op::Pop);
   }
-  b_.x87(op_of(insn), insn.rm & 7);
-  b_.x87(X87Op::Pop);
+  note_x87(insn);
 }
 
 // ---- Memory operands ------------------------------------------------------------------------------------------------
@@ -76,6 +93,7 @@ void Emitter::x87_memory(const Insn& insn) {
   } else {
     b_.x87(op_of(insn), 0, v);
   }
+  note_x87(insn);
 }
 
 void Emitter::x87_memory_pop(const Insn& insn) {
@@ -87,6 +105,7 @@ void Emitter::x87_memory_pop(const Insn& insn) {
   if (!can_x87()) return;
   call(H_x87_pending, {});
   x87_checked(op_of(insn), 0, true, load(x87_place(insn, ir::x87_operand_type(op_of(insn), 0), AccessKind::Read)));
+  note_x87(insn);
 }
 
 void Emitter::x87_store(const Insn& insn) {
@@ -96,6 +115,7 @@ void Emitter::x87_store(const Insn& insn) {
   const Place p = x87_place(insn, type, AccessKind::Write);
   b_.probe(p.value, p.mem);  // a fault comes before the flags of the conversion
   store(p, b_.x87(op_of(insn)));
+  note_x87(insn);
 }
 
 void Emitter::x87_store_pop(const Insn& insn) {
@@ -118,6 +138,7 @@ void Emitter::x87_load80(const Insn& insn) {
   } else {
     b_.x87(X87Op::PushF80, 0, significand, exponent);
   }
+  note_x87(insn);
 }
 
 void Emitter::x87_store80(const Insn& insn) {
@@ -133,6 +154,7 @@ void Emitter::x87_store80(const Insn& insn) {
   store_at({behind, 0, l.is_stack}, exponent);
   store_at({begin, 0, l.is_stack}, significand);
   b_.x87(X87Op::Pop);
+  note_x87(insn);
 }
 
 /// FLDENV, FNSTENV, FRSTOR, FNSAVE, FBLD, FBSTP (arg: the helper).
@@ -148,6 +170,7 @@ void Emitter::x87_image(const Insn& insn) {
   const Value address = linear_value(linear(effective(insn), bytes, writes ? AccessKind::Write : AccessKind::Read));
   if (is_decimal) {
     call(Helper(helper), {address});
+    note_x87(insn);
   } else {
     call(Helper(helper), {address, b_.i64(operand_bytes)});
   }
@@ -160,12 +183,14 @@ void Emitter::x87_compare_flags(const Insn& insn) {
   if (!can_x87()) return;
   const Value packed = b_.x87(op_of(insn), insn.rm & 7);
   if (wants_flags(insn)) b_.set_flags(b_.fl_unpack(packed));
+  note_x87(insn);
 }
 
 /// An unmasked exception leaves the flags alone.
 void Emitter::x87_checked_flags(const Insn& insn, bool pops) {
   if (!can_x87()) return;
   const Value result = x87_checked(op_of(insn), insn.rm, pops);
+  note_x87(insn);
   if (!wants_flags(insn)) return;
   const Value left_out = b_.compare(ir::Cond::NotEqual, b_.and_(result, b_.i64(bit64(63))), b_.i64(0));
   const Value old = packed_flags();
@@ -187,6 +212,7 @@ void Emitter::x87_cmov(const Insn& insn) {
   } else {
     b_.x87(X87Op::CmovIf, insn.rm & 7, taken);
   }
+  note_x87(insn);
 }
 
 // ---- Control and status ---------------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ u64 X86Cpu::helper_xsetbv(const u64*) {
 u64 X86Cpu::xinuse() const {
   u64 used = 0;
   const FpuImage fpu(s_->hdr);
-  const bool pointers = fpu_pointers_.ip || fpu_pointers_.dp || fpu_pointers_.opcode;
+  const bool pointers = fpu_pointers() != FpuPointers{};
   bool registers = false;
   for (unsigned i = 0; i < 8; ++i) registers |= !is_zero(s_->hdr.fpu_image + 32 + i * 16, 10);
   if (u16(s_->hdr.fpu_control) != 0x37f || fpu.status() != 0 || fpu.tags() != 0 || pointers || registers) used |= kX87;
@@ -154,7 +154,7 @@ u64 X86Cpu::xinuse() const {
 bool X86Cpu::store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u8 view) {
   const unsigned vectors = is_code64() ? 16 : 8;
   u8 image[416] = {};
-  store_fx_x87(image, wide);
+  const unsigned x87_bytes = fxsave_x87(image, wide);
   image_put<u32>(image, 24, guest_mxcsr());
   image_put<u32>(image, 28, kMxcsrMask);
   for (unsigned i = 0; i < vectors; ++i) std::memcpy(image + 160 + i * 16, s_->vec[i].bytes, 16);
@@ -162,7 +162,7 @@ bool X86Cpu::store_xsave_legacy(u64 address, u64 saved, bool mxcsr, bool wide, u
     return memory_->store_bytes(wrap_operand(address + from), std::span<const u8>(image + from, to - from), view) ==
            AccessStatus::Ok;
   };
-  if ((saved & kX87) && (!store(0, 24) || !store(32, 160))) return false;
+  if ((saved & kX87) && (!store(0, x87_bytes) || !store(32, 160))) return false;
   if (mxcsr && !store(24, 32)) return false;
   return !(saved & kSse) || store(160, 160 + vectors * 16);
 }
@@ -244,11 +244,7 @@ u64 X86Cpu::helper_xrstor(const u64* args) {
   if (loads_mxcsr && (mxcsr & ~kMxcsrMask)) return raise_gp();
 
   if (wanted & present & kX87) {
-    load_fx_x87(image);
-    if (!args[1]) {
-      fpu_pointers_.ip = u32(fpu_pointers_.ip);
-      fpu_pointers_.dp = u32(fpu_pointers_.dp);
-    }
+    fxrstor_x87(image, args[1] != 0);
   } else if (wanted & kX87) {
     init_fpu();
   }

@@ -34,13 +34,15 @@ struct HostFeature {
 };
 constexpr unsigned kAvx512Bits = bit(16) | bit(17) | bit(30) | bit(31);  // F, DQ, BW, VL
 constexpr HostFeature kHostFeatures[] = {
-    {"ssse3", &Words::leaf1_ecx, bit(9), true},   {"fma", &Words::leaf1_ecx, bit(12), true},
+    {"sse3", &Words::leaf1_ecx, bit(0), true},    {"ssse3", &Words::leaf1_ecx, bit(9), true},
+    {"fma", &Words::leaf1_ecx, bit(12), true},    {"cx16", &Words::leaf1_ecx, bit(13), true},
     {"sse4.1", &Words::leaf1_ecx, bit(19), true}, {"sse4.2", &Words::leaf1_ecx, bit(20), true},
     {"movbe", &Words::leaf1_ecx, bit(22), true},  {"popcnt", &Words::leaf1_ecx, bit(23), true},
     {"xsave", &Words::leaf1_ecx, bit(27), true},  {"avx", &Words::leaf1_ecx, bit(28), true},
     {"f16c", &Words::leaf1_ecx, bit(29), true},   {"bmi1", &Words::leaf7_ebx, bit(3), true},
     {"avx2", &Words::leaf7_ebx, bit(5), true},    {"bmi2", &Words::leaf7_ebx, bit(8), true},
-    {"lzcnt", &Words::ext1_ecx, bit(5), true},    {"avx512", &Words::leaf7_ebx, kAvx512Bits, false},
+    {"lahf", &Words::ext1_ecx, bit(0), true},     {"lzcnt", &Words::ext1_ecx, bit(5), true},
+    {"avx512", &Words::leaf7_ebx, kAvx512Bits, false},
 };
 
 Result<void> mask(Words& words, std::string_view list) {
@@ -75,8 +77,9 @@ Result<std::unique_ptr<HostBackend>> make_host_backend(const HostOptions& option
   if (!missing.empty()) {
     return error("this host's processor is below x86-64-v3, which translated code needs: it has no {}", missing);
   }
-  // The processor may have what the host's kernel does not save; the compiler's library looks at both.
-  if (!__builtin_cpu_supports("x86-64-v3")) return error("this host does not offer all of x86-64-v3 to programs");
+  // The processor may have what the host's kernel does not save; the compiler's library looks at both. Of AVX2, whose
+  // registers are all that v3 adds, all compilers know the name.
+  if (!__builtin_cpu_supports("avx2")) return error("this host does not offer all of x86-64-v3 to programs");
   tcg::x86_64::HostFeatures features;
   features.avx512vl = options.avx512 && (words.leaf7_ebx & kAvx512Bits) == kAvx512Bits &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&

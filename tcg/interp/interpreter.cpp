@@ -177,6 +177,14 @@ class Interpreter {
         return scalar(evaluate_compare(Cond(op.c.bits()), op.type, integer(op.a, op.type), integer(op.b, op.type)));
       case Opcode::BitTest:
         return scalar(integer(op.a, op.type) >> (integer(op.b, op.type) % width(op.type)) & 1);
+      case Opcode::AddCarry:
+      case Opcode::SubBorrow:
+        return scalar(evaluate_with_carry(op.opcode, op.type, integer(op.a, op.type), integer(op.b, op.type),
+                                          integer(op.c, Type::I1)));
+      case Opcode::CarryOut:
+      case Opcode::BorrowOut:
+        return scalar(evaluate_with_carry(op.opcode, op.type, integer(op.a, op.type), integer(op.b, op.type),
+                                          integer(op.c, op.type)));
       case Opcode::Select:
         return cell(integer(op.a, Type::I1) ? op.b : op.c, op.type);
       case Opcode::FlFcmp:

@@ -72,6 +72,8 @@ class Builder {
   Value compare(Cond condition, Value a, Value b);
   Value bit_test(Value a, Value index);
   Value select(Value condition, Value if_true, Value if_false);
+  Value with_carry(Opcode opcode, Value a, Value b, Value carry);  ///< AddCarry SubBorrow
+  Value carry_out(Opcode opcode, Value a, Value b, Value result);  ///< CarryOut BorrowOut
 
   Value flags3(Opcode opcode, Value a, Value b, Value result);  ///< FlAdd FlAdc FlSub FlSbb
   Value flags2(Opcode opcode, Value a, Value b);  ///< FlCmp FlTest FlInc FlDec FlShl FlShr FlMulU FlMulS FlSetCarry

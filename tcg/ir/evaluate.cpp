@@ -111,6 +111,20 @@ u64 evaluate_double_shift(Opcode opcode, Type type, u64 a, u64 b, u64 count) {
   return (opcode == Opcode::Shld ? (a << n) | (b >> (w - n)) : (a >> n) | (b << (w - n))) & low_mask(w);
 }
 
+u64 evaluate_with_carry(Opcode opcode, Type type, u64 a, u64 b, u64 c) {
+  const unsigned w = width(type);
+  switch (opcode) {
+    case Opcode::AddCarry:
+      return (a + b + c) & low_mask(w);
+    case Opcode::SubBorrow:
+      return (a - b - c) & low_mask(w);
+    case Opcode::CarryOut:
+      return ((a & b) | ((a | b) & ~c)) >> (w - 1) & 1;
+    default:
+      return ((~a & b) | ((~a | b) & c)) >> (w - 1) & 1;
+  }
+}
+
 bool evaluate_compare(Cond condition, Type type, u64 a, u64 b) {
   const unsigned w = width(type);
   const i64 x = sign_extend(a, w), y = sign_extend(b, w);

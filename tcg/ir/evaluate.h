@@ -14,6 +14,8 @@ u64 evaluate_unary(Opcode opcode, Type type, u64 a);
 u64 evaluate_binary(Opcode opcode, Type type, u64 a, u64 b);
 /// Shld, Shrd.
 u64 evaluate_double_shift(Opcode opcode, Type type, u64 a, u64 b, u64 count);
+/// AddCarry, SubBorrow; CarryOut, BorrowOut.
+u64 evaluate_with_carry(Opcode opcode, Type type, u64 a, u64 b, u64 c);
 bool evaluate_compare(Cond condition, Type type, u64 a, u64 b);
 /// Whether `condition` is one that two integers can be compared by.
 constexpr bool is_compare(Cond c) { return (c >= Cond::Below && c <= Cond::Above) || c >= Cond::Less; }

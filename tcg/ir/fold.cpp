@@ -300,6 +300,32 @@ Value Builder::bit_test(Value a, Value index) {
   return emit(Opcode::BitTest, a.type, a.ref, index.ref);
 }
 
+Value Builder::with_carry(Opcode opcode, Value a, Value b, Value carry) {
+  EMU_CHECK(is_int(a.type) && a.type == b.type && carry.type == Type::I1);
+  const bool adds = opcode == Opcode::AddCarry;
+  if (!adds && a.ref == b.ref) return neg(zext(a.type, carry));
+  if (const auto c = constant_of(carry)) {
+    const Opcode plain = adds ? Opcode::Add : Opcode::Sub;
+    const Value without = binary(plain, a, b);
+    return *c ? binary(plain, without, constant(a.type, 1)) : without;
+  }
+  return emit(opcode, a.type, a.ref, b.ref, carry.ref);
+}
+
+Value Builder::carry_out(Opcode opcode, Value a, Value b, Value result) {
+  EMU_CHECK(is_int(a.type) && a.type == b.type && a.type == result.type);
+  const auto x = constant_of(a), y = constant_of(b), z = constant_of(result);
+  if (x && y && z) return constant(Type::I1, evaluate_with_carry(opcode, a.type, *x, *y, *z));
+  // Where the result was made, its carry may have been taken at once.
+  if (const u32 next = result.ref.is_value() ? result.ref.id() + 1 : 0; next != 0 && next < block_.ops.size()) {
+    const Op& op = block_.ops[next];
+    if (op.opcode == opcode && op.type == a.type && op.a == a.ref && op.b == b.ref && op.c == result.ref) {
+      return {Ref::value(next), Type::I1};
+    }
+  }
+  return emit(opcode, a.type, a.ref, b.ref, result.ref);
+}
+
 Value Builder::select(Value condition, Value if_true, Value if_false) {
   EMU_CHECK(condition.type == Type::I1 && if_true.type == if_false.type);
   if (const auto c = constant_of(condition)) return *c ? if_true : if_false;

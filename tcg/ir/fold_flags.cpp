@@ -98,6 +98,15 @@ Value Builder::fl_is(Cond condition, Value flags) {
     case Opcode::FlDec:
       if (base == Cond::Below) return fl_is(condition, {maker.b, Type::Flags});
       break;
+    case Opcode::FlAdc:
+    case Opcode::FlSbb:
+      if (base == Cond::Below) {
+        const Value carry = carry_out(maker.opcode == Opcode::FlAdc ? Opcode::CarryOut : Opcode::BorrowOut,
+                                      operand(maker.a, maker.type), operand(maker.b, maker.type),
+                                      operand(maker.c, maker.type));
+        return inverted ? not_(carry) : carry;
+      }
+      break;
     case Opcode::FlSetCarry:
       if (base == Cond::Below) {
         const Value carry = operand(maker.a, Type::I1);

@@ -25,6 +25,9 @@ struct StateField {
   u32 offset = 0;  ///< bytes from the EnvHeader: the field's home
   Type type = Type::I64;
   Pin pin = Pin::None;
+  /// Sets of constants may wait until somebody looks: recovery points say what the field holds, exits and calls store
+  /// it. Not for pinned fields.
+  bool deferred = false;
 };
 
 struct StateLayout {

@@ -187,6 +187,8 @@ class Verifier {
     }
     const bool integer = op.opcode >= Opcode::Add && op.opcode <= Opcode::Popcnt;
     const bool logic = op.opcode >= Opcode::And && op.opcode <= Opcode::Not;
+    const bool carries = op.opcode >= Opcode::AddCarry && op.opcode <= Opcode::BorrowOut;
+    if (carries && (!is_int(op.type) || op.type == Type::I1)) return error("not an integer type");
     if (integer && (!is_int(op.type) || (op.type == Type::I1 && !logic))) return error("not an integer type");
     return {};
   }

@@ -91,6 +91,12 @@ class Refolder {
         return builder_.compare(Cond(c), a(op), b(op));
       case Opcode::BitTest:
         return builder_.bit_test(a(op), b(op));
+      case Opcode::AddCarry:
+      case Opcode::SubBorrow:
+        return builder_.with_carry(op.opcode, a(op), b(op), value(op.c, Type::I1));
+      case Opcode::CarryOut:
+      case Opcode::BorrowOut:
+        return builder_.carry_out(op.opcode, a(op), b(op), value(op.c, op.type));
       case Opcode::Select:
         return builder_.select(value(op.a, Type::I1), b(op), value(op.c, op.type));
       case Opcode::FlAdd:

@@ -5,15 +5,16 @@ import time
 
 
 class Remote:
-    def __init__(self, path):
+    def __init__(self, where):
+        """`where`: a unix socket's path, or host and port."""
         end = time.monotonic() + 30
         while True:
-            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket = socket.socket(socket.AF_INET if isinstance(where, tuple) else socket.AF_UNIX)
             try:
-                self.socket.connect(path)
+                self.socket.connect(where)
                 break
             except OSError:
-                assert time.monotonic() < end, f"nobody listens on {path}"
+                assert time.monotonic() < end, f"nobody listens on {where}"
                 time.sleep(0.02)
         self.socket.settimeout(30)
         self.buffer = b""

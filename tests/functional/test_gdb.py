@@ -5,6 +5,7 @@ import pathlib
 import random
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -242,6 +243,34 @@ def test_gdbserver_command_starts_and_ends_a_server():
         path = os.path.join(folder, "socket")
         text = emu.monitor([f"gdbserver unix:{path}", "info chardev", "gdbserver none", "gdbserver nonsense:x"], "-m", "64")
         assert "Waiting for gdb connection" in text and "Disabled gdbserver" in text
+
+
+def test_a_debugger_may_come_over_tcp():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([emu.BINARY, "-S", "-display", "none", "-m", "64", "-gdb", f"tcp:127.0.0.1:{port}"])
+    try:
+        remote = Remote(("127.0.0.1", port))
+        assert remote.ask("?") == "T05thread:01;"
+        assert "xmlRegisters" not in remote.ask("qSupported:multiprocess+")
+        remote.send("k")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+
+def test_gdbserver_leaves_streams_of_others_alone():
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "socket")
+        text = emu.monitor([f"gdbserver unix:{path}", "gdbserver chardev:gdb", "info chardev", "gdbserver none", "info chardev"],
+                           "-m", "64", "-chardev", "ringbuf,id=gdb")
+        assert "there is a chardev 'gdb' already: write chardev:gdb" in text
+        assert text.count("gdb: filename=ringbuf") == 2, text
+        again = emu.monitor(["gdbserver none", "info chardev"], "-m", "64", "-chardev", "null,id=gdb", "-gdb", "chardev:gdb")
+        assert "gdb: filename=null" in again
+        own = emu.monitor(["gdbserver none", "info chardev"], "-m", "64", "-gdb", f"unix:{path}")
+        assert "gdb: " not in own
 
 
 def test_linux_kernel_is_interrupted_stepped_and_goes_on():

@@ -163,6 +163,12 @@ def test_every_monitor_command_has_right_and_wrong_lines():
     assert all(right or name in NEVER_SUCCEED for name, (right, _) in ROWS.items())
 
 
+def test_the_page_has_every_command():
+    page = (emu.SOURCE / "docs/user/monitor.md").read_text()
+    named = {word for quoted in re.findall(r"`([^`]*)`", page) for word in re.findall(r"^(?:info )?[\w-]+", quoted)}
+    assert {name.split("|")[0] for name in ROWS} <= named
+
+
 def test_each_command_explains_itself():
     names = [name.split("|")[0] for name in ROWS if name not in ("help|?", "log")]  # their help is more
     for name, said in zip(names, answers([f"help {name}" for name in names])):

@@ -2,6 +2,7 @@
 """The monitor for programs, on the real program."""
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -10,6 +11,7 @@ import tempfile
 import time
 
 import emu
+from gdb_remote import Remote
 from qmp import Client, Machine
 
 
@@ -71,6 +73,38 @@ def test_descriptors_arrive_with_their_command():
             {"fdset-id": added["fdset-id"], "fds": [{"fd": added["fd"], "opaque": "o"}]}]
         qmp.command("pmemsave", val=0, size=16, filename=f"/dev/fdset/{added['fdset-id']}")
         qmp.command("remove-fd", fdset_id=added["fdset-id"])
+
+
+def test_an_inherited_descriptor_may_be_in_two_sets():
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
+        path, fd = os.path.join(folder, "qmp"), file.fileno()
+        process = subprocess.Popen([emu.BINARY, "-S", "-display", "none", "-m", "16", "-qmp", f"unix:{path},server=on,wait=off",
+                                    "-add-fd", f"fd={fd},set=1", "-add-fd", f"fd={fd},set=2,opaque=o"], pass_fds=[fd])
+        qmp = Client.connect(path)
+        first, second = qmp.command("query-fdsets")
+        assert (first["fdset-id"], second["fdset-id"], second["fds"][0]["opaque"]) == (1, 2, "o")
+        assert first["fds"][0]["fd"] != second["fds"][0]["fd"]
+        qmp.command("remove-fd", fdset_id=1)
+        qmp.command("pmemsave", val=0, size=16, filename="/dev/fdset/2")
+        assert os.fstat(fd).st_size == 16
+        qmp.command("quit")
+        assert process.wait(30) == 0
+
+
+def test_networks_announce_as_often_as_asked():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as switch:
+        switch.bind(("127.0.0.1", 0))
+        switch.settimeout(0.5)
+        wire = "dgram,id=n,local.type=inet,local.host=127.0.0.1,local.port=0,remote.type=inet,remote.host=127.0.0.1"
+        with Machine("-S", "-netdev", f"{wire},remote.port={switch.getsockname()[1]}", "-device", "e1000,netdev=n") as qmp:
+            for rounds in (0, 1, 2):
+                qmp.command("announce-self", initial=10, max=10, rounds=rounds, step=0)
+                for _ in range(rounds):
+                    assert switch.recv(2000)[12:14] == b"\x80\x35"
+                try:
+                    assert not switch.recv(2000)
+                except TimeoutError:
+                    pass
 
 
 def test_dump_is_an_elf_core_with_all_memory():
@@ -174,6 +208,20 @@ def test_preconfig_waits():
         qmp.wait_event("RESUME")
 
 
+def test_people_and_debuggers_wait_for_preconfig_too():
+    with tempfile.TemporaryDirectory() as folder:
+        people, debugger = os.path.join(folder, "m"), os.path.join(folder, "g")
+        with Machine("-preconfig", "-monitor", f"unix:{people},server=on,wait=off", "-gdb", f"unix:{debugger}") as qmp:
+            monitor = emu.Connection(people)
+            monitor.wait_for("(qemu) ")
+            monitor.type("cont\n")
+            monitor.wait_for("not available with -preconfig")
+            assert Remote(debugger).ask("vCont;c") == "E22"
+            assert qmp.command("query-status")["status"] == "prelaunch"
+            monitor.type("exit_preconfig\n")
+            qmp.wait_event("RESUME")
+
+
 def test_keys_nmi_and_actions():
     with Machine("-S") as qmp:
         qmp.command("send-key", keys=[{"type": "qcode", "data": "ctrl"}, {"type": "number", "data": 0xd3}], hold_time=1)
@@ -225,57 +273,6 @@ def test_libvirts_probe_as_it_types_it():
         assert not os.path.exists(pidfile)
 
 
-def test_dry_run_checks_and_leaves_nothing():
-    with tempfile.TemporaryDirectory() as folder:
-        pidfile, log = os.path.join(folder, "pid"), os.path.join(folder, "log")
-        result = emu.run("--dry-run", "-display", "none", "-serial", f"file:{log}", "-pidfile", pidfile)
-        assert result.returncode == 0, result.stderr
-        assert os.listdir(folder) == []
-        assert "no such" in emu.refused("--dry-run", "-display", "none", "-kernel", "/no/such/kernel").lower()
-        emu.refused("--dry-run", "-display", "none", "-device", "no-such-device")
-        assert "-dfilter" in emu.refused("--dry-run", "-display", "none", "-dfilter", "junk")
-        assert "-trace" in emu.refused("--dry-run", "-display", "none", "-trace", "to=nowhere")
-
-
-def explained_twice(words):
-    """What --explain says, having said the same of that."""
-    first = emu.run("--explain", *words)
-    assert first.returncode == 0, first.stderr
-    again = [word for line in first.stdout.splitlines() for word in line.split(" ", 1)]
-    second = emu.run("--explain", *again)
-    assert second.stdout == first.stdout, second.stderr
-    return first.stdout
-
-
-def test_explained_line_means_the_same_again():
-    words = ["-M", "q35", "-m", "1G", "-smp", "4", "-display", "none", "-qmp", "unix:/tmp/q,server,wait=off", "-S"]
-    text = explained_twice(words)
-    assert "-machine type=pc-q35-7.2\n" in text
-    assert "-smp cpus=4,maxcpus=4,sockets=1,dies=1,cores=4,threads=1\n" in text
-
-
-def test_explained_line_leaves_nothing_out():
-    given = {
-        "-drive file=a,,b.img,format=raw,if=virtio,id=d": None, "-hda x y.img": "-drive index=0,media=disk,file=x y.img",
-        "-cdrom c.iso": "-drive index=2,media=cdrom,file=c.iso", "-snapshot": None,
-        "-blockdev driver=null-co,node-name=n,size=1M": None,
-        "-boot order=dc,once=n,menu=on,splash-time=5,reboot-timeout=-1,strict=on":
-            "-boot order=dc,once=n,menu=on,strict=on,splash-time=5,reboot-timeout=-1",
-        "-rtc base=2024-02-29T12:30:00,clock=vm": None,
-        "-sandbox on,spawn=deny,obsolete=allow":
-            "-sandbox enable=on,obsolete=allow,elevateprivileges=allow,spawn=deny,resourcecontrol=allow",
-        "-d int,trace:timer_*": None, "-D log": None, "-dfilter 0x1000+0x10": None, "-trace enable=chr_*": None,
-        "-msg timestamp=on": None, "-watchdog-action pause": "watchdog=pause",
-        "-accel tcg,tb-size=64,thread=multi,count=on": None, "-L /somewhere": None, "-echr 2": None,
-        "-name guest=a,,b,process=p": None, "-object rng-builtin,id=r": "-object qom-type=rng-builtin,id=r",
-        "-add-fd fd=7,set=3,opaque=o": None, "-perfmap": None, "-singlestep": None,
-        "-device virtio-rng-pci,rng=r": "-device driver=virtio-rng-pci,rng=r",
-    }
-    text = explained_twice([word for line in given for word in line.split(" ", 1)])
-    for line, canonical in given.items():
-        assert (canonical or line) in text, text
-
-
 def test_pretty_monitor_spreads_its_answers():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "p")
@@ -296,8 +293,10 @@ def test_pretty_monitor_spreads_its_answers():
         assert process.wait(30) == 0
 
 
-def test_manual_lists_exactly_the_commands_there_are():
-    page = (emu.SOURCE / "docs/user/qmp.md").read_text().split("## Commands")[1].split("## Events")[0]
-    listed = [line[3:-1] for line in page.splitlines() if line.startswith("- `")]
+def test_manual_lists_exactly_the_commands_and_events_there_are():
+    commands, events = (emu.SOURCE / "docs/user/qmp.md").read_text().split("## Commands")[1].split("## Events")
+    listed = [line[3:-1] for line in commands.splitlines() if line.startswith("- `")]
     with Machine("-machine", "none") as qmp:
         assert listed == sorted(command["name"] for command in qmp.command("query-commands"))
+        told = {entity["name"] for entity in qmp.command("query-qmp-schema") if entity["meta-type"] == "event"}
+    assert set(re.findall(r"`([A-Z_]{3,})`", events)) == told

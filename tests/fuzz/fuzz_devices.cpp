@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // libFuzzer target: registers, configuration space and rings of one device, named by FUZZ_DEVICE; without it the first
-// byte of each input chooses. With --list it names all, with --check it makes each once.
+// byte of each input chooses. With FUZZ_STATES set, states are damaged before they are loaded. With --list it names all, with --check it shows that each is reached.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
@@ -16,17 +16,30 @@ const std::vector<std::string>& names() {
   return all;
 }
 
-/// Makes each device in each mode: says which of them cannot be made.
+/// Sets bytes in RAM at reset, and has nothing that a guest could touch.
+bool has_no_registers(std::string_view name) { return name == "loader"; }
+
+/// Makes each device in each mode, and says how inputs get at it. Fails for those that cannot be made, and for those
+/// that are not reached: no region answers, or one never does.
 int check() {
   int failed = 0;
   for (const std::string& name : names()) {
-    for (unsigned mode = 0; mode < 32; mode++) {
-      const Machine machine(name, u8(mode));
-      if (machine.made()) continue;
-      std::printf("%s, mode %u: %s\n", name.c_str(), mode, machine.made().error().text().c_str());
-      failed = 1;
-      break;
+    std::string wrong;
+    Machine::Reach most;
+    for (unsigned mode = 0; mode < 32 && wrong.empty(); mode++) {
+      Machine machine(name, u8(mode));
+      if (!machine.made()) {
+        wrong = fmt::format("mode {}: {}", mode, machine.made().error().text());
+        break;
+      }
+      const Machine::Reach now = machine.reach();
+      if (!now.silent_regions.empty()) wrong = fmt::format("mode {}: never answers:{}", mode, now.silent_regions);
+      if (now.regions >= most.regions) most = now;
     }
+    if (wrong.empty() && most.regions + most.functions == 0 && !has_no_registers(name)) wrong = "is not reached";
+    failed |= int(!wrong.empty());
+    std::printf("%s: %u regions, %u functions, %u queues, %u wires%s%s\n", name.c_str(), most.regions, most.functions,
+                most.queues, most.wires, wrong.empty() ? "" : ": FAILED: ", wrong.c_str());
   }
   return failed;
 }
@@ -55,6 +68,8 @@ extern "C" int LLVMFuzzerTestOneInput(const emu::u8* data, std::size_t size) {
     std::fprintf(stderr, "%s: %s\n", name.c_str(), machine.made().error().text().c_str());
     std::exit(1);
   }
+  static const bool damages = std::getenv("FUZZ_STATES") != nullptr;
+  if (damages) machine.damage_states();
   machine.fill_ram(input.rest());
   machine.run(input);
   return 0;

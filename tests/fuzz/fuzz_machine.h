@@ -13,10 +13,15 @@
 #include "hw/virtio/virtio_device.h"
 #include "support/device_bench.h"
 #include "support/fake_block_backend.h"
+#include "unit/hw/9p/client.h"
+
+namespace emu::hw {
+class Fsdev;
+}
 
 namespace emu::fuzz {
 
-/// All types of the program's devices, as softmmu/main registers them.
+/// All types of the program's devices, as softmmu/main registers them, and what they hang on.
 const qom::TypeRegistry& device_types();
 /// Names of those that can be fuzzed: all that are made by -device or boards, but for abstract ones.
 std::vector<std::string> fuzzed_devices();
@@ -30,10 +35,20 @@ class Machine {
   /// Errors: the device could not be made. For the check that all can be.
   const Result<void>& made() const { return made_; }
 
+  /// Ways to the device (and its controller) that inputs have. For the check that each is reached.
+  struct Reach {
+    unsigned regions = 0;         ///< in which at least one access is answered
+    std::string silent_regions;  ///< the others
+    unsigned functions = 0, queues = 0, wires = 0;
+  };
+  Reach reach();
+
   /// Guest RAM is zeroes, then copies of the input: what a device fetches is the fuzzer's, too.
   void fill_ram(std::span<const u8> bytes);
   /// Carries out accesses and events until the input is used up.
   void run(Input& input);
+  /// From now on some of them load states in which a field is another: nobody's own, as an attacker would have it.
+  void damage_states() { damages_states_ = true; }
 
  private:
   static constexpr u64 kRamBytes = 0x1f'0000, kBars = 0xe000'0000, kDiskBytes = 64 << 10;
@@ -67,8 +82,10 @@ class Machine {
   void offer_packed(Input& input);
   void kick(Input& input);
   void run_loops();
+  void wait_for_folder();
   void reset(Input& input);
-  static void save_and_load(hw::Device& device);
+  void save_and_load(hw::Device& device);
+  void load_damaged(hw::Device& device, Input& input);
 
   struct Wired;
   struct RingState {
@@ -78,6 +95,7 @@ class Machine {
 
   test::IrqProbe sink_;
   EventLoop loop_;
+  std::unique_ptr<test::TemporaryFolder> shared_;  ///< what virtio-9p shows
   std::unique_ptr<Wired> wired_;
   std::unique_ptr<test::BenchMachine> machine_;
   mem::RegionRef ram_;
@@ -92,9 +110,15 @@ class Machine {
   std::vector<test::FakeBlockBackend*> disks_;
   std::vector<Stream*> streams_;
   Wire* wire_ = nullptr;
+  hw::Fsdev* folder_ = nullptr;
+  std::size_t board_regions_ = 0;    ///< that many of `regions_` are the board's
+  std::size_t board_functions_ = 0;  ///< and of `functions_`
   u64 next_bar_ = kBars;
   u16 next_port_ = 0xc000;
   Result<void> made_;
+  bool damages_states_ = false;
+  bool disks_changed_ = false;
+  bool is_over_ = false;  ///< a load failed: the program would end here
 };
 
 }  // namespace emu::fuzz

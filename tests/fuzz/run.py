@@ -3,8 +3,8 @@
 
     run.py TARGET [--seconds 60] [--device NAME] [--keep FOLDER]
 
-Targets: devices (each in turn, for its share of the time), virtqueues (the same for devices with rings), scsi, qcow2,
-options. --keep gathers what was found worth keeping in FOLDER; the corpus itself is not changed.
+Targets: devices (each in turn, for its share of the time), virtqueues (the same for devices with rings), states (both,
+whose saved states are damaged), scsi, qcow2, options. --keep gathers what was found worth keeping in FOLDER; the corpus itself is not changed.
 """
 import argparse
 import os
@@ -20,11 +20,13 @@ ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:allocator_may_retur
                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
 HANG_S = 30
 MOST_MEMORY_MB = 3000
-LONGEST = {"devices": 1024, "virtqueues": 1024, "scsi": 512, "qcow2": 16384, "options": 512}
+LONGEST = {"devices": 1024, "virtqueues": 1024, "states": 512, "scsi": 512, "qcow2": 16384, "options": 512}
 
 
 def devices(target):
     listed = subprocess.run([FUZZERS / "fuzz_devices", "--list"], check=True, capture_output=True, text=True).stdout
+    if target == "states":
+        return listed.split()
     return [name for name in listed.split() if name.startswith("virt") == (target == "virtqueues")]
 
 
@@ -32,20 +34,23 @@ def run(target, device, seconds, keep):
     """(whether it went well, how many inputs were tried)"""
     binary = FUZZERS / ("fuzz_devices" if device else f"fuzz_{target}")
     name = device or target
-    corpus = CORPUS / target / (device or "")
-    artifacts = pathlib.Path(tempfile.gettempdir()) / f"fuzz-{name}-"
+    corpora = [CORPUS / kind / (device or "") for kind in
+               (("devices", "virtqueues", "states") if target == "states" else (target,))]
+    chosen = {"FUZZ_DEVICE": device} if device else {}
+    if target == "states":
+        chosen["FUZZ_STATES"] = "1"
+    artifacts = pathlib.Path(tempfile.gettempdir()) / f"fuzz-{target}-{name}-"
     with tempfile.TemporaryDirectory() as folder:
         found = pathlib.Path(keep) / target / (device or "") if keep else pathlib.Path(folder)
         found.mkdir(parents=True, exist_ok=True)
         command = [binary, f"-max_total_time={max(1, round(seconds))}", f"-timeout={HANG_S}",
                    f"-rss_limit_mb={MOST_MEMORY_MB}", f"-max_len={LONGEST[target]}", f"-artifact_prefix={artifacts}",
-                   "-print_final_stats=1", found.absolute(), *([corpus] if corpus.is_dir() else [])]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace",
-                              env={**ENVIRONMENT, **({"FUZZ_DEVICE": device} if device else {})})
+                   "-print_final_stats=1", found.absolute(), *[known for known in corpora if known.is_dir()]]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", env={**ENVIRONMENT, **chosen})
     count = re.search(r"number_of_executed_units: (\d+)", done.stderr)
     if done.returncode != 0:
         print(f"{name}: status {done.returncode}\n{done.stderr[-6000:]}")
-        print(f"again: {'FUZZ_DEVICE=' + device + ' ' if device else ''}{binary} THE-FILE-ABOVE")
+        print("again:", *(f"{key}={value}" for key, value in chosen.items()), binary, "THE-FILE-ABOVE")
     return done.returncode == 0, int(count[1]) if count else 0
 
 
@@ -57,7 +62,7 @@ def main():
     parser.add_argument("--keep")
     arguments = parser.parse_args()
     todo = [None]
-    if arguments.target in ("devices", "virtqueues"):
+    if arguments.target in ("devices", "virtqueues", "states"):
         todo = [arguments.device] if arguments.device else devices(arguments.target)
     well, total = True, 0
     for device in todo:

@@ -208,7 +208,6 @@ bool is_undefined(const Insn& insn, const State& s, const Memory& memory) {
   }
   // Whether bytes that are not stored may fault.
   if ((name.starts_with("MASKMOV") || name == "VMASKMOVDQU")) {
-    if (s.flags & kAC) return true;  // and be checked for alignment
     u64 at = s.gpr[RDI] & (insn.address == 3 ? ~u64(0) : low_mask(8u << insn.address));
     if (insn.segment == FS) at += s.fs_base;
     if (insn.segment == GS) at += s.gs_base;
@@ -324,15 +323,12 @@ void add_masks(const Insn& insn, const State& before, Bits bits, Masks& masks) {
   if (insn.row->is_evex && insn.is_memory && insn.mask != 0) masks.address = ~u64(0xfff);
   if (name == "RDRAND" || name == "RDSEED") masks.gprs &= u16(~(1u << insn.rm));
   if (name == "RDTSC") masks.gprs &= u16(~(1u << RAX | 1u << RDX));
-  // Last instruction, data pointer and opcode: processors differ in when they record them, and ours would be the
-  // host's. MXCSR_MASK is the model's.
-  if (name == "FXSAVE") ignore(6, 18), ignore(28, 4);
+  if (name == "FXSAVE") ignore(28, 4);  // MXCSR_MASK is the model's
   if (is_image(name)) {
     masks.error = 0;  // which byte of such an image faults first is the processor's affair
     masks.address = 0;
   }
   if (name.starts_with("CMPS")) masks.address = 0;  // and which of two operands
-  if (name == "FNSAVE" || name == "FNSTENV") insn.size == 1 ? ignore(6, 8) : ignore(12, 16);
 }
 
 }  // namespace emu::isa

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "isa/guest.h"
 
+#include <cpuid.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "target/x86/eflags.h"
 #include "target/x86/fpu_image.h"
@@ -21,6 +23,8 @@ struct CpuTestAccess {
   static void drop(X86Cpu& cpu) { cpu.pending_ = {}; }
   static void settle(X86Cpu& cpu) { cpu.settle_pending(); }
   static void update_mode(X86Cpu& cpu) { cpu.update_mode(); }
+  static FpuPointers pointers(const X86Cpu& cpu) { return cpu.fpu_pointers(); }
+  static void clear_pointers(X86Cpu& cpu) { cpu.set_fpu_pointers({}); }
   static bool decode_at_pc(const X86Cpu& cpu, Insn& insn) { return cpu.decode_at_pc(insn); }
 };
 
@@ -38,6 +42,23 @@ constexpr size_t kThunkBytes = 16 * 1024, kHotBytes = 128 * 1024, kColdBytes = 2
 constexpr size_t kRoomBytes = kThunkBytes + 2 * (kHotBytes + kColdBytes);
 constexpr u32 kMxcsrUnderflowMask = 0x800, kMxcsrFlush = 0x8000;
 constexpr u32 kMxcsrMasks = 0x1f80, kMxcsrSticky = 0x3f;
+
+/// All there is, and the x87 unit's pointers as this host keeps them.
+std::string model_of_host() {
+  u32 a = 0, b = 0, c = 0, d = 0;
+  char vendor[13] = {};
+  __cpuid(0, a, b, c, d);
+  std::memcpy(vendor, &b, 4);
+  std::memcpy(vendor + 4, &d, 4);
+  std::memcpy(vendor + 8, &c, 4);
+  std::string option = std::string("max,vendor=") + vendor;
+  __cpuid_count(7, 0, a, b, c, d);
+  if (!(b & bit(6))) option += ",-fdp-excptn-only";
+  if (!(b & bit(13))) option += ",-zero-fcs-fds";
+  __cpuid(0x80000008, a, b, c, d);
+  if (!(b & bit(2))) option += ",-xsaveerptr";
+  return option;
+}
 
 class Bytes final : public target::GuestCode {
  public:
@@ -68,7 +89,7 @@ GuestRunner::GuestRunner(u8* window, const u8* code)
       translator_(make_helper_table()),
       memory_(window, code),
       services_(std::make_unique<Services>()),
-      cpu_(std::make_unique<X86Cpu>(CpuConfig{.model = *parse_cpu_option("max")}, translator_)),
+      cpu_(std::make_unique<X86Cpu>(CpuConfig{.model = *parse_cpu_option(model_of_host())}, translator_)),
       view_(std::make_unique<tcg::View>()),
       jump_cache_(std::make_unique<tcg::JumpCacheEntry[]>(tcg::kJumpCacheSlots)) {
   memory_.attach(*cpu_);
@@ -160,6 +181,7 @@ void GuestRunner::load(const State& from) {
   s.hdr.fp_control = (flushes ? s.mxcsr : s.mxcsr & ~kMxcsrFlush) | kMxcsrMasks;
   s.hdr.fp_control_host = kMxcsrMasks;
   CpuTestAccess::update_mode(*cpu_);
+  CpuTestAccess::clear_pointers(*cpu_);
   s.hdr.pc = kCodeAt;
   s.hdr.leave = tcg::kLeaveNot;
 }
@@ -184,6 +206,8 @@ void GuestRunner::store(State& to) {
   }
   for (unsigned i = 0; i < 8 && host_has_avx512(); ++i) std::memcpy(to.vectors.opmask(i), &s.opmask[i], 8);
   to.vectors.put<u32>(Vectors::kMxcsr, s.mxcsr | (s.hdr.fp_control & kMxcsrSticky));
+  const FpuPointers p = CpuTestAccess::pointers(*cpu_);
+  to.pointers = {true, true, u32(p.ip), u32(p.dp), p.cs, p.ds, p.opcode};
 }
 
 // ---- Running

@@ -30,6 +30,7 @@ struct Control {
   u16 running;
   u32 faulted;
   u64 trap, error, address, pc;
+  u32 environment[7];  ///< as FNSTENV stores it; not after a fault
   Vectors vectors_in, vectors_out;
 };
 Control& control() { return *reinterpret_cast<Control*>(kControl); }
@@ -218,6 +219,7 @@ void NativeRunner::assemble() {
   a.save(0, AT(gs_out));
   a.bytes({0xb8, int(component_mask()), 0, 0, 0, 0x31, 0xd2});
   a.absolute({0x48, 0x0f, 0xae}, 4, AT(vectors_out));  // xsave64
+  a.absolute({0xd9}, 6, AT(environment));              // fnstenv
   control().leave_faulted = a.pc();
   a.load(4, AT(host_sp));
   a.load(0, AT(host_fs));
@@ -236,6 +238,25 @@ void NativeRunner::assemble() {
   c.far_offset = u32(in_32);
   c.far_selector = kCode32;
 }
+
+namespace {
+
+/// After a fault the signal's frame has them if an unmasked exception is pending: AMD's processors save none otherwise.
+X87Pointers x87_pointers(const Control& c, const Vectors& v) {
+  if (!c.faulted) {
+    const u32* e = c.environment;
+    return {true, true, e[3], e[5], u16(e[4]), u16(e[6]), u16(e[4] >> 16 & 0x7ff)};
+  }
+  constexpr u16 kErrorSummary = 0x80;
+  X87Pointers p;
+  p.are_known = v.get<u16>(Vectors::kStatus) & kErrorSummary;
+  p.opcode = v.get<u16>(Vectors::kPointers);
+  p.ip = v.get<u32>(Vectors::kPointers + 2);
+  p.dp = v.get<u32>(Vectors::kPointers + 10);
+  return p;
+}
+
+}  // namespace
 
 void NativeRunner::set_code(std::span<const u8> code, Bits bits) {
   u8* at = code_ + (kCodeAt - kCodePages);
@@ -266,6 +287,7 @@ Outcome NativeRunner::run(State& state) {
   state.fs_base = c.fs_out;
   state.gs_base = c.gs_out;
   state.vectors = c.vectors_out;
+  state.pointers = x87_pointers(c, state.vectors);
   if (!c.faulted) return {.pc = end_};
   // A jump that went elsewhere, and ran into the INT3s there.
   const bool elsewhere = c.trap == 3 && c.pc - 1 - kCodePages < kCodeBytes && code_[c.pc - 1 - kCodePages] == 0xcc;

@@ -43,6 +43,19 @@ void compare_vectors(std::string& out, const Vectors& a, const Vectors& b, Bits 
   }
 }
 
+void compare_pointers(std::string& out, const X87Pointers& a, const X87Pointers& b) {
+  const auto word = [&](const char* name, u32 x, u32 y) {
+    if (x != y) out += fmt::format("  {}: {:x} / {:x}\n", name, x, y);
+  };
+  if (!a.are_known || !b.are_known) return;
+  word("fip", a.ip, b.ip);
+  word("fdp", a.dp, b.dp);
+  word("fop", a.opcode, b.opcode);
+  if (!a.have_selectors || !b.have_selectors) return;
+  word("fcs", a.cs, b.cs);
+  word("fds", a.ds, b.ds);
+}
+
 void compare_avx512(std::string& out, const Vectors& a, const Vectors& b, Bits bits) {
   const bool is_64 = bits == Bits::k64;
   for (unsigned i = 0; i < 8; ++i) compare_bytes(out, fmt::format("k{}", i), a.opmask(i), b.opmask(i), 8);
@@ -112,6 +125,7 @@ std::string differences(const Outcome& a, const State& sa, const Memory& ma, con
   if (sa.fs_base != sb.fs_base) out += fmt::format("  fs base: {:x} / {:x}\n", sa.fs_base, sb.fs_base);
   if (sa.gs_base != sb.gs_base) out += fmt::format("  gs base: {:x} / {:x}\n", sa.gs_base, sb.gs_base);
   if (masks.vectors) compare_vectors(out, sa.vectors, sb.vectors, bits);
+  compare_pointers(out, sa.pointers, sb.pointers);
   if (masks.vectors && host_has_avx512()) compare_avx512(out, sa.vectors, sb.vectors, bits);
   compare_memory(out, ma, mb, masks);
   return out;

@@ -66,11 +66,19 @@ struct alignas(64) Vectors {
   u8 image[kBytes] = {};
 };
 
+/// Where the last x87 instruction was and its operand, as FNSTENV shows them.
+struct X87Pointers {
+  bool are_known = false, have_selectors = false;
+  u32 ip = 0, dp = 0;
+  u16 cs = 0, ds = 0, opcode = 0;
+};
+
 struct State {
   u64 gpr[16] = {};
   u64 flags = 2;
   u64 fs_base = 0, gs_base = 0;
   Vectors vectors;
+  X87Pointers pointers;  ///< after a run; before one they are zero
 };
 
 /// How a run ended.

@@ -135,7 +135,7 @@ void KvmStateAccess::load(const XsaveArea& area) {
   if (!(present & 0x80)) std::memset(image + kZmm16, 0, 1024);
   if (!(present & kPkruState)) std::memset(image + kPkru, 0, 4);
   if (present & kX87) {
-    cpu.load_fx_x87(image);
+    cpu.load_fx_x87(image, true);
   } else {
     cpu.init_fpu();
   }
@@ -176,7 +176,7 @@ void KvmStateAccess::load(const kvm_fpu& in) {
   image_put<u16>(image, 6, in.last_opcode);
   image_put<u64>(image, 8, in.last_ip);
   image_put<u64>(image, 16, in.last_dp);
-  cpu.load_fx_x87(image);
+  cpu.load_fx_x87(image, true);
   for (unsigned i = 0; i < 16; ++i) std::memcpy(s.vec[i].bytes, in.xmm[i], 16);
   cpu.set_mxcsr(in.mxcsr & 0xffff);
 }

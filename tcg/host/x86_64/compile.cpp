@@ -15,6 +15,7 @@ bool is_flags_producer(Opcode o) { return o >= Opcode::FlAdd && o <= Opcode::FlF
 bool is_condition_user(Opcode o) {
   return o == Opcode::SideExit || o == Opcode::TrapIf || o == Opcode::Select || o == Opcode::Zext;
 }
+bool takes_carry(Opcode o) { return o == Opcode::AddCarry || o == Opcode::SubBorrow; }
 
 }  // namespace
 
@@ -37,6 +38,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   home_values_.clear();
   may_have_touched_device_ = false;
   window_regs_ = 0;
+  deferred_.clear();
   last_x87_ = 0;
   flags_ = {};
   host_flags_of_ = 0;
@@ -122,6 +124,11 @@ void Compiler::analyse() {
         use(op.b, i);
         use(op.c, until);
         break;
+      case Opcode::CarryOut:
+      case Opcode::BorrowOut:
+        if (follows_its_sum(i)) break;  // it finds the host's carry flag
+        ir::for_each_operand(*block_, op, [&](Ref r) { use(r, until); });
+        break;
       case Opcode::FlSetCarry:
       case Opcode::FlFcmp:
         use(op.a, i);
@@ -134,13 +141,36 @@ void Compiler::analyse() {
   }
 }
 
+/// Whether a CarryOut or BorrowOut stands right behind the operation that it is of.
+bool Compiler::follows_its_sum(u32 carry) const {
+  const Op &op = block_->ops[carry], &sum = block_->ops[carry - 1];
+  const Opcode maker = op.opcode == Opcode::CarryOut ? Opcode::AddCarry : Opcode::SubBorrow;
+  return sum.opcode == maker && sum.type == op.type && op.c == Ref::value(carry - 1) && op.a == sum.a && op.b == sum.b &&
+         (values_[carry - 1].uses != 0);
+}
+
+/// Whether the carry of an operation is taken up at once, by one that still finds it in the host's flag.
+bool Compiler::goes_on_with_carry(u32 carry, u32 user) const {
+  if (!takes_carry(block_->ops[user].opcode) || block_->ops[user].c != Ref::value(carry)) return false;
+  if (!follows_its_sum(carry)) return false;
+  for (u32 i = carry + 1; i < user; ++i) {
+    const Opcode between = block_->ops[i].opcode;
+    if (between != Opcode::InsnStart && between != Opcode::Get && between != Opcode::Set) return false;
+  }
+  return true;
+}
+
 /// Whether `op`, used only by `user`, is better emitted there: conditions, and additions that a Set applies in place.
 bool Compiler::may_be_lazy(const Op& op, const Op& user, u32 user_index) const {
   switch (op.opcode) {
     case Opcode::FlIs:
     case Opcode::CmpSet:
     case Opcode::BitTest:
+      if (takes_carry(user.opcode)) return user.c == Ref::value(u32(&op - block_->ops.data()));
       return is_condition_user(user.opcode) && user.a == Ref::value(u32(&op - block_->ops.data()));
+    case Opcode::CarryOut:
+    case Opcode::BorrowOut:
+      return goes_on_with_carry(u32(&op - block_->ops.data()), user_index);
     case Opcode::Add:
     case Opcode::Sub: {
       if (user.opcode != Opcode::Set || op.type != Type::I64 || !op.b.is_constant() || !op.a.is_value()) return false;

@@ -111,6 +111,8 @@ class Compiler {
   // compile.cpp
   void analyse();
   void find_hints();
+  bool follows_its_sum(u32 carry) const;
+  bool goes_on_with_carry(u32 carry, u32 user) const;
   bool may_be_lazy(const Op& op, const Op& user, u32 user_index) const;
   void emit_op(u32 index);
   void emit_entry();
@@ -160,6 +162,7 @@ class Compiler {
   // emit_integer.cpp
   bool emit_integer(u32 index, const Op& op);
   void emit_binary(u32 id, const Op& op, Alu alu, bool commutes);
+  void emit_with_carry(u32 id, const Op& op, Alu alu);
   void emit_shift(u32 id, const Op& op);
   void emit_rotate(u32 id, const Op& op);
   void emit_double_shift(u32 id, const Op& op);
@@ -171,6 +174,7 @@ class Compiler {
   void emit_add_shl(u32 id, const Op& op);
   void emit_bool(u32 id);
   void emit_set(u32 index, const Op& op);
+  void store_deferred();
   void emit_get(u32 id, const Op& op);
   void apply_alu(Alu alu, Width w, Reg dst, Ref b, Type type);
   void with_count_in_rcx(Reg dst, Ref count, const std::function<void(Reg)>& emit);
@@ -191,16 +195,19 @@ class Compiler {
   FlagsState flags_state(Ref flags);
   void store_flags(Assembler& a, const FlagsState& state, Reg temp_reg);
   void store_flags_home(Ref flags, bool nested = false);
+  bool store_chosen_flags(const Op& select);
   void store_selected_flags(const Op& select);
   bool is_at_home(Ref flags) const;
   void preserve_home_flags();
   Cc test_packed_state(Cond cond, const FlagsState& state, Width w = Width::q);
   void emit_carry_of(u32 id, Ref flags);
-  void emit_carries(u32 id, const Op& op);
+  Reg carries_into_temp(const Op& op, bool adds);
   void store_leaf_args(const FlagsState& state);
   void flags_home();     ///< guest flags go home now
   Cc condition(Ref i1);  ///< emits what sets the host flags
   Cc compare(Cond cond, Type type, Ref a, Ref b);
+  Cc carry_of(u32 id);
+  void set_host_carry(Ref i1);
   Cc test_flags(Cond cond, Ref flags);
   Cc test_flags_slowly(Cond cond, const FlagsState& state);
   void pack_flags_into(Reg dst, Ref flags);
@@ -349,6 +356,7 @@ class Compiler {
   std::vector<Value> values_;
   std::vector<u32> flags_before_;  ///< per op that observes state: Ref bits of the guest flags
   std::vector<Stub> stubs_;
+  std::vector<std::pair<ir::FieldId, Ref>> deferred_;  ///< constants that are not at their homes yet
   u32 last_x87_ = 0;  ///< the x87 operation before this one in the block
   std::vector<Window> windows_;
   std::vector<u16> window_of_;  ///< per op: index into windows_, or 0

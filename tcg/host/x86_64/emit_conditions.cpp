@@ -31,6 +31,10 @@ bool Compiler::host_flags_are(Ref flags, Cond cond) const {
   if (!(fl.opcode >= Opcode::FlAdd && fl.opcode <= Opcode::FlDec) || made.type != fl.type) return false;
   const Ref result = Ref::value(host_flags_of_);
   switch (fl.opcode) {
+    case Opcode::FlAdc:
+    case Opcode::FlSbb:
+      return fl.c == result && fl.a == made.a && fl.b == made.b &&
+             made.opcode == (fl.opcode == Opcode::FlAdc ? Opcode::AddCarry : Opcode::SubBorrow);
     // Folding may have made the result the result of another operation: the operands must be the same, too.
     case Opcode::FlAdd:
       return fl.c == result && made.opcode == Opcode::Add &&
@@ -69,6 +73,9 @@ Cc Compiler::condition(Ref i1) {
         return test_flags(Cond(op.c.bits()), op.a);
       case Opcode::CmpSet:
         return compare(Cond(op.c.bits()), op.type, op.a, op.b);
+      case Opcode::CarryOut:
+      case Opcode::BorrowOut:
+        return carry_of(i1.id());
       case Opcode::BitTest: {
         const Reg value = use_reg(op.a, op.type);
         const unsigned mask = ir::width(op.type) - 1;
@@ -95,6 +102,37 @@ Cc Compiler::condition(Ref i1) {
   else
     hot_.test(Width::b, o.reg, o.reg);
   return Cc::NotEqual;
+}
+
+/// The carry out of a + b + carry = c, or the borrow of a - b - borrow = c.
+Cc Compiler::carry_of(u32 id) {
+  const Op& op = block_->ops[id];
+  if (follows_its_sum(id)) {  // nothing between them changes flags
+    if (host_flags_of_ != id - 1 || host_flags_version_ != hot_.flags_version()) too_complex_ = true;
+    return Cc::Below;
+  }
+  const Width w = width_of(op.type);
+  const Reg d = carries_into_temp(op, op.opcode == Opcode::CarryOut);
+  hot_.test(w, d, d);
+  return Cc::Sign;
+}
+
+/// Makes the host's carry flag that of `i1`.
+void Compiler::set_host_carry(Ref i1) {
+  const Operand o = i1.is_value() && values_[i1.id()].where != Where::Nowhere ? operand(i1, Type::I1) : Operand{};
+  if (o.kind == Operand::Gpr) return hot_.bt_imm(Width::d, o.reg, 0);
+  if (o.kind == Operand::Slot) {
+    const Reg t = temp();
+    hot_.movzx(Width::b, t, slot(o.offset));
+    hot_.bt_imm(Width::d, t, 0);
+    return release(t);
+  }
+  const Cc cc = condition(i1);
+  if (cc == Cc::Below) return;
+  const Reg t = temp();
+  hot_.setcc(cc, t);
+  hot_.bt_imm(Width::d, t, 0);
+  release(t);
 }
 
 Cc Compiler::compare(Cond cond, Type type, Ref a, Ref b) {

@@ -39,11 +39,13 @@ bool Compiler::emit_exit(u32 id, const Op& op) {
       emit_trap(hot_, op.c.bits(), new_recovery(nullptr));
       return true;
     case Opcode::ExitDirect:
+      store_deferred();
       flags_home();
       count_exit(hot_, path_to_here());
       emit_direct(block_->constant_value(op.a));
       return true;
     case Opcode::ExitMode:
+      store_deferred();
       flags_home();
       count_exit(hot_, path_to_here());
       emit_mode(block_->constant_value(op.a), op.c.bits());
@@ -80,6 +82,7 @@ void Compiler::store_pc(Assembler& a, u64 pc) {
 }
 
 void Compiler::emit_side_exit(const Op& op) {
+  store_deferred();
   const Cc cc = condition(op.a);
   const u64 pc = block_->constant_value(op.b);
   Stub stub;
@@ -171,6 +174,7 @@ void Compiler::call_with_pc(const u8* thunk, u64 pc) {
 
 /// The jump cache, inline: see jump_cache_index().
 void Compiler::emit_indirect(const Op& op) {
+  store_deferred();
   flags_home();
   count(hot_, offsetof(EnvHeader, executed_jumps));
   count_exit(hot_, path_to_here());
@@ -198,6 +202,7 @@ void Compiler::emit_indirect(const Op& op) {
 }
 
 void Compiler::emit_system(const Op& op) {
+  store_deferred();
   flags_home();
   count_exit(hot_, path_to_here());
   store_word(slot(kPc), operand(op.a, Type::I64), Type::I64);
@@ -228,6 +233,7 @@ void Compiler::emit_call(u32 id, const Op& op) {
   if (emit_host_vector(helper, op)) return;
   const bool leaf = is_leaf(helper.effects);
   ++result_->helper_calls;
+  if (helper.effects & (ir::kHelperReadsState | ir::kHelperWritesState | ir::kHelperEndsBlock)) store_deferred();
   if (helper.effects & (ir::kHelperReadsState | ir::kHelperWritesState | ir::kHelperEndsBlock))
     flags_home();
   else if (!leaf)

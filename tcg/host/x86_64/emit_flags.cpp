@@ -48,8 +48,7 @@ bool Compiler::emit_flags(u32 id, const Op& op) {
       return true;
     case Opcode::FlAdc:
     case Opcode::FlSbb:
-      emit_carries(id, op);
-      return true;
+      return define(id, carries_into_temp(op, op.opcode == Opcode::FlAdc)), true;
     case Opcode::FlSetCarry: {
       const Reg d = temp();
       pack_flags_into(d, op.b);
@@ -233,7 +232,7 @@ void Compiler::store_flags_home(Ref flags, bool nested) {
   if (!nested) preserve_home_flags();
   const Op& op = block_->ops[flags.id()];
   if (op.opcode == Opcode::Select && values_[flags.id()].where == Where::Nowhere) {
-    store_selected_flags(op);
+    if (in_branch_ || !store_chosen_flags(op)) store_selected_flags(op);
   } else {
     const u32 held = held_;
     const Reg t = temp();
@@ -243,6 +242,42 @@ void Compiler::store_flags_home(Ref flags, bool nested) {
   if (nested) return;
   home_flags_.clear();
   home_flags_.push_back(flags.id());
+}
+
+/// cond ? b : c, word by word. Whether a count is zero is often a matter of luck, and a branch mispredicted. False where
+/// an arm is itself a choice.
+bool Compiler::store_chosen_flags(const Op& select) {
+  for (const Ref arm : {select.b, select.c}) {
+    if (is_at_home(arm)) continue;
+    if (block_->ops[arm.id()].opcode == Opcode::Select && values_[arm.id()].where == Where::Nowhere) return false;
+    if (flags_state(arm).pending_and) materialise_and(arm.id());
+  }
+  const u32 held = held_;
+  const Cc cc = condition(select.a);
+  held_ = held;
+  const Reg t = temp(), u = temp();  // moves from here on: the host's flags stay
+  const FlagsState yes = flags_state(select.b), no = flags_state(select.c);
+  const auto word = [](const FlagsState& s, const Operand& o, i32 home) {
+    return s.at_home ? Operand{.kind = Operand::Slot, .offset = home} : o;
+  };
+  const auto choose = [&](i32 home, const Operand& if_true, const Operand& if_false) {
+    load(t, if_false, Width::q);
+    load(u, if_true, Width::q);
+    hot_.cmov(cc, Width::q, t, u);
+    hot_.mov(Width::q, slot(home), t);
+  };
+  choose(kCcA, word(yes, yes.a, kCcA), word(no, no.a, kCcA));
+  choose(kCcB, word(yes, yes.b, kCcB), word(no, no.b, kCcB));
+  const auto operation = [&](Reg into, const FlagsState& s) {
+    if (s.at_home) return hot_.movzx(Width::b, into, slot(kCcOp));
+    hot_.mov_imm(into, s.cc_op);
+  };
+  operation(t, no);
+  operation(u, yes);
+  hot_.cmov(cc, Width::d, t, u);
+  hot_.mov(Width::b, slot(kCcOp), t);
+  held_ = held;
+  return true;
 }
 
 /// cond ? b : c, in two arms. Scratch registers are emptied first: code in an arm must not move values.
@@ -343,7 +378,7 @@ void Compiler::pack_flags_into(Reg dst, Ref flags) {
     hot_.cmov(cc, Width::q, dst, slot(offset_of_spill(spill)));
     return;
   }
-  const FlagsState s = flags_state(flags);
+  FlagsState s = flags_state(flags);
   if (s.at_home) {
     call_general_leaf(leaf_pack_home_flags);
     hot_.mov(Width::q, dst, slot(kResult));
@@ -354,14 +389,18 @@ void Compiler::pack_flags_into(Reg dst, Ref flags) {
     hot_.alu_imm(Alu::And, Width::d, dst, i32(kFlagsAll));
     return;
   }
+  if (s.pending_and) {
+    materialise_and(flags.id());
+    s = flags_state(flags);
+  }
   const CcKind kind = cc_kind(s.cc_op);
   if (kind == CcKind::Cmp || kind == CcKind::Add || kind == CcKind::Sub || kind == CcKind::Logic) {
     const u32 held = held_;
-    test_flags(Cond::Less, flags);  // makes all host flags right, the adjust flag too, but for TEST
+    test_flags(Cond::Less, flags);  // makes all host flags right; the adjust flag not of logic
     held_ = held;
     hot_.pushfq();
     hot_.pop(dst);
-    hot_.alu_imm(Alu::And, Width::d, dst, i32(kind == CcKind::Logic ? kFlagsAll & ~u64(kFlagAdjust) : kFlagsAll));
+    hot_.alu_imm(Alu::And, Width::d, dst, i32(kind == CcKind::Logic ? kFlagsAll & ~kFlagAdjust : kFlagsAll));
     return;
   }
   store_leaf_args(s);
@@ -405,11 +444,11 @@ void Compiler::emit_carry_stub(const Stub& stub) {
 }
 
 /// Carries out of every bit of a + b + carry = c, or borrows of a - b - borrow = c.
-void Compiler::emit_carries(u32 id, const Op& op) {
+Reg Compiler::carries_into_temp(const Op& op, bool adds) {
   const Width w = width_of(op.type);
   const Reg d = temp(), t = temp();
   load(d, operand(op.a, op.type), w);
-  if (op.opcode == Opcode::FlAdc) {
+  if (adds) {
     load(t, operand(op.c, op.type), w);
     hot_.not_(w, t);
     apply_alu(Alu::Or, w, d, op.b, op.type);
@@ -423,7 +462,7 @@ void Compiler::emit_carries(u32 id, const Op& op) {
   }
   apply_alu(Alu::And, w, t, op.b, op.type);
   hot_.alu(Alu::Or, w, d, t);
-  define(id, d);
+  return d;
 }
 
 }  // namespace emu::tcg::x86_64

@@ -99,8 +99,16 @@ bool Compiler::emit_integer(u32 id, const Op& op) {
     case Opcode::Ext:
       emit_extract(id, op);
       return true;
+    case Opcode::AddCarry:
+      emit_with_carry(id, op, Alu::Adc);
+      return true;
+    case Opcode::SubBorrow:
+      emit_with_carry(id, op, Alu::Sbb);
+      return true;
     case Opcode::CmpSet:
     case Opcode::BitTest:
+    case Opcode::CarryOut:
+    case Opcode::BorrowOut:
     case Opcode::FlIs:
       emit_bool(id);
       return true;
@@ -115,6 +123,7 @@ bool Compiler::emit_integer(u32 id, const Op& op) {
 void Compiler::emit_get(u32 id, const Op& op) {
   const ir::FieldId field = ir::FieldId(op.c.bits());
   const ir::StateField& f = layout_->field(field);
+  if (f.deferred) store_deferred();
   const u8 reg = map_.field_register[field];
   if (reg != kNoHostRegister) {
     attach(id, ir::is_vector(f.type) ? Where::Vec : Where::Gpr, reg);
@@ -131,9 +140,34 @@ void Compiler::emit_get(u32 id, const Op& op) {
   }
 }
 
+/// Before anything that looks at the state's homes. Leaves the host's flags alone.
+void Compiler::store_deferred() {
+  for (const auto& [field, constant] : deferred_) {
+    const ir::StateField& f = layout_->field(field);
+    const Operand v = operand(constant, f.type);
+    move_home_values(i32(f.offset), ir::width(f.type) / 8, now_ - 1, 0);
+    if (v.is_imm32()) {
+      hot_.mov_imm(width_of(f.type), slot(i32(f.offset)), i32(v.value));
+    } else {
+      const Reg t = temp();
+      load_constant(t, v);
+      hot_.mov(width_of(f.type), slot(i32(f.offset)), t);
+      release(t);
+    }
+  }
+  deferred_.clear();
+}
+
 void Compiler::emit_set(u32, const Op& op) {
   const ir::FieldId field = ir::FieldId(op.c.bits());
   const ir::StateField& f = layout_->field(field);
+  if (f.deferred) {
+    std::erase_if(deferred_, [field](const auto& d) { return d.first == field; });
+    if (op.a.is_constant()) {
+      deferred_.emplace_back(field, op.a);
+      return;
+    }
+  }
   const u8 reg = map_.field_register[field];
   const u32 id = op.a.is_value() ? op.a.id() : 0;
   if (ir::is_vector(f.type)) {
@@ -213,6 +247,21 @@ void Compiler::apply_alu(Alu alu, Width w, Reg dst, Ref b, Type type) {
   } else {
     hot_.alu(alu, w, dst, o.reg);
   }
+}
+
+/// Moves do not touch the host's flags: between the carry and its use there is nothing else.
+void Compiler::emit_with_carry(u32 id, const Op& op, Alu alu) {
+  const Width w = width_of(op.type);
+  set_host_carry(op.c);
+  held_ = 0;
+  if (const Operand b = operand(op.b, op.type); b.kind == Operand::Gpr) hold(b.reg);
+  const Operand a = operand(op.a, op.type);
+  const bool is_b_too = a.kind == Operand::Gpr && (held_ >> a.reg & 1);
+  const Reg d = dest(id, is_b_too ? Ref{} : op.a);
+  load(d, operand(op.a, op.type), w);
+  apply_alu(alu, w, d, op.b, op.type);
+  note_host_flags(id);
+  define(id, d, op.type == Type::I32);
 }
 
 void Compiler::emit_binary(u32 id, const Op& op, Alu alu, bool commutes) {

@@ -55,6 +55,8 @@ u32 Compiler::new_recovery(const Op* access_op) {
   p.next_pc_delta = insn_index_ < insn_deltas_.size() ? insn_deltas_[insn_index_] : block_->guest_bytes;
   p.resume = p.retry = 0;
   p.fields.clear();
+  for (const auto& [field, constant] : deferred_)
+    p.fields.push_back({field, location(operand(constant, layout_->field(field).type))});
   p.flags = flags_location();
   p.access = {};
   if (access_op) {

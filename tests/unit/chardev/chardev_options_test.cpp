@@ -129,8 +129,9 @@ TEST(ParseSerial, MonitorSharesItAndLeavesCtrlCToTheGuest) {
 
 TEST(ParseSerial, RefusalsNameTheCause) {
   EXPECT_EQ(serial_refusal("stido"), "no back end 'stido'\ndid you mean 'stdio'?");
-  EXPECT_EQ(serial_refusal("websocket::4444,server"),
-            "'websocket:' is not supported: sockets carry plain bytes or telnet\nwrite tcp:HOST:PORT,server=on,wait=off");
+  EXPECT_EQ(
+      serial_refusal("websocket::4444,server"),
+      "'websocket:' is not supported: sockets carry plain bytes or telnet\nwrite tcp:HOST:PORT,server=on,wait=off");
   EXPECT_EQ(serial_refusal("file:"), "file: the path is missing");
   EXPECT_EQ(serial_refusal("tcp:4555"), "'4555' is not an address: write tcp:HOST:PORT");
   EXPECT_EQ(serial_refusal("unix:/a,severs=on"), "unix:/a,severs=on: unknown option 'severs'\ndid you mean 'server'?");

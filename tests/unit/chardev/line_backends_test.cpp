@@ -136,6 +136,66 @@ TEST_F(LineTest, DatagramIsDeliveredInPieces) {
   run_until([&] { return uart.text == "datagram"; });
 }
 
+TEST_F(LineTest, LocalAddressChoosesAmongThoseOfTheOtherEnd) {
+  // Nobody's name stands for this host, first of all for its IPv6 address.
+  auto udp = make("udp,id=u,port=9,localaddr=127.0.0.1");
+  ASSERT_NE(udp, nullptr);
+  EXPECT_NE(static_cast<UdpChardev&>(*udp).local_port(), 0);
+}
+
+TEST_F(LineTest, ClientThatTriesAgainDoesNotWaitForAFullServer) {
+  const std::string name = path("full");
+  const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  name.copy(address.sun_path, sizeof address.sun_path - 1);
+  const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
+  ASSERT_EQ(::bind(listener.get(), generic, sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 0), 0);
+  std::vector<Fd> waiting;
+  do {
+    waiting.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  } while (::connect(waiting.back().get(), generic, sizeof address) == 0);
+  ASSERT_EQ(errno, EAGAIN);
+  auto client = make("socket,id=c,reconnect=1,path=" + name);
+  EXPECT_FALSE(client->is_open());
+  for (std::size_t i = 0; i + 1 < waiting.size(); i++) Fd(::accept(listener.get(), nullptr, nullptr));
+  run_until([&] { return client->is_open(); });
+  ::unlink(name.c_str());
+}
+
+TEST_F(LineTest, WhatOpeningWouldFindIsFoundWithoutIt) {
+  const std::string socket = path("check"), absent = path("absent");
+  const auto refused = [](const std::string& text) {
+    const auto options = parse_chardev(text);
+    EXPECT_TRUE(options) << text;
+    const auto checked = check(*options);
+    return checked ? "" : checked.error().message();
+  };
+  const auto fine = [&](const std::string& text) { EXPECT_EQ(refused(text), "") << text; };
+  fine("file,id=c,path=" + absent);
+  fine("file,id=c,path=/dev/null,logfile=" + absent);
+  fine("socket,id=c,server=on,wait=off,path=" + socket);
+  fine("socket,id=c,reconnect=1,path=" + socket);
+  fine("socket,id=c,server=on,wait=off,host=127.0.0.1,port=0");
+  fine("udp,id=c,host=127.0.0.1,port=9");
+  for (const char* kind : {"null", "pty", "stdio", "ringbuf"}) fine(fmt::format("{},id=c", kind));
+  EXPECT_NE(::access(absent.c_str(), F_OK), 0);
+  EXPECT_NE(::access(socket.c_str(), F_OK), 0);
+  const Fd file(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  for (const std::string& bad :
+       {std::string("file,id=c,path=/no/such/folder/f"), "file,id=c,path=/dev/null,input-path=" + absent,
+        std::string("null,id=c,logfile=/no/such/folder/f"), "socket,id=c,path=" + absent,
+        std::string("socket,id=c,server=on,wait=off,path=/no/such/folder/s"),
+        std::string("socket,id=c,server=on,wait=off,path=/dev/null"), std::string("socket,id=c,path=/dev/null"),
+        "socket,id=c,server=on,wait=off,path=/" + std::string(200, 'x'), "pipe,id=c,path=" + absent,
+        "serial,id=c,path=" + absent, std::string("socket,id=c,host=127.0.0.1,port=nonsense"),
+        fmt::format("socket,id=c,fd={}", file.get())}) {
+    EXPECT_TRUE(refused(bad).starts_with("chardev 'c': ")) << bad << ": " << refused(bad);
+  }
+  EXPECT_GE(::fcntl(file.get(), F_GETFD), 0);  // looked at, not taken
+}
+
 TEST_F(LineTest, AbstractSocketHasNoFile) {
   const std::string name = "system-emu-test." + std::to_string(::getpid());
   auto server = make("socket,id=s,server=on,wait=off,abstract=on,path=" + name);

@@ -34,6 +34,35 @@ TEST_F(HmpTest, GreetsAndPrompts) {
   EXPECT_THAT(terminal.take(), EndsWith("type 'help' for more information\r\n(qemu) "));
 }
 
+TEST_F(HmpTest, PreconfigTakesOnlyWhatNeedsNoMachine) {
+  control.preconfig = true;
+  control.running = false;
+  for (const char* line : {"cont", "system_reset", "x /1xb 0", "device_add edu", "eject cd0"}) {
+    EXPECT_THAT(run(line), HasSubstr("not available with -preconfig until after exit_preconfig")) << line;
+  }
+  EXPECT_FALSE(control.running);
+  EXPECT_THAT(run("info status"), HasSubstr("VM status: paused"));
+  EXPECT_THAT(run("help stop"), HasSubstr("stop emulation"));
+  EXPECT_EQ(run("exit_preconfig"), "");
+  EXPECT_EQ(run("cont"), "");
+  EXPECT_TRUE(control.running);
+}
+
+TEST_F(HmpTest, InputWaitsWhileManyLinesDo) {
+  monitors.run_alone([&] {
+    for (int i = 0; i < 20; i++) terminal.type("print 1\n");
+    EXPECT_EQ(session->can_receive(), 0u);
+  });
+  terminal.take();
+  while (control.loop().run_once(/*wait=*/false)) {
+  }
+  EXPECT_GT(session->can_receive(), 0u);
+  const std::string said = terminal.take();
+  std::size_t answers = 0;
+  for (std::size_t at = 0; (at = said.find("0x1\r\n", at)) != std::string::npos; at++) answers++;
+  EXPECT_EQ(answers, 20u);
+}
+
 TEST_F(HmpTest, EchoesAndAnswers) {
   terminal.take();
   terminal.type("info status\r");

@@ -49,7 +49,8 @@ class Image {
     align();
     for (const u32 marker : markers) put(marker, 4);
     align();
-    for (std::size_t i = 0; layout == Layout::Debian61 && i < symbols.size(); i++) put((i * 7919) & 0xffffff, 3);  // any order
+    for (std::size_t i = 0; layout == Layout::Debian61 && i < symbols.size(); i++)
+      put((i * 7919) & 0xffffff, 3);  // any order
     align();
     std::vector<u16> index;
     const std::size_t begin = bytes.size();
@@ -105,7 +106,8 @@ TEST(Kallsyms, TablesOfBothLayoutsAreRead) {
 
 TEST(Kallsyms, OffsetsMayBePlainAndNamesLong) {
   const std::string name = "rust_" + std::string(300, 'n');
-  const std::vector<KernelSymbol> symbols = Image(Layout::UpTo61, {{0, "_text"}, {0x40, name}, {0x123456, "end"}}).parse();
+  const std::vector<KernelSymbol> symbols =
+      Image(Layout::UpTo61, {{0, "_text"}, {0x40, name}, {0x123456, "end"}}).parse();
   EXPECT_EQ(symbols, (std::vector<KernelSymbol>{{kBase, "_text"}, {kBase + 0x40, name}, {kBase + 0x123456, "end"}}));
 }
 

@@ -22,8 +22,10 @@ std::vector<u8> elf() {
   const u64 symbols = 64 + 3 * 64, names = symbols + 3 * 24;
   put(128 + 4, 2, 4), put(128 + 24, symbols, 8), put(128 + 32, 72, 8), put(128 + 40, 2, 4);
   put(192 + 4, 3, 4), put(192 + 24, names, 8), put(192 + 32, 16, 8);
-  put(symbols + 24, 1, 4), data[symbols + 28] = 2, put(symbols + 30, 1, 2), put(symbols + 32, 0x1000, 8), put(symbols + 40, 16, 8);
-  put(symbols + 48, 6, 4), data[symbols + 52] = 2, put(symbols + 54, 1, 2), put(symbols + 56, 0x2000, 8), put(symbols + 64, 0, 8);
+  put(symbols + 24, 1, 4), data[symbols + 28] = 2, put(symbols + 30, 1, 2), put(symbols + 32, 0x1000, 8),
+                                          put(symbols + 40, 16, 8);
+  put(symbols + 48, 6, 4), data[symbols + 52] = 2, put(symbols + 54, 1, 2), put(symbols + 56, 0x2000, 8),
+                                          put(symbols + 64, 0, 8);
   const std::string_view text("\0main\0tail\0", 11);
   std::copy(text.begin(), text.end(), data.begin() + std::ptrdiff_t(names));
   return data;

@@ -26,7 +26,9 @@ std::string refused(std::vector<std::string> words, const DriveLayout& layout = 
   auto drives = place_drives(options->drives, layout, options->snapshot);
   return drives ? "taken" : drives.error().text();
 }
-std::string node_value(const PlacedDrive& drive, const char* key) { return drive.spec.node->peek(key).value_or("none"); }
+std::string node_value(const PlacedDrive& drive, const char* key) {
+  return drive.spec.node->peek(key).value_or("none");
+}
 std::string property(const PlacedDrive& drive, const std::string& name) {
   for (const auto& [key, value] : drive.properties) {
     if (key == name) return value.text();
@@ -68,8 +70,10 @@ TEST(DriveOptions, RefusesWhatHasNoPlace) {
   EXPECT_THAT(refused({"-drive", "file=a,index=9"}), testing::HasSubstr("no place for this drive"));
   EXPECT_THAT(refused({"-drive", "file=a,if=scsi"}), testing::HasSubstr("virtio-scsi-pci"));
   EXPECT_THAT(refused({"-drive", "file=a"}, {}), testing::HasSubstr("if=none"));
-  EXPECT_THAT(refused({"-drive", "file=a,index=1,unit=0"}), testing::HasSubstr("index cannot be used with bus and unit"));
-  EXPECT_THAT(refused({"-drive", "file=a,id=x,if=none", "-drive", "file=b,id=x,if=none"}), testing::HasSubstr("given twice"));
+  EXPECT_THAT(refused({"-drive", "file=a,index=1,unit=0"}),
+              testing::HasSubstr("index cannot be used with bus and unit"));
+  EXPECT_THAT(refused({"-drive", "file=a,id=x,if=none", "-drive", "file=b,id=x,if=none"}),
+              testing::HasSubstr("given twice"));
 }
 
 TEST(DriveOptions, CacheModes) {
@@ -83,7 +87,8 @@ TEST(DriveOptions, CacheModes) {
 }
 
 TEST(DriveOptions, ErrorsAndLimits) {
-  const auto drives = placed({"-drive", "if=none,file=a,werror=stop,rerror=ignore,throttling.iops-total=7,aio=threads"});
+  const auto drives =
+      placed({"-drive", "if=none,file=a,werror=stop,rerror=ignore,throttling.iops-total=7,aio=threads"});
   EXPECT_EQ(drives[0].spec.settings.on_write_error, block::OnError::Stop);
   EXPECT_EQ(drives[0].spec.settings.on_read_error, block::OnError::Ignore);
   EXPECT_EQ(drives[0].spec.limits[block::Throttled::IopsTotal].average, 7u);
@@ -102,6 +107,14 @@ TEST(DriveOptions, AnEmptyCdromHasNoNode) {
   const auto drives = placed({"-drive", "if=none,id=cd,media=cdrom"});
   EXPECT_FALSE(drives[0].spec.node);
   EXPECT_TRUE(drives[0].spec.settings.is_removable);
+}
+
+TEST(DriveOptions, BlockdevMayBeginWithItsDriver) {
+  const auto options = parse_blockdev("null-co,node-name=n,size=1M");
+  ASSERT_TRUE(options.has_value());
+  EXPECT_EQ(options->peek("driver"), "null-co");
+  EXPECT_FALSE(parse_blockdev("node-name=n,size=1M"));
+  EXPECT_FALSE(parse_blockdev("null-co,size=1M"));
 }
 
 TEST(DriveOptions, BlockdevAsJson) {

@@ -143,8 +143,9 @@ TEST(FirmwareOptions, AcpiRefusalsNameTheCause) {
 }
 
 TEST(ConfigFile, SectionsAreOptions) {
-  const auto given = parse_config("# a comment\n[machine]\n  type = \"q35\"\n\n[device \"d0\"]\ndriver=\"edu\"\n[smp-opts]\n cpus = \"2\"\n",
-                                  "vm.cfg");
+  const auto given = parse_config(
+      "# a comment\n[machine]\n  type = \"q35\"\n\n[device \"d0\"]\ndriver=\"edu\"\n[smp-opts]\n cpus = \"2\"\n",
+      "vm.cfg");
   ASSERT_TRUE(given) << given.error().text();
   ASSERT_EQ(given->size(), 3u);
   EXPECT_EQ(given->at(0).row->name, "machine");

@@ -176,7 +176,8 @@ TEST(StartOptions, NetworksAreBackEndsAndCards) {
   const NetworkOptions hub = parsed({"-net", "nic", "-net", "user"}).network;
   EXPECT_EQ(hub.netdevs.size(), 3u);  // two ports and the network
   EXPECT_EQ(hub.nics.size(), 1u);
-  const NetworkOptions json = parsed({"-netdev", R"({"type":"user","id":"n","hostfwd":[{"str":"tcp::1-:2"}]})"}).network;
+  const NetworkOptions json =
+      parsed({"-netdev", R"({"type":"user","id":"n","hostfwd":[{"str":"tcp::1-:2"}]})"}).network;
   EXPECT_EQ(json.netdevs.at(0).second.peek("hostfwd"), "tcp::1-:2");
   EXPECT_TRUE(parsed({"-nic", "none"}).network.given);
 }
@@ -290,6 +291,12 @@ TEST(ConsolePlan, MonitorsForProgramsReplaceTheDefaultOne) {
   EXPECT_TRUE(is_for_programs_alone(plan, plan.chardevs[0]));
 }
 
+TEST(ConsolePlan, AMonitorForPeopleIsNoneForPrograms) {
+  const auto refused = parse({"-qmp", "mon:stdio"});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_THAT(refused.error().text(), HasSubstr("'mon:' makes a monitor for people"));
+}
+
 TEST(ConsolePlan, ReferencesMustExist) {
   const auto plan = plan_consoles(parsed({"-chardev", "null,id=con", "-serial", "chardev:cno"}));
   ASSERT_FALSE(plan.has_value());
@@ -303,7 +310,8 @@ TEST(ConsolePlan, DaemonHasNoTerminal) {
 }
 
 TEST(ConsolePlan, DebuggerSocketsListenAndNobodyWaits) {
-  for (const std::vector<std::string>& words : {std::vector<std::string>{"-s"}, {"-gdb", "tcp::1234"}, {"-gdb", "unix:/a"}}) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"-s"}, {"-gdb", "tcp::1234"}, {"-gdb", "unix:/a"}}) {
     const ConsolePlan plan = planned(words);
     EXPECT_EQ(plan.debugger, "gdb");
     const auto& socket = std::get<chardev::SocketOptions>(plan.chardevs.front().backend);
@@ -313,7 +321,10 @@ TEST(ConsolePlan, DebuggerSocketsListenAndNobodyWaits) {
       EXPECT_EQ(socket.port, "1234");
     }
   }
-  EXPECT_EQ(planned({"-chardev", "null,id=n", "-gdb", "chardev:n"}).debugger, "n");
+  EXPECT_TRUE(planned({"-s"}).made_for_debugger);
+  const ConsolePlan lent = planned({"-chardev", "null,id=n", "-gdb", "chardev:n"});
+  EXPECT_EQ(lent.debugger, "n");
+  EXPECT_FALSE(lent.made_for_debugger);
   EXPECT_EQ(planned({"-gdb", "none"}).debugger, "");
   EXPECT_FALSE(parse({"-gdb", "nonsense:1"}).has_value());
   EXPECT_FALSE(plan_consoles(parsed({"-gdb", "chardev:absent"})).has_value());

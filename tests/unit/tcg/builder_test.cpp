@@ -154,6 +154,21 @@ TEST_F(BuilderTest, pc_constants_stay_relative) {
   EXPECT_EQ(b_.constant_of(b_.sub(next, pc)), 4u);
 }
 
+TEST_F(BuilderTest, carries_are_taken_where_they_were_made) {
+  const Value x = b_.trunc(Type::I32, b_.get(kR0)), y = b_.trunc(Type::I32, b_.get(kR0 + 1));
+  const Value carry = b_.compare(Cond::Equal, x, y);
+  EXPECT_EQ(b_.with_carry(Opcode::AddCarry, x, y, b_.constant(Type::I1, 0)).ref, b_.add(x, y).ref);
+  const Value spread = b_.with_carry(Opcode::SubBorrow, x, x, carry);
+  EXPECT_EQ(block_.ops[spread.ref.id()].opcode, Opcode::Neg);
+  const Value sum = b_.with_carry(Opcode::AddCarry, x, y, carry);
+  const Value out = b_.carry_out(Opcode::CarryOut, x, y, sum);
+  EXPECT_EQ(b_.fl_is(Cond::Below, b_.flags3(Opcode::FlAdc, x, y, sum)).ref, out.ref);
+  EXPECT_NE(b_.fl_is(Cond::Below, b_.flags3(Opcode::FlSbb, x, y, sum)).ref, out.ref);
+  const auto number = [&](u64 v) { return b_.constant(Type::I8, v); };
+  EXPECT_EQ(b_.constant_of(b_.carry_out(Opcode::CarryOut, number(0xff), number(0), number(0))), 1u);
+  EXPECT_EQ(b_.constant_of(b_.carry_out(Opcode::BorrowOut, number(3), number(3), number(0xff))), 1u);
+}
+
 TEST_F(BuilderTest, conditions_of_known_producers) {
   const Value x = b_.trunc(Type::I32, b_.get(kR0)), y = b_.trunc(Type::I32, b_.get(kR0 + 1));
   const Value less = b_.fl_is(Cond::Less, b_.flags2(Opcode::FlCmp, x, y));

@@ -270,7 +270,14 @@ inline ir::Ref RandomBlock::resize(Type type) {
 
 inline ir::Ref RandomBlock::condition() {
   const Type type = int_type();
-  switch (below(8)) {
+  switch (below(10)) {
+    case 8:
+    case 9: {
+      const bool adds = chance(50);
+      const Ref a = pick(type), b = pick(type);
+      const Ref sum = emit(adds ? Opcode::AddCarry : Opcode::SubBorrow, type, a, b, pick(Type::I1));
+      return emit(adds ? Opcode::CarryOut : Opcode::BorrowOut, type, a, b, chance(80) ? sum : pick(type));
+    }
     case 0:
       return emit(Opcode::BitTest, type, pick(type), pick(type));
     case 1:

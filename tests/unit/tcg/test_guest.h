@@ -48,6 +48,7 @@ inline ir::StateLayout guest_layout() {
   add("d0", offsetof(GuestState, d0), ir::Type::I32, ir::Pin::None);
   add("d1", offsetof(GuestState, d1), ir::Type::I32, ir::Pin::None);
   add("q0", offsetof(GuestState, q0), ir::Type::I64, ir::Pin::None);
+  for (ir::StateField& field : layout.fields) field.deferred = field.name == "r11" || field.name == "d1";
   layout.size = sizeof(GuestState);
   return layout;
 }

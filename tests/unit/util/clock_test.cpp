@@ -173,6 +173,21 @@ TEST(Timer, RearmedInThePastDoesNotStarveOthers) {
   EXPECT_GE(other_fired, 1);
 }
 
+TEST(Timer, RearmedForNowRunsOnceACallHoweverManyOthersWait) {
+  Clock clock = manual();
+  clock.advance(10s);
+  std::vector<Timer> later;
+  for (int i = 0; i < 10; i++) {
+    later.push_back(clock.make_timer([] {}));
+    later.back().arm_after(1s);
+  }
+  Timer hungry;
+  hungry = clock.make_timer([&] { hungry.arm_after(0s); });
+  hungry.arm_after(0s);
+  EXPECT_EQ(clock.main_queue().run_due(), 1u);
+  EXPECT_EQ(clock.main_queue().run_due(), 1u);
+}
+
 TEST(Timer, DeadlinesSaturate) {
   Clock clock = manual();
   clock.advance(1s);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/saved_fields.h"
 #include "unit/hw/ide/ide_bench.h"
 
 namespace emu::hw {
@@ -484,6 +485,46 @@ TEST(Piix3Ide, RoundTripInTheMiddleOfABlock) {
   const auto drive_saved = drive.save();
   EXPECT_TRUE(drive.load(drive_saved).has_value());
   EXPECT_TRUE(drive.finish_load().has_value());
+}
+
+/// The first channel's field of that name.
+qom::FieldTree& channel_field(qom::FieldTree& saved, std::string_view name) {
+  return *test::find_field(*test::find_field(saved, "channel0"), name);
+}
+
+TEST(Piix3Ide, SavedPacketsAreAsLongAsCdbsAndForDrivesThatTakeThem) {
+  for (const char* type : {"ide-cd", "ide-hd"}) {
+    Bench bench;
+    bench.add_drive(type, bench.ide().ide_bus(0), "d0", kMiB);
+    bench.start();
+    Device& ide = bench.ide();
+    qom::FieldTree saved = ide.save();
+    channel_field(saved, "phase") = qom::FieldTree(i64(1));  // waits for a CDB
+    channel_field(saved, "is_packet") = qom::FieldTree(true);
+    const bool too_long = std::string_view(type) == "ide-cd";
+    const u64 bytes = too_long ? 4096 : 12;
+    channel_field(saved, "buffer") = qom::FieldTree(Bytes(bytes));
+    channel_field(saved, "block_end") = qom::FieldTree(bytes);
+    ASSERT_TRUE(ide.load(saved).has_value());
+    ASSERT_TRUE(ide.finish_load().has_value());
+    EXPECT_EQ(bench.alt_status() & (BSY | DRQ | ERR), ERR) << type;
+    for (u64 i = 0; i < bytes; i += 2) bench.out(DATA, 0xa5a5, 2);
+    bench.run();
+  }
+}
+
+TEST(Piix3Ide, SavedTransfersEndWithTheirCommand) {
+  Bench bench;
+  bench.add_drive("ide-hd", bench.ide().ide_bus(0), "d0", kMiB);
+  bench.start();
+  bench.lba28(READ_SECTORS, 5, 2);
+  bench.run();
+  Device& ide = bench.ide();
+  qom::FieldTree saved = ide.save();
+  channel_field(saved, "done") = qom::FieldTree(u64(4096));  // of 1024
+  ASSERT_TRUE(ide.load(saved).has_value());
+  ASSERT_TRUE(ide.finish_load().has_value());
+  EXPECT_EQ(bench.alt_status() & (BSY | DRQ | ERR), ERR);
 }
 
 TEST(Piix3Ide, RefusesWhatCannotBe) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "support/device_bench.h"
+#include "support/saved_fields.h"
 
 namespace emu::hw {
 namespace {
@@ -136,6 +137,15 @@ TEST(Mc146818, StateSurvivesARoundTrip) {
   rtc.expect_round_trip();
   rtc.advance(1s);
   EXPECT_TRUE(rtc.high());
+}
+
+TEST(Mc146818, RefusesTimesThatCannotBe) {
+  RtcBench rtc;
+  Device& device = rtc.device();
+  for (const char* field : {"offset_s", "alarm_checked_s", "periodic_next_ns"}) {
+    EXPECT_FALSE(test::load_with(device, field, INT64_MIN).has_value()) << field;
+    EXPECT_FALSE(test::load_with(device, field, INT64_MAX).has_value()) << field;
+  }
 }
 
 }  // namespace

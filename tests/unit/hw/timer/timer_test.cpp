@@ -5,6 +5,7 @@
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
 #include "support/device_bench.h"
+#include "support/saved_fields.h"
 
 namespace emu::hw {
 namespace {
@@ -86,6 +87,15 @@ TEST(I8254, StateSurvivesARoundTrip) {
   const unsigned before = pit.irq("irq").rises();
   pit.advance(1s);
   EXPECT_NEAR(pit.irq("irq").rises() - before, 100, 1);
+}
+
+TEST(I8254, RefusesTimesThatCannotBe) {
+  PitBench pit;
+  pit.program(0, 2, 11932);
+  Device& device = pit.device();
+  EXPECT_FALSE(test::load_with(device, "counter0_start_ns", INT64_MIN).has_value());
+  EXPECT_FALSE(test::load_with(device, "counter0_start_ns", INT64_MAX).has_value());
+  EXPECT_FALSE(test::load_with(device, "counter2_frozen_ticks", ~u64(0)).has_value());
 }
 
 struct HpetBench : test::DeviceBench<Hpet> {
@@ -183,6 +193,16 @@ TEST(Hpet, StateSurvivesARoundTrip) {
   hpet.expect_round_trip();
   hpet.advance(10us);
   EXPECT_EQ(hpet.irq("irq", 21).rises(), 1u);
+}
+
+TEST(Hpet, ALoadedStartMayBeAnyNumber) {
+  HpetBench hpet;
+  hpet.write64(Hpet::CONFIG, 1);
+  for (const i64 start : {INT64_MIN, INT64_MAX}) {
+    ASSERT_TRUE(test::load_with(static_cast<Device&>(hpet.device()), "start_ns", start).has_value());
+    hpet.advance(10us);
+    hpet.read64(Hpet::COUNTER);
+  }
 }
 
 }  // namespace

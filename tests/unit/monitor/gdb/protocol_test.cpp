@@ -16,7 +16,8 @@ using accel::DebugRun;
 class FakeRegisters final : public target::DebugRegisters {
  public:
   FakeRegisters() {
-    features_.push_back({"org.fake.core", "core.xml", "<flags id=\"f\" size=\"4\"/>\n", {{"a", 64}, {"pc", 64, "code_ptr"}}});
+    features_.push_back(
+        {"org.fake.core", "core.xml", "<flags id=\"f\" size=\"4\"/>\n", {{"a", 64}, {"pc", 64, "code_ptr"}}});
     features_.push_back({"org.fake.vector", "vector.xml", "", {{"v0", 128, "uint128"}}});
     features_.push_back({"org.fake.system", "system.xml", "", {{"c0", 32, "int32", "system"}}});
   }
@@ -60,6 +61,7 @@ class FakeTarget final : public Target {
   }
   Result<void> set_points(const accel::DebugPoints& now) override {
     EXPECT_FALSE(running);
+    if (now.breakpoints.size() + now.watchpoints.size() > most_points) return error("no more of them");
     points = now;
     return {};
   }
@@ -75,7 +77,9 @@ class FakeTarget final : public Target {
     running = false;
     if (on_stop) on_stop();
   }
-  std::string run_line(std::string_view line) override { return line == "long" ? std::string(20000, 'x') : "said " + std::string(line); }
+  std::string run_line(std::string_view line) override {
+    return line == "long" ? std::string(20000, 'x') : "said " + std::string(line);
+  }
   void quit() override { quits++; }
 
   static constexpr u64 kPhysicalAt = 0x1800;
@@ -83,6 +87,7 @@ class FakeTarget final : public Target {
   u8 memory[0x2000] = {};
   accel::DebugPoints points;
   bool running = false, refuses = false;
+  std::size_t most_points = 1000;
   std::vector<DebugRun> runs;
   accel::StepEvents events = accel::StepEvents::Taken;
   int quits = 0;
@@ -124,7 +129,8 @@ class GdbProtocol : public testing::Test {
 
 TEST_F(GdbProtocol, SupportedOffersWhatIsThere) {
   const std::string offered = ask("qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386");
-  for (const char* one : {"PacketSize=4000", "qXfer:features:read+", "QStartNoAckMode+", "multiprocess+", "vContSupported+"}) {
+  for (const char* one :
+       {"PacketSize=4000", "qXfer:features:read+", "QStartNoAckMode+", "multiprocess+", "vContSupported+"}) {
     EXPECT_NE(offered.find(one), std::string::npos) << one;
   }
 }
@@ -161,7 +167,8 @@ TEST_F(GdbProtocol, DescriptionComesInPieces) {
   EXPECT_NE(ask("qXfer:features:read:target.xml:0,ffb").find("<xi:include href=\"system.xml\"/>"), std::string::npos);
   const std::string whole = ask("qXfer:features:read:system.xml:0,ffb");
   ASSERT_EQ(whole[0], 'l');
-  EXPECT_NE(whole.find("<reg name=\"c0\" bitsize=\"32\" type=\"int32\" regnum=\"3\" group=\"system\"/>"), std::string::npos);
+  EXPECT_NE(whole.find("<reg name=\"c0\" bitsize=\"32\" type=\"int32\" regnum=\"3\" group=\"system\"/>"),
+            std::string::npos);
   const std::string first = ask("qXfer:features:read:system.xml:0,10");
   const std::string rest = ask("qXfer:features:read:system.xml:10,1000");
   EXPECT_EQ(first[0], 'm');
@@ -226,6 +233,18 @@ TEST_F(GdbProtocol, ContinueIsAnsweredByTheStop) {
   EXPECT_EQ(ask("?"), "T05thread:p01.02;swbreak:;");
 }
 
+TEST_F(GdbProtocol, PointThatTheMachineDoesNotTakeIsRefusedAndForgotten) {
+  target_.most_points = 1;
+  EXPECT_EQ(ask("Z1,1000,1"), "OK");
+  EXPECT_EQ(ask("Z1,2000,1"), "E22");
+  EXPECT_EQ(ask("Z2,3000,4"), "E22");
+  EXPECT_EQ(target_.points.breakpoints, std::vector<u64>{0x1000});
+  EXPECT_EQ(ask("z1,1000,1"), "OK");
+  EXPECT_EQ(ask("Z2,3000,4"), "OK");
+  EXPECT_TRUE(target_.points.breakpoints.empty());
+  EXPECT_EQ(target_.points.watchpoints.size(), 1u);
+}
+
 TEST_F(GdbProtocol, OneStepsWhileOthersGoOnOrAreHeld) {
   EXPECT_EQ(ask("vCont?"), "vCont;c;C;s;S");
   ask("vCont;s:p1.2;c:p1.-1");
@@ -269,7 +288,8 @@ TEST_F(GdbProtocol, WatchpointsNameTheirKind) {
   ask("vCont;c");
   target_.running = false;
   sent_.clear();
-  protocol_.debug_stopped(0, {.why = accel::DebugStop::Why::Watchpoint, .address = 0x20, .kind = accel::WatchKind::Access});
+  protocol_.debug_stopped(
+      0, {.why = accel::DebugStop::Why::Watchpoint, .address = 0x20, .kind = accel::WatchKind::Access});
   EXPECT_EQ(said(), "T05thread:01;awatch:20;");
   EXPECT_EQ(ask("z4,20,8"), "OK");
   EXPECT_EQ(ask("z2,10,4"), "OK");

@@ -35,7 +35,7 @@ TEST(Fxsave, RoundTrip) {
   EXPECT_EQ(b.get(kArea, 2), 0x27fu);
   EXPECT_EQ(b.get(kArea + 2, 2), 0x7100u);
   EXPECT_EQ(b.get(kArea + 4, 1), 0xc0u);
-  EXPECT_EQ(b.get(kArea + 8, 8), 0u);  // never the host's pointers
+  EXPECT_EQ(b.get(kArea + 8, 8), 0u);  // nothing has run
   EXPECT_EQ(b.get(kArea + 24, 4), 0x9fc0u);
   EXPECT_EQ(b.get(kArea + 28, 4), 0xffffu);
   EXPECT_EQ(b.get(kArea + 160 + 240, 1), 16u);
@@ -83,6 +83,128 @@ TEST(Fxsave, UnmaskedExceptionShowsInTheSummaryBit) {
   fpu.set_status(1);
   b.call(H_fxsave, kArea, 0);
   EXPECT_EQ(b.get(kArea + 2, 2), 0x8081u);
+}
+
+/// FNSTENV's words from the instruction pointer on.
+struct Environment {
+  u32 ip, cs_and_opcode, dp, ds;
+  bool operator==(const Environment&) const = default;
+};
+Environment stored_environment(CpuBench& b) {
+  b.call(H_fstenv, kArea, 4);
+  return {u32(b.get(kArea + 12, 4)), u32(b.get(kArea + 16, 4)), u32(b.get(kArea + 20, 4)), u32(b.get(kArea + 24, 4))};
+}
+/// FDIV m64 at 0x8100 with its operand at DS:0x1234, as translated code tells of it.
+void run_fdiv(CpuBench& b) {
+  b.s().fpu_ip = 0x8100;
+  b.s().fpu_opcode = 0x431;
+  b.s().fpu_dp = 0x1234;
+  b.s().fpu_data_segment = DS;
+}
+void leave_exception_pending(CpuBench& b) {
+  FpuImage fpu(b.env());
+  fpu.set_control(0x37b);
+  fpu.set_status(4);
+}
+
+TEST(FpuPointers, AmdShowsEachInstructionToFnstenvAndPendingOnesToFxsave) {
+  CpuBench b("EPYC-Rome");
+  b.enter_protected();
+  run_fdiv(b);
+  b.put(kArea + 0x1000 + 6, 8, ~u64(0));
+  b.call(H_fxsave, kArea + 0x1000, 0);
+  EXPECT_EQ(b.get(kArea + 0x1006, 8), 0u);  // with RstrFpErrPtrs zeros are written where nothing is pending
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x4310008, 0x1234, 0xffff0010}));
+  leave_exception_pending(b);
+  b.call(H_fxsave, kArea + 0x1000, 0);
+  EXPECT_EQ(b.get(kArea + 0x1006, 2), 0x431u);
+  EXPECT_EQ(b.get(kArea + 0x1008, 8), 0x8'0000'8100u);
+  EXPECT_EQ(b.get(kArea + 0x1010, 8), 0x10'0000'1234u);
+}
+
+TEST(FpuPointers, OlderAmdLeavesTheirPlaceAlone) {
+  CpuBench b("EPYC");
+  b.enter_protected();
+  run_fdiv(b);
+  b.put(kArea + 6, 8, 0x5555);
+  b.call(H_fxsave, kArea, 0);
+  EXPECT_EQ(b.get(kArea + 6, 8), 0x5555u);
+  b.put(kArea + 8, 4, 0x7777);
+  b.call(H_fxrstor, kArea, 0);
+  EXPECT_EQ(stored_environment(b).ip, 0x8100u);
+}
+
+TEST(FpuPointers, IntelKeepsTheOpcodeOfExceptionsOnly) {
+  CpuBench b("Nehalem");
+  b.enter_protected();
+  run_fdiv(b);
+  b.call(H_fxsave, kArea + 0x1000, 0);
+  EXPECT_EQ(b.get(kArea + 0x1008, 8), 0x8'0000'8100u);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x8, 0x1234, 0xffff0010}));
+  run_fdiv(b);
+  leave_exception_pending(b);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x4310008, 0x1234, 0xffff0010}));
+  b.s().fpu_ip = 0x8200;  // FLD1: the operand and the exception's opcode stay
+  b.s().fpu_opcode = 0x1e8;
+  EXPECT_EQ(stored_environment(b), (Environment{0x8200, 0x4310008, 0x1234, 0xffff0010}));
+}
+
+TEST(FpuPointers, FeaturesTakeAwayTheOperandAndSelectors) {
+  CpuBench b("Nehalem,+fdp-excptn-only,+zero-fcs-fds");
+  b.enter_protected();
+  run_fdiv(b);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0, 0, 0xffff0000}));
+  run_fdiv(b);
+  leave_exception_pending(b);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x4310000, 0x1234, 0xffff0000}));
+}
+
+TEST(FpuPointers, SelectorsAreThoseOfTheInstruction) {
+  CpuBench b("EPYC-Rome");
+  b.enter_protected();
+  run_fdiv(b);
+  b.put_descriptor(kSpare, 0x1000, 0xffffffff, 0xc09b00);
+  b.call(H_load_segment, DS, kUserData);
+  b.call(H_far_jump, kSpare, 0x9000, 4);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x4310008, 0x1234, 0xffff0010}));
+  run_fdiv(b);
+  EXPECT_EQ(stored_environment(b).ip, 0x7100u) << "an offset in its segment";
+}
+
+TEST(FpuPointers, RealModeShowsLinearAddresses) {
+  CpuBench b("EPYC-Rome");
+  b.cpu.enter_real(0x1234, 0x10);
+  b.call(H_load_segment, DS, 0x2000);
+  run_fdiv(b);
+  b.s().fpu_ip = 0x12345;
+  EXPECT_EQ(stored_environment(b), (Environment{0xffff2345, 0x1431, 0xffff1234, 0x2000}));
+}
+
+TEST(FpuPointers, HandlerOfAnErrorFindsItsInstruction) {
+  CpuBench b("Nehalem");
+  b.enter_protected();
+  b.put_gate32(kMF, kKernelCode, kHandler, 14, 0);
+  run_fdiv(b);
+  leave_exception_pending(b);
+  b.env().pc = 0x8107;  // the next one waits
+  b.call(H_x87_pending);
+  EXPECT_EQ(b.pending_vector(), kMF);
+  b.deliver();
+  EXPECT_EQ(b.env().pc, kHandler);
+  EXPECT_EQ(b.get(b.s().gpr(RSP), 4), 0x8107u);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x4310008, 0x1234, 0xffff0010}));
+}
+
+TEST(FpuPointers, FnclexAndFninitActOnThem) {
+  CpuBench b("Nehalem");
+  b.enter_protected();
+  run_fdiv(b);
+  leave_exception_pending(b);
+  b.call(H_x87_op, u64(ir::X87Op::ClearExceptions), 0, 0);
+  EXPECT_EQ(stored_environment(b), (Environment{0x8100, 0x4310008, 0x1234, 0xffff0010}));
+  run_fdiv(b);
+  b.call(H_x87_op, u64(ir::X87Op::Init), 0, 0);
+  EXPECT_EQ(stored_environment(b), (Environment{0, 0, 0, 0xffff0000}));
 }
 
 TEST(Xsave, StandardRoundTripAndInit) {

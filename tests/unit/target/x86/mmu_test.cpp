@@ -177,6 +177,16 @@ TEST(Mmu, NonCanonicalAddressIsGeneralProtection) {
   EXPECT_EQ(walk(b, 0x8000'0000'0000, Access::Load, kViewKernel), (Fault{kGP, 0}));
 }
 
+TEST(Mmu, OperandsOfCompatibilityModeEndAt4GiB) {
+  CpuBench b;
+  b.enter_long();
+  b.put(kTables + 0x1000 + 32, 8, 0x87);  // 1 GiB at 4 GiB
+  EXPECT_EQ(walk(b, bit64(32), Access::Load, kViewUser), kMapped);
+  b.call(H_far_jump, kKernelCode, 0x8000, 4);
+  EXPECT_EQ(walk(b, bit64(32), Access::Load, kViewUser), (Fault{kGP, 0}));
+  EXPECT_EQ(walk(b, bit64(32), Access::Load, kViewKernel), kMapped) << "descriptor tables may lie there";
+}
+
 TEST(Mmu, LargePagesOf2MiBAnd1GiB) {
   CpuBench b;
   b.enter_long();
@@ -280,9 +290,9 @@ TEST(Mmu, FiveLevels) {
   b.write_msr(0xc0000080, kEferLME);
   b.call(H_write_cr, 0, b.s().cr0 | kCr0PG);
   TlbFill fill;
-  EXPECT_EQ(walk(b, bit64(48) + 0x5123, Access::Load, kViewUser, &fill), kMapped);
+  EXPECT_EQ(walk(b, bit64(48) + 0x5123, Access::Load, kViewKernel, &fill), kMapped);
   EXPECT_EQ(fill.physical, 0x5000u);
-  EXPECT_EQ(walk(b, bit64(57), Access::Load, kViewUser), (Fault{kGP, 0}));
+  EXPECT_EQ(walk(b, bit64(57), Access::Load, kViewKernel), (Fault{kGP, 0}));
 }
 
 TEST(Mmu, DebugTranslateHasNoSideEffects) {

@@ -2,12 +2,15 @@
 // Every CPU model: what it says of itself, and that nothing is advertised which is not there.
 #include "target/x86/models.h"
 
+#include <cpuid.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <set>
+#include <vector>
 
 #include "target/x86/decode.h"
+#include "target/x86/translate.h"
 #include "unit/target/x86/cpu_bench.h"
 
 namespace emu::x86 {
@@ -178,6 +181,48 @@ TEST(ModelTable, SwitchesAreWrittenInEachWay) {
     EXPECT_FALSE(model->features.has(Cpuid::Smep)) << off;
   }
   EXPECT_FALSE(parse_cpu_option("qemu64,smep=perhaps"));
+}
+
+TEST(ModelTable, HalfPrecisionIsThereWithTheHostOnly) {
+  u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+  __cpuid_count(7, 0, eax, ebx, ecx, edx);
+  const bool on_host = __builtin_cpu_supports("avx512bw") && (edx >> 23 & 1);
+  EXPECT_EQ(parse_cpu_option("max")->features.has(Cpuid::Avx512fp16), on_host);
+  const auto asked = parse_cpu_option("max,+avx512_fp16");
+  ASSERT_TRUE(asked);
+  EXPECT_EQ(asked->features.has(Cpuid::Avx512fp16), on_host);
+  if (on_host) return;
+  EXPECT_NE(asked->dropped.find("avx512-fp16"), std::string::npos) << asked->dropped;
+  const auto enforced = parse_cpu_option("max,+avx512_fp16,enforce");
+  ASSERT_FALSE(enforced);
+  EXPECT_NE(enforced.error().text().find("avx512-fp16"), std::string::npos);
+}
+
+/// Whether 64-bit or 32-bit code that begins with these bytes is an instruction of the model.
+bool is_defined(const char* option, std::initializer_list<u8> bytes, bool code64) {
+  std::vector<u8> code(bytes);
+  code.resize(15);
+  const u32 mode = 1u << Mode::kPE | 1u << (code64 ? Mode::kCode64 : Mode::kCode32);
+  Insn insn;
+  decode(code, Mode{mode}, insn_features(parse_cpu_option(option)->features), insn);
+  return insn.row != &kUndefinedRow;
+}
+
+TEST(ModelTable, InstructionsNeedTheFeatureThatTheyCameWith) {
+  for (u8 lahf : {0x9e, 0x9f}) {
+    EXPECT_TRUE(is_defined("qemu64", {lahf}, true));
+    EXPECT_FALSE(is_defined("kvm64", {lahf}, true)) << "without lahf-lm";
+    EXPECT_TRUE(is_defined("kvm64", {lahf}, false));
+  }
+  EXPECT_TRUE(is_defined("qemu64", {0x48, 0x0f, 0xc7, 0x08}, true));
+  EXPECT_FALSE(is_defined("qemu64,-cx16", {0x48, 0x0f, 0xc7, 0x08}, true)) << "CMPXCHG16B";
+  EXPECT_TRUE(is_defined("qemu64,-cx16", {0x0f, 0xc7, 0x08}, true)) << "CMPXCHG8B";
+  EXPECT_TRUE(is_defined("qemu64", {0xda, 0xc1}, true));
+  EXPECT_FALSE(is_defined("qemu64,-cmov", {0xda, 0xc1}, true)) << "FCMOVB";
+  EXPECT_FALSE(is_defined("qemu64,-cmov", {0xdb, 0xf1}, true)) << "FCOMI";
+  EXPECT_TRUE(is_defined("qemu64,-cmov", {0xd8, 0xd1}, true)) << "FCOM";
+  EXPECT_TRUE(is_defined("qemu64", {0xdb, 0x08}, true));
+  EXPECT_FALSE(is_defined("qemu64,-sse3", {0xdb, 0x08}, true)) << "FISTTP";
 }
 
 TEST(ModelTable, FeaturesRaiseTheLastLeaf) {
