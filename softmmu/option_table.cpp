@@ -31,7 +31,7 @@ constexpr OptionRow kRows[] = {
      "Chooses how guest code runs: tcg translates it; qtest runs none, for tests of devices. "
      "Given again, the first that works is taken. host-features=-avx512 "
      "makes translated code for a host without AVX-512. without= switches techniques of the translator off, to measure "
-     "them: links, jump-cache, check-sharing, dead-code, refill, direct-entry, string-runs, granules, "
+     "them: links, jump-cache, check-sharing, dead-code, refill, direct-entry, quick-helpers, string-runs, granules, "
      "graveyard, checked-pages, kept-contexts."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",

@@ -253,7 +253,8 @@ void BlockCache::kill_locked(CodeBlock& block, Fate fate) {
   page_locked(block.key.page).remove(block);
   if (block.straddles()) page_locked(block.second_page).remove(block);
   if (block.hot != nullptr) {
-    block.entry_bytes = backend_->redirect_entry(code_->span(block.entry(), block.hot_size - block.entry_offset), block.stale_stub);
+    block.entry_bytes =
+        backend_->redirect_entry(code_->span(block.entry(), block.hot_size - block.entry_offset), block.stale_stub);
     for (Link* l = block.incoming; l != nullptr;) {
       Link* next = l->next_incoming;
       unlink_locked(*l);
@@ -265,7 +266,8 @@ void BlockCache::kill_locked(CodeBlock& block, Fate fate) {
   block.dead_since = quiescence_.advance();
   statistics_.invalidated_blocks.add();
   CodeBlock* leaves = &block;
-  if (fate == Fate::Buried && keeps_dead_ && block.hot != nullptr && !block.straddles()) leaves = graveyard_.bury(block);
+  if (fate == Fate::Buried && keeps_dead_ && block.hot != nullptr && !block.straddles())
+    leaves = graveyard_.bury(block);
   if (leaves == nullptr) return;
   retired_.push_back(leaves);
   pending_ = true;
@@ -286,8 +288,9 @@ BlockCache::StoreVerdict BlockCache::judge_store(mem::RamPage page, u32 offset, 
   const bool runs_here = running != nullptr && (running->key.page == page || running->second_page == page);
   if (runs_here && code->overlaps(*running, offset, length)) return StoreVerdict::HitsRunning;
   if (!runs_here && !code->is_checked() && code->is_rewritten()) drop_all_locked(*code);
-  const bool may_go_unseen = code->is_checked() ? (!runs_here || running->compares) && is_left_to_checks_locked(*code, self)
-                                                : !runs_here && code->is_empty();
+  const bool may_go_unseen = code->is_checked()
+                                 ? (!runs_here || running->compares) && is_left_to_checks_locked(*code, self)
+                                 : !runs_here && code->is_empty();
   if (may_go_unseen) {
     code->ram().clear_code(page);
     return StoreVerdict::Free;

@@ -132,7 +132,9 @@ class BlockCache {
   PageCode* find_page_locked(mem::RamPage page);
   bool fits_pages_locked(const CodeBlock& block);
   void begin_checking_locked(PageCode& code);
-  bool is_left_to_checks_locked(const PageCode& code, Self self) const { return quiescence_.passed(code.checked_since, self); }
+  bool is_left_to_checks_locked(const PageCode& code, Self self) const {
+    return quiescence_.passed(code.checked_since, self);
+  }
   void end_old_checks_locked();
   void protect_locked(PageCode& code, Self except);
   bool source_matches_locked(const CodeBlock& block, std::span<const u8> source);

@@ -24,7 +24,8 @@ void BlockCache::protect_locked(PageCode& code, Self except) {
   if (code.ram().set_code(code.page())) return;
   // Order: code bit, requests, epoch. A vCPU that passes a quiescent point of this epoch has seen the request; one that
   // fills a write entry later sees the bit.
-  broadcast_.request_others({TlbRequest::Kind::DropWrite, code.ram_ref(), code.ram().offset_of(code.page()), 1}, except);
+  broadcast_.request_others({TlbRequest::Kind::DropWrite, code.ram_ref(), code.ram().offset_of(code.page()), 1},
+                            except);
   code.write_epoch = quiescence_.advance();
 }
 

@@ -20,14 +20,14 @@ struct Link {
   i32 offset = 0;  ///< of the site from CodeBlock::hot; outside the hot part when among the stubs
   ir::LinkKind kind = ir::LinkKind::SamePage;
   u64 target_pc = 0;
-  i64 mode = -1;   ///< of the target, if not that of the block
-  i32 key = 0;     ///< LinkSite::key
+  i64 mode = -1;  ///< of the target, if not that of the block
+  i32 key = 0;    ///< LinkSite::key
   CodeBlock* from = nullptr;
   CodeBlock* to = nullptr;
   const u8* stub = nullptr;  ///< where the site leads when it is not linked
   Link* next_incoming = nullptr;
-  bool is_stale = false;     ///< of a dead block: the site still leads to where it was linked
-  u64 free_epoch = 0;  ///< unlinked in this grace period: may be linked anew when it is over
+  bool is_stale = false;  ///< of a dead block: the site still leads to where it was linked
+  u64 free_epoch = 0;     ///< unlinked in this grace period: may be linked anew when it is over
 };
 
 /// What identifies a block. The page of a straddling block's second part is compared apart.
@@ -35,7 +35,7 @@ struct BlockKey {
   u64 pc = 0;  ///< linear
   u32 mode = 0;
   mem::RamPage page = mem::kNoRamPage;  ///< of pc
-  bool unshared = false;  ///< each access has a check of its own; never linked to
+  bool unshared = false;  ///< each access has a check of its own; only blocks of this kind link to it
   /// Not 0: at most so many instructions, to stop after exactly that many under -icount. Only entered from C++.
   u32 limit = 0;
   bool operator==(const BlockKey&) const = default;

@@ -37,12 +37,14 @@ class DebugTable {
     return *at;
   }
   bool watches_page(u64 va) const {
-    return !points_.watchpoints.empty() && find(va & ~(tcg::kPageSize - 1), tcg::kPageSize, [](WatchKind) { return true; });
+    return !points_.watchpoints.empty() &&
+           find(va & ~(tcg::kPageSize - 1), tcg::kPageSize, [](WatchKind) { return true; });
   }
   /// The watchpoint that an access hits; null: none.
   const Watchpoint* hit(u64 va, u64 bytes, target::Access access) const {
     return find(va, bytes, [access](WatchKind kind) {
-      return kind == WatchKind::Access || kind == (access == target::Access::Store ? WatchKind::Write : WatchKind::Read);
+      return kind == WatchKind::Access ||
+             kind == (access == target::Access::Store ? WatchKind::Write : WatchKind::Read);
     });
   }
 

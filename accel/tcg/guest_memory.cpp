@@ -267,23 +267,26 @@ AccessStatus GuestMemory::compare_exchange(u64 va, unsigned bytes, u8 view, u128
     if (ok) expected = old;
     return status(ok);
   }
-  Target target;
-  const bool aligned = is_aligned(va, 16);
-  if (aligned && !resolve(va, 16, Access::Store, number, target)) return status(false);
-  if (aligned && target.host != nullptr) {
-    expected = atomic_cas16(target.host, expected, desired);
-    finish_store(target, va, 16);
+  const unsigned head = std::min(16u, rest_of_page(va));
+  Target first, second;
+  if (!resolve(va, head, Access::Store, number, first)) return status(false);
+  if (head < 16 && !resolve(va + head, 16 - head, Access::Store, number, second)) return status(false);
+  if (first.host != nullptr && is_aligned(va, 16)) {
+    expected = atomic_cas16(first.host, expected, desired);
+    finish_store(first, va, 16);
     return AccessStatus::Ok;
   }
   std::unique_lock lock(p_.split_locks.mutex, std::defer_lock);
-  if (target.host == nullptr && !aligned) lock.lock();
+  if (first.host != nullptr && (head == 16 || second.host != nullptr)) lock.lock();  // not around devices: see modify()
   u8 data[16];
-  if (probe(va, 16, Access::Store, number) != AccessStatus::Ok || !read(va, data, 16, number)) return status(false);
+  read_piece(first, data, head);
+  if (head < 16) read_piece(second, data + head, 16 - head);
   u128 old;
   std::memcpy(&old, data, 16);
   const u128 stored = old == expected ? desired : old;
   std::memcpy(data, &stored, 16);
-  if (!write(va, data, 16, number)) return status(false);
+  write_piece(first, va, data, head);
+  if (head < 16) write_piece(second, va + head, data + head, 16 - head);
   expected = old;
   return AccessStatus::Ok;
 }
@@ -426,6 +429,7 @@ bool GuestMemory::modify(u64 va, unsigned bytes, u8 view, u64& old_value, ir::Rm
     old_value &= mask;
     return true;
   }
+  p_.statistics.page_crossings.add();
   u8 data[8] = {};
   Target first, second;
   const unsigned head = rest_of_page(va);

@@ -70,6 +70,7 @@ void RuntimeVcpu::run_one() {
   if (mode_is_stale_) load_mode();
   env_.no_direct_entry =
       !shared_.techniques.direct_entry || log::enabled(log::Mask::Int | log::Mask::Exec | log::Mask::Cpu);
+  env_.no_string_runs = !shared_.techniques.string_runs;
   env_.leave = kLeaveNot;
   if (env_.guest_debug != 0 && guest_debug_event()) [[unlikely]] return;
   if (step_alone_) {

@@ -110,8 +110,7 @@ const u8* RuntimeVcpu::go_on_after(ExitReason reason) {
     return exit_code(ExitReason::Handled);
   }
   if (mode_is_stale_) load_mode();
-  const JumpCacheEntry& cached = env_.jc[jump_cache_index(env_.pc)];
-  if (cached.pc == env_.pc && cached.host != nullptr) return cached.host;
+  if (const u8* cached = find_jump(env_.jc, env_.pc)) return cached;
   return continue_at(env_.pc, 0);
 }
 

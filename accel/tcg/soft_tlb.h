@@ -68,7 +68,6 @@ class SoftTlb {
  private:
   TableSet& tables_of(u8 view) { return is_kernel_[view] ? kernel_ : *current_; }
   const L2Entry* walk(u64 va, target::Access access, u8 view);
-  void fill(L2Entry& entry, u64 va, const target::TlbFill& found);
   void drop_write(mem::RamBlock& ram, u64 offset, u64 count);
   void own_write(tcg::View& view, unsigned index, u64 host);
   bool take_write(tcg::WriteOwner& owner);

@@ -37,7 +37,6 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "translation ns", s.translate_ns);
   line(out, "publishing ns", s.publish_ns);
   line(out, "publishing interrupted", s.publish_interrupted);
-  line(out, "L1 fills by thunks", s.l2_refills);
   line(out, "slow accesses", s.slow_accesses);
   line(out, "recovery points decoded", s.site_misses);
   line(out, "L1 TLB misses", s.l1_misses);

@@ -32,7 +32,7 @@ struct VcpuStatistics {
   Counter publish_interrupted; ///< and those that took longer than kInterruptedNs, since the host took the processor
   Counter host_bytes_hot, host_bytes_cold, host_insns, home_stores, helper_calls_emitted, side_table_bytes;
   Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
-  Counter l2_refills;          ///< L1 entries filled by the refill thunks
+  Counter l2_refills;          ///< L1 entries filled by the refill thunks, but for those still in the EnvHeader
   Counter slow_accesses, site_misses, mmio_loads, mmio_stores, page_crossings, code_stores, restarts, unshared_restarts;
   Counter mode_misses;         ///< mode changes whose record was missing
   Counter jump_cache_misses, link_misses, links_made, single_steps;
@@ -44,7 +44,8 @@ struct VcpuStatistics {
 /// Of the whole machine; written under the block cache's lock, but for the first.
 struct CacheStatistics {
   std::atomic<u64> lock_taken{0};  ///< times that a vCPU found the cache's lock taken, and went on without it
-  Counter blocks, invalidated_blocks, revived_blocks, checked_pages, invalidations, unlinks, evicted_segments, code_bytes, publications;
+  Counter blocks, invalidated_blocks, revived_blocks, checked_pages, invalidations, unlinks, evicted_segments,
+      code_bytes, publications;
 };
 
 /// One line a counter, for `info jit`.

@@ -179,32 +179,43 @@ void L2Table::drop_non_global() { advance(0); }
 
 // --- Jump cache ---
 
-JumpCacheTable::JumpCacheTable() { clear(0); }
+JumpCacheTable::JumpCacheTable() {
+  clear(0);
+  clear(tcg::kJumpCacheEntries);
+}
+
+void JumpCacheTable::put(unsigned slot, const tcg::JumpCacheEntry& entry, bool global) {
+  entries()[slot] = entry;
+  touched_.set(slot);
+  if (global) {
+    non_global_.clear(slot);
+  } else {
+    non_global_.set(slot);
+  }
+}
 
 void JumpCacheTable::fill(u64 pc, const u8* host, bool global) {
   if (pc == 0) return;  // 0 says empty
   const unsigned index = tcg::jump_cache_index(pc);
-  entries()[index] = {pc, host};
-  touched_.set(index);
-  if (global) {
-    non_global_.clear(index);
-  } else {
-    non_global_.set(index);
-  }
+  const tcg::JumpCacheEntry old = entries()[index];
+  if (old.host != nullptr && old.pc != pc) put(tcg::jump_cache_victim(old.pc), old, !non_global_.has(index));
+  put(index, {pc, host}, global);
 }
 
 void JumpCacheTable::drop_page(u64 page) {
-  // The page's targets lie in one aligned quarter of the table (tcg::jump_cache_index); only what is in use is looked
-  // at.
+  // The page's targets lie in one aligned quarter of the table (tcg::jump_cache_index) or among the victims; only what
+  // is in use is looked at.
+  const auto drop = [&](unsigned slot) {
+    if (align_down(entries()[slot].pc, kPageSize) == page) clear(slot);
+  };
   constexpr unsigned kQuarter = unsigned(kPageSize);
-  const unsigned first = tcg::jump_cache_index(page) & ~(kQuarter - 1);
-  touched_.for_each_in(first, kQuarter, [&](unsigned i) {
-    if (align_down(entries()[i].pc, kPageSize) == page) clear(i);
-  });
+  touched_.for_each_in(tcg::jump_cache_index(page) & ~(kQuarter - 1), kQuarter, drop);
+  touched_.for_each_in(tcg::kJumpCacheEntries, tcg::kJumpCacheVictims, drop);
   // A block that straddles into the page begins in the last fifteen bytes of the one before.
   for (u64 pc = page - 15; pc != page; ++pc) {
-    const unsigned i = tcg::jump_cache_index(pc);
-    if (entries()[i].host != nullptr && entries()[i].pc == pc) clear(i);
+    for (const unsigned slot : {tcg::jump_cache_index(pc), tcg::jump_cache_victim(pc)}) {
+      if (entries()[slot].host != nullptr && entries()[slot].pc == pc) clear(slot);
+    }
   }
 }
 

@@ -40,6 +40,7 @@ class IndexSet {
     summary_[i / 4096] |= u64(1) << (i / 64 % 64);
   }
   void clear(unsigned i) { words_[i / 64] &= ~(u64(1) << (i % 64)); }
+  bool has(unsigned i) const { return words_[i / 64] >> (i % 64) & 1; }
   /// Calls visit(index) for each and empties the set.
   template <typename Visit>
   void take(Visit&& visit) {
@@ -62,8 +63,12 @@ class IndexSet {
   /// Those in [first, first + count), both multiples of 64.
   template <typename Visit>
   void for_each_in(unsigned first, unsigned count, Visit&& visit) const {
-    for (unsigned w = first / 64; w < (first + count) / 64; ++w) {
-      for (u64 word = words_[w]; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
+    for (unsigned s = first / 4096; s * 4096 < first + count; ++s) {
+      for (u64 live = summary_[s]; live != 0; live &= live - 1) {
+        const unsigned w = s * 64 + unsigned(__builtin_ctzll(live));
+        if (w < first / 64 || w >= (first + count) / 64) continue;
+        for (u64 word = words_[w]; word != 0; word &= word - 1) visit(w * 64 + unsigned(__builtin_ctzll(word)));
+      }
     }
   }
 
@@ -128,7 +133,9 @@ class L2Table {
 
  private:
   static constexpr u32 kGenerations = ~u32(0) >> tcg::kL2GenerationShift;
-  bool is_live(const L2Entry& e) const { return e.tag != 0 && e.state >> tcg::kL2GenerationShift == generation_[(e.state & kL2Global) != 0]; }
+  bool is_live(const L2Entry& e) const {
+    return e.tag != 0 && e.state >> tcg::kL2GenerationShift == generation_[(e.state & kL2Global) != 0];
+  }
   std::span<L2Entry> entries() const { return {reinterpret_cast<L2Entry*>(pages_.data()), kSets * kWays}; }
   void advance(unsigned which);
 
@@ -137,7 +144,7 @@ class L2Table {
   u32 victim_ = 0;  ///< pseudo-random
 };
 
-/// One jump-cache array: of a (context, mode), or of a kernel mode.
+/// One jump-cache array with its victims: of a (context, mode), or of a kernel mode.
 class JumpCacheTable {
  public:
   JumpCacheTable();
@@ -152,9 +159,10 @@ class JumpCacheTable {
   u64 last_use = 0;
 
  private:
-  void clear(unsigned index) { entries()[index] = {index == 0 ? u64(0x1000) : 0, nullptr}; }
-  ZeroPages pages_{sizeof(tcg::JumpCacheEntry) * tcg::kJumpCacheEntries};
-  IndexSet<tcg::kJumpCacheEntries> touched_, non_global_;
+  void put(unsigned slot, const tcg::JumpCacheEntry& entry, bool global);
+  void clear(unsigned slot) { entries()[slot] = {tcg::jump_cache_empty(slot), nullptr}; }
+  ZeroPages pages_{sizeof(tcg::JumpCacheEntry) * tcg::kJumpCacheSlots};
+  IndexSet<tcg::kJumpCacheSlots> touched_, non_global_;
 };
 
 }  // namespace emu::accel

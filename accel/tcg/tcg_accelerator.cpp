@@ -38,6 +38,9 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
   shared_.memory = &memory;
   shared_.translator = &first.translator();
   shared_.blocks = std::make_unique<BlockCache>(memory, shared_.quiescence, *this);
+  shared_.blocks->judge_by_granules(shared_.techniques.granules);
+  shared_.blocks->keep_dead_blocks(shared_.techniques.graveyard);
+  shared_.blocks->check_pages(shared_.techniques.checked_pages);
   memory.add_ram_listener(*this);
   if (!shared_.backend) return {};
   const ir::StateLayout& layout = shared_.translator->layout();
@@ -53,10 +56,8 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
   size_t used = 0;
   shared_.thunks = EMU_TRY(shared_.backend->emit_thunks(shared_.code->thunk_room(), layout, callbacks, used));
   if (!shared_.techniques.refill) shared_.thunks.leave_refills_to_cpp();
+  if (!shared_.techniques.quick_helpers) shared_.thunks.quick_helper = shared_.thunks.quick_helper_full;
   shared_.blocks->use_code(*shared_.backend, *shared_.code);
-  shared_.blocks->judge_by_granules(shared_.techniques.granules);
-  shared_.blocks->keep_dead_blocks(shared_.techniques.graveyard);
-  shared_.blocks->check_pages(shared_.techniques.checked_pages);
   return {};
 }
 
@@ -158,15 +159,18 @@ std::string TcgAccelerator::statistics() const {
     out += fmt::format("vCPU {}\n", v->cpu().index());
     out += describe(v->statistics());
     const tcg::EnvHeader& env = v->cpu().env();
-    const std::pair<const char*, u64> counts[] = {{"direct kernel entries, exits", env.direct_entries},
-                                                  {"executed instructions", env.executed_insns},
-                                                  {"executed blocks", env.executed_blocks},
-                                                  {"executed basic blocks", env.executed_basic_blocks},
-                                                  {"executed host instructions", env.executed_host_insns},
-                                                  {"executed host bytes", env.executed_host_bytes},
-                                                  {"executed blocks' stub bytes", env.stub_bytes},
-                                                  {"executed helper calls", env.executed_calls},
-                                                  {"executed indirect jumps", env.executed_jumps}};
+    const std::pair<const char*, u64> counts[] = {
+        {"L1 fills by thunks", v->statistics().l2_refills.get() + env.l2_refills},
+        {"direct kernel entries, exits", env.direct_entries},
+        {"jumps by way of victims", env.victim_jumps},
+        {"executed instructions", env.executed_insns},
+        {"executed blocks", env.executed_blocks},
+        {"executed basic blocks", env.executed_basic_blocks},
+        {"executed host instructions", env.executed_host_insns},
+        {"executed host bytes", env.executed_host_bytes},
+        {"executed blocks' stub bytes", env.stub_bytes},
+        {"executed helper calls", env.executed_calls},
+        {"executed indirect jumps", env.executed_jumps}};
     for (const auto& [name, count] : counts) {
       if (count != 0) out += fmt::format("  {:<28} {}\n", name, count);
     }

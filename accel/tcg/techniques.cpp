@@ -22,6 +22,7 @@ constexpr Name kNames[] = {
     {"dead-code", &Techniques::dead_code},
     {"refill", &Techniques::refill},
     {"direct-entry", &Techniques::direct_entry},
+    {"quick-helpers", &Techniques::quick_helpers},
     {"string-runs", &Techniques::string_runs},
     {"granules", &Techniques::granules},
     {"graveyard", &Techniques::graveyard},
@@ -36,7 +37,8 @@ Result<Techniques> parse_techniques(std::string_view without) {
   while (!without.empty()) {
     const std::string_view name = without.substr(0, without.find(':'));
     without.remove_prefix(std::min(without.size(), name.size() + 1));
-    const auto found = std::find_if(std::begin(kNames), std::end(kNames), [&](const Name& n) { return n.name == name; });
+    const auto found =
+        std::find_if(std::begin(kNames), std::end(kNames), [&](const Name& n) { return n.name == name; });
     if (found == std::end(kNames)) {
       std::vector<std::string_view> all;
       for (const Name& n : kNames) all.emplace_back(n.name);

@@ -15,6 +15,7 @@ struct Techniques {
   bool dead_code = true;      ///< values and flags that nothing sees are not computed
   bool refill = true;         ///< first-level TLB misses are served from the second level in assembly
   bool direct_entry = true;   ///< events, SYSCALL and returns go on without the run loop
+  bool quick_helpers = true;  ///< the usual case of some helpers is a leaf that spills no vector
   bool string_runs = true;    ///< REP MOVS and STOS copy and fill what lies on a page at once
   bool granules = true;       ///< a store to a page with code ends only the blocks whose bytes it touches
   bool graveyard = true;      ///< blocks whose source was overwritten come back with their bytes

@@ -265,14 +265,15 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     const BlockCache::Inserted done = [&] {
       PublishTimer timer(statistics_);
       const auto attempt = shared_.blocks->insert(std::move(block), source, &participant_,
-                                                           shared_.backend ? &hot_chunk_ : nullptr, &cold_chunk_);
+                                                  shared_.backend ? &hot_chunk_ : nullptr, &cold_chunk_);
       if (attempt.block == nullptr) timer.forget();
       return attempt;
     }();
     if (done.lock_was_taken) return {Lookup::What::Alone};
     CodeBlock* inserted = done.block;
     if (inserted == nullptr) continue;  // the guest changed the code meanwhile
-    if (shared_.perf.is_open()) shared_.perf.add(key.pc, key.mode, {inserted->hot, inserted->hot_size});
+    if (shared_.perf.is_open() && inserted->hot != nullptr)
+      shared_.perf.add(key.pc, key.mode, {inserted->hot, inserted->hot_size});
     statistics_.translations.add();
     statistics_.translated_insns.add(inserted->guest_insns);
     statistics_.translated_bytes.add(inserted->guest_bytes);

@@ -5,12 +5,11 @@
 
 #include "target/x86/descriptor.h"
 #include "target/x86/eflags.h"
+#include "target/x86/first_level.h"
 #include "target/x86/mode_key.h"
 
 namespace emu::x86 {
 namespace {
-
-using tcg::kPageSize;
 
 X86State& state_of(tcg::EnvHeader& env) { return reinterpret_cast<X86State&>(env); }
 
@@ -27,16 +26,6 @@ bool is_canonical(const X86State& s, u64 linear) {
 /// New flags that make a waiting signal deliverable are for the run loop to see.
 bool opens_window(const X86State& s, u64 flags) {
   return (flags & kIF) && s.signals.load(std::memory_order_relaxed) != 0;
-}
-
-/// `bytes` bytes of RAM that lie in one page and are in the first level; null if they are not. Misaligned: null.
-u8* host_memory(const X86State& s, u8 view, u64 va, unsigned bytes, bool is_write, unsigned align = 8) {
-  const tcg::TlbEntry& entry = s.hdr.views[view]->l1[tcg::tlb_index(va)];
-  const u64 offset = va & (kPageSize - 1);
-  if ((is_write ? entry.wr : entry.rd) != va - offset || offset + bytes > kPageSize || (va & (align - 1)) != 0) {
-    return nullptr;
-  }
-  return reinterpret_cast<u8*>(va + entry.addend);
 }
 
 template <typename Word>

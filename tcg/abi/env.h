@@ -122,7 +122,9 @@ struct alignas(64) EnvHeader {
   u64 executed_calls = 0;             ///< of helpers
   u64 executed_jumps = 0;             ///< indirect ones, hits of the jump cache or not
   u32 guest_debug = 0;                ///< not 0: the target's before_instruction() goes before each instruction
+  u32 no_string_runs = 0;             ///< not 0: repeated string instructions go element by element
   u64 l2_refills = 0;                 ///< first-level entries filled by thunks; C++ takes them into its counters
+  u64 victim_jumps = 0;               ///< indirect jumps whose target was among the jump cache's victims
   alignas(64) u8 vector_spill[kVectorSpillSlots][64] = {};
   alignas(64) u8 fpu_image[512] = {}; ///< FXSAVE layout; valid while fpu_live is 0
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// Compiled to use general registers only: generated code calls it while guest vectors are in the host's.
 #include "tcg/abi/flags.h"
 
+#include "tcg/abi/env.h"
 #include "util/bits.h"
 
 namespace emu::tcg {
@@ -69,6 +71,15 @@ bool test_packed(Cond condition, u64 f) {
     default: holds = (f & kFlagZero) || sign_differs; break;
   }
   return holds != bool(u8(condition) & 1);
+}
+
+u64 leaf_pack_flags(EnvHeader&, const u64* args) { return pack_flags(u32(args[0]), args[1], args[2]); }
+u64 leaf_pack_home_flags(EnvHeader& env, const u64*) { return pack_flags(env.cc_op, env.cc_a, env.cc_b); }
+u64 leaf_test_flags(EnvHeader&, const u64* args) {
+  return test_packed(Cond(args[3]), pack_flags(u32(args[0]), args[1], args[2]));
+}
+u64 leaf_test_home_flags(EnvHeader& env, const u64* args) {
+  return test_packed(Cond(args[3]), pack_flags(env.cc_op, env.cc_a, env.cc_b));
 }
 
 }  // namespace emu::tcg

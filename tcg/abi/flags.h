@@ -6,6 +6,8 @@
 
 namespace emu::tcg {
 
+struct EnvHeader;
+
 /// Bits of packed flags. Carry after a subtraction means borrow (guests with the other convention invert it).
 enum PackedFlag : u64 {
   kFlagCarry = 1u << 0,
@@ -58,5 +60,12 @@ u64 pack_flags(u32 cc_op, u64 cc_a, u64 cc_b);
 /// Whether `condition` holds for packed flags.
 bool test_packed(Cond condition, u64 packed);
 inline bool test_flags(Cond condition, u32 op, u64 a, u64 b) { return test_packed(condition, pack_flags(op, a, b)); }
+
+// The same as helpers of generated code (HelperFn) that touch general registers only. args: cc_op, cc_a, cc_b and, for
+// tests, a Cond; those of home take the tuple in `env`.
+u64 leaf_pack_flags(EnvHeader& env, const u64* args);
+u64 leaf_pack_home_flags(EnvHeader& env, const u64* args);
+u64 leaf_test_flags(EnvHeader& env, const u64* args);
+u64 leaf_test_home_flags(EnvHeader& env, const u64* args);
 
 }  // namespace emu::tcg

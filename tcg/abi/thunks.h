@@ -28,6 +28,15 @@ struct TransferHelper {
   HelperFn full = nullptr;
 };
 
+/// A helper whose usual case is a leaf. `quick` uses no vector or floating-point register, takes no lock and calls
+/// nothing that does; it finds the guest's general registers at home and may change them there. It either does all that
+/// the helper does and returns true, with the result, if there is one, in env.helper_result; or it has changed nothing
+/// and returns false; then `full` is called.
+struct QuickHelper {
+  bool (*quick)(EnvHeader& env, const u64* args) = nullptr;
+  HelperFn full = nullptr;
+};
+
 /// What thunks call. Each returns the host address to continue at: the block's resume or retry address, another block,
 /// or ThunkTable::exit after having set env.exit_reason. Called on the vCPU thread, SysV ABI, on the thread's stack.
 struct RuntimeCallbacks {
@@ -70,9 +79,12 @@ struct ThunkTable {
   /// stands for is free. Then [store][size].
   const u8* window[2][2][5] = {};
   const u8* helper = nullptr;         ///< full spill; function address in the scratch register the back end documents
-  const u8* leaf_helper = nullptr;    ///< caller-saved registers only
+  const u8* leaf_helper = nullptr;    ///< caller-saved registers and vectors only
+  const u8* general_leaf = nullptr;   ///< the same for a leaf that touches no vector: caller-saved registers only
+  const u8* quick_helper = nullptr;   ///< called with a QuickHelper in the function register; see ir/helper.h
+  const u8* quick_helper_full = nullptr;  ///< the same, without the leaf
   const u8* lookup = nullptr;         ///< called, with the pc (8 bytes) behind the call
-  const u8* indirect_miss = nullptr;  ///< jumped to with the pc in the address register
+  const u8* indirect_miss = nullptr;  ///< jumped to with the pc in the address register; looks among the victims first
   const u8* checked_miss = nullptr;   ///< called likewise; goes to `trap` if the pc's upper 17 bits differ
   const u8* link_miss = nullptr;      ///< called, with the target pc (8 bytes) behind the call
   const u8* exit_request = nullptr;   ///< called

@@ -2,6 +2,8 @@
 // Tables that generated code and thunks read without C++: software TLB (both levels), exec TLB, jump cache.
 #pragma once
 
+#include <initializer_list>
+
 #include "util/types.h"
 
 namespace emu::tcg {
@@ -11,6 +13,8 @@ inline constexpr u64 kPageSize = u64(1) << kPageBits;
 inline constexpr unsigned kTlbEntries = 4096;       ///< index = va[23:12]
 inline constexpr unsigned kExecTlbEntries = 1024;   ///< index = va[21:12]
 inline constexpr unsigned kJumpCacheEntries = 16384;
+inline constexpr unsigned kJumpCacheVictims = 4096;  ///< behind them
+inline constexpr unsigned kJumpCacheSlots = kJumpCacheEntries + kJumpCacheVictims;
 
 /// One first-level TLB entry. rd and wr are the page's virtual address when that access hits RAM directly, else the
 /// INVALID of this index: 0, but 0x1000 at index 0 (translator.md section 4: INVALID must not be reachable at its own
@@ -89,7 +93,7 @@ inline constexpr u32 kLoadFlags = kL2Ram | kL2Readable;
 inline constexpr u32 kStoreFlags = kL2Ram | kL2RamWrites | kL2Readable | kL2Writable;
 inline constexpr u32 kL2GenerationMask = ~u32(0) << kL2GenerationShift;
 
-/// One jump-cache entry. An empty entry holds pc 0, at index 0 pc 0x1000 (which has another index).
+/// One jump-cache entry. An empty one holds jump_cache_empty(), which is not looked for there.
 struct JumpCacheEntry {
   u64 pc;
   const u8* host;
@@ -99,5 +103,22 @@ static_assert(sizeof(JumpCacheEntry) == 16);
 /// Index of a pc. Counted over the boot and the benchmarks (docs/performance.md, "Jump cache"), this shape misses least
 /// of those that cost six instructions. The targets of one page lie in one aligned quarter of the table.
 constexpr unsigned jump_cache_index(u64 pc) { return unsigned(pc ^ pc >> kPageBits) & (kJumpCacheEntries - 1); }
+
+/// An entry whose place another pc took goes to its victim's slot, where a miss looks before it asks C++. Another hash,
+/// so that those which meet in one place do not meet again.
+inline constexpr unsigned kVictimShift = 15;
+constexpr unsigned jump_cache_victim(u64 pc) {
+  return kJumpCacheEntries + (unsigned(pc ^ pc >> kVictimShift) & (kJumpCacheVictims - 1));
+}
+constexpr u64 jump_cache_empty(unsigned slot) { return slot == 0 ? 0x1000 : slot == kJumpCacheEntries ? 1 : 0; }
+static_assert(jump_cache_index(0x1000) != 0 && jump_cache_victim(1) != kJumpCacheEntries);
+
+/// What generated code finds in a jump cache; null: nothing.
+inline const u8* find_jump(const JumpCacheEntry* jump_cache, u64 pc) {
+  for (const unsigned slot : {jump_cache_index(pc), jump_cache_victim(pc)}) {
+    if (jump_cache[slot].pc == pc) return jump_cache[slot].host;
+  }
+  return nullptr;
+}
 
 }  // namespace emu::tcg

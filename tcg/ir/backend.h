@@ -55,8 +55,7 @@ struct CompileRequest {
   bool icount = false;
 };
 
-/// What compile() made. Offsets are from hot.exec unless said otherwise. Recovery keys and resume/retry offsets count
-/// from key_base = hot.exec as well (modulo 2^32 / signed).
+/// What compile() made. Offsets are from hot.exec, those of recovery points, too (keys modulo 2^32).
 struct CompiledBlock {
   u32 hot_size = 0;
   u32 cold_size = 0;

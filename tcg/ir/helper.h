@@ -31,6 +31,8 @@ struct HelperDesc {
   /// with AVX-512 have the instruction inline where the argument is a constant.
   const tcg::HostVectorHomes* vectors = nullptr;
   const tcg::TransferHelper* transfer = nullptr;  ///< of a helper with a direct form; its `full` is `function`
+  const tcg::QuickHelper* quick = nullptr;        ///< of one whose usual case is a leaf; its `full` is `function`
+  tcg::HelperFn general = nullptr;  ///< of a leaf: what generated code calls, which uses general registers only
 };
 
 /// A target's helpers; index = what Call carries. Filled once, before translation; then read without a lock.

@@ -26,9 +26,9 @@ struct FieldLocation {
   Location at;
 };
 
-/// Condition flags of the guest at this point; None: env.cc_{op,a,b} hold them.
+/// Condition flags of the guest at this point.
 struct FlagsLocation {
-  bool at_home = true;
+  bool at_home = true;  ///< env.cc_{op,a,b} hold them; else:
   u32 cc_op = 0;
   Location a, b;
 };
@@ -46,12 +46,12 @@ struct AccessRecord {
 };
 
 struct RecoveryPoint {
-  u32 key = 0;                   ///< host return address - block's host base (see CompiledBlock::key_base)
+  u32 key = 0;                   ///< host return address - start of the block's hot code
   u32 pc_delta = 0;              ///< guest instruction: pc = block pc + pc_delta
   u32 insn_index = 0;            ///< instructions of the block completed before this one
   u32 next_pc_delta = 0;         ///< the following instruction, for leaving after this one completed
-  i64 resume = 0;                ///< host address after the access, as offset from key_base; 0: none
-  i64 retry = 0;                 ///< host address that performs the access again, as offset from key_base; 0: none
+  i64 resume = 0;                ///< host address after the access, counted alike; 0: none
+  i64 retry = 0;                 ///< host address that performs the access again, counted alike; 0: none
   AccessRecord access;
   std::vector<FieldLocation> fields;
   FlagsLocation flags;

@@ -261,7 +261,7 @@ class Verifier {
           return error("no such lane");
         break;
       case Opcode::VecMask:
-        if (c > 3) return error("no such lane width");
+        if (c > 3 || c == 1) return error("no such lane width");
         return {};
       default:
         if (!wide_int) return error("only i32 and i64");

@@ -91,11 +91,11 @@ GuestRunner::GuestRunner(u8* window, const u8* code)
       services_(std::make_unique<Services>()),
       cpu_(std::make_unique<X86Cpu>(CpuConfig{.model = *parse_cpu_option(model_of_host())}, translator_)),
       view_(std::make_unique<tcg::View>()),
-      jump_cache_(std::make_unique<tcg::JumpCacheEntry[]>(tcg::kJumpCacheEntries)) {
+      jump_cache_(std::make_unique<tcg::JumpCacheEntry[]>(tcg::kJumpCacheSlots)) {
   memory_.attach(*cpu_);
   cpu_->attach(memory_, *services_);
   cpu_->reset();
-  jump_cache_[0].pc = 0x1000;
+  for (const unsigned slot : {0u, tcg::kJumpCacheEntries}) jump_cache_[slot].pc = tcg::jump_cache_empty(slot);
   for (unsigned i = 0; i < tcg::kTlbEntries; ++i) view_->l1[i] = {tcg::tlb_invalid(i), tcg::tlb_invalid(i), 0, 0};
 }
 

@@ -68,7 +68,7 @@ u32 Compiler::furthest_use(u32 first) const {
   return furthest;
 }
 
-unsigned Compiler::new_spill(u32) {
+unsigned Compiler::new_spill() {
   for (unsigned i = 0; i < kSpillsForValues; ++i) {
     if (furthest_use(spill_head_[i]) < now_ && !(spills_of_op_ >> i & 1)) {
       spill_head_[i] = 0;
@@ -79,7 +79,7 @@ unsigned Compiler::new_spill(u32) {
   too_complex_ = true;
   return 0;
 }
-unsigned Compiler::new_vector_spill(u32) {
+unsigned Compiler::new_vector_spill() {
   for (unsigned i = 0; i < kVectorSpillsForValues; ++i) {
     if (furthest_use(vec_spill_head_[i]) < now_ && !(vector_spills_of_op_ >> i & 1)) {
       vec_spill_head_[i] = 0;
@@ -157,7 +157,7 @@ void Compiler::evict(Reg r, u32 after, u32 except) {
     }
     return;
   }
-  const unsigned spill = new_spill(after);
+  const unsigned spill = new_spill();
   hot_.mov(Width::q, slot(offset_of_spill(spill)), r);
   for (u32 i = 0; i < count; ++i) {
     detach(live[i]);
@@ -176,7 +176,7 @@ void Compiler::evict_xmm(Xmm x, u32 after, u32 except) {
     live[count++] = id;
   }
   if (count == 0) return;
-  const unsigned spill = new_vector_spill(after);
+  const unsigned spill = new_vector_spill();
   const Mem to = slot(offset_of_vector_spill(spill));
   if (block_->wide_vectors)
     hot_.vmovups(5, to, x);
@@ -203,7 +203,7 @@ void Compiler::move_home_values(i32 offset, u32 size, u32 after, u32 except) {
     if (v.where == Where::Home && id != except) {
       const Type type = ir::result_type(block_->ops[id]);
       if (ir::is_vector(type)) {
-        const unsigned spill = new_vector_spill(after);
+        const unsigned spill = new_vector_spill();
         const Xmm x = map_.vector_scratch[0];
         evict_xmm(x, now_ - 1);
         const Mem to = slot(offset_of_vector_spill(spill));

@@ -142,8 +142,8 @@ class Compiler {
   void move_home_values(i32 offset, u32 size, u32 after, u32 except);  ///< a home is about to change
   bool is_free(Reg r, u32 after);
   bool is_free_xmm(Xmm x, u32 after);
-  unsigned new_spill(u32 until);
-  unsigned new_vector_spill(u32 until);
+  unsigned new_spill();
+  unsigned new_vector_spill();
   void attach(u32 id, Where where, u8 reg);
   void detach(u32 id);
   u32 furthest_use(u32 head) const;
@@ -166,9 +166,6 @@ class Compiler {
   void emit_shift(u32 id, const Op& op);
   void emit_rotate(u32 id, const Op& op);
   void emit_double_shift(u32 id, const Op& op);
-  void emit_multiply(u32 id, const Op& op);
-  void emit_multiply_high(u32 id, const Op& op);
-  void emit_divide(u32 id, const Op& op);
   void emit_extend(u32 id, const Op& op);
   void emit_insert(u32 id, const Op& op);
   void emit_extract(u32 id, const Op& op);
@@ -182,6 +179,16 @@ class Compiler {
   void apply_alu(Alu alu, Width w, Reg dst, Ref b, Type type);
   void with_count_in_rcx(Reg dst, Ref count, const std::function<void(Reg)>& emit);
   Type type_of(Ref r, Type constant_type) const;
+
+  // emit_multiply.cpp
+  void emit_multiply(u32 id, const Op& op);
+  bool emit_multiply_both(u32 id, u32 other, const Op& op, bool is_signed);
+  void emit_multiply_high(u32 id, const Op& op);
+  void emit_divide(u32 id, const Op& op);
+  void emit_host_division(const Op& op, bool is_signed, Reg divisor);
+  u32 other_half(u32 id, Opcode opcode) const;
+  bool are_wanted_in_place(u32 low, u32 high);
+  void take_halves(Reg low, Reg high);
 
   // emit_flags.cpp
   bool emit_flags(u32 index, const Op& op);
@@ -206,7 +213,7 @@ class Compiler {
   void pack_flags_into(Reg dst, Ref flags);
   bool host_flags_are(Ref flags, Cond cond) const;
   void note_host_flags(u32 value_id);
-  void call_leaf(HelperFn function);
+  void call_general_leaf(HelperFn function);
   void materialise_and(u32 flags_id);
   ir::FlagsLocation flags_location();
   void emit_carry_stub(const Stub& stub);
@@ -293,7 +300,7 @@ class Compiler {
   void emit_vec_to_int(u32 id, const Op& op);
   void emit_x87(u32 id, const Op& op);
   void emit_x87_pop(const Op& previous);
-  void emit_x87_result(u32 id, const Op& op, Type type);
+  void emit_x87_result(u32 id, Type type);
   Mem x87_operand(Ref r, Type type);
   /// A register that legacy SSE reaches to compute op id in. Borrowed: a pinned one, put back by finish_legacy().
   struct Work {

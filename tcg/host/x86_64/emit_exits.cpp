@@ -255,12 +255,17 @@ void Compiler::emit_call(u32 id, const Op& op) {
     store_pc(hot_, block_->pc + insn_delta_);
   }
   count(hot_, offsetof(EnvHeader, executed_calls));
+  const ThunkTable& thunks = *request_->thunks;
   if (helper.transfer != nullptr) {
     hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.transfer));
-    hot_.call(request_->thunks->transfer);
+    hot_.call(thunks.transfer);
+  } else if (helper.quick != nullptr) {
+    hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.quick));
+    hot_.call(thunks.quick_helper);
   } else {
-    hot_.mov_imm(kFunction, reinterpret_cast<u64>(helper.function));
-    hot_.call(leaf ? request_->thunks->leaf_helper : request_->thunks->helper);
+    const bool general = leaf && helper.general != nullptr;
+    hot_.mov_imm(kFunction, reinterpret_cast<u64>(general ? helper.general : helper.function));
+    hot_.call(general ? thunks.general_leaf : leaf ? thunks.leaf_helper : thunks.helper);
   }
   if (!leaf) {
     ir::RecoveryPoint& p = recovery_[recovery];

@@ -13,11 +13,6 @@ constexpr i32 kCcOp = i32(offsetof(EnvHeader, cc_op)), kCcA = i32(offsetof(EnvHe
               kCcB = i32(offsetof(EnvHeader, cc_b)), kResult = i32(offsetof(EnvHeader, helper_result)),
               kArgs = i32(offsetof(EnvHeader, helper_args));
 
-u64 leaf_pack(EnvHeader&, const u64* args) { return pack_flags(u32(args[0]), args[1], args[2]); }
-u64 leaf_pack_home(EnvHeader& env, const u64*) { return pack_flags(env.cc_op, env.cc_a, env.cc_b); }
-u64 leaf_test(EnvHeader&, const u64* args) { return test_flags(Cond(args[3]), u32(args[0]), args[1], args[2]); }
-u64 leaf_test_home(EnvHeader& env, const u64* args) { return test_flags(Cond(args[3]), env.cc_op, env.cc_a, env.cc_b); }
-
 }  // namespace
 
 bool Compiler::emit_flags(u32 id, const Op& op) {
@@ -116,7 +111,7 @@ void Compiler::preserve_home_flags() {
     const u32 held = held_;
     const Reg t = temp();
     pack_flags_into(t, Ref::value(id));
-    const unsigned spill = new_spill(now_);
+    const unsigned spill = new_spill();
     hot_.mov(Width::q, slot(offset_of_spill(spill)), t);
     define_spill(id, spill, true);
     held_ = held;
@@ -345,11 +340,11 @@ void Compiler::materialise_and(u32 id) {
   held_ = held;
 }
 
-void Compiler::call_leaf(HelperFn function) {
+void Compiler::call_general_leaf(HelperFn function) {
   evict(kFunction, now_ - 1);
   gpr_head_[kFunction] = 0;
   hot_.mov_imm(kFunction, reinterpret_cast<u64>(function));
-  hot_.call(request_->thunks->leaf_helper);
+  hot_.call(request_->thunks->general_leaf);
 }
 
 /// Words in registers go first: they then need not be held while others pass through a scratch register.
@@ -364,7 +359,7 @@ void Compiler::store_leaf_args(const FlagsState& s) {
 Cc Compiler::test_flags_slowly(Cond cond, const FlagsState& s) {
   if (!s.at_home) store_leaf_args(s);
   hot_.mov_imm(Width::q, slot(kArgs + 24), i32(cond));
-  call_leaf(s.at_home ? leaf_test_home : leaf_test);
+  call_general_leaf(s.at_home ? leaf_test_home_flags : leaf_test_flags);
   hot_.alu_imm(Alu::Cmp, Width::d, slot(kResult), 0);
   return Cc::NotEqual;
 }
@@ -373,7 +368,7 @@ void Compiler::pack_flags_into(Reg dst, Ref flags) {
   if (flags.is_value() && !is_at_home(flags) && block_->ops[flags.id()].opcode == Opcode::Select &&
       values_[flags.id()].where == Where::Nowhere) {
     const Op& select = block_->ops[flags.id()];
-    const unsigned spill = new_spill(now_), other = new_spill(now_);
+    const unsigned spill = new_spill(), other = new_spill();
     pack_flags_into(dst, select.b);
     hot_.mov(Width::q, slot(offset_of_spill(spill)), dst);
     pack_flags_into(dst, select.c);
@@ -385,7 +380,7 @@ void Compiler::pack_flags_into(Reg dst, Ref flags) {
   }
   FlagsState s = flags_state(flags);
   if (s.at_home) {
-    call_leaf(leaf_pack_home);
+    call_general_leaf(leaf_pack_home_flags);
     hot_.mov(Width::q, dst, slot(kResult));
     return;
   }
@@ -409,7 +404,7 @@ void Compiler::pack_flags_into(Reg dst, Ref flags) {
     return;
   }
   store_leaf_args(s);
-  call_leaf(leaf_pack);
+  call_general_leaf(leaf_pack_flags);
   hot_.mov(Width::q, dst, slot(kResult));
 }
 
@@ -442,8 +437,8 @@ void Compiler::emit_carry_of(u32 id, Ref flags) {
 
 void Compiler::emit_carry_stub(const Stub& stub) {
   cold_.mov_imm(Width::q, slot(kArgs + 24), i32(Cond::Below));
-  cold_.mov_imm(kFunction, reinterpret_cast<u64>(HelperFn(leaf_test_home)));
-  cold_.call(request_->thunks->leaf_helper);
+  cold_.mov_imm(kFunction, reinterpret_cast<u64>(HelperFn(leaf_test_home_flags)));
+  cold_.call(request_->thunks->general_leaf);
   cold_.mov(Width::q, stub.address, slot(kResult));
   cold_.jmp(hot_.exec_base() + stub.resume);
 }

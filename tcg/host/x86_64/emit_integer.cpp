@@ -306,83 +306,6 @@ void Compiler::emit_add_shl(u32 id, const Op& op) {
   define(id, d, op.type == Type::I32);
 }
 
-void Compiler::emit_multiply(u32 id, const Op& op) {
-  const Width w = wide(op.type);
-  const Operand ob = operand(op.b, op.type);
-  if (ob.is_imm32()) {
-    const Reg a = use_reg(op.a, op.type);
-    release(a);
-    const Reg d = dest(id, op.a);
-    hot_.imul_imm(w, d, a, i32(ob.value));
-    return define(id, d, op.type == Type::I32);
-  }
-  const Reg b = use_reg(op.b, op.type);
-  const Reg d = dest(id, op.a);
-  load(d, operand(op.a, op.type), width_of(op.type));
-  hot_.imul(w, d, b);
-  define(id, d, op.type == Type::I32);
-}
-
-/// High halves: narrow types from a product of twice the width; I64 by MULX (rdx is an operand) or one-operand IMUL.
-void Compiler::emit_multiply_high(u32 id, const Op& op) {
-  const bool is_signed = op.opcode == Opcode::MulHiS;
-  if (op.type != Type::I64) {
-    const Width w = width_of(op.type), product = op.type == Type::I32 ? Width::q : Width::d;
-    const auto extend = [&](Reg dst, Ref r) {
-      const Operand o = operand(r, op.type);
-      load(dst, o, w, true);
-      if (is_signed) hot_.movsx(w, Width::q, dst, dst);
-    };
-    const Reg d = temp(), t = temp();
-    extend(d, op.a);
-    extend(t, op.b);
-    hot_.imul(product, d, t);
-    hot_.shift_imm(Shift::Shr, product, d, u8(ir::width(op.type)));
-    return define(id, d, !is_signed || op.type == Type::I32);
-  }
-  const Reg b = temp();
-  load(b, operand(op.b, Type::I64), Width::q);
-  if (!is_signed) {
-    const Reg d = temp();
-    hot_.mov(Width::q, slot(offset_of_spill(kSaveRdx)), rdx);
-    load(rdx, operand(op.a, Type::I64), Width::q);
-    hot_.mulx(Width::q, d, d, b);
-    hot_.mov(Width::q, rdx, slot(offset_of_spill(kSaveRdx)));
-    return define(id, d);
-  }
-  const Reg d = temp();
-  hot_.mov(Width::q, slot(offset_of_spill(kSaveRax)), rax);
-  hot_.mov(Width::q, slot(offset_of_spill(kSaveRdx)), rdx);
-  load(rax, operand(op.a, Type::I64), Width::q);
-  hot_.imul1(Width::q, b);
-  hot_.mov(Width::q, d, rdx);
-  hot_.mov(Width::q, rax, slot(offset_of_spill(kSaveRax)));
-  hot_.mov(Width::q, rdx, slot(offset_of_spill(kSaveRdx)));
-  define(id, d);
-}
-
-void Compiler::emit_divide(u32 id, const Op& op) {
-  const Width w = width_of(op.type);
-  const bool is_signed = op.opcode == Opcode::SDiv || op.opcode == Opcode::SRem;
-  const bool remainder = op.opcode == Opcode::URem || op.opcode == Opcode::SRem;
-  const Reg b = temp(), d = temp();
-  load(b, operand(op.b, op.type), w);
-  hot_.mov(Width::q, slot(offset_of_spill(kSaveRax)), rax);
-  hot_.mov(Width::q, slot(offset_of_spill(kSaveRdx)), rdx);
-  load(rax, operand(op.a, op.type), w);
-  if (is_signed) {
-    hot_.sign_into_rdx(w);
-    hot_.idiv(w, b);
-  } else {
-    hot_.alu(Alu::Xor, Width::d, rdx, rdx);
-    hot_.div(w, b);
-  }
-  hot_.mov(Width::q, d, remainder ? rdx : rax);
-  hot_.mov(Width::q, rax, slot(offset_of_spill(kSaveRax)));
-  hot_.mov(Width::q, rdx, slot(offset_of_spill(kSaveRdx)));
-  define(id, d, op.type == Type::I32);
-}
-
 void Compiler::emit_extend(u32 id, const Op& op) {
   const Type from = type_of(op.a, Type::I64);
   if (op.a.is_value() && values_[op.a.id()].lazy) return emit_bool(id);  // Zext of a condition
@@ -422,7 +345,7 @@ void Compiler::emit_extend(u32 id, const Op& op) {
 }
 
 void Compiler::emit_insert(u32 id, const Op& op) {
-  const Type part_type = type_of(op.b, op.c.bits() == 8 ? Type::I8 : Type::I8);
+  const Type part_type = type_of(op.b, Type::I8);
   const Operand part = operand(op.b, part_type);
   if (part.kind == Operand::Gpr) hold(part.reg);
   const Reg d = dest(id, op.a);

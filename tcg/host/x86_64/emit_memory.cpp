@@ -362,7 +362,7 @@ void Compiler::emit_probe(u32 id, const Op& op) {
 void Compiler::out_of_scratch(Ref r) {
   const Operand o = operand(r, Type::I64);
   if (o.kind != Operand::Gpr || !is_scratch(o.reg)) return;
-  const unsigned spill = new_spill(now_);
+  const unsigned spill = new_spill();
   hot_.mov(Width::q, slot(offset_of_spill(spill)), o.reg);
   for (u32 next, id = gpr_head_[o.reg]; id; id = next) {  // all values there are the same bits
     next = values_[id].next;

@@ -76,10 +76,7 @@ void Compiler::emit_rotate(u32 id, const Op& op) {
   if (count.kind == Operand::Gpr) hold(count.reg);
   const Reg d = dest(id, op.a);
   load(d, operand(op.a, op.type), w);
-  if (w < Width::d) {  // the processor masks the count by 31 there, which leaves the rotation as it is
-    with_count_in_rcx(d, op.b, [&](Reg r) { hot_.shift_cl(shift, w, r); });
-    return define(id, d);
-  }
+  // The processor masks counts of narrow rotations by 31, which leaves the rotation as it is.
   with_count_in_rcx(d, op.b, [&](Reg r) { hot_.shift_cl(shift, w, r); });
   define(id, d);
 }

@@ -175,8 +175,7 @@ Mem Compiler::x87_operand(Ref r, Type type) {
   return slot(kTransient);
 }
 
-void Compiler::emit_x87_result(u32 id, const Op& op, Type type) {
-  (void)op;
+void Compiler::emit_x87_result(u32 id, Type type) {
   if (!is_used(id)) return;
   const Reg d = dest(id);
   hot_.movzx(width_of(type), d, slot(kTransient));
@@ -231,7 +230,7 @@ void Compiler::emit_x87(u32 id, const Op& op) {
     } else {
       hot_.x87(m.escape, m.digit, slot(kTransient));
     }
-    return emit_x87_result(id, op, result);
+    return emit_x87_result(id, result);
   }
   switch (x) {
     case X87Op::PushF80: {
@@ -270,7 +269,7 @@ void Compiler::emit_x87(u32 id, const Op& op) {
       return hot_.mov_imm(Width::d, slot(kControl), 0x37f);
     case X87Op::StatusWord:
       hot_.x87(0xdd, 7, slot(kTransient));
-      return emit_x87_result(id, op, Type::I16);
+      return emit_x87_result(id, Type::I16);
     case X87Op::ControlWord: {
       if (!is_used(id)) return;
       const Reg d = dest(id);

@@ -110,11 +110,10 @@ size_t X64Backend::emit_checked_stub(ir::CodeSpan room, u64 pc, const u8* source
   for (const Width w : {Width::q, Width::d, Width::w, Width::b}) {
     const size_t step = size_t(1) << unsigned(w);
     while (copy.size() - done >= step) {
-      a.movzx(w == Width::q ? Width::q : w, r9, ptr(r11, i64(done)));
+      a.movzx(w, r9, ptr(r11, i64(done)));
       a.alu(Alu::Cmp, w, r9, ptr(r10, i64(done)));
       a.jcc(Cond::NotEqual, differs);
       done += step;
-      if (w != Width::q && copy.size() - done < step) break;
     }
   }
   a.jmp(body);

@@ -36,10 +36,13 @@ class ThunkEmitter {
   const u8* call_out(const u8* (*callback)(EnvHeader&));
   const u8* helper(const u8* (*left)(EnvHeader&));
   const u8* leaf_helper();
+  const u8* general_leaf();
+  const u8* quick_helper_full(const u8* helper);
+  const u8* quick_helper(const u8* full);
   /// Jumped to, with env.pc (and exit_arg) set.
   const u8* callback_from_jump(const u8* (*callback)(EnvHeader&));
   /// Jumped to, with the pc in r11.
-  const u8* with_pc(const u8* next);
+  const u8* indirect_miss(const u8* in_cpp);
   /// Called, with the pc in r11.
   const u8* checked_miss(const u8* next, const u8* trap);
   const u8* link_miss(const u8* (*callback)(EnvHeader&));
@@ -233,6 +236,59 @@ const u8* ThunkEmitter::leaf_helper() {
   return start;
 }
 
+/// The same for a leaf that touches general registers only.
+const u8* ThunkEmitter::general_leaf() {
+  const auto is_kept = [this](unsigned r) { return map_.gpr_home[r] < 0 || (is_callee_saved(Reg(r)) && r != rbx); };
+  const u8* start = begin();
+  a_.pop(ptr(rsp, off_site));
+  for (unsigned r = 0; r < 16; r++) {
+    if (!is_kept(r)) a_.mov(Width::q, ptr(rsp, map_.gpr_home[r]), Reg(r));
+  }
+  a_.mov(Width::q, rbx, rsp);
+  a_.mov(Width::q, rsp, ptr(rbx, off_host_sp));
+  a_.mov(Width::q, rdi, rbx);
+  a_.lea(Width::q, rsi, ptr(rbx, off_args));
+  a_.call(r11);
+  a_.mov(Width::q, rsp, rbx);
+  a_.mov(Width::q, ptr(rsp, off_result), rax);
+  for (unsigned r = 0; r < 16; r++) {
+    if (!is_kept(r)) a_.mov(Width::q, Reg(r), ptr(rsp, map_.gpr_home[r]));
+  }
+  a_.jmp(ptr(rsp, off_site));
+  return start;
+}
+
+/// Called with the QuickHelper in r11.
+const u8* ThunkEmitter::quick_helper_full(const u8* helper) {
+  const u8* start = begin();
+  a_.mov(Width::q, r11, ptr(r11, offsetof(QuickHelper, full)));
+  a_.jmp(helper);
+  return start;
+}
+
+/// Called likewise. Vectors, MXCSR and the x87 unit stay as they are: the leaf uses none of them.
+const u8* ThunkEmitter::quick_helper(const u8* full) {
+  const u8* start = begin();
+  const Label refused = a_.new_label();
+  a_.pop(ptr(rsp, off_site));
+  save_integers();
+  a_.mov(Width::q, rbx, rsp);
+  a_.mov(Width::q, rsp, ptr(rbx, off_host_sp));
+  a_.mov(Width::q, rdi, rbx);
+  a_.lea(Width::q, rsi, ptr(rbx, off_args));
+  a_.call(ptr(r11, offsetof(QuickHelper, quick)));
+  a_.mov(Width::q, rsp, rbx);
+  a_.test(Width::b, rax, rax);
+  load_integers();  // any of them may have changed
+  a_.jcc(Cond::Equal, refused);
+  a_.jmp(ptr(rsp, off_site));
+
+  a_.bind(refused);
+  a_.push(ptr(rsp, off_site));
+  a_.jmp(full);
+  return start;
+}
+
 const u8* ThunkEmitter::callback_from_jump(const u8* (*callback)(EnvHeader&)) {
   const u8* start = begin();
   save_integers();
@@ -247,10 +303,23 @@ const u8* ThunkEmitter::callback_from_jump(const u8* (*callback)(EnvHeader&)) {
   return start;
 }
 
-const u8* ThunkEmitter::with_pc(const u8* next) {
+/// The pc's own entry is another's: perhaps it is among the victims.
+const u8* ThunkEmitter::indirect_miss(const u8* in_cpp) {
+  constexpr i64 kVictims = i64(kJumpCacheEntries) * i64(sizeof(JumpCacheEntry));
   const u8* start = begin();
+  const Label miss = a_.new_label();
+  a_.rorx(Width::q, r9, r11, kVictimShift);
+  a_.alu(Alu::Xor, Width::d, r9, r11);
+  a_.alu_imm(Alu::And, Width::d, r9, kJumpCacheVictims - 1);
+  a_.shift_imm(Shift::Shl, Width::d, r9, 4);
+  a_.alu(Alu::Add, Width::q, r9, ptr(rsp, offsetof(EnvHeader, jc)));
+  a_.alu(Alu::Cmp, Width::q, r11, ptr(r9, kVictims + i64(offsetof(JumpCacheEntry, pc))));
+  a_.jcc(Cond::NotEqual, miss, true);
+  a_.alu_imm(Alu::Add, Width::q, ptr(rsp, offsetof(EnvHeader, victim_jumps)), 1);
+  a_.jmp(ptr(r9, kVictims + i64(offsetof(JumpCacheEntry, host))));
+  a_.bind(miss);
   a_.mov(Width::q, ptr(rsp, off_pc), r11);
-  a_.jmp(next);
+  a_.jmp(in_cpp);
   return start;
 }
 
@@ -336,9 +405,12 @@ Result<ThunkTable> X64Backend::emit_thunks(ir::CodeSpan room, const ir::StateLay
   emit_refill_thunks(a, registers_, table);
   table.helper = emit.helper(callbacks.helper_left);
   table.leaf_helper = emit.leaf_helper();
+  table.general_leaf = emit.general_leaf();
+  table.quick_helper_full = emit.quick_helper_full(table.helper);
+  table.quick_helper = emit.quick_helper(table.quick_helper_full);
   const u8* lookup = emit.callback_from_jump(callbacks.indirect_miss);
   table.lookup = emit.called_with_pc(lookup);
-  table.indirect_miss = emit.with_pc(lookup);
+  table.indirect_miss = emit.indirect_miss(lookup);
   table.link_miss = emit.link_miss(callbacks.link_miss);
   table.trap = emit.call_out(callbacks.trap);
   table.exit_request = emit.called_for_block(callbacks.exit_request);

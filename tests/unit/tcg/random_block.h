@@ -53,6 +53,7 @@ class RandomBlock {
     return Type(unsigned(smallest) + below(unsigned(Type::I64) - unsigned(smallest) + 1));
   }
   Ref integer_op(Type type);
+  Ref halves(Opcode first, Opcode second, Type type, Ref a, Ref b);
   Ref resize(Type type);
   Ref condition();
   Ref flags();
@@ -177,12 +178,24 @@ inline ir::Ref RandomBlock::make(Type type) {
   }
 }
 
+/// Two ops that one instruction of a host may do; their values may go to the fields that it has them in.
+inline ir::Ref RandomBlock::halves(Opcode first, Opcode second, Type type, Ref a, Ref b) {
+  const Ref low = emit(first, type, a, b), high = emit(second, type, a, b);
+  if (type == Type::I64 && chance(60)) {
+    emit(Opcode::Set, type, low, {}, Ref::raw(kR0));
+    emit(Opcode::Set, type, high, {}, Ref::raw(kR0 + 1));
+  }
+  return chance(30) ? low : emit(Opcode::Xor, type, low, high);
+}
+
 inline ir::Ref RandomBlock::integer_op(Type type) {
   const unsigned w = ir::width(type);
   switch (below(10)) {
     case 0:
     case 1:
     case 2: {
+      if (chance(8))
+        return halves(Opcode::Mul, chance(50) ? Opcode::MulHiS : Opcode::MulHiU, type, pick(type), pick(type));
       static constexpr Opcode kOps[] = {Opcode::Add,    Opcode::Sub, Opcode::Mul, Opcode::MulHiU,
                                         Opcode::MulHiS, Opcode::And, Opcode::Or,  Opcode::Xor,
                                         Opcode::AndNot, Opcode::Add, Opcode::Sub};
@@ -203,7 +216,10 @@ inline ir::Ref RandomBlock::integer_op(Type type) {
       // A divisor that is neither zero nor minus one.
       static constexpr Opcode kOps[] = {Opcode::UDiv, Opcode::URem, Opcode::SDiv, Opcode::SRem};
       const Ref odd = emit(Opcode::Or, type, pick(type), constant(1));
-      return emit(kOps[below(4)], type, pick(type), emit(Opcode::And, type, odd, constant(0x7fffffff)));
+      const Ref divisor = emit(Opcode::And, type, odd, constant(0x7fffffff)), dividend = pick(type);
+      if (chance(40)) return halves(Opcode::UDiv, Opcode::URem, type, dividend, divisor);
+      if (chance(40)) return halves(Opcode::SDiv, Opcode::SRem, type, dividend, divisor);
+      return emit(kOps[below(4)], type, dividend, divisor);
     }
     case 6:
       if (w < 32) return resize(type);

@@ -55,7 +55,33 @@ inline ir::StateLayout guest_layout() {
 
 inline GuestState& guest(tcg::EnvHeader& env) { return reinterpret_cast<GuestState&>(env); }
 
-enum GuestHelper : u32 { kPureHelper, kLeafHelper, kReadHelper, kWriteHelper, kFaultHelper, kLeaveHelper };
+enum GuestHelper : u32 {
+  kPureHelper,
+  kLeafHelper,
+  kReadHelper,
+  kWriteHelper,
+  kFaultHelper,
+  kLeaveHelper,
+  kQuickHelper,
+  kGeneralHelper
+};
+
+__attribute__((target("general-regs-only"))) inline u64 stir(tcg::EnvHeader& env, const u64* a) {
+  guest(env).regs[0] += a[0];
+  guest(env).regs[6] ^= env.hot[2];
+  env.hot[3] += guest(env).regs[2];
+  env.cc_op = 0;
+  env.cc_a = a[0] & tcg::kFlagsAll;
+  return a[0] * 3;
+}
+__attribute__((target("general-regs-only"))) inline bool quick_stir(tcg::EnvHeader& env, const u64* a) {
+  if (a[0] & 1) return false;
+  env.helper_result = stir(env, a);
+  return true;
+}
+__attribute__((target("general-regs-only"))) inline u64 turn(tcg::EnvHeader&, const u64* a) {
+  return a[0] << 9 ^ a[1] >> 3;
+}
 
 inline ir::HelperTable guest_helpers() {
   ir::HelperTable table;
@@ -97,6 +123,9 @@ inline ir::HelperTable guest_helpers() {
                return a[0];
              },
              ir::kHelperReadsState | ir::kHelperWritesState | ir::kHelperMayFault, 1});
+  static constexpr tcg::QuickHelper kStir{quick_stir, stir};
+  table.add({"stir", stir, ir::kHelperReadsState | ir::kHelperWritesState, 1, nullptr, nullptr, &kStir});
+  table.add({"turn", turn, ir::kHelperPure, 2, nullptr, nullptr, nullptr, turn});
   return table;
 }
 

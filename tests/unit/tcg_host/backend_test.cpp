@@ -107,6 +107,21 @@ TEST_P(Backend, IndirectExitsFindTheirTargetInTheJumpCache) {
   }
 }
 
+TEST_P(Backend, IndirectExitsFindTheirTargetAmongTheVictims) {
+  compile("   v2 = get.i64 r3\n   exit_indirect v2, #0x0\n");
+  for (const u64 pc : {u64(0x1234), u64(0xffffffff81000120), u64(0x2080), u64(0x7f8812345678)}) {
+    bench_.state().regs[3] = pc;
+    ASSERT_EQ(run().reason, ExitReason::Lookup);
+    auto& entry = bench_.jump_cache()[tcg::jump_cache_victim(pc)];
+    const auto old = entry;
+    const u64 before = bench_.state().hdr.victim_jumps;
+    entry = {pc, bench_.thunks.checked};
+    EXPECT_EQ(run().reason, ExitReason::Checked);
+    EXPECT_EQ(bench_.state().hdr.victim_jumps, before + 1);
+    entry = old;
+  }
+}
+
 TEST_P(Backend, ExitRequestIsSeenAtTheEntryAndNotAtTheBody) {
   compile("   set r3, 0x7\n   exit_direct pc(0x1100)\n");
   bench_.state().hdr.exit_req = 1;

@@ -42,7 +42,7 @@ class JitBench {
     callbacks.mode_miss = &mode_miss;
     size_t used = 0;
     thunks = *backend->emit_thunks({code_, code_, kHotAt}, layout, callbacks, used);
-    jump_cache_ = std::make_unique<tcg::JumpCacheEntry[]>(tcg::kJumpCacheEntries);
+    jump_cache_ = std::make_unique<tcg::JumpCacheEntry[]>(tcg::kJumpCacheSlots);
   }
   ~JitBench() { munmap(code_, kCodeBytes); }
 
@@ -67,8 +67,8 @@ class JitBench {
   tcg::JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
   GuestState& state() { return *static_cast<GuestState*>(storage_.state()); }
 
-  /// Where the block asks to be gone on with unshared, it is run again so, from the beginning: random IR cannot be entered
-  /// in the middle.
+  /// Where the block asks to be gone on with unshared, it is run again so, from the beginning: random IR cannot be
+  /// entered in the middle.
   ir::InterpretResult run(GuestMemory& memory, u64 seed) {
     const GuestMemory memory_before = memory;
     const u8* bytes = reinterpret_cast<const u8*>(&state());
@@ -93,7 +93,7 @@ class JitBench {
     env.view = view_.get();
     for (auto*& v : env.views) v = view_.get();
     env.jc = jump_cache_.get();
-    env.jc[0].pc = 0x1000;
+    for (const unsigned slot : {0u, tcg::kJumpCacheEntries}) env.jc[slot].pc = tcg::jump_cache_empty(slot);
     env.fp_control_host = 0x1f80;
     flush();
     result_ = {};

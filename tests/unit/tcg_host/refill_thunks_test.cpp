@@ -32,7 +32,8 @@ class Refill : public testing::TestWithParam<bool> {
     } else if (store) {
       body += "   v3 = get.i64 r2\n";
       if (log2_bytes < 3) body += fmt::format("   v4 = trunc.{} v3\n", kTypes[log2_bytes]);
-      body += fmt::format("   st.{} [v2] {}{}, v{}\n", kTypes[log2_bytes], 1 << log2_bytes, attributes, log2_bytes < 3 ? 4 : 3);
+      body += fmt::format("   st.{} [v2] {}{}, v{}\n", kTypes[log2_bytes], 1 << log2_bytes, attributes,
+                          log2_bytes < 3 ? 4 : 3);
     } else {
       body += fmt::format("   v3 = ld.{} [v2] {}{}\n", kTypes[log2_bytes], 1 << log2_bytes, attributes);
       body += log2_bytes < 3 ? "   v4 = zext.i64 v3\n   set r2, v4\n" : "   set r2, v3\n";

@@ -22,7 +22,9 @@ class NotingBackend final : public ir::HostBackend {
                                       size_t&) override {
     return tcg::ThunkTable();
   }
-  ir::CompileStatus compile(const ir::CompileRequest&, ir::CompiledBlock&) override { return ir::CompileStatus::NoRoom; }
+  ir::CompileStatus compile(const ir::CompileRequest&, ir::CompiledBlock&) override {
+    return ir::CompileStatus::NoRoom;
+  }
   const u8* link(ir::CodeSpan site, ir::LinkKind, u64, u32, const u8* target) override {
     linked.insert(site.exec);
     last_target = target;
@@ -35,7 +37,9 @@ class NotingBackend final : public ir::HostBackend {
   }
   void restore_entry(ir::CodeSpan entry, u64) override { redirected.erase(entry.exec); }
   size_t emit_pc_stub(ir::CodeSpan, u64, const u8*) override { return 16; }
-  size_t emit_checked_stub(ir::CodeSpan, u64, const u8*, std::span<const u8>, const u8*, const u8*) override { return 0; }
+  size_t emit_checked_stub(ir::CodeSpan, u64, const u8*, std::span<const u8>, const u8*, const u8*) override {
+    return 0;
+  }
   std::string disassemble(std::span<const u8>, u64) const override { return {}; }
 
   std::set<const u8*> linked, redirected;

@@ -56,6 +56,16 @@ TEST_P(CodeChange, StormOfStoresBesideCodeIsNoLongerSeen) {
   EXPECT_LT(m.statistics().code_stores.get(), 1200u);
 }
 
+TEST_P(CodeChange, NoPageIsCheckedWithoutThatTechnique) {
+  ToyMachine m(GetParam(), 1, {.without = "checked-pages"});
+  m.accel().blocks().use_clock([] { return ClockNs(); });
+  m.load(kCode, {li(0, 0), li(1, 5000), li(2, 0x1800), insn(kSt, 1, 2, 0), insn(kAddi, 1, 1, -1),
+                 insn(kBne, 1, 0, -2), insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.accel().blocks().statistics().checked_pages.get(), 0u);
+  EXPECT_GE(m.statistics().code_stores.get(), 5000u);
+}
+
 TEST_P(CodeChange, StoresOfCheckedCodeIntoItselfTakeEffectAtOnce) {
   ToyMachine m(GetParam());
   m.accel().blocks().use_clock([] { return ClockNs(); });
@@ -142,8 +152,9 @@ TEST_P(CodeChange, RemapByDeviceWriteIsSeenByTheNextInstruction) {
   }
   m.poke(0x6000, 2222);
   m.on_write = [&](u64, u64 value) { over->set_enabled(value != 0); };
-  m.load(kCode, {li(1, 1), insn(kSlli, 1, 1, 23), li(2, 0x6000), li(3, 0), insn(kLd, 4, 2, 0), li(5, 1),
-                 insn(kSt, 5, 1, 0), insn(kLd, 6, 2, 0), insn(kSt, 3, 1, 0), insn(kLd, 7, 2, 0), insn(kSys, 0, 0, kStop)});
+  m.load(kCode,
+         {li(1, 1), insn(kSlli, 1, 1, 23), li(2, 0x6000), li(3, 0), insn(kLd, 4, 2, 0), li(5, 1), insn(kSt, 5, 1, 0),
+          insn(kLd, 6, 2, 0), insn(kSt, 3, 1, 0), insn(kLd, 7, 2, 0), insn(kSys, 0, 0, kStop)});
   ASSERT_TRUE(m.run(kCode));
   EXPECT_EQ(m.reg(4), 2222u);
   EXPECT_EQ(m.reg(6), 1111u);
@@ -165,10 +176,11 @@ TEST_P(CodeChange, OneCpuPatchesWhatTheOtherCalls) {
                  insn(kSys, 0, 0, kStop), /*0x1038*/ insn(kTrap, 0, 0, -1)});
   m.poke(0x5000, li(1, 1));
   m.poke(0x5008, u64(1) << 16);
-  m.load(0x2000, {li(0, 0), li(2, 1), li(3, 0x3000), li(4, 0x4000), li(6, kRounds + 1), li(5, 0x5000), insn(kLd, 1, 5, 0),
-                  /*0x201c*/ insn(kSt32, 1, 3, 0), insn(kSt, 2, 4, 0), insn(kLd, 7, 4, 64), insn(kBne, 7, 2, -1),
-                  insn(kLd, 7, 5, 8), insn(kAdd, 1, 1, 7), insn(kAddi, 2, 2, 1), insn(kBne, 2, 6, -7),
-                  insn(kSys, 0, 0, kStop)});
+  m.load(
+      0x2000,
+      {li(0, 0), li(2, 1), li(3, 0x3000), li(4, 0x4000), li(6, kRounds + 1), li(5, 0x5000), insn(kLd, 1, 5, 0),
+       /*0x201c*/ insn(kSt32, 1, 3, 0), insn(kSt, 2, 4, 0), insn(kLd, 7, 4, 64), insn(kBne, 7, 2, -1),
+       insn(kLd, 7, 5, 8), insn(kAdd, 1, 1, 7), insn(kAddi, 2, 2, 1), insn(kBne, 2, 6, -7), insn(kSys, 0, 0, kStop)});
   m.cpu(0).restart(kCode);
   m.cpu(1).restart(0x2000);
   m.start();
@@ -184,8 +196,9 @@ TEST_P(CodeChange, NewCodeOnAPageThatTheOtherCpuWritesIsNeverStale) {
     const u64 base = 0x10000 + page * 0x1000;
     m.load(base, {insn(kAddi, 2, 2, 1), insn(kJr, 5)});
   }
-  m.load(kCode, {li(0, 0), li(1, 64), li(2, 0), li(3, 1), insn(kSlli, 3, 3, 16), li(4, 0x1000), li(5, 0x1020), insn(kJr, 3),
-                 /*0x1020*/ insn(kAdd, 3, 3, 4), insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, -3), insn(kSys, 0, 0, kStop)});
+  m.load(kCode,
+         {li(0, 0), li(1, 64), li(2, 0), li(3, 1), insn(kSlli, 3, 3, 16), li(4, 0x1000), li(5, 0x1020), insn(kJr, 3),
+          /*0x1020*/ insn(kAdd, 3, 3, 4), insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, -3), insn(kSys, 0, 0, kStop)});
   m.load(0x2000, {li(0, 0), li(1, 64), li(3, 1), insn(kSlli, 3, 3, 16), li(4, 0x1000),
                   /*0x2014*/ insn(kSt, 1, 3, 64), insn(kAdd, 3, 3, 4), insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, -3),
                   insn(kSys, 0, 0, kStop)});

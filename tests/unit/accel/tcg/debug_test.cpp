@@ -104,7 +104,8 @@ TEST_P(Debugger, ReadsAreWatchedApartFromWrites) {
 TEST_P(Debugger, NeighboursOnAWatchedPageDoNotStop) {
   ToyMachine m(GetParam());
   m.load(kCode, kLoop);
-  ASSERT_TRUE(m.accel().set_debug_points({.watchpoints = {{0x4008, 8, WatchKind::Access}, {0x3fff, 1, WatchKind::Access}}}));
+  ASSERT_TRUE(
+      m.accel().set_debug_points({.watchpoints = {{0x4008, 8, WatchKind::Access}, {0x3fff, 1, WatchKind::Access}}}));
   ASSERT_TRUE(m.run(kCode));
   EXPECT_EQ(m.word(0x4000), 15u);
   EXPECT_EQ(m.reg(4), 15u);

@@ -8,8 +8,8 @@ namespace emu::toy {
 namespace {
 
 constexpr u64 kCode = 0x1000;
-/// Reads the device in the middle of a block of each pass; calls a helper; leaves from the middle. Eleven instructions a pass
-/// but for the last, and five around.
+/// Reads the device in the middle of a block of each pass; calls a helper; leaves from the middle. Eleven instructions
+/// a pass but for the last, and five around.
 const std::initializer_list<u32> kPasses = {
     li(0, 0), li(1, 7), insn(kSlli, 3, 3, 0), insn(kAddi, 4, 3, 0),
     // loop, at 0x1010
@@ -41,7 +41,8 @@ Seen run_passes(Engine engine, accel::AccelOptions options, i64 period = 0) {
   };
   if (period != 0) m.timer = ClockNs(period);
   m.on_timer = [&] {
-    if (m.cpu().halt_state() != target::Halt::Running) return m.timer.reset();  // it has stopped for good, and time goes on
+    if (m.cpu().halt_state() != target::Halt::Running)
+      return m.timer.reset();  // it has stopped for good, and time goes on
     seen.timers.push_back(time_of(m));
     *m.timer += ClockNs(period);
   };
@@ -119,8 +120,8 @@ TEST(Icount, SleepingCpuWaitsIfItShall) {
 /// Two CPUs add to one word without a lock, 30000 times each; r1 says who.
 u64 race() {
   ToyMachine m(Engine::Jit, 2, counted());
-  m.load(kCode, {li(0, 0), li(2, 30000), insn(kLd, 4, 3, 0), insn(kAddi, 4, 4, 1), insn(kSt, 4, 3, 0), insn(kAddi, 2, 2, -1),
-                 insn(kBne, 2, 0, -4), insn(kSys, 0, 0, kStop)});
+  m.load(kCode, {li(0, 0), li(2, 30000), insn(kLd, 4, 3, 0), insn(kAddi, 4, 4, 1), insn(kSt, 4, 3, 0),
+                 insn(kAddi, 2, 2, -1), insn(kBne, 2, 0, -4), insn(kSys, 0, 0, kStop)});
   for (unsigned i = 0; i < 2; i++) m.cpu(i).state().reg[3] = 0x4000;
   EXPECT_TRUE(m.run(kCode));
   EXPECT_EQ(time_of(m), 2 * (2 + 5 * 30000 + 1));
@@ -161,8 +162,9 @@ std::pair<u64, i64> run_with_stops(int stops) {
   m.on_write = [&](u64, u64) {
     if (++done == 2) m.timer.reset();
   };
-  m.load(kCode, {li(0, 0), li(2, 30000), insn(kSlli, 2, 2, 6), insn(kLd, 4, 3, 0), insn(kAddi, 4, 4, 1), insn(kSt, 4, 3, 0), insn(kNop),
-                 insn(kAddi, 2, 2, -1), insn(kBne, 2, 0, -5), insn(kSt, 4, 7, 0), insn(kSys, 0, 0, kStop)});
+  m.load(kCode,
+         {li(0, 0), li(2, 30000), insn(kSlli, 2, 2, 6), insn(kLd, 4, 3, 0), insn(kAddi, 4, 4, 1), insn(kSt, 4, 3, 0),
+          insn(kNop), insn(kAddi, 2, 2, -1), insn(kBne, 2, 0, -5), insn(kSt, 4, 7, 0), insn(kSys, 0, 0, kStop)});
   for (unsigned i = 0; i < 2; i++) {
     m.cpu(i).state().reg[3] = 0x4000;
     m.cpu(i).state().reg[7] = ToyMachine::kDevice;

@@ -12,9 +12,9 @@ constexpr u64 kCode = 0x1000;
 
 TEST_P(RunLoop, LoopAddsUpAndStores) {
   ToyMachine m(GetParam());
-  m.load(kCode, {li(0, 0), li(1, 1000), li(2, 0), li(3, 0x4000),
-                 insn(kAdd, 2, 2, 1),     // 0x1010
-                 insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, -2), insn(kSt, 2, 3, 0), insn(kLd, 4, 3, 0), insn(kSys, 0, 0, kStop)});
+  m.load(kCode, {li(0, 0), li(1, 1000), li(2, 0), li(3, 0x4000), insn(kAdd, 2, 2, 1),  // 0x1010
+                 insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, -2), insn(kSt, 2, 3, 0), insn(kLd, 4, 3, 0),
+                 insn(kSys, 0, 0, kStop)});
   ASSERT_TRUE(m.run(kCode));
   EXPECT_EQ(m.word(0x4000), 500500u);
   EXPECT_EQ(m.reg(4), 500500u);
@@ -108,10 +108,11 @@ TEST_P(RunLoop, StraddlingBlockIsNotUsedForAnotherSecondPage) {
   const u32 back = insn(kJr, 5);
   m.ram->write(0x4002, &back, 4);
   m.ram->write(0x5002, &back, 4);
-  m.load(kCode, {li(1, 1), insn(kSlli, 0, 1, 15), insn(kSys, 0, 0, kSetTable), li(4, 0x3ffe), li(5, 0x1018), insn(kJr, 4),
-                 /*0x1018*/ insn(kAddi, 2, 1, 0), li(0, 0x5007), li(3, 0x4000), insn(kAdd, 3, 3, 3), insn(kSt, 0, 3, 32),
-                 li(0, 0x4000), insn(kSys, 0, 0, kFlushPage), li(5, 0x103c), insn(kJr, 4),
-                 /*0x103c*/ insn(kSys, 0, 0, kStop)});
+  m.load(kCode,
+         {li(1, 1), insn(kSlli, 0, 1, 15), insn(kSys, 0, 0, kSetTable), li(4, 0x3ffe), li(5, 0x1018), insn(kJr, 4),
+          /*0x1018*/ insn(kAddi, 2, 1, 0), li(0, 0x5007), li(3, 0x4000), insn(kAdd, 3, 3, 3), insn(kSt, 0, 3, 32),
+          li(0, 0x4000), insn(kSys, 0, 0, kFlushPage), li(5, 0x103c), insn(kJr, 4),
+          /*0x103c*/ insn(kSys, 0, 0, kStop)});
   ASSERT_TRUE(m.run(kCode));
   EXPECT_EQ(m.reg(2), 0x1111u);
   EXPECT_EQ(m.reg(1), 0x2222u);
@@ -179,12 +180,23 @@ TEST_P(RunLoop, ContextsKeepTheirTranslations) {
   m.poke(0x9000 + 5 * 8, 6 << 12 | 7);  // 0x5000 leads elsewhere in the second context
   m.poke(0x5000, 55);
   m.poke(0x6000, 66);
-  m.load(kCode, {li(1, 1), insn(kSlli, 6, 1, 15), li(3, 0x1000), insn(kAdd, 7, 6, 3), li(2, 0), li(1, 100), li(3, 0x5000),
-                 /*0x101c*/ insn(kAddi, 0, 6, 0), insn(kSys, 0, 0, kSwitch), insn(kLd, 4, 3, 0), insn(kAddi, 0, 7, 0),
-                 insn(kSys, 0, 0, kSwitch), insn(kLd, 5, 3, 0), insn(kAdd, 2, 2, 4), insn(kAdd, 2, 2, 5),
-                 insn(kAddi, 1, 1, -1), li(0, 0), insn(kBne, 1, 0, -10), insn(kSys, 0, 0, kStop)});
+  m.load(kCode,
+         {li(1, 1), insn(kSlli, 6, 1, 15), li(3, 0x1000), insn(kAdd, 7, 6, 3), li(2, 0), li(1, 100), li(3, 0x5000),
+          /*0x101c*/ insn(kAddi, 0, 6, 0), insn(kSys, 0, 0, kSwitch), insn(kLd, 4, 3, 0), insn(kAddi, 0, 7, 0),
+          insn(kSys, 0, 0, kSwitch), insn(kLd, 5, 3, 0), insn(kAdd, 2, 2, 4), insn(kAdd, 2, 2, 5),
+          insn(kAddi, 1, 1, -1), li(0, 0), insn(kBne, 1, 0, -10), insn(kSys, 0, 0, kStop)});
   ASSERT_TRUE(m.run(kCode));
   EXPECT_EQ(m.reg(2), 100u * 121);
+}
+
+TEST_P(RunLoop, AnAtomicAccessAcrossPagesIsDoneAndCounted) {
+  ToyMachine m(GetParam());
+  m.poke(0x4ffc, 41);
+  m.load(kCode, {li(1, 0x4ffc), li(2, 1), insn(kAmoAdd, 3, 1, 2), insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.reg(3), 41u);
+  EXPECT_EQ(m.word(0x4ffc), 42u);
+  EXPECT_EQ(m.statistics().page_crossings.get(), 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, RunLoop, TOY_ENGINES);

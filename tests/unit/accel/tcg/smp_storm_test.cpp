@@ -92,10 +92,11 @@ TEST(SmpStorm, BlocksAreTranslatedWhileOthersStoreIntoTheirPages) {
   }
   const accel::VcpuStatistics& s = m.statistics(0);
   EXPECT_GE(s.translations.get() + s.single_steps.get(), blocks);  // single steps: the lock was taken
-  fmt::print("publication: {} blocks in {} ms beside {} stores; publish mean {} ns ({} interrupted), translation {} ns; "
-             "cache lock found taken, and not waited for, {} times\n",
-             blocks, ns / 1000000, stores, s.publish_ns.get() / s.translations.get(), s.publish_interrupted.get(),
-             s.translate_ns.get() / s.translations.get(), m.accel().blocks().statistics().lock_taken.load());
+  fmt::print(
+      "publication: {} blocks in {} ms beside {} stores; publish mean {} ns ({} interrupted), translation {} ns; "
+      "cache lock found taken, and not waited for, {} times\n",
+      blocks, ns / 1000000, stores, s.publish_ns.get() / s.translations.get(), s.publish_interrupted.get(),
+      s.translate_ns.get() / s.translations.get(), m.accel().blocks().statistics().lock_taken.load());
 }
 
 /// Every CPU patches a function of its own and calls it; all four functions lie on one page.
@@ -112,7 +113,8 @@ TEST(SmpStorm, SelfModifiedCodeOnASharedPageIsNeverStale) {
     const u64 again = at;
     put(m, at, {insn(kLd, 6, 4, 0), insn(kSt32, 6, 3, 0)});
     put(m, at, {li(5, i16(at + 8)), insn(kJr, 3)});
-    put(m, at, {insn(kBne, 1, 2, 8), insn(kLd, 5, 4, 8), insn(kAdd, 6, 6, 5), insn(kSt, 6, 4, 0), insn(kAddi, 2, 2, 1)});
+    put(m, at,
+        {insn(kBne, 1, 2, 8), insn(kLd, 5, 4, 8), insn(kAdd, 6, 6, 5), insn(kSt, 6, 4, 0), insn(kAddi, 2, 2, 1)});
     put(m, at, {insn(kBne, 2, 7, i8((i64(again) - i64(at)) / 4)), insn(kSys, 0, 0, kStop), insn(kNop)});
     put(m, at, {insn(kTrap, 0, 0, -1)});
     m.cpu(c).restart(u64(code));
@@ -207,9 +209,9 @@ TEST(SmpStorm, KickedCpuLeavesItsLoopSoon) {
   m.accel().pause_all();
   std::sort(cpu_ns.begin(), cpu_ns.end());
   std::sort(wall_ns.begin(), wall_ns.end());
-  fmt::print("kick to exit: {} kicks, processor time median {} ns, p99 {} ns, most {} ns; elapsed median {} ns, p99 {} ns\n",
-             kicks, cpu_ns[kicks / 2], cpu_ns[kicks * 99 / 100], cpu_ns.back(), wall_ns[kicks / 2],
-             wall_ns[kicks * 99 / 100]);
+  fmt::print(
+      "kick to exit: {} kicks, processor time median {} ns, p99 {} ns, most {} ns; elapsed median {} ns, p99 {} ns\n",
+      kicks, cpu_ns[kicks / 2], cpu_ns[kicks * 99 / 100], cpu_ns.back(), wall_ns[kicks / 2], wall_ns[kicks * 99 / 100]);
   std::sort(undisturbed_ns.begin(), undisturbed_ns.end());
   if (const size_t n = undisturbed_ns.size(); n != 0) {
     fmt::print("  of which undisturbed by the host: {}, elapsed median {} ns, p99 {} ns\n", n, undisturbed_ns[n / 2],
@@ -217,8 +219,8 @@ TEST(SmpStorm, KickedCpuLeavesItsLoopSoon) {
   }
 }
 
-/// Every CPU moves a mapping of its own by a device write, now and then unplugging it, and the next instruction must see
-/// the new place; every move makes all four drop their translations.
+/// Every CPU moves a mapping of its own by a device write, now and then unplugging it, and the next instruction must
+/// see the new place; every move makes all four drop their translations.
 TEST(SmpStorm, MovedAndUnpluggedMappingsAreSeenAtOnce) {
   const u64 moves = count(2000, 250000);  // by each CPU: a million in all
   ToyMachine m(Engine::Jit, kCpus);

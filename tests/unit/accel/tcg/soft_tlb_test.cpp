@@ -84,6 +84,41 @@ TEST(JumpCacheTable, PageFlushDropsItsGroupAndTheStraddlingBlock) {
   EXPECT_TRUE(holds(0x7100));
   jc.flush();
   for (unsigned i = 0; i < tcg::kJumpCacheEntries; ++i) ASSERT_NE(tcg::jump_cache_index(jc.entries()[i].pc), i);
+  for (unsigned i = tcg::kJumpCacheEntries; i < tcg::kJumpCacheSlots; ++i) {
+    ASSERT_NE(tcg::jump_cache_victim(jc.entries()[i].pc), i);
+  }
+}
+
+TEST(JumpCacheTable, WhatLosesItsPlaceIsFoundAmongTheVictims) {
+  constexpr u64 kFirst = 0x401000, kSecond = kFirst + 0x4004;
+  ASSERT_EQ(tcg::jump_cache_index(kFirst), tcg::jump_cache_index(kSecond));
+  ASSERT_NE(tcg::jump_cache_victim(kFirst), tcg::jump_cache_victim(kSecond));
+  const u8 code[2] = {};
+  JumpCacheTable jc;
+  jc.fill(kFirst, code, false);
+  jc.fill(kSecond, code + 1, true);
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kFirst), code);
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kSecond), code + 1);
+  jc.drop_non_global();
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kFirst), nullptr) << "a victim is as global as it was";
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kSecond), code + 1);
+  jc.fill(kFirst, code, false);
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kSecond), code + 1);
+  jc.drop_page(kSecond & ~u64(0xfff));
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kSecond), nullptr);
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kFirst), code);
+}
+
+TEST(JumpCacheTable, PageFlushFindsAStraddlingBlockAmongTheVictims) {
+  constexpr u64 kStraddles = 0x401ffe, kOther = 0x405ffa;  // one place
+  static_assert(tcg::jump_cache_index(kStraddles) == tcg::jump_cache_index(kOther));
+  const u8 code[2] = {};
+  JumpCacheTable jc;
+  jc.fill(kStraddles, code, true);
+  jc.fill(kOther, code + 1, true);
+  jc.drop_page(0x402000);
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kStraddles), nullptr);
+  EXPECT_EQ(tcg::find_jump(jc.entries(), kOther), code + 1);
 }
 
 /// Random maps, unmaps, switches and flushes; every access is compared with what the tables in memory say. Guests that
