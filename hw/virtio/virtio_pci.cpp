@@ -316,6 +316,16 @@ void VirtioPci::interrupt(u16 vector, u8 cause) {
   set_intx(true);
 }
 
+std::optional<VirtioMessage> VirtioPci::queue_message(u16 vector) const {
+  const auto message = vector == kNoVector ? std::nullopt : msix_message(vector);
+  if (!message) return std::nullopt;
+  return VirtioMessage{message->address, message->data};
+}
+
+void VirtioPci::message_vectors_changed() {
+  if (backend_ != nullptr && backend_->is_realized()) backend_->interrupts_rerouted();
+}
+
 u64 VirtioPci::read_isr(u64 offset, unsigned) {
   if (offset != 0) return 0;
   const std::lock_guard hold(isr_mutex_);

@@ -42,6 +42,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
   // VirtioTransport
   mem::AddressSpace& virtio_memory() override { return dma(); }
   void queue_interrupt(u16 vector) override { interrupt(vector, virtio::kIsrQueue); }
+  std::optional<VirtioMessage> queue_message(u16 vector) const override;
   void config_interrupt() override { interrupt(config_vector_.load(), virtio::kIsrConfig); }
   u64 transport_features() const override { return has_modern() ? virtio::kFeatureVersion1 : 0; }
   void lower_interrupts() override;
@@ -50,6 +51,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
   VirtioPci(const char* backend_type, VirtioPciVariant variant);
   u32 read_config(unsigned offset, unsigned size) override;
   void config_written(unsigned offset, unsigned size) override;
+  void message_vectors_changed() override;
 
  private:
   struct State {
