@@ -101,9 +101,9 @@ class VhostBench {
     ASSERT_TRUE(wait_for([&] { return chardev->stream().is_open(); }));
   }
 
+  using Properties = std::vector<std::pair<std::string, qom::PropertyValue>>;
   template <typename T>
-  Result<T*> plug(std::initializer_list<std::pair<std::string, qom::PropertyValue>> properties,
-                  std::function<void(T&)> before = {}) {
+  Result<T*> plug(const Properties& properties, std::function<void(T&)> before = {}) {
     if (registry.find(T::kDeviceType) == nullptr) registry.add<T>(T::kDeviceType);
     transport = &hw::place<TestTransport>(*machine);
     EMU_TRY(static_cast<hw::Device*>(transport)->realize_on(&machine->system_bus()));

@@ -17,9 +17,9 @@ using ::testing::HasSubstr;
 
 class VhostUserTest : public testing::Test {
  protected:
-  void make(std::initializer_list<std::pair<std::string, qom::PropertyValue>> more = {}) {
+  void make(const VhostBench::Properties& properties = {{"chardev", "c"}}) {
     bench.connect(backend);
-    auto plugged = bench.plug<VhostUserBlk>(with(more));
+    auto plugged = bench.plug<VhostUserBlk>(properties);
     ASSERT_TRUE(plugged.has_value()) << plugged.error().text();
     disk = *plugged;
   }
@@ -31,12 +31,6 @@ class VhostUserTest : public testing::Test {
   VhostUserTest() {
     for (std::size_t i = 0; i < backend.config.size(); ++i) backend.config[i] = u8(i + 1);
   }
-  static std::initializer_list<std::pair<std::string, qom::PropertyValue>> with(
-      std::initializer_list<std::pair<std::string, qom::PropertyValue>> more) {
-    static const std::initializer_list<std::pair<std::string, qom::PropertyValue>> kPlain = {{"chardev", "c"}};
-    return more.size() == 0 ? kPlain : more;
-  }
-
   FakeBackend backend;
   VhostBench bench;
   VhostUserBlk* disk = nullptr;
