@@ -2,7 +2,6 @@
 #include "hw/virtio/vhost/vhost_kernel.h"
 
 #include <fcntl.h>
-#include <linux/vhost.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "hw/virtio/vhost/linux_vhost.h"
 #include "hw/virtio/virtio_regs.h"
 
 namespace emu::hw {
@@ -52,7 +52,7 @@ VhostKernel::~VhostKernel() {
   if (fd_ >= 0) api_.close(fd_);
 }
 
-Result<void> VhostKernel::open(int fd, const std::string& module) {
+Result<void> VhostKernel::prepare(int fd, const std::string& module) {
   fd_ = fd >= 0 ? fd : api_.open_device(name_);
   if (fd_ < 0) {
     const int failure = -std::exchange(fd_, -1);
@@ -117,7 +117,7 @@ Result<u32> VhostKernel::stop_ring(unsigned index) {
 
 Result<std::unique_ptr<VhostKernelNet>> VhostKernelNet::open(VhostApi& api, int fd, int tap_fd, bool tap_has_header) {
   std::unique_ptr<VhostKernelNet> made(new VhostKernelNet(api, tap_fd, tap_has_header));
-  EMU_TRY(static_cast<VhostKernel&>(*made).open(fd, "vhost_net"));
+  EMU_TRY(made->prepare(fd, "vhost_net"));
   if (!tap_has_header && (made->VhostKernel::features() & kMakesHeader) == 0) {
     return error(Error("/dev/vhost-net needs an interface with vnet_hdr").with_hint("leave 'vnet_hdr=off' out"));
   }
@@ -144,7 +144,7 @@ Result<u32> VhostKernelNet::stop_ring(unsigned index) {
 
 Result<std::unique_ptr<VhostKernelVsock>> VhostKernelVsock::open(VhostApi& api, int fd, u64 guest_cid) {
   std::unique_ptr<VhostKernelVsock> made(new VhostKernelVsock(api));
-  EMU_TRY(static_cast<VhostKernel&>(*made).open(fd, "vhost_vsock"));
+  EMU_TRY(made->prepare(fd, "vhost_vsock"));
   const int result = api.call(made->descriptor(), VHOST_VSOCK_SET_GUEST_CID, &guest_cid);
   if (result == -EADDRINUSE) {
     return error(Error(fmt::format("guest-cid={} is another machine's already", guest_cid)).with_hint("choose another"));

@@ -42,7 +42,7 @@ class VhostKernel : public VhostBackend {
  protected:
   VhostKernel(VhostApi& api, std::string name) : api_(api), name_(std::move(name)) {}
   /// `fd` -1: opens the device. `module`: for what the error says.
-  Result<void> open(int fd, const std::string& module);
+  Result<void> prepare(int fd, const std::string& module);
   Result<void> require(const char* what, unsigned long request, void* argument) const;
   int descriptor() const { return fd_; }
 

@@ -60,6 +60,8 @@ Result<void> VhostUser::take_connection() {
   broken_ = hanging_up_ = false;
   auto done = shake_hands();
   if (!done) {
+    slave_watch_.reset();
+    slave_.reset();
     connection_.reset();
     return done;
   }

@@ -63,7 +63,7 @@ class VhostBench {
     hw::register_core_types(registry);
     hw::register_virtio_core(registry);
     registry.add_abstract<hw::VhostUserDevice, hw::VirtioDevice>();
-    registry.add<hw::ChardevObject>("chardev");
+    hw::register_chardev_object(registry);
     registry.add<TestTransport>("test-transport");
     machine = std::make_unique<BenchMachine>(registry);
     machine->event_loop = &loop;

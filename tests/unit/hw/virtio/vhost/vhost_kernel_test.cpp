@@ -3,10 +3,10 @@
 #include "hw/virtio/vhost/vhost_kernel.h"
 
 #include <gmock/gmock.h>
-#include <linux/vhost.h>
 
 #include <cerrno>
 
+#include "hw/virtio/vhost/linux_vhost.h"
 #include "hw/virtio/vhost/vhost_net.h"
 #include "hw/virtio/vhost/vhost_vsock.h"
 #include "net/register.h"
