@@ -10,12 +10,17 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cctype>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "hw/virtio/vhost/vhost_user_protocol.h"
 #include "hw/virtio/virtio_regs.h"

@@ -82,6 +82,7 @@ class VhostVsockTest : public testing::Test {
   Result<VhostVsock*> make(u64 cid = 3) {
     return bench.plug<VhostVsock>({{"guest-cid", cid}}, [this](VhostVsock& made) { made.use_api(kernel); });
   }
+  VhostVsockTest() { kernel.features &= ~bit64(VHOST_NET_F_VIRTIO_NET_HDR); }
   FakeKernel kernel;
   VhostBench bench{VhostBench::Ram::Private};
 };
@@ -203,8 +204,9 @@ class VhostKernelNetTest : public testing::Test {
     });
   }
   FakeKernel kernel;
+  EventLoop wire;
+  FakeInterface interface{wire};
   VhostBench bench{VhostBench::Ram::Private};
-  FakeInterface interface{bench.loop};
 };
 
 TEST_F(VhostKernelNetTest, TheInterfaceIsLentAndBound) {
