@@ -7,6 +7,7 @@
 #include "../virtio_bench.h"
 #include "chardev/chardev_options.h"
 #include "chardev/socket_chardev.h"
+#include "fake_backend.h"
 #include "hw/char/chardev_object.h"
 #include "hw/virtio/vhost/vhost_user_device.h"
 #include "target/acceleration.h"
