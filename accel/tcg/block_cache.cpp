@@ -285,6 +285,7 @@ BlockCache::StoreVerdict BlockCache::judge_store(mem::RamPage page, u32 offset, 
   // The running block counts even if it is dead by now: what is left of it must not become stale.
   const bool runs_here = running != nullptr && (running->key.page == page || running->second_page == page);
   if (runs_here && code->overlaps(*running, offset, length)) return StoreVerdict::HitsRunning;
+  if (!runs_here && !code->is_checked() && code->is_rewritten()) drop_all_locked(*code);
   const bool may_go_unseen = code->is_checked() ? (!runs_here || running->compares) && is_left_to_checks_locked(*code, self)
                                                 : !runs_here && code->is_empty();
   if (may_go_unseen) {
@@ -304,10 +305,20 @@ void BlockCache::invalidate(mem::RamPage page, u32 offset, u32 length) {
   for (CodeBlock* b : code->blocks()) {
     if (code->overlaps(*b, offset, length)) hit.push_back(b);
   }
-  if (hit.empty()) return;
+  drop_locked(*code, hit);
+}
+
+/// Of a page: blocks whose bytes change or are about to.
+void BlockCache::drop_locked(PageCode& code, const std::vector<CodeBlock*>& blocks) {
+  if (blocks.empty()) return;
   statistics_.invalidations.add();
-  static_cast<void>(code->is_stormy(kInvalidationCost, host_now_));
-  for (CodeBlock* b : hit) kill_locked(*b, Fate::Buried);
+  static_cast<void>(code.is_stormy(kInvalidationCost, host_now_));
+  for (CodeBlock* b : blocks) kill_locked(*b, Fate::Buried);
+}
+
+void BlockCache::drop_all_locked(PageCode& code) {
+  const std::vector<CodeBlock*> blocks = code.blocks();
+  drop_locked(code, blocks);
 }
 
 void BlockCache::invalidate_at(u64 address) {

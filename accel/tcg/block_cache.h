@@ -143,6 +143,8 @@ class BlockCache {
     Retired,  ///< it is not to be used again
   };
   void kill_locked(CodeBlock& block, Fate fate);
+  void drop_locked(PageCode& code, const std::vector<CodeBlock*>& blocks);
+  void drop_all_locked(PageCode& code);
   void drop_outgoing_locked(CodeBlock& block);
   void empty_graveyard_locked();
   void unlink_locked(Link& link);

@@ -23,6 +23,7 @@ std::pair<u32, u32> PageCode::extent(const CodeBlock& block) const {
 
 void PageCode::add(CodeBlock& block) {
   blocks_.push_back(&block);
+  stores_since_block_ = 0;
   const auto [first, end] = extent(block);
   granules_ |= mask_of(first, end - first);
 }

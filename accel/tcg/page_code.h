@@ -42,6 +42,9 @@ class PageCode {
   void set_checked(bool checked) { checked_.store(checked, std::memory_order_relaxed); }
   u64 checked_since = 0;  ///< grace period after which no block of before can be running
   ClockNs checked_at{};   ///< on the host's clock
+  /// Counts a store that was seen. True: so many came since a block was made here that the page is being written anew,
+  /// and what is left of its blocks is better dropped than kept from one store to the next.
+  bool is_rewritten() { return ++stores_since_block_ >= kRewritten; }
   /// Counts what stores to the page cost of late. True: so much that checking is cheaper.
   bool is_stormy(u32 cost, const std::function<ClockNs()>& host_now);
 
@@ -53,11 +56,13 @@ class PageCode {
 
   static constexpr u32 kStormCost = 1024;  ///< in one millisecond: about a seventh of the time
   static constexpr u32 kLookAtClock = 64;
+  static constexpr u32 kRewritten = 32;
 
   const mem::RamRef ram_;
   const mem::RamPage page_;
   u32 cost_ = 0;  ///< since window_began_
   ClockNs window_began_{};
+  u32 stores_since_block_ = 0;
   std::atomic<bool> checked_{false};
   std::vector<CodeBlock*> blocks_;
   u64 granules_ = 0;

@@ -95,7 +95,7 @@ def test_debian_9p(tmp_path):
             wanted = sums_of(folder)
             assert wanted in guest.run(f"cd /mnt/{tag} && {SUMS}"), tag
             assert guest.run(f"ls /mnt/{tag}/many | wc -l") == "2000"
-            assert guest.run(f"ls /mnt/{tag}/link/") == "and deeper"
+            assert guest.run(f"ls /mnt/{tag}/link/ | cat") == "and deeper"
         # A link that leads out is the guest's own to follow: there it finds its own files.
         os.symlink("../outside", plain / "out")
         guest.run("! cat /mnt/plain/out 2>/dev/null && test $(readlink /mnt/plain/out) = ../outside")
@@ -107,7 +107,7 @@ def test_debian_9p(tmp_path):
             written = guest.run(f"cp -a /usr/share/doc /mnt/{tag}/doc && cd /usr/share/doc && {SUMS}").split()[0]
             assert written in guest.run(f"cd /mnt/{tag}/doc && {SUMS}"), tag
             assert sums_of(folder / "doc") == written, tag
-            assert guest.run(f"cd /mnt/{tag} && rm -r doc work && ls") == "\n".join(
+            assert guest.run(f"cd /mnt/{tag} && rm -r doc work && ls | cat") == "\n".join(
                 sorted({"deep", "größe ☃", "link", "many"} | ({"out"} if tag == "plain" else set()))), tag
         # In the mapped folder nothing is the guest's: owner, mode and kind are beside the file.
         guest.run("cd /mnt/mapped && mknod disk b 8 1 && ln -s /etc/passwd secret && echo x >owned && chown 12:34 owned && "

@@ -316,6 +316,27 @@ TEST_F(BlockCacheTest, GraveyardKeepsTheYoungest) {
   EXPECT_NE(revive(0x1010), nullptr);
 }
 
+TEST_F(BlockCacheTest, PageThatIsWrittenAnewLosesItsBlocksAtOnce) {
+  CodeBlock* a = make(0x1000, 8);
+  make(0x1040, 8);
+  const mem::RamPage page = ram_->page_at(0x1000);
+  const auto store_beside = [&](const CodeBlock* running) { return cache_->judge_store(page, 64, 8, running, &self_); };
+  for (unsigned i = 0; i < 100; i++) EXPECT_EQ(store_beside(a), BlockCache::StoreVerdict::Code);  // its own code runs
+  unsigned seen = 1;
+  while (store_beside(nullptr) == BlockCache::StoreVerdict::Code && seen < 100) ++seen;
+  EXPECT_LT(seen, 64u);
+  EXPECT_EQ(find(0x1000), nullptr);
+  EXPECT_EQ(find(0x1040), nullptr);
+  EXPECT_FALSE(ram_->has_code(page));
+
+  ASSERT_NE(make(0x1000, 8), nullptr);  // what runs in between keeps it
+  for (unsigned i = 0; i < 20; i++) {
+    for (unsigned store = 0; store < 8; store++) EXPECT_EQ(store_beside(nullptr), BlockCache::StoreVerdict::Code);
+    make(0x1800 + i * 16, 8);
+  }
+  EXPECT_NE(find(0x1000), nullptr);
+}
+
 TEST_F(BlockCacheTest, PageWithAStormOfStoresIsCheckedForAWhile) {
   ClockNs now{};
   cache_->use_clock([&] { return now; });
@@ -325,9 +346,15 @@ TEST_F(BlockCacheTest, PageWithAStormOfStoresIsCheckedForAWhile) {
   ASSERT_NE(a, nullptr);
   const mem::RamPage page = ram_->page_at(0x1000);
   const auto store_beside = [&] { return cache_->judge_store(page, 64, 8, nullptr, &self_); };
-  for (unsigned i = 0; i < 10000; i++, now += std::chrono::microseconds(2)) store_beside();
+  const auto storm = [&](unsigned stores, ClockNs apart) {  // with code made in between, as where the guest runs it
+    for (unsigned i = 0; i < stores; i++, now += apart) {
+      if (i % 16 == 0) make(0x1800 + i / 16 % 64 * 16, 8);
+      store_beside();
+    }
+  };
+  storm(10000, std::chrono::microseconds(2));
   EXPECT_EQ(find(0x1000), a);  // not that many in a millisecond
-  for (unsigned i = 0; i < 1100; i++) store_beside();
+  storm(1100, {});
   EXPECT_EQ(cache_->statistics().checked_pages.get(), 1u);
   EXPECT_EQ(find(0x1000), nullptr);
   EXPECT_EQ(store_beside(), BlockCache::StoreVerdict::Code);  // the other vCPU may be inside the old block
