@@ -21,6 +21,7 @@ class SocketChardev final : public FdChardev {
   std::string description() const override;
   bool is_open() const override { return open_.load(std::memory_order_acquire); }
   std::vector<Fd> take_fds() override { return std::exchange(received_, {}); }
+  int socket() const override { return options_.telnet ? -1 : connection_.get(); }
   bool can_yank() const override { return true; }
   void yank() override;
   /// Where a server listens ("127.0.0.1:45123"), with the port that was chosen for port 0.

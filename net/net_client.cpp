@@ -20,6 +20,8 @@ Result<void> NetClient::connect(NetClient& a, NetClient& b) {
   for (const NetClient* end : {&a, &b}) {
     if (end->peer_ != nullptr) return error("network client '{}' is already in use", end->name());
   }
+  EMU_TRY(a.check_peer(b));
+  EMU_TRY(b.check_peer(a));
   a.peer_ = &b;
   b.peer_ = &a;
   return {};

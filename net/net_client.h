@@ -5,10 +5,12 @@
 #include <sys/uio.h>
 
 #include <array>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "net/vhost_offer.h"
 #include "qom/type.h"
 #include "util/event_loop.h"
 #include "util/result.h"
@@ -96,6 +98,14 @@ class NetClient : public qom::Object {
   /// The peer says what it takes from now on.
   virtual void peer_takes(const OffloadSet& offloads) { static_cast<void>(offloads); }
 
+  /// Of a back end that would rather have the card's rings served by others; null: it takes packets.
+  virtual VhostOffer* vhost_offer() { return nullptr; }
+  /// What the kernel is to serve a queue's rings with; while it is lent, the back end does not read it. Main loop.
+  virtual std::optional<HostInterface> host_interface() const { return std::nullopt; }
+  virtual void lend_interface(bool lent) { static_cast<void>(lent); }
+  /// How long virtio's header before each packet is; of a lent interface. Any thread.
+  virtual void set_interface_header(std::size_t bytes) { static_cast<void>(bytes); }
+
   void add_observer(PacketObserver& observer) { observers_.push_back(&observer); }
   void remove_observer(PacketObserver& observer) { std::erase(observers_, &observer); }
 
@@ -105,6 +115,11 @@ class NetClient : public qom::Object {
   /// The peer, which refused a packet, has room again.
   virtual void peer_ready() {}
   virtual void link_changed() {}
+  /// Errors: the two do not go together.
+  virtual Result<void> check_peer(const NetClient& peer) const {
+    static_cast<void>(peer);
+    return {};
+  }
   /// The peer went away (netdev_del): whoever keeps a reference to it lets go.
   virtual void peer_gone() {}
   /// We have room again. Loop's thread; cheap when nothing was refused.

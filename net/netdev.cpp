@@ -14,6 +14,7 @@
 #include "net/register.h"
 #include "net/stream_net.h"
 #include "net/tap_net.h"
+#include "net/vhost_user_net.h"
 #include "qom/user_creatable.h"
 #include "util/string.h"
 #include "util/suggest.h"
@@ -21,15 +22,15 @@
 namespace emu::net {
 namespace {
 
-constexpr std::array<std::string_view, 6> kKinds = {"dgram", "hubport", "socket", "stream", "tap", "user"};
+constexpr std::array<std::string_view, 7> kKinds = {"dgram", "hubport", "socket",    "stream",
+                                                    "tap",   "user",    "vhost-user"};
 
 /// Kinds that QEMU's users may ask for, and why not here.
 struct Refused {
   std::string_view kind, why, instead;
 };
 constexpr Refused kRefused[] = {
-    {"vhost-user", "another process would write to translated guests' pages, which must stay checked", "use tap or stream"},
-    {"vhost-vdpa", "hardware would write to translated guests' pages, which must stay checked", "use tap"},
+    {"vhost-vdpa", "there is no vDPA", "use tap with vhost=on"},
     {"l2tpv3", "there are no L2TPv3 tunnels", "make one with 'ip l2tp' and use tap"},
     {"vde", "there is no VDE switch", "use stream, dgram or tap"},
     {"netmap", "there is no netmap", "use tap"},
@@ -44,7 +45,8 @@ struct HubPortOptions {
   u64 hub = 0;
   std::string netdev;
 };
-using Parsed = std::variant<UserOptions, TapOptions, StreamOptions, DgramOptions, HubPortOptions>;
+using Parsed =
+    std::variant<UserOptions, TapOptions, StreamOptions, DgramOptions, VhostUserOptions, HubPortOptions>;
 
 Result<Parsed> parse_socket(Options& options) {
   const auto listen = options.take("listen");
@@ -120,6 +122,7 @@ Result<Parsed> parse_hub_port(Options& options) {
 Result<Parsed> parse_kind(const std::string& kind, Options& options) {
   if (kind == "user") return Parsed(EMU_TRY(take_user_options(options)));
   if (kind == "tap") return Parsed(EMU_TRY(take_tap_options(options)));
+  if (kind == "vhost-user") return Parsed(EMU_TRY(take_vhost_user_options(options)));
   if (kind == "socket") return parse_socket(options);
   if (kind == "stream") return parse_stream(options);
   if (kind == "dgram") return parse_dgram(options);
@@ -172,6 +175,7 @@ Result<std::unique_ptr<BackendClient>> open(const NetdevServices& services, cons
   if (const auto* tap = std::get_if<TapOptions>(&parsed)) return open_as<TapNet>(services, *tap);
   if (const auto* stream = std::get_if<StreamOptions>(&parsed)) return open_stream(services, id, *stream);
   if (const auto* dgram = std::get_if<DgramOptions>(&parsed)) return open_as<DgramNet>(services, *dgram);
+  if (const auto* other = std::get_if<VhostUserOptions>(&parsed)) return open_as<VhostUserNet>(services, *other);
   const auto& options = std::get<HubPortOptions>(parsed);
   auto port = services.tree.make<HubPort>();
   port->plug(find_hub(services.tree, options.hub), services.loop);
@@ -215,7 +219,7 @@ class PassedFds {
 /// Turns names of descriptors into numbers.
 Result<void> name_fds(const NetdevServices& services, Options& options, PassedFds& passed) {
   if (!services.find_fd) return {};
-  for (const char* key : {"fd", "fds", "addr.str", "local.str"}) {
+  for (const char* key : {"fd", "fds", "vhostfd", "vhostfds", "addr.str", "local.str"}) {
     const auto value = options.peek(key);
     if (!value) continue;
     std::string numbers;
@@ -305,11 +309,12 @@ std::string netdev_help() {
          "  stream   [server=on,]addr.type=inet|unix|fd,addr.host=HOST,addr.port=PORT|addr.path=PATH|addr.str=N\n"
          "           [,reconnect=SECONDS]\n"
          "  tap      [ifname=NAME][,script=FILE|no][,downscript=FILE|no][,fd=N|fds=N:M...][,helper=PROGRAM,br=BRIDGE]\n"
-         "           [,queues=N][,sndbuf=BYTES][,vnet_hdr=on|off]\n"
+         "           [,queues=N][,sndbuf=BYTES][,vnet_hdr=on|off][,vhost=on][,vhostforce=on][,vhostfd=N|vhostfds=N:M...]\n"
          "  user     [net=ADDR[/MASK]][,host=ADDR][,dhcpstart=ADDR][,dns=ADDR][,dnssearch=DOMAIN][,domainname=DOMAIN]\n"
          "           [,hostname=NAME][,restrict=on][,hostfwd=RULE][,guestfwd=RULE][,tftp=DIR][,bootfile=FILE]\n"
          "           [,tftp-server-name=NAME][,ipv4=on|off][,ipv6=on|off][,ipv6-net=ADDR[/BITS]][,ipv6-host=ADDR]\n"
          "           [,ipv6-dns=ADDR]\n"
+         "  vhost-user chardev=ID[,queues=N]\n"
          "All take id=ID.\n";
 }
 
@@ -321,6 +326,7 @@ void register_net_types(qom::TypeRegistry& registry) {
   registry.add<StreamNet>("netdev-stream");
   registry.add<DgramNet>("netdev-dgram");
   registry.add<HubPort>("netdev-hubport");
+  registry.add<VhostUserNet>("netdev-vhost-user");
 }
 
 void register_net_objects(qom::TypeRegistry& registry) { registry.add<FilterDump>("filter-dump"); }

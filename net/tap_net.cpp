@@ -122,10 +122,16 @@ Result<TapOptions> take_tap_options(Options& options) {
   const auto queues = EMU_TRY(options.take_u64("queues"));
   tap.sndbuf = EMU_TRY(options.take_size("sndbuf")).value_or(0);
   tap.vnet_hdr = EMU_TRY(options.take_bool("vnet_hdr"));
-  if (EMU_TRY(options.take_bool_or("vhost", false)) || EMU_TRY(options.take_bool_or("vhostforce", false))) {
-    return error(Error("vhost=on is not supported: translated guests' pages must stay checked").with_hint("leave 'vhost' out"));
+  const auto vhost_fd = options.take("vhostfd");
+  const auto vhost_fds = options.take("vhostfds");
+  tap.vhost_force = EMU_TRY(options.take_bool_or("vhostforce", false));
+  tap.vhost = EMU_TRY(options.take_bool_or("vhost", tap.vhost_force || vhost_fd || vhost_fds));
+  if (vhost_fd && vhost_fds) return error("'vhostfd' and 'vhostfds' do not go together");
+  if (!tap.vhost && (vhost_fd || vhost_fds)) return error("'vhostfd' and 'vhostfds' go with vhost=on only");
+  if (vhost_fd) tap.vhost_fds.push_back(EMU_TRY(parse_fd(*vhost_fd)));
+  if (vhost_fds) {
+    for (std::string_view one : split(*vhost_fds, ':')) tap.vhost_fds.push_back(EMU_TRY(parse_fd(one)));
   }
-  if (options.take("vhostfd") || options.take("vhostfds")) return error("'vhostfd' is not supported: leave it out");
   EMU_TRY(options.take_u64("poll-us"));
   if (fd) tap.fds.push_back(EMU_TRY(parse_fd(*fd)));
   if (fds) {
@@ -153,6 +159,9 @@ Result<TapOptions> take_tap_options(Options& options) {
   if (queues && (*queues == 0 || *queues > kMostQueues)) return error("queues: {} is not 1 to {}", *queues, kMostQueues);
   tap.queues = tap.fds.empty() ? unsigned(queues.value_or(1)) : unsigned(tap.fds.size());
   if (tap.queues > kMostQueues) return error("fds: more than {} queues", kMostQueues);
+  if (!tap.vhost_fds.empty() && tap.vhost_fds.size() != tap.queues) {
+    return error("there are {} descriptors in 'vhostfds' for {} queues", tap.vhost_fds.size(), tap.queues);
+  }
   return tap;
 }
 
@@ -185,6 +194,11 @@ Result<void> TapNet::open(const TapOptions& options, EventLoop& loop) {
   }
   if (!options.script.empty()) EMU_TRY(run_program(options.script, {ifname_}), "script");
   down_script_ = options.down_script;
+  if (options.vhost) {
+    vhost_.emplace();
+    vhost_->required = options.vhost_force;
+    for (const int fd : options.vhost_fds) vhost_->fds.emplace_back(fd);
+  }
   return {};
 }
 
@@ -248,8 +262,21 @@ void TapNet::peer_takes(const OffloadSet& offloads) {
   for (const auto& other : others_) other->peer_takes(offloads);
 }
 
+void TapNet::lend_interface(bool lent) {
+  lent_ = lent;
+  held_up_ = full_ = false;
+  if (!lent) set_interface_header(sizeof(VnetHeader));
+  update_events();
+}
+
+void TapNet::set_interface_header(std::size_t bytes) {
+  int size = int(bytes);
+  if (vnet_header_) ::ioctl(fd_.get(), TUNSETVNETHDRSZ, &size);
+}
+
 void TapNet::update_events() {
   if (!watch_.is_active()) return;  // the interface is gone
+  if (lent_) return watch_.set_events(FdEvents::None);
   watch_.set_events((held_up_ ? FdEvents::None : FdEvents::Read) | (full_ ? FdEvents::Write : FdEvents::None));
 }
 
@@ -300,6 +327,7 @@ void TapNet::peer_ready() {
 }
 
 bool TapNet::receive(const Packet& packet) {
+  if (lent_) return true;
   VnetHeader header;
   std::vector<iovec>& parts = parts_;
   parts.clear();

@@ -20,6 +20,8 @@ struct TapOptions {
   unsigned queues = 1;
   u64 sndbuf = 0;                    ///< bytes; 0: as the kernel likes
   std::optional<bool> vnet_hdr;      ///< empty: if the kernel has it
+  bool vhost = false, vhost_force = false;
+  std::vector<int> vhost_fds;        ///< opened by somebody else
 };
 Result<TapOptions> take_tap_options(Options& options);
 
@@ -37,6 +39,10 @@ class TapNet final : public BackendClient {
   OffloadSet receive_offloads() const override;
   OffloadSet possible_offloads() const override;
   void peer_takes(const OffloadSet& offloads) override;
+  VhostOffer* vhost_offer() override { return vhost_ ? &*vhost_ : nullptr; }
+  std::optional<HostInterface> host_interface() const override { return HostInterface{fd_.get(), vnet_header_}; }
+  void lend_interface(bool lent) override;
+  void set_interface_header(std::size_t bytes) override;
 
  protected:
   bool receive(const Packet& packet) override;
@@ -55,6 +61,8 @@ class TapNet final : public BackendClient {
   bool can_uso_ = false;
   bool held_up_ = false;  ///< kept_ bytes of buffer_ wait for the peer
   bool full_ = false;     ///< the interface takes nothing now
+  bool lent_ = false;
+  std::optional<VhostOffer> vhost_;
   std::size_t kept_ = 0;
   std::vector<u8> buffer_;
   std::vector<iovec> parts_;  ///< of the packet that is being written

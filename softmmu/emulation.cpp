@@ -289,6 +289,11 @@ Result<u64> Emulation::choose_ram(const std::string& machine_type) const {
 hw::BoardConfig Emulation::board_config() {
   hw::BoardConfig config;
   config.cpus = options_.cpus;
+  for (const MemoryBackend& backend : options_.memory_backends) {
+    if (backend.id != options_.memory_backend) continue;
+    config.ram_shared = backend.share;
+    config.ram_prealloc = backend.prealloc;
+  }
   config.cpu_model = options_.cpu;
   // The guest's AVX-512 is the host's: taken from one, it is gone from the other.
   for (const AccelRequest& request : options_.accels) {

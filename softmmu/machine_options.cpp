@@ -77,7 +77,7 @@ std::string common_machine_help(const qom::Type& type) {
   std::string text =
       "  accel=<str>            - accelerators to try, with ':' between\n"
       "  kernel=, initrd=, append=<str> - as the options of these names\n"
-      "  memory-backend=<str>   - id of an -object memory-backend-ram\n";
+      "  memory-backend=<str>   - id of an -object memory-backend-ram or -memfd\n";
   for (const CommonProperty& common : kCommon) {
     if (type.find_property(common.name) != nullptr) continue;
     constexpr std::string_view kValues[] = {"on|off", "off", "off|auto", "on"};

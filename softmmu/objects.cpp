@@ -14,25 +14,52 @@ namespace emu::softmmu {
 namespace {
 
 /// Guest memory, for -machine memory-backend=ID. The board that uses it makes the RAM.
-class RamBackend final : public qom::UserCreatable {
+class RamBackend : public qom::UserCreatable {
  public:
+  RamBackend() = default;
   static void describe(qom::TypeInfo<RamBackend>& type) {
     type.doc("guest memory, for -machine memory-backend=ID");
-    type.property("size", &RamBackend::size_, "bytes").required();
-    type.property("prealloc", &RamBackend::prealloc_, "take the memory at start");
-    type.property("share", &RamBackend::share_, "off only");
-    type.property("merge", &RamBackend::merge_, "has no effect");
-    type.property("dump", &RamBackend::dump_, "has no effect");
+    describe_common(type);
   }
   Result<void> complete() override {
-    if (size_.count == 0) return error("property 'size' of memory-backend-ram doesn't take value '0'");
-    if (share_) return error("share=on: memory cannot be shared yet");
+    if (size_.count == 0) return error("property 'size' of {} doesn't take value '0'", this->type().name());
     return {};
+  }
+
+ protected:
+  explicit RamBackend(bool share) : share_(share) {}
+  template <typename T>
+  static void describe_common(qom::TypeInfo<T>& type) {
+    type.property("size", &RamBackend::size_, "bytes").required();
+    type.property("prealloc", &RamBackend::prealloc_, "take the memory at start");
+    type.property("share", &RamBackend::share_, "other processes (vhost-user) may have the memory, too");
+    type.property("merge", &RamBackend::merge_, "has no effect");
+    type.property("dump", &RamBackend::dump_, "has no effect");
+    type.property("x-use-canonical-path-for-ramblock-id", &RamBackend::canonical_, "has no effect");
   }
 
  private:
   qom::Bytes size_;
-  bool prealloc_ = false, share_ = false, merge_ = true, dump_ = true;
+  bool prealloc_ = false, share_ = false, merge_ = true, dump_ = true, canonical_ = false;
+};
+
+/// Shared unless the user says otherwise.
+class MemfdBackend final : public RamBackend {
+ public:
+  MemfdBackend() : RamBackend(true) {}
+  static void describe(qom::TypeInfo<MemfdBackend>& type) {
+    type.doc("guest memory that other processes can map, for -machine memory-backend=ID");
+    describe_common(type);
+    type.property("hugetlb", &MemfdBackend::hugetlb_, "off only");
+    type.property("seal", &MemfdBackend::seal_, "has no effect: its size is always sealed");
+  }
+  Result<void> complete() override {
+    if (hugetlb_) return error("hugetlb=on: pages of hugetlbfs are not supported");
+    return RamBackend::complete();
+  }
+
+ private:
+  bool hugetlb_ = false, seal_ = true;
 };
 
 /// Not to be made, and so in no list; but libvirt 9.0 asks for its properties whatever is listed, and does not survive
@@ -82,14 +109,15 @@ class Secret final : public qom::UserCreatable {
 constexpr ObjectKind kKinds[] = {
     {"filter-dump", "netdev=ID,file=PATH[,maxlen=N][,queue=all|rx|tx]", "writes packets to a pcap file"},
     {"iothread", "", "a thread that carries out the requests of devices with iothread=ID"},
-    {"memory-backend-ram", "size=SIZE[,prealloc=on]", "guest memory, for -machine memory-backend=ID"},
+    {"memory-backend-memfd", "size=SIZE[,share=off][,prealloc=on]",
+     "guest memory that other processes can map, for -machine memory-backend=ID"},
+    {"memory-backend-ram", "size=SIZE[,share=on][,prealloc=on]", "guest memory, for -machine memory-backend=ID"},
     {"rng-builtin", "", "random numbers of the host, for -device virtio-rng-pci,rng=ID"},
     {"rng-random", "filename=PATH", "random numbers from a file or device"},
     {"secret", "data=TEXT|file=PATH[,format=raw|base64]", "a password or key"},
     {"throttle-group", "x-bps-total=N[,x-iops-total=N]...", "limits that drives share"},
     {"can-bus"},
     {"memory-backend-file"},
-    {"memory-backend-memfd"},
     {"tls-creds-x509"},
 };
 
@@ -100,6 +128,7 @@ std::span<const ObjectKind> object_kinds() { return kKinds; }
 void register_objects(qom::TypeRegistry& registry) {
   registry.add_abstract<qom::UserCreatable, qom::Object>();
   registry.add<RamBackend>("memory-backend-ram");
+  registry.add<MemfdBackend>("memory-backend-memfd");
   registry.add_abstract<FileBackendName, qom::UserCreatable>();
   registry.add<Secret>("secret");
   net::register_net_objects(registry);

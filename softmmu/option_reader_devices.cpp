@@ -100,7 +100,8 @@ Result<void> OptionReader::object(const std::string& text) {
     if (hint.empty()) hint = "'-object help' lists the types";
     return error(Error(fmt::format("no object type '{}'", type)).with_hint(std::move(hint)));
   }
-  if (type != "memory-backend-ram") {
+  const bool is_memfd = type == "memory-backend-memfd";
+  if (type != "memory-backend-ram" && !is_memfd) {
     ObjectRequest request{type, EMU_TRY(options.take_required("id")), {}};
     for (auto& [key, value] : options.take_rest()) request.properties.emplace_back(key, std::move(value));
     EMU_TRY(claim_id("object", request.id));
@@ -111,13 +112,19 @@ Result<void> OptionReader::object(const std::string& text) {
   backend.id = EMU_TRY(options.take_required("id"));
   backend.size = EMU_TRY(options.take_size("size")).value_or(0);
   backend.prealloc = EMU_TRY(options.take_bool_or("prealloc", false));
-  if (EMU_TRY(options.take_bool_or("share", false))) return error("share=on: memory cannot be shared yet");
+  backend.share = EMU_TRY(options.take_bool_or("share", is_memfd));
+  if (is_memfd && EMU_TRY(options.take_bool_or("hugetlb", false))) {
+    return error("hugetlb=on: pages of hugetlbfs are not supported");
+  }
+  if (is_memfd) EMU_TRY(options.take_bool("seal"));
+  EMU_TRY(options.take_bool("x-use-canonical-path-for-ramblock-id"));
   EMU_TRY(options.take_bool("merge"));
   EMU_TRY(options.take_bool("dump"));
   EMU_TRY(options.finish());
   if (backend.size == 0) return error("'size=' is missing");
   EMU_TRY(claim_id("object", backend.id));
-  out_.objects.push_back({type, backend.id, {{"size", backend.size}, {"prealloc", backend.prealloc}}});
+  out_.objects.push_back(
+      {type, backend.id, {{"size", backend.size}, {"prealloc", backend.prealloc}, {"share", backend.share}}});
   out_.memory_backends.push_back(std::move(backend));
   return {};
 }

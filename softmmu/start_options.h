@@ -67,11 +67,11 @@ struct GlobalRequest {
   std::string driver, property, value;
 };
 
-/// -object memory-backend-ram.
+/// -object memory-backend-ram and memory-backend-memfd.
 struct MemoryBackend {
   std::string id;
   u64 size = 0;
-  bool prealloc = false;
+  bool prealloc = false, share = false;
 };
 
 /// -monitor, -qmp and -mon, in order.

@@ -86,6 +86,8 @@ class DeviceWrites {
   virtual void coalesce(mem::Region& region) = 0;
 };
 
+/// Guests that it runs write memory themselves, unseen; so others (vhost) may do that, too, which those of translated guests
+/// may not: pages with translated code are watched.
 class Acceleration {
  public:
   virtual ~Acceleration() = default;

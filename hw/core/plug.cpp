@@ -29,9 +29,9 @@ const char* substitute_for(std::string_view name) {
 Result<const qom::Type*> pluggable_type(const qom::TypeRegistry& registry, std::string_view name) {
   const qom::Type* type = registry.find(name);
   if (type == nullptr && name.starts_with("vhost-user-")) {
-    return error(Error(fmt::format("'{}' is not supported: another process would write to the guest's pages, and those "
-                                   "of translated guests must stay checked", name))
-                     .with_hint("use virtio-blk-pci, virtio-net-pci or virtio-9p-pci"));
+    return error(Error(fmt::format("'{}' is not supported", name))
+                     .with_hint("of what other processes serve there are vhost-user-blk-pci, vhost-user-fs-pci, and "
+                                "-netdev vhost-user"));
   }
   if (type == nullptr || !type->is_a(Device::kTypeName)) {
     if (const char* instead = substitute_for(name)) return error("'{}' is not supported: {}", name, instead);

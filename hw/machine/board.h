@@ -43,6 +43,7 @@ struct FirmwareFile {
 /// What the command line says, in typed form; files are named, not opened.
 struct BoardConfig {
   u64 ram_bytes = 128 << 20;
+  bool ram_shared = false, ram_prealloc = false;  ///< as the memory backend says
   CpuTopology cpus;
   std::string cpu_model;  ///< "max,+x2apic"; empty: the board's default
   std::string kernel, initrd, append, dtb;

@@ -58,7 +58,8 @@ Result<void> PcBoard::build_memory() {
   layout_.low_bytes = std::min(bytes, low_ram_limit(bytes));
   layout_.high_bytes = bytes - layout_.low_bytes;
   mem::Memory& memory = machine_->memory();
-  ram_ = EMU_TRY(memory.make_ram("pc.ram", bytes), "guest memory");
+  const mem::Memory::RamOptions options{.prealloc = config_.ram_prealloc, .shared = config_.ram_shared};
+  ram_ = EMU_TRY(memory.make_ram("pc.ram", bytes, options), "guest memory");
   ram_region_ = mem::Region::ram(memory, "pc.ram", ram_);
   mem::Region& system = *machine_->system_root();
   system.add(0, mem::Region::alias(memory, "ram-below-4g", ram_region_, 0, layout_.low_bytes));

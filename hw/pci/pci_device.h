@@ -93,6 +93,10 @@ class PciDevice : public Device {
   /// to memory or messages are off. Any thread, with or without the machine lock; never takes it.
   void notify_msi(unsigned vector);
   void notify_msix(unsigned vector);
+  /// What notify_msix() sends now; nothing while it would not send at once.
+  std::optional<PciMessage> msix_message(unsigned vector) const {
+    return msix_ == nullptr ? std::nullopt : msix_->message(vector);
+  }
   /// The guest changed enables, masks or messages. Machine lock.
   virtual void message_vectors_changed() {}
 

@@ -118,6 +118,13 @@ std::optional<PciMessage> MsixTable::notify(unsigned vector) {
   return message_locked(vector);
 }
 
+std::optional<PciMessage> MsixTable::message(unsigned vector) const {
+  EMU_CHECK(vector < vectors_);
+  const std::lock_guard guard(mutex_);
+  if (!enabled_ || is_masked_locked(vector)) return std::nullopt;
+  return message_locked(vector);
+}
+
 std::optional<PciMessage> MsixTable::take_due_locked(unsigned vector) {
   u32& word = pending_[vector / 32];
   if (!enabled_ || !(word & bit(vector % 32)) || is_masked_locked(vector)) return std::nullopt;

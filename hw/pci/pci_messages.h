@@ -71,6 +71,8 @@ class MsixTable {
 
   /// As MsiCapability::notify.
   std::optional<PciMessage> notify(unsigned vector);
+  /// What notify() gives now, without a trace.
+  std::optional<PciMessage> message(unsigned vector) const;
   /// After configuration space changed.
   std::vector<PciMessage> registers_changed();
   void take_registers();

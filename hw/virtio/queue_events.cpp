@@ -26,9 +26,22 @@ Result<std::shared_ptr<QueueEvents>> QueueEvents::create(EventLoop* loop, RunOnM
   return events;
 }
 
+Result<std::shared_ptr<QueueEvents>> QueueEvents::create_outside() {
+  std::shared_ptr<QueueEvents> events(new QueueEvents());
+  events->outside_ = true;
+  events->notifier_ = EMU_TRY(EventNotifier::create());
+  return events;
+}
+
 QueueEvents::~QueueEvents() = default;
 
+void QueueEvents::listen(bool on) {
+  if (loop_ == nullptr) return;
+  loop_->post([events = shared_from_this(), on] { events->watch_.set_events(on ? FdEvents::Read : FdEvents::None); });
+}
+
 void QueueEvents::kick() {
+  if (outside_) return notifier_->notify();
   if (due_.exchange(true)) return;
   if (notifier_) {
     notifier_->notify();

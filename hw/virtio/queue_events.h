@@ -21,8 +21,12 @@ class QueueEvents : public std::enable_shared_from_this<QueueEvents> {
 
   /// `loop` null: the handler runs by `run_on_main_loop`. Errors: no descriptor to be had.
   static Result<std::shared_ptr<QueueEvents>> create(EventLoop* loop, RunOnMainLoop run_on_main_loop, Handler handler);
+  /// For somebody outside this program, who is given the notifier.
+  static Result<std::shared_ptr<QueueEvents>> create_outside();
   ~QueueEvents();
 
+  /// Whether the loop hears of the notifier; not while the kernel does instead. Any thread.
+  void listen(bool on);
   /// Any thread; cheap when a call is due anyway.
   void kick();
   /// The handler is not running and will not be called from here on. Not from the handler.
@@ -34,6 +38,7 @@ class QueueEvents : public std::enable_shared_from_this<QueueEvents> {
   QueueEvents() = default;
   void run();
 
+  bool outside_ = false;  ///< nobody here waits for the notifier
   EventLoop* loop_ = nullptr;
   RunOnMainLoop run_on_main_loop_;
   std::optional<EventNotifier> notifier_;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hw/virtio/register.h"
 
+#include "hw/virtio/vhost/vhost_user_blk.h"
+#include "hw/virtio/vhost/vhost_user_fs.h"
+#include "hw/virtio/vhost/vhost_vsock.h"
 #include "hw/virtio/virtio_9p.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
@@ -15,9 +18,10 @@ namespace emu::hw {
 namespace {
 
 template <typename Backend>
-void add(TypeRegistry& registry, const std::string& name, Category category, const std::string& option_rom = {}) {
+void add(TypeRegistry& registry, const std::string& name, Category category, const std::string& option_rom = {},
+         VirtioPciNames names = VirtioPciNames::All) {
   registry.add<Backend>(Backend::kDeviceType);
-  register_virtio_pci<Backend>(registry, name, category, option_rom);
+  register_virtio_pci<Backend>(registry, name, category, option_rom, names);
 }
 
 }  // namespace
@@ -35,6 +39,10 @@ void register_virtio(TypeRegistry& registry) {
   register_fsdev(registry);
   add<Virtio9p>(registry, "virtio-9p", Category::Storage);
   add<VirtioRng>(registry, "virtio-rng", Category::Misc);
+  registry.add_abstract<VhostUserDevice, VirtioDevice>();
+  add<VhostUserBlk>(registry, "vhost-user-blk", Category::Storage);
+  add<VhostUserFs>(registry, "vhost-user-fs", Category::Storage, {}, VirtioPciNames::Plain);
+  add<VhostVsock>(registry, "vhost-vsock", Category::Misc, {}, VirtioPciNames::PlainAndNonTransitional);
 }
 
 }  // namespace emu::hw

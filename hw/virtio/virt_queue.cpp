@@ -66,6 +66,20 @@ void VirtQueue::reset() {
   set_vector(kNoVector);
 }
 
+std::optional<VirtQueue::Place> VirtQueue::place() {
+  const std::lock_guard hold(mutex_);
+  if (ring_ == nullptr) return std::nullopt;
+  return Place{ring_->avail, ring_->used};
+}
+
+void VirtQueue::set_place(const Place& place) {
+  const std::lock_guard hold(mutex_);
+  EMU_CHECK(in_use_ == 0);
+  if (ring_ == nullptr) return;
+  ring_->avail = place.avail;
+  ring_->used = place.used;
+}
+
 void VirtQueue::break_locked(std::string why) {
   ring_.reset();
   failure_ = std::move(why);

@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -97,6 +98,15 @@ class VirtQueue {
   void reset();
   /// Elements popped before the last reset() and not yet given back.
   u32 strays() const { return strays_.load(std::memory_order_acquire); }
+
+  /// Of a queue that somebody else serves, while it stands still: where that one goes on, and got to.
+  struct Place {
+    RingPosition avail, used;
+    bool operator==(const Place&) const = default;
+  };
+  /// Nothing when the queue is not enabled, or broken.
+  std::optional<Place> place();
+  void set_place(const Place& place);
 
   // Data path. -----------------------------------------------------------------------------------------------------
   /// The next chain, or null: nothing there, stopped, or broken.

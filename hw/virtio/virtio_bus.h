@@ -3,12 +3,20 @@
 #pragma once
 
 #include <atomic>
+#include <optional>
 
 #include "hw/core/device.h"
 
 namespace emu::hw {
 
 class VirtioDevice;
+
+/// An interrupt that is a write.
+struct VirtioMessage {
+  u64 address = 0;
+  u32 data = 0;
+  bool operator==(const VirtioMessage&) const = default;
+};
 
 /// PCI or MMIO. Any thread, except where said.
 class VirtioTransport {
@@ -17,6 +25,11 @@ class VirtioTransport {
   /// Where rings and buffers are. Machine lock; stays the same while the device is realized.
   virtual mem::AddressSpace& virtio_memory() = 0;
   virtual void queue_interrupt(u16 vector) = 0;
+  /// The message that queue_interrupt() sends, if just now it does nothing but that. Machine lock.
+  virtual std::optional<VirtioMessage> queue_message(u16 vector) const {
+    static_cast<void>(vector);
+    return std::nullopt;
+  }
   virtual void config_interrupt() = 0;
   /// Feature bits that the transport offers for the device (VERSION_1).
   virtual u64 transport_features() const = 0;

@@ -77,17 +77,19 @@ void VirtioDevice::after_unrealize() {
 void VirtioDevice::before_reset_enter() { reset_virtio(); }
 
 VirtQueue& VirtioDevice::add_queue(u16 size, EventLoop* loop) {
+  return add_queue(size, QueueEvents::create(
+                             loop, [this](std::function<void()> work) { machine().run_on_main_loop(std::move(work)); },
+                             [this, index = queue_count()] { run_queue(index); }));
+}
+
+VirtQueue& VirtioDevice::add_outside_queue(u16 size) { return add_queue(size, QueueEvents::create_outside()); }
+
+VirtQueue& VirtioDevice::add_queue(u16 size, Result<std::shared_ptr<QueueEvents>> events) {
   const unsigned index = queue_count();
   EMU_CHECK(index < kMaxQueues && events_.size() == queues_.size());
-  const auto make = [&](EventLoop* where) {
-    return QueueEvents::create(
-        where, [this](std::function<void()> work) { machine().run_on_main_loop(std::move(work)); },
-        [this, index] { run_queue(index); });
-  };
-  auto events = make(loop);
   if (!events) {  // no descriptor to be had
     queue_error_ = std::move(events).error();
-    events = make(nullptr);  // which needs none, and is not used
+    events = QueueEvents::create(nullptr, [](const std::function<void()>&) {}, {});  // which needs none, and is not used
   }
   events_.push_back(std::move(*events));
   return *queues_.emplace_back(std::make_shared<VirtQueue>(*this, index, size));
@@ -98,6 +100,7 @@ void VirtioDevice::run_queue(unsigned index) {
 }
 
 void VirtioDevice::reset_virtio() {
+  if (is_realized() && (status_ & kDriverOk) != 0) serving_ends();
   status_before_reset_ = status_.exchange(0);
   broken_ = false;
   accepted_ = 0;
@@ -120,7 +123,7 @@ u64 VirtioDevice::offered_features() const {
     if (packed_) features |= kFeatureRingPacked;
     if (in_order_) features |= kFeatureInOrder;
   }
-  return features;
+  return limit_features(features);
 }
 
 void VirtioDevice::accept_word(u32 index, u32 bits) {
@@ -188,12 +191,22 @@ void VirtioDevice::write_status(u8 value) {
   if (added & kDriverOk) driver_ready();
   status_.fetch_or(added);
   if (!(added & kDriverOk)) return;
+  if (is_running()) serving_starts();
   // What was made available before is to be seen without a further notification.
   for (unsigned i = 0; i < queue_count(); ++i) kick(i);
 }
 
 void VirtioDevice::ring_broken(const VirtQueue& queue, const std::string& why) {
   log::guest_error("{}: queue {}: {}", label_, queue.index(), why);
+  become_broken();
+}
+
+void VirtioDevice::break_device(const std::string& why) {
+  log::warn("{}: {}: the device stands still until its driver resets it", label_, why);
+  become_broken();
+}
+
+void VirtioDevice::become_broken() {
   broken_ = true;
   if (!has_feature(kFeatureVersion1)) return;  // a legacy driver does not know the bit
   const u8 before = status_.fetch_or(kNeedsReset);
@@ -294,6 +307,7 @@ Result<void> VirtioDevice::after_load() {
   }
   for (const auto& queue : queues_) EMU_TRY(queue->after_load(ring_features()), path());
   if (is_running()) {
+    serving_starts();
     for (unsigned i = 0; i < queue_count(); ++i) kick(i);
   }
   return {};

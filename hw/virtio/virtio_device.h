@@ -59,6 +59,8 @@ class VirtioDevice : public Device, public VirtQueueOwner {
   void kick(u32 index);
   /// The eventfd behind kick(), for queues with a loop; for ioeventfd.
   const EventNotifier* kick_notifier(u32 index) const;
+  /// Of the transport: queue_message() may give something else now.
+  virtual void interrupts_rerouted() {}
   /// What the driver does by writing 0 to the status.
   void reset_virtio();
 
@@ -86,17 +88,27 @@ class VirtioDevice : public Device, public VirtQueueOwner {
     static_cast<void>(offset);
     static_cast<void>(size);
   }
+  /// What can be offered after all, where that is not for the model alone to say.
+  virtual u64 limit_features(u64 features) const { return features; }
   /// There may be something in this queue. Only between DRIVER_OK and reset.
   virtual void handle_queue(unsigned index) = 0;
   virtual void driver_ready() {}
+  /// For queues that are served outside. DRIVER_OK has been set (or loaded), with queues enabled; and the queues are about
+  /// to be reset, or the device to go.
+  virtual void serving_starts() {}
+  virtual void serving_ends() {}
   /// The device is as new, but requests that are under way end as they do; push() swallows them. No queue handler runs.
   virtual void virtio_reset() {}
 
   /// In realize(). `loop`: where handle_queue() is called; null for the main loop with the machine lock held.
   VirtQueue& add_queue(u16 size, EventLoop* loop = nullptr);
+  /// A queue that somebody outside this program serves, who gets kick_notifier(): handle_queue() is not called for it.
+  VirtQueue& add_outside_queue(u16 size);
   std::shared_ptr<VirtQueue> shared_queue(unsigned index) const { return queues_.at(index); }
   /// First in unrealize() of models whose queues have loops: no handler runs from here on.
   void stop_queues();
+  /// Something that the driver cannot mend went wrong: the device stands still until it is reset. Machine lock.
+  void break_device(const std::string& why);
   /// Calls handle_queue() from its loop. Any thread.
   void schedule(unsigned index) { kick(index); }
   /// The configuration space reads differently now. Any thread.
@@ -124,7 +136,9 @@ class VirtioDevice : public Device, public VirtQueueOwner {
   RingFeatures ring_features() const;
   const char* refuse_features(u64 accepted) const;
   bool has_strays() const;
+  void become_broken();
   void run_queue(unsigned index);
+  VirtQueue& add_queue(u16 size, Result<std::shared_ptr<QueueEvents>> events);
 
   const virtio::DeviceId device_id_;
   u32 config_bytes_;

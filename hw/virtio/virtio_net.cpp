@@ -155,13 +155,21 @@ Result<void> VirtioNet::realize() {
   }
   const unsigned count = netdev_ != nullptr ? std::max(netdev_->queues(), 1u) : 1;
   loop_ = netdev_ != nullptr ? &netdev_->loop() : nullptr;
+  outside_ = false;
+  EMU_TRY(open_vhost());
   own_mac_ = asked_mac_ ? *asked_mac_ : next_free_mac(*tree());
   std::vector<std::unique_ptr<NicPort>> ports;
   for (unsigned i = 0; i < count; ++i) {
     auto port = tree()->make<NicPort>();
     port->bind(*this, loop_, i);
     // Ports that are made already let go of their peers when this fails.
-    if (netdev_ != nullptr) EMU_TRY(net::NetClient::connect(*port, netdev_->queue(i)), nic_model() + ": netdev");
+    if (netdev_ != nullptr) {
+      auto connected = net::NetClient::connect(*port, netdev_->queue(i));
+      if (!connected) {
+        vhost_.reset();
+        return error(std::move(connected).error().within(nic_model() + ": netdev"));
+      }
+    }
     ports.push_back(std::move(port));
   }
   ports_.clear();
@@ -177,16 +185,23 @@ Result<void> VirtioNet::realize() {
   mac_ = own_mac_;
   asked_mac_ = own_mac_;
   for (unsigned i = 0; i < count; ++i) {
-    add_queue(rx_queue_size_, loop_);
-    add_queue(tx_queue_size_, loop_);
+    for (const u16 size : {rx_queue_size_, tx_queue_size_}) outside_ ? add_outside_queue(size) : add_queue(size, loop_);
   }
-  add_queue(kControlQueueSize, loop_);
+  add_queue(kControlQueueSize, outside_ ? nullptr : loop_);  // what drives the back end needs the machine lock
+  if (vhost_ != nullptr) {
+    if (auto served = vhost_->serve(); !served) {
+      vhost_.reset();
+      for (NicPort* port : std::exchange(ports_, {})) remove_child(*port);
+      return error(std::move(served).error().within(nic_model()));
+    }
+  }
   machine().add_power_listener(*this);
   return {};
 }
 
 void VirtioNet::unrealize() {
   machine().remove_power_listener(*this);
+  vhost_.reset();
   stop_queues();
   *alive_ = false;
   alive_ = std::make_shared<bool>(true);
@@ -249,7 +264,7 @@ void VirtioNet::virtio_reset() {
 void VirtioNet::cable_moved() {
   if (ports_.empty()) return;
   NicPort& first = *ports_.front();
-  const bool up = first.is_link_up() && (netdev_ == nullptr ? first.peer() == nullptr : netdev_->is_link_up());
+  const bool up = vhost_up_ && first.is_link_up() && (netdev_ == nullptr ? first.peer() == nullptr : netdev_->is_link_up());
   if (link_up_.exchange(up) != up) config_changed();
 }
 
@@ -258,9 +273,44 @@ void VirtioNet::netdev_gone(unsigned pair) {
   if (pair != 0 || !is_realized()) return;
   {
     mem::MachineLockScope guard(memory().lock());
+    vhost_.reset();
     netdev_ = nullptr;
   }
   if (link_up_.exchange(false)) config_changed();
+}
+
+// Queues that others serve. --------------------------------------------------------------------------------------------
+
+Result<void> VirtioNet::open_vhost() {
+  if (netdev_ == nullptr || netdev_->vhost_offer() == nullptr) return {};
+  vhost_ = EMU_TRY(VhostNet::open(*netdev_, {.device = *this,
+                                             .transport = transport(),
+                                             .machine = machine(),
+                                             .name = nic_model(),
+                                             .link = [this](bool up) { vhost_link(up); }}));
+  outside_ = vhost_ != nullptr;
+  vhost_up_ = true;
+  return {};
+}
+
+/// The back end came or went: to the driver that is a cable. Machine lock.
+void VirtioNet::vhost_link(bool up) {
+  vhost_up_ = up;
+  cable_moved();
+}
+
+u64 VirtioNet::limit_features(u64 features) const { return vhost_ != nullptr ? vhost_->limit(features) : features; }
+
+void VirtioNet::serving_starts() {
+  if (vhost_ != nullptr) vhost_->start(accepted_features(), header_bytes(), active_pairs_);
+}
+
+void VirtioNet::serving_ends() {
+  if (vhost_ != nullptr) vhost_->stop();
+}
+
+void VirtioNet::interrupts_rerouted() {
+  if (vhost_ != nullptr) vhost_->reroute();
 }
 
 void VirtioNet::announce() {

@@ -12,11 +12,13 @@
 
 #include "hw/net/nic_port.h"
 #include "hw/virtio/net_filter.h"
+#include "hw/virtio/vhost/vhost_net.h"
 #include "hw/virtio/virtio_device.h"
 #include "net/offload.h"
 
 namespace emu::hw {
 
+/// A card whose netdev asks for it has its packets' queues served outside (vhost); control stays here.
 /// Packets go between the rings and the wire on the wire's loop, without the machine lock. Queues: receive 2i and
 /// transmit 2i + 1 of each pair, then control.
 class VirtioNet final : public VirtioDevice, private NicCard, private PowerListener {
@@ -36,6 +38,10 @@ class VirtioNet final : public VirtioDevice, private NicCard, private PowerListe
   void handle_queue(unsigned index) override;
   void driver_ready() override;
   void virtio_reset() override;
+  u64 limit_features(u64 features) const override;
+  void serving_starts() override;
+  void serving_ends() override;
+  void interrupts_rerouted() override;
 
   net::MacAddress mac() const override;
   std::optional<RxFilter> rx_filter() const override;
@@ -49,6 +55,8 @@ class VirtioNet final : public VirtioDevice, private NicCard, private PowerListe
 
   // virtio_net.cpp: control, machine lock unless said otherwise.
   Result<void> check_properties() const;
+  Result<void> open_vhost();
+  void vhost_link(bool up);
   void run_state_changed(bool running) override;
   const Device* function() const;
   std::string nic_model() const override;
@@ -111,6 +119,9 @@ class VirtioNet final : public VirtioDevice, private NicCard, private PowerListe
   std::vector<u8> sent_flat_;                ///< loop; the same in one piece
   std::atomic<bool> vm_running_{true}, link_up_{true}, announcing_{false};
   std::atomic<u16> active_pairs_{1};
+  std::unique_ptr<VhostNet> vhost_;     ///< serves the packets' queues; null: we do
+  bool outside_ = false;                ///< it does, or did before it went
+  std::atomic<bool> vhost_up_{true};    ///< it is there
   std::atomic<bool> forget_{false};  ///< a reset: packets on their way out are dropped
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it; loop
 

@@ -34,7 +34,7 @@ unsigned VirtioNet::control_queue() const { return has_feature(kMq) ? 2 * pairs(
 void VirtioNet::handle_queue(unsigned index) {
   if (!vm_running_) return;  // all are called when it goes on
   if (index == control_queue() && has_feature(kCtrlVq)) return control();
-  if (index / 2 >= pairs()) return;
+  if (outside_ || index / 2 >= pairs()) return;
   if (index % 2 == 1) return transmit(index / 2);
   queue(index)->want_notifications(false);  // until we run out again
   for (NicPort* port : ports_) port->accept_again();
@@ -50,6 +50,7 @@ bool VirtioNet::is_wanted(const net::Packet& packet) const {
 }
 
 bool VirtioNet::packet_arrived(unsigned pair, const net::Packet& packet) {
+  if (outside_) return true;  // from before the interface was lent
   if (!vm_running_) return false;
   if (!is_running()) return true;  // nobody listens
   // Queues that the driver does not use hand theirs to one that it does.
@@ -275,6 +276,7 @@ VirtioNet::Ack VirtioNet::set_pairs(const VirtElement& element) {
   const auto count = element.read<Le16>(kCommandHeader);
   if (!count || !has_feature(kMq) || *count == 0 || *count > pairs()) return Ack::Error;
   active_pairs_ = *count;
+  if (vhost_ != nullptr) vhost_->set_active_pairs(*count);
   return Ack::Ok;
 }
 

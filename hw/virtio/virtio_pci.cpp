@@ -29,6 +29,8 @@ u16 transitional_id(DeviceId id) {
     case DeviceId::Scsi: return 0x1004;
     case DeviceId::Entropy: return 0x1005;
     case DeviceId::Plan9: return 0x1009;
+    case DeviceId::Vsock:
+    case DeviceId::FileSystem: return 0;
   }
   return 0;
 }
@@ -130,8 +132,9 @@ Result<void> VirtioPci::settle_variant() {
   }
   legacy_ = disable_legacy_;
   if (legacy_ == qom::OnOffAuto::Auto) {
-    // Behind a PCI Express port there may be no I/O space to be had.
-    legacy_ = behind_port_ ? qom::OnOffAuto::On : qom::OnOffAuto::Off;
+    // Behind a PCI Express port there may be no I/O space to be had; younger devices have no legacy interface.
+    const bool modern_only = behind_port_ || transitional_id(backend_->device_id()) == 0;
+    legacy_ = modern_only ? qom::OnOffAuto::On : qom::OnOffAuto::Off;
   }
   if (modern_off_ && legacy_ == qom::OnOffAuto::On) {
     return error("{}: device cannot work as neither modern nor legacy mode is enabled", type().name());
@@ -141,8 +144,8 @@ Result<void> VirtioPci::settle_variant() {
 
 Result<void> VirtioPci::realize() {
   if (page_per_vq_) return error("{}: page-per-vq=on is not supported", type().name());
-  EMU_TRY(settle_variant());
   EMU_TRY(make_backend());
+  EMU_TRY(settle_variant());
   drop_missing_rom();
   static_cast<void>(dma());
   slot_ = &add_bus<VirtioBus>("virtio-bus");
@@ -314,6 +317,16 @@ void VirtioPci::interrupt(u16 vector, u8 cause) {
   const std::lock_guard hold(isr_mutex_);
   isr_ |= cause;
   set_intx(true);
+}
+
+std::optional<VirtioMessage> VirtioPci::queue_message(u16 vector) const {
+  const auto message = vector == kNoVector ? std::nullopt : msix_message(vector);
+  if (!message) return std::nullopt;
+  return VirtioMessage{message->address, message->data};
+}
+
+void VirtioPci::message_vectors_changed() {
+  if (backend_ != nullptr && backend_->is_realized()) backend_->interrupts_rerouted();
 }
 
 u64 VirtioPci::read_isr(u64 offset, unsigned) {

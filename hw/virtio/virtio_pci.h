@@ -42,6 +42,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
   // VirtioTransport
   mem::AddressSpace& virtio_memory() override { return dma(); }
   void queue_interrupt(u16 vector) override { interrupt(vector, virtio::kIsrQueue); }
+  std::optional<VirtioMessage> queue_message(u16 vector) const override;
   void config_interrupt() override { interrupt(config_vector_.load(), virtio::kIsrConfig); }
   u64 transport_features() const override { return has_modern() ? virtio::kFeatureVersion1 : 0; }
   void lower_interrupts() override;
@@ -50,6 +51,7 @@ class VirtioPci : public PciDevice, public VirtioTransport {
   VirtioPci(const char* backend_type, VirtioPciVariant variant);
   u32 read_config(unsigned offset, unsigned size) override;
   void config_written(unsigned offset, unsigned size) override;
+  void message_vectors_changed() override;
 
  private:
   struct State {
@@ -142,11 +144,14 @@ class VirtioPciOf final : public VirtioPci {
   VirtioPciOf() : VirtioPci(Backend::kDeviceType, kVariant) {}
 };
 
+/// Which names there are: QEMU gives devices without a legacy interface fewer.
+enum class VirtioPciNames : u8 { All, PlainAndNonTransitional, Plain };
+
 /// Adds `name`-pci and its two variants around `name`-device, which is registered. `option_rom`: the file that is used if
 /// it is installed and the user says nothing else.
 template <typename Backend>
 void register_virtio_pci(TypeRegistry& registry, const std::string& name, Category category,
-                         const std::string& option_rom = {}) {
+                         const std::string& option_rom = {}, VirtioPciNames names = VirtioPciNames::All) {
   const qom::Type* backend = registry.find(Backend::kDeviceType);
   EMU_CHECK(backend != nullptr);
   const auto describe = [&](auto& info) {
@@ -156,7 +161,10 @@ void register_virtio_pci(TypeRegistry& registry, const std::string& name, Catego
     if (!option_rom.empty()) info.set_default("romfile", option_rom);
   };
   registry.add<VirtioPciOf<Backend, VirtioPciVariant::Generic>>(name + "-pci", describe);
-  registry.add<VirtioPciOf<Backend, VirtioPciVariant::Transitional>>(name + "-pci-transitional", describe);
+  if (names == VirtioPciNames::All) {
+    registry.add<VirtioPciOf<Backend, VirtioPciVariant::Transitional>>(name + "-pci-transitional", describe);
+  }
+  if (names == VirtioPciNames::Plain) return;
   registry.add<VirtioPciOf<Backend, VirtioPciVariant::NonTransitional>>(name + "-pci-non-transitional", describe);
 }
 

@@ -8,7 +8,9 @@
 namespace emu::hw::virtio {
 
 /// Device types, section 5.
-enum class DeviceId : u16 { Net = 1, Block = 2, Console = 3, Entropy = 4, Balloon = 5, Scsi = 8, Plan9 = 9 };
+enum class DeviceId : u16 {
+  Net = 1, Block = 2, Console = 3, Entropy = 4, Balloon = 5, Scsi = 8, Plan9 = 9, Vsock = 19, FileSystem = 26
+};
 
 // Device status, 2.1
 inline constexpr u8 kAcknowledge = 1, kDriver = 2, kDriverOk = 4, kFeaturesOk = 8, kNeedsReset = 64, kFailed = 128;

@@ -122,10 +122,11 @@ Result<std::vector<Memdev>> query_memdev(CommandContext& context) {
     return value ? to_json(*value) : Json();
   };
   for (const auto& child : context.control.machine().tree().container("/objects").children()) {
-    if (!child->type().is_a("memory-backend-ram")) continue;
+    if (!child->type().name().starts_with("memory-backend-")) continue;
     Memdev memdev{.id = child->name()};
     if (const Json size = read(*child, "size"); size.is_number_integer()) memdev.size = size.get<u64>();
     memdev.prealloc = read(*child, "prealloc") == Json(true);
+    memdev.share = read(*child, "share") == Json(true);
     list.push_back(std::move(memdev));
   }
   return list;

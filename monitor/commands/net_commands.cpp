@@ -14,9 +14,9 @@ namespace {
 
 // ---- Back ends as programs describe them; what the values mean is checked by net::add_netdev.
 
-enum class NetdevKind : u8 { User, Tap, Socket, Stream, Dgram, Hubport, Bridge };
+enum class NetdevKind : u8 { User, Tap, Socket, Stream, Dgram, Hubport, Bridge, VhostUser };
 constexpr EnumNames enum_names(NetdevKind) {
-  return {"NetClientDriver", {"user", "tap", "socket", "stream", "dgram", "hubport", "bridge"}};
+  return {"NetClientDriver", {"user", "tap", "socket", "stream", "dgram", "hubport", "bridge", "vhost-user"}};
 }
 
 using NetStrings = std::optional<std::vector<NamedString>>;
@@ -127,6 +127,17 @@ struct NetdevBridge {
     m("helper", helper);
   }
 };
+struct NetdevVhostUser {
+  static constexpr const char* kName = "NetdevVhostUserOptions";
+  std::string chardev;
+  std::optional<bool> vhostforce;
+  std::optional<i32> queues;
+  void members(auto& m) {
+    m("chardev", chardev);
+    m("vhostforce", vhostforce);
+    m("queues", queues);
+  }
+};
 struct NetdevAddArguments {
   static constexpr const char* kName = "Netdev";
   std::string id;
@@ -138,6 +149,7 @@ struct NetdevAddArguments {
   NetdevDgram dgram;
   NetdevHubPort hubport;
   NetdevBridge bridge;
+  NetdevVhostUser vhost_user;
   void members(auto& m) {
     m("id", id);
     m.tag("type", type);
@@ -148,6 +160,7 @@ struct NetdevAddArguments {
     m.when(NetdevKind::Dgram, dgram);
     m.when(NetdevKind::Hubport, hubport);
     m.when(NetdevKind::Bridge, bridge);
+    m.when(NetdevKind::VhostUser, vhost_user);
   }
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one door to host addresses of guest RAM. For accel/ and softmmu/memory/ only: devices, boards and back ends copy
-// through AddressSpace, GuestSlice or RamBlock::read/write, or hand on PinnedSpans.
+// The one door to host addresses of guest RAM. For accel/ and softmmu/memory/ only, and for hw/virtio/vhost/, which passes
+// them on as numbers: devices, boards and back ends copy through AddressSpace, GuestSlice or RamBlock::read/write, or hand
+// on PinnedSpans.
 #pragma once
 
 #include "softmmu/memory/ram_block.h"

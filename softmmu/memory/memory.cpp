@@ -3,7 +3,9 @@
 #include "softmmu/memory/memory.h"
 
 #include <fmt/format.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -28,6 +30,20 @@ u8* map_anonymous(u64 size, bool aligned) {
   return start + head;
 }
 
+/// Puts a file without a name in the place of anonymous memory. Nobody who gets the descriptor can make it shorter.
+Result<Fd> share(u8* start, u64 size) {
+  Fd fd(memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd || ftruncate(fd.get(), off_t(size)) != 0) return error("cannot make shared memory: {}", std::strerror(errno));
+  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return error("cannot seal shared memory: {}", std::strerror(errno));
+  }
+  constexpr int kFlags = MAP_SHARED | MAP_FIXED | MAP_NORESERVE;
+  if (mmap(start, size, PROT_READ | PROT_WRITE, kFlags, fd.get(), 0) == MAP_FAILED) {
+    return error("cannot map shared memory: {}", std::strerror(errno));
+  }
+  return fd;
+}
+
 }  // namespace
 
 Memory::Memory() = default;
@@ -50,6 +66,15 @@ Result<RamRef> Memory::make_ram(std::string id, u64 size, RamOptions options) {
   const bool huge = options.huge_pages && size >= kHugePage;
   u8* host = map_anonymous(size, huge);
   if (host == nullptr) return error("cannot allocate {} bytes for RAM block '{}': {}", size, id, std::strerror(errno));
+  Fd shared;
+  if (options.shared) {
+    auto made = share(host, size);
+    if (!made) {
+      munmap(host, size);
+      return error(std::move(made).error().within(fmt::format("RAM block '{}'", id)));
+    }
+    shared = std::move(*made);
+  }
   u8* flags = map_anonymous(pages, false);
   if (flags == nullptr) {
     const int reason = errno;
@@ -62,7 +87,8 @@ Result<RamRef> Memory::make_ram(std::string id, u64 size, RamOptions options) {
   }
   const RamPage first{u32(next_page_)};
   next_page_ += pages;
-  RamRef block(new RamBlock(*this, id, size, first, host, reinterpret_cast<std::atomic<u8>*>(flags)));
+  RamRef block(new RamBlock(*this, id, size, first, host, reinterpret_cast<std::atomic<u8>*>(flags),
+                            std::move(shared)));
   blocks_.push_back({std::move(id), u64(u32(first)), pages, block});
   return block;
 }

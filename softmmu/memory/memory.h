@@ -33,8 +33,9 @@ class Memory {
   struct RamOptions {
     bool huge_pages = true;  ///< ask for them (MADV_HUGEPAGE)
     bool prealloc = false;   ///< touch all pages now
+    bool shared = false;     ///< of a descriptor that other processes can map: RamBlock::shared_fd()
   };
-  /// Anonymous private memory, zeroed. `size` is rounded up to whole pages.
+  /// Zeroed memory, anonymous and private unless the options say otherwise. `size` is rounded up to whole pages.
   /// Errors: no host memory, or a block with that id exists.
   Result<RamRef> make_ram(std::string id, u64 size, RamOptions options);
   Result<RamRef> make_ram(std::string id, u64 size) { return make_ram(std::move(id), size, RamOptions{}); }

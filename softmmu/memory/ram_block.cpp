@@ -79,8 +79,10 @@ void copy_to_ram(u8* ram, const void* from, u64 length) {
   }
 }
 
-RamBlock::RamBlock(Memory& memory, std::string id, u64 size, RamPage first_page, u8* host, std::atomic<u8>* flags)
-    : memory_(memory), id_(std::move(id)), size_(size), first_page_(first_page), host_(host), flags_(flags) {
+RamBlock::RamBlock(Memory& memory, std::string id, u64 size, RamPage first_page, u8* host, std::atomic<u8>* flags,
+                   Fd shared)
+    : memory_(memory), id_(std::move(id)), size_(size), first_page_(first_page), host_(host), flags_(flags),
+      shared_(std::move(shared)) {
   tracking_.flags_base = reinterpret_cast<u64>(flags) - u32(first_page);
   tracking_.block = this;
 }
@@ -159,7 +161,8 @@ void RamBlock::discard(u64 offset, u64 length) {
   const u64 first = align_up(offset, kPageSize), end = align_down(offset + length, kPageSize);
   if (first >= end || pins_.load() != 0) return;
   // A host that refuses keeps the bytes, which is no worse for the guest.
-  if (madvise(host_ + first, end - first, MADV_DONTNEED) == 0) note_write(first, end - first);
+  const int advice = shared_fd() < 0 ? MADV_DONTNEED : MADV_REMOVE;
+  if (madvise(host_ + first, end - first, advice) == 0) note_write(first, end - first);
 }
 
 void RamBlock::note_write(u64 offset, u64 length) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "softmmu/memory/types.h"
+#include "util/fd.h"
 #include "util/result.h"
 
 namespace emu::mem {
@@ -55,6 +56,8 @@ class RamBlock {
   /// In bytes, a multiple of the page size.
   u64 size() const { return size_; }
   u64 page_count() const { return size_ >> kPageShift; }
+  /// Maps the block in another process, from offset 0; -1: it is private.
+  int shared_fd() const { return shared_.get(); }
   RamPage first_page() const { return first_page_; }
   RamPage page_at(u64 offset) const { return RamPage(u32(first_page_) + u32(offset >> kPageShift)); }
   u64 offset_of(RamPage page) const { return u64(u32(page) - u32(first_page_)) << kPageShift; }
@@ -106,7 +109,7 @@ class RamBlock {
   static constexpr u8 kCode = PageTracking::kCode;
   static constexpr u8 bit_of(DirtyClient client) { return u8(2u << unsigned(client)); }
 
-  RamBlock(Memory& memory, std::string id, u64 size, RamPage first_page, u8* host, std::atomic<u8>* flags);
+  RamBlock(Memory& memory, std::string id, u64 size, RamPage first_page, u8* host, std::atomic<u8>* flags, Fd shared);
   std::atomic<u8>& flags(RamPage page) const { return flags_[u32(page) - u32(first_page_)]; }
 
   Memory& memory_;
@@ -115,6 +118,7 @@ class RamBlock {
   const RamPage first_page_;
   u8* const host_;
   std::atomic<u8>* const flags_;  ///< one byte a page: kCode and the clients' dirty bits
+  const Fd shared_;
   PageTracking tracking_;
   std::atomic<u32> pins_{0};
 };

@@ -62,9 +62,12 @@ class BenchMachine final : public hw::MachineServices {
     for (auto& work : std::exchange(main_loop, {})) work();
   }
 
+  EventLoop* main_event_loop() override { return event_loop; }
+  unsigned vcpu_count() const override { return vcpus; }
+
   /// RAM at `address`, for DMA.
-  mem::RamRef add_ram(mem::GuestPhys address, u64 size) {
-    auto ram = memory_.make_ram("ram@" + std::to_string(address), size);
+  mem::RamRef add_ram(mem::GuestPhys address, u64 size, mem::Memory::RamOptions options = mem::Memory::RamOptions{}) {
+    auto ram = memory_.make_ram("ram@" + std::to_string(address), size, options);
     EMU_CHECK(ram.has_value());
     system_root_->add(address, mem::Region::ram(memory_, (*ram)->id(), *ram));
     return *ram;
@@ -76,7 +79,8 @@ class BenchMachine final : public hw::MachineServices {
   std::vector<hw::WakeupReason> wakeups;
   std::vector<hw::PanicKind> panics;
   std::vector<std::string> deleted;
-  unsigned suspends = 0;
+  unsigned suspends = 0, vcpus = 1;
+  EventLoop* event_loop = nullptr;  ///< for devices that want one
   std::vector<hw::PowerListener*> power_listeners;
   std::vector<std::function<void()>> main_loop;
 

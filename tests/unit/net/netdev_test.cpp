@@ -51,7 +51,9 @@ TEST(Netdev, RefusesInOneSentence) {
   EXPECT_THAT(bench.refusal("user,id=n,hostfw=tcp::1-:2"), ::testing::HasSubstr("did you mean 'hostfwd'?"));
   EXPECT_THAT(bench.refusal("user"), ::testing::HasSubstr("'id=' is missing"));
   EXPECT_THAT(bench.refusal("user,id=4"), ::testing::HasSubstr("is not an id"));
-  EXPECT_THAT(bench.refusal("vhost-user,id=n,chardev=c"), ::testing::HasSubstr("not supported"));
+  EXPECT_THAT(bench.refusal("vhost-user,id=n"), ::testing::HasSubstr("'chardev' is missing"));
+  EXPECT_THAT(bench.refusal("vhost-user,id=n,chardev=c,queues=200"), ::testing::HasSubstr("is not 1 to 127"));
+  EXPECT_THAT(bench.refusal("tap,id=n,vhost=off,vhostfd=9"), ::testing::HasSubstr("go with vhost=on only"));
   EXPECT_THAT(bench.refusal("socket,id=n"), ::testing::HasSubstr("exactly one of"));
   EXPECT_THAT(bench.refusal("hubport,id=n"), ::testing::HasSubstr("'hubid' is missing"));
   EXPECT_THAT(bench.refusal("user,id=n,net=10.0.2.0/24,host=10.0.3.2"), ::testing::HasSubstr("not an address in the guest's"));

@@ -196,6 +196,18 @@ TEST(StartOptions, ErrorsNameTheOption) {
   EXPECT_THAT(refused({"-object", "memory-backend-rma,id=x"}), HasSubstr("did you mean 'memory-backend-ram'?"));
 }
 
+TEST(StartOptions, MemoryOfAMemfdIsShared) {
+  const StartOptions options = parsed({"-object", "memory-backend-memfd,id=a,size=1G", "-object",
+                                       "memory-backend-memfd,id=b,size=1G,share=off,seal=on", "-object",
+                                       "memory-backend-ram,id=c,size=1G", "-object", "memory-backend-ram,id=d,size=1G,share=on"});
+  ASSERT_EQ(options.memory_backends.size(), 4u);
+  EXPECT_TRUE(options.memory_backends[0].share);
+  EXPECT_FALSE(options.memory_backends[1].share);
+  EXPECT_FALSE(options.memory_backends[2].share);
+  EXPECT_TRUE(options.memory_backends[3].share);
+  EXPECT_THAT(refused({"-object", "memory-backend-memfd,id=a,size=1G,hugetlb=on"}), HasSubstr("hugetlb=on"));
+}
+
 TEST(StartOptions, RtcTakesDates) {
   EXPECT_EQ(parsed({"-rtc", "base=1970-01-02"}).rtc_base, 86400);
   EXPECT_EQ(parsed({"-rtc", "base=2024-02-29T12:30:00,clock=vm"}).rtc_base, 1709209800);

@@ -26,12 +26,14 @@ class TestTransport final : public hw::SysBusDevice, public hw::VirtioTransport 
     last_vector = vector;
   }
   void config_interrupt() override { ++config_interrupts; }
+  std::optional<hw::VirtioMessage> queue_message(u16) const override { return message; }
   u64 transport_features() const override { return features; }
   void lower_interrupts() override {}
 
   std::atomic<unsigned> queue_interrupts{0}, config_interrupts{0};
   std::atomic<u16> last_vector{0};
   u64 features = hw::virtio::kFeatureVersion1;
+  std::optional<hw::VirtioMessage> message;  ///< what the interrupts are, where the test says
 
  private:
   hw::VirtioBus* slot_ = nullptr;
