@@ -271,6 +271,17 @@ void explain_networks(Lines& lines, const NetworkOptions& network) {
   for (const NicRequest& nic : network.nics) explain_nic(lines, nic);
 }
 
+/// The back end of a port that has none: among the others, where it stands when the line is read again.
+std::string silent_id(std::size_t port) { return fmt::format("serial{}", port); }
+
+void explain_streams(Lines& lines, const ConsolePlan& plan) {
+  for (const chardev::ChardevOptions& stream : plan.chardevs) explain_stream(lines, stream);
+  for (std::size_t i = 0; i < plan.serials.size(); i++) {
+    if (!plan.serials[i].present || !plan.serials[i].chardev.empty()) continue;
+    explain_stream(lines, {.id = silent_id(i), .backend = chardev::NullOptions{}});
+  }
+}
+
 /// The ports have their places by their order, so one that is left out is named.
 void explain_serials(Lines& lines, const ConsolePlan& plan) {
   std::size_t count = plan.serials.size();
@@ -281,9 +292,7 @@ void explain_serials(Lines& lines, const ConsolePlan& plan) {
       lines.line("serial", "none");
       continue;
     }
-    const std::string id = serial.chardev.empty() ? fmt::format("serial{}", i) : serial.chardev;
-    if (serial.chardev.empty()) explain_stream(lines, {.id = id, .backend = chardev::NullOptions{}});
-    lines.line("serial", "chardev:" + id);
+    lines.line("serial", "chardev:" + (serial.chardev.empty() ? silent_id(i) : serial.chardev));
   }
 }
 
@@ -322,7 +331,7 @@ Result<std::string> explain(const StartOptions& options, const Parts& parts) {
     if (fd.opaque) lines.pair("opaque", *fd.opaque);
     lines.end();
   }
-  for (const chardev::ChardevOptions& stream : plan.chardevs) explain_stream(lines, stream);
+  explain_streams(lines, plan);
   explain_networks(lines, networks_of(options, types, board));
   for (const FsRequest& folder : options.folders) {
     lines.begin("fsdev");

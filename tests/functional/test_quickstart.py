@@ -92,7 +92,7 @@ def test_fuzzers_run_for_as_long_as_told_on_builds_with_sanitizers(quickstart):
     result = quickstart(programs, command=("fuzz", "7"))
     assert result.returncode == 0, result
     for line in ("ninja -C build/asan system-emu\n", "7: --test-dir build/asan -L ^fuzz$",
-                 "ninja -C build/fuzz fuzz_devices fuzz_scsi fuzz_qcow2\n",
+                 "ninja -C build/fuzz fuzz_devices fuzz_scsi fuzz_qcow2 fuzz_options\n",
                  "7: --test-dir build/fuzz -L ^fuzz$"):
         assert line in result.stdout, line
 
