@@ -262,7 +262,7 @@ ScsiResult ScsiBus::answer_without_unit(u32 channel, u32 target, std::span<const
     return result;
   };
   const u8 opcode = cdb.empty() ? 0xff : cdb[0];
-  if (opcode == INQUIRY && cdb.size() >= 6 && cdb[1] == 0 && cdb[2] == 0) {
+  if (opcode == INQUIRY && cdb.size() >= 6 && (cdb[1] & 0x1f) == 0 && cdb[2] == 0) {
     std::array<u8, 36> d{0x7f, 0, 5, 0x12, 31};  // no unit here, and none can be
     return answer(d, get_be<u16>(&cdb[3]));
   }

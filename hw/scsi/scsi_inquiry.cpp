@@ -13,7 +13,8 @@ constexpr u8 kTypeDisk = 0x00, kTypeCdRom = 0x05, kRemovable = 0x80;
 }  // namespace
 
 void ScsiUnit::inquiry(const ScsiCommand& command, Reply& reply) {
-  const u8 evpd = command.cdb[1], page = command.cdb[2];
+  // Before it knows better, Linux talks SCSI-2: the unit's number stands in the upper three bits.
+  const u8 evpd = command.cdb[1] & 0x1f, page = command.cdb[2];
   if (evpd & ~1 || (evpd == 0 && page != 0)) {
     reply.sense = sense::kInvalidField;
     return;

@@ -131,6 +131,8 @@ TEST(ScsiUnit, InquiryNamesTheDiskAndHeedsTheAllocationLength) {
   EXPECT_EQ(bench.run({INQUIRY, 0, 0, 0, 5, 0}).size(), 5u);
   EXPECT_TRUE(bench.run({INQUIRY, 0, 0, 0, 0, 0}).empty());
   EXPECT_EQ(bench.fail({INQUIRY, 0, 0x80, 0, 96, 0}), sense::kInvalidField);
+  EXPECT_EQ(bench.run({INQUIRY, 1 << 5, 0, 0, 96, 0}), bytes);  // SCSI-2 repeats the unit's number there
+  EXPECT_EQ(bench.fail({INQUIRY, 1 << 4, 0, 0, 96, 0}), sense::kInvalidField);
 }
 
 TEST(ScsiUnit, VitalProductData) {
