@@ -125,7 +125,7 @@ def test_debian_9p(tmp_path):
             status = os.lstat(mapped / name)
             assert stat.S_ISREG(status.st_mode) and status.st_mode & 0o7777 == 0o600, name
             assert status.st_uid == os.getuid(), name
-        guest.run("umount /mnt/plain /mnt/mapped /mnt/fixed")
+        guest.run("cd / && umount /mnt/plain /mnt/mapped /mnt/fixed")
         guest.run(f"{MOUNT} plain /mnt/plain && umount /mnt/plain")
         guest.power_off()
     assert outside.read_text(encoding="utf-8") == "not for guests"
