@@ -101,7 +101,9 @@ int run(const char* path, unsigned rounds, size_t most) {
   }
   x86::X86Translator translator(x86::make_helper_table());
   auto backend = ir::make_host_backend({});
-  if (!backend || !(*backend)->configure(translator.layout())) return fmt::print(stderr, "translation: no host code\n"), 1;
+  if (!backend || !(*backend)->configure(translator.layout())) {
+    return fmt::print(stderr, "translation: no host code\n"), 1;
+  }
   void* map = mmap(nullptr, 2 * kRoomBytes, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map == MAP_FAILED) return fmt::print(stderr, "translation: no memory\n"), 1;
   u8* room = static_cast<u8*>(map);
@@ -122,8 +124,8 @@ int run(const char* path, unsigned rounds, size_t most) {
       unsigned most_insns = 64;
       for (;;) {
         const auto begin = Clock::now();
-        const auto result = translator.translate({.pc = 0x400000 + at, .mode = mode_of_programs(), .max_insns = most_insns},
-                                                 bytes, builder);
+        const auto result = translator.translate(
+            {.pc = 0x400000 + at, .mode = mode_of_programs(), .max_insns = most_insns}, bytes, builder);
         const auto built = Clock::now();
         if (result.status != target::TranslateResult::Status::Ok) return 1;
         ir::optimize(block, translator.layout(), translator.helpers(), {});
@@ -155,12 +157,15 @@ int run(const char* path, unsigned rounds, size_t most) {
       cold = (cold + compiled.cold_size + 15) & ~size_t(15);
       at += std::max(block.guest_bytes, 1u);
     }
-    const auto each = [&](Clock::duration d) { return std::chrono::duration<double, std::nano>(d).count() / double(cost.insns); };
-    fmt::print("{} blocks, {} instructions: {:.1f} + {:.1f} + {:.1f} = {:.1f} ns to build, pass and emit one; hot {} cold {} side {} "
-               "host instructions {}, {:.0f} ns of processor time, sum {:016x}\n",
+    const auto each = [&](Clock::duration d) {
+      return std::chrono::duration<double, std::nano>(d).count() / double(cost.insns);
+    };
+    fmt::print("{} blocks, {} instructions: {:.1f} + {:.1f} + {:.1f} = {:.1f} ns to build, pass and emit one, {:.0f} ns "
+               "of processor time; hot {} cold {} side {} host instructions {}, sum {:016x}\n",
                cost.blocks, cost.insns, each(cost.build), each(cost.passes), each(cost.emit),
-               each(cost.build + cost.passes + cost.emit), cost.hot_bytes, cost.cold_bytes, cost.side_bytes, cost.host_insns,
-               double(std::clock() - began) / CLOCKS_PER_SEC * 1e9 / double(cost.insns), cost.sum);
+               each(cost.build + cost.passes + cost.emit),
+               double(std::clock() - began) / CLOCKS_PER_SEC * 1e9 / double(cost.insns), cost.hot_bytes,
+               cost.cold_bytes, cost.side_bytes, cost.host_insns, cost.sum);
   }
   munmap(map, 2 * kRoomBytes);
   return 0;

@@ -419,6 +419,19 @@ TEST_F(BlockCacheTest, FullCacheEvictsItsOldestSegmentAfterAGracePeriod) {
   EXPECT_GT(cache_->statistics().evicted_segments.get(), 2u);
 }
 
+/// Only what may be there is looked for under the lock.
+TEST_F(BlockCacheTest, OnlyKeysOfTheGraveyardMayBeRevived) {
+  quiescence_.quiescent(other_);
+  const CodeBlock* b = make(0x1000, 8);
+  ASSERT_NE(b, nullptr);
+  const BlockKey key = b->key;
+  EXPECT_FALSE(cache_->may_revive(key));
+  store(0x1000, 1);
+  EXPECT_TRUE(cache_->may_revive(key));
+  cache_->invalidate_all();
+  EXPECT_FALSE(cache_->may_revive(key));
+}
+
 TEST_F(BlockCacheTest, PairsOfPagesThatHoldNoBlockAreForgottenAtSomeTime) {
   constexpr u64 kPairs = (u64(1) << 16) + 10;
   const mem::RamPage page = ram_->page_at(0);
