@@ -319,6 +319,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
                                      .share_checks = shared_.techniques.check_sharing && !block.key.unshared,
+                                     .fuse_flags = shared_.techniques.flag_fusion,
                                      .count = shared_.options.count,
                                      .icount = shared_.icount != nullptr};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);

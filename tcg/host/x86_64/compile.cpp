@@ -184,6 +184,7 @@ bool Compiler::may_be_lazy(const Op& op, const Op& user, u32 user_index) const {
     case Opcode::FlIs:
     case Opcode::CmpSet:
     case Opcode::BitTest:
+      if (!request_->fuse_flags) return false;
       if (takes_carry(user.opcode)) return user.c == Ref::value(u32(&op - block_->ops.data()));
       return is_condition_user(user.opcode) && user.a == Ref::value(u32(&op - block_->ops.data()));
     case Opcode::CarryOut:
