@@ -69,6 +69,8 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<void> set_debugger(const std::string& where) override;
 
  private:
+  /// That there are here: with the host's own where it runs the guest.
+  std::vector<std::string> cpu_models() const;
   Result<std::vector<AccelRequest>> accelerators_to_try() const;
   Result<accel::AccelOptions> translation_options(const AccelRequest& request) const;
   Result<accel::KvmOptions> kvm_options(const AccelRequest& request) const;

@@ -11,6 +11,7 @@
 #include <bitset>
 #include <vector>
 
+#include "target/acceleration.h"
 #include "target/x86/decode.h"
 #include "util/bits.h"
 #include "util/check.h"
@@ -456,6 +457,13 @@ HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities) {
   return host;
 }
 
+std::optional<HostCpu> describe_host(const target::Acceleration* from) {
+  if (from == nullptr) return std::nullopt;
+  constexpr u32 kArchCapabilities = 0x10a;
+  return describe_host([from](u32 leaf, u32 subleaf) { return from->host_cpuid(leaf, subleaf); },
+                       from->host_feature_msr(kArchCapabilities));
+}
+
 Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host) {
   const std::vector<std::string_view> pieces = split(option, ',');
   const bool is_host = pieces[0] == "host" || pieces[0] == "host-x86_64-cpu";
@@ -469,12 +477,13 @@ Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host) 
       return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())),
                               host);
     }
-    return error(
-        Error(fmt::format("unknown CPU model '{}'", pieces[0])).with_hint(did_you_mean(pieces[0], model_names())));
+    const std::string near = did_you_mean(pieces[0], model_names());
+    return error(Error(fmt::format("unknown CPU model '{}'", pieces[0]))
+                     .with_hint(near.empty() ? "'-cpu help' lists the models" : near));
   }
   Parsed parsed;
   CpuModel& m = parsed.model;
-  m.name = pieces[0];
+  m.name = is_host ? "host" : pieces[0];
   m.vendor = found->vendor;
   m.brand = found->brand;
   m.family = found->family;
@@ -531,7 +540,8 @@ std::string cpu_help() {
     const char* text = model.is_max() ? "everything that is translated and this host can run" : model.brand;
     out += fmt::format("  {:<16} {}\n", model.name, text);
   }
-  out += "Each but max is also called NAME-v1.\n";
+  out += fmt::format("  {:<16} {}\n", "host", "this host's processor, with -accel kvm only");
+  out += "Each but max and host is also called NAME-v1.\n";
   out += "\nRecognized features (those in brackets are not translated, or not on this host, and are left out):\n ";
   size_t column = 1;
   for (const FeatureInfo& f : kFeatures) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,10 @@
 
 #include "util/result.h"
 #include "util/types.h"
+
+namespace emu::target {
+class Acceleration;
+}
 
 namespace emu::x86 {
 
@@ -93,6 +98,8 @@ struct HostCpu {
 /// By its CPUID (eax, ebx, ecx, edx of a leaf and subleaf) and IA32_ARCH_CAPABILITIES.
 using CpuidSource = std::function<std::array<u32, 4>(u32 leaf, u32 subleaf)>;
 HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities);
+/// What `from` runs guests on; nothing where their code is translated.
+std::optional<HostCpu> describe_host(const target::Acceleration* from);
 
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
 /// spelling; a value that is no number or switch. With `host` guests run on it: there is a model "host", which is all
