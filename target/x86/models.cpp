@@ -317,7 +317,7 @@ void raise_levels(CpuModel& m) {
       {FeatureWord::Leaf6Eax, 6},         {FeatureWord::Leaf7Ebx, 7},         {FeatureWord::Leaf7Ecx, 7},
       {FeatureWord::Leaf7Edx, 7},         {FeatureWord::Leaf7s1Eax, 7},       {FeatureWord::LeafD1Eax, 0xd},
       {FeatureWord::Ext1Ecx, 0x80000001}, {FeatureWord::Ext1Edx, 0x80000001}, {FeatureWord::Ext8Ebx, 0x80000008},
-      {FeatureWord::ExtAEdx, 0x8000000a}, {FeatureWord::Ext21Eax, 0x80000021}};
+      {FeatureWord::Ext7Edx, 0x80000007}, {FeatureWord::ExtAEdx, 0x8000000a}, {FeatureWord::Ext21Eax, 0x80000021}};
   for (const auto& [word, leaf] : kLeaves) {
     u32& level = leaf < 0x80000000 ? m.level : m.extended_level;
     if (m.features.word(word) != 0) level = std::max(level, leaf);
@@ -422,7 +422,7 @@ HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities) {
                 {FeatureWord::LeafD1Eax, 0xd, 1, kEax},        {FeatureWord::Ext1Ecx, 0x80000001, 0, kEcx},
                 {FeatureWord::Ext1Edx, 0x80000001, 0, kEdx},   {FeatureWord::Ext8Ebx, 0x80000008, 0, kEbx},
                 {FeatureWord::ExtAEdx, 0x8000000a, 0, kEdx},   {FeatureWord::Ext21Eax, 0x80000021, 0, kEax},
-                {FeatureWord::Leaf6Eax, 6, 0, kEax}};
+                {FeatureWord::Leaf6Eax, 6, 0, kEax},           {FeatureWord::Ext7Edx, 0x80000007, 0, kEdx}};
   HostCpu host;
   const auto text = [](std::initializer_list<u32> words) {
     std::string out;

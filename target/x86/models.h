@@ -30,6 +30,7 @@ enum class FeatureWord : u8 {
   LeafD1Eax,
   Ext1Ecx,  ///< 0x80000001
   Ext1Edx,
+  Ext7Edx,  ///< 0x80000007
   Ext8Ebx,  ///< 0x80000008
   ExtAEdx,   ///< 0x8000000a
   Ext21Eax,  ///< 0x80000021
