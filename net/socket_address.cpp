@@ -108,6 +108,10 @@ Result<RawAddress> resolve(const SocketAddress& address, Use use, int type) {
   hints.ai_flags = use == Use::Listen ? AI_PASSIVE : 0;
   const char* host = address.host.empty() ? nullptr : address.host.c_str();
   if (host == nullptr && hints.ai_family == AF_UNSPEC) hints.ai_family = AF_INET;
+  // getaddrinfo() would take the lower 16 bits.
+  if (const auto number = parse_u64(address.port); number && *number > 0xffff) {
+    return error("'{}' in '{}' is not a port: 65535 is the last", address.port, address.text());
+  }
   addrinfo* list = nullptr;
   if (const int failure = ::getaddrinfo(host, address.port.c_str(), &hints, &list); failure != 0) {
     return error("cannot resolve '{}': {}", address.text(), ::gai_strerror(failure));

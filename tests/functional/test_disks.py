@@ -56,6 +56,19 @@ def test_an_image_below_a_snapshot_must_not_change(image):
         assert "wrote" not in qemu_io(image, "write 0 512")  # what is read must not change
 
 
+@pytest.mark.parametrize("options", ["cache=none", "cache=none,aio=native", "cache=directsync,aio=threads"])
+def test_an_image_fresh_from_qemu_img_is_opened_for_direct_io(options, tmp_path):
+    path = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1G"], check=True, timeout=60)
+    assert path.stat().st_size % 512 != 0  # qemu-img ends it inside a block
+    with Machine("-S", "-drive", f"file={path},if=virtio,{options}") as qmp:
+        cache = qmp.command("query-block")[0]["inserted"]["cache"]
+        assert cache["direct"], cache
+        qmp.command("block_resize", device="virtio0", size=2 << 30)
+        qmp.command("quit")
+    subprocess.run(["qemu-img", "check", "-q", str(path)], check=True, timeout=60)
+
+
 def test_a_node_is_added_used_and_deleted(image):
     with Machine("-S") as qmp:
         qmp.command("blockdev-add", driver="file", node_name="f", filename=str(image), discard="unmap")
