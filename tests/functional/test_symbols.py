@@ -35,6 +35,16 @@ def test_names_may_be_typed(machine):
     assert "unknown symbol 'no_such_name'" in text and "invalid number '12monkeys'" in text
 
 
+def test_jumps_name_where_they_go(tmp_path):
+    (tmp_path / "System.map").write_text(MAP)
+    code = bytearray(b"\x90" * 0x10000)
+    code[0xfff0:0xfff5] = bytes([0xeb, 0x07, 0xe8, 0xfd, 0xff])  # jmp to later + 1, call to reset_vector + 2
+    (tmp_path / "bios").write_bytes(code)
+    text = emu.monitor(["x/2i 0xfffffff0"], "-bios", str(tmp_path / "bios"), "-symbols", str(tmp_path / "System.map"))
+    lines = [line for line in text.splitlines() if ":  eb07" in line or ":  e8fdff" in line]
+    assert lines[0].endswith("<later+0x1>") and lines[1].endswith("<reset_vector+0x2>"), text
+
+
 def test_the_log_names_addresses(machine, tmp_path):
     log = tmp_path / "log"
     emu.run("-display", "none", "-d", "in_asm,exec,nochain", "-D", str(log), "-dfilter", "0xfffffff0+16", "--timeout", "2", *machine)
@@ -54,6 +64,18 @@ def test_files_without_symbols_are_refused(tmp_path):
     (tmp_path / "cut").write_bytes(open(emu.BINARY, "rb").read(100000))
     for name, why in (("text", "neither ELF nor"), ("cut", ""), ("missing", "No such file")):
         assert why in emu.refused("-display", "none", "-machine", "none", "-symbols", str(tmp_path / name))
+
+
+def test_a_terminal_completes_symbols(machine):
+    terminal = Terminal("-S", "-display", "none", "-monitor", "stdio", *machine)
+    terminal.wait_for("(qemu) ")
+    for typed, whole in (("p rese\t", "p reset_vector"), ("x/1i 2+lat\t", "x/1i 2+later"), ("info symbol _te\t", "info symbol _text")):
+        terminal.type(typed)
+        terminal.wait_for(whole)
+        terminal.type("\r")
+        terminal.wait_for("(qemu) ")
+    terminal.type("quit\r")
+    assert terminal.end() == 0
 
 
 def test_a_terminal_completes_recalls_and_helps():
