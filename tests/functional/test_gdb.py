@@ -260,6 +260,20 @@ def test_a_debugger_may_come_over_tcp():
         process.kill()
 
 
+def test_s_is_short_for_port_1234():
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 1234)) == 0:
+            pytest.skip("somebody else is at port 1234")
+    process = subprocess.Popen([emu.BINARY, "-s", "-S", "-display", "none", "-m", "64"])
+    try:
+        remote = Remote(("127.0.0.1", 1234))
+        assert remote.ask("?") == "T05thread:01;"
+        remote.send("k")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+
 def test_gdbserver_leaves_streams_of_others_alone():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "socket")
