@@ -211,7 +211,12 @@ Result<void> Emulation::make_streams() {
   for (const chardev::ChardevOptions& one : consoles_.chardevs) {
     chardev::ChardevOptions options = one;
     if (options_.dry_run) {
-      EMU_TRY(chardev::check(one));
+      reserved_.push_back(EMU_TRY(chardev::check(one)));
+      if (auto* file = std::get_if<chardev::FileOptions>(&options.backend)) {
+        if (const auto set = fd_set_of(file->path)) {
+          EMU_TRY(monitors_->fd_sets().open(*set, O_WRONLY), "chardev '" + one.id + "'");
+        }
+      }
       options = {.id = one.id, .backend = chardev::NullOptions{}, .mux = one.mux};
     }
     EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_));
