@@ -174,6 +174,20 @@ def test_a_dry_run_runs_no_script_and_leaves_no_interface(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_back_end_of_another_program_is_not_asked(tmp_path):
+    with socket.socket(socket.AF_UNIX) as back_end:
+        back_end.bind(str(tmp_path / "s"))
+        back_end.listen()
+        for words in (("-device", "vhost-user-blk-pci,chardev=c,num-queues=2"), ("-device", "vhost-user-fs-pci,chardev=c,tag=x"),
+                      ("-netdev", "vhost-user,id=n,chardev=c", "-device", "virtio-net-pci,netdev=n")):
+            result = emu.run("--dry-run", "-machine", "pc,memory-backend=m", "-object", "memory-backend-memfd,id=m,size=64M",
+                             "-display", "none", "-chardev", f"socket,id=c,path={tmp_path}/s", *words)
+            assert result.returncode == 0, result.stderr
+    assert "absent" in emu.refused("--dry-run", "-machine", "none", "-netdev", "vhost-user,id=n,chardev=absent")
+    assert "nonsense" in emu.refused("--dry-run", "-display", "none", "-chardev", "null,id=c", "-device",
+                                     "vhost-user-blk-pci,chardev=c,nonsense=1")
+
+
 # The user network -----------------------------------------------------------------------------------------------------
 
 LONG = "x" * 70
