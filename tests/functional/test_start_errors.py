@@ -17,7 +17,8 @@ def said_both_ways(*words, **popen):
     """What a start says, which a dry run must say word for word."""
     said = []
     for mode in ("--dry-run", "-S"):
-        result = subprocess.run([emu.BINARY, mode, "--timeout", "20", "-display", "none", *words], capture_output=True, text=True,
+        result = subprocess.run([emu.BINARY, mode, "--timeout", "20", "-display", "none", *words], capture_output=True,
+                                text=True,
                                 timeout=60, **popen)
         assert result.returncode == 1, (mode, result.returncode, result.stderr)
         assert result.stderr.startswith("system-emu: "), result.stderr
@@ -47,11 +48,14 @@ def udp_port():
 
 
 SERVERS = [
-    "-qmp tcp:127.0.0.1:{port},server=on,wait=off", "-monitor tcp:127.0.0.1:{port},server=on,wait=off", "-gdb tcp:127.0.0.1:{port}",
+    "-qmp tcp:127.0.0.1:{port},server=on,wait=off", "-monitor tcp:127.0.0.1:{port},server=on,wait=off",
+    "-gdb tcp:127.0.0.1:{port}",
     "-serial telnet:127.0.0.1:{port},server=on,wait=off -machine pc",
-    "-chardev socket,id=c,host=127.0.0.1,port={port},server=on,wait=off", "-qtest tcp:127.0.0.1:{port},server=on,wait=off",
+    "-chardev socket,id=c,host=127.0.0.1,port={port},server=on,wait=off",
+    "-qtest tcp:127.0.0.1:{port},server=on,wait=off",
     "-chardev socket,id=c,host=127.0.0.1,port={port},to={port},server=on,wait=off",
-    "-netdev stream,id=n,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}", "-netdev socket,id=n,listen=127.0.0.1:{port}",
+    "-netdev stream,id=n,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}",
+    "-netdev socket,id=n,listen=127.0.0.1:{port}",
     "-netdev user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22", "-nic user,hostfwd=tcp:127.0.0.1:{port}-:22 -machine pc",
     "-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-tcp:127.0.0.1:{port},server=on,wait=off",
 ]
@@ -79,10 +83,12 @@ def test_two_options_that_want_one_address_are_found(tmp_path):
         port = free.getsockname()[1]
     where = f"tcp:127.0.0.1:{port},server=on,wait=off"
     assert str(port) in said_both_ways("-machine", "none", "-qmp", where, "-monitor", where)
-    assert str(port) in said_both_ways("-machine", "none", "-qmp", where, "-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22")
+    assert str(port) in said_both_ways("-machine", "none", "-qmp", where, "-netdev",
+                                       f"user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22")
     assert "in use" in said_both_ways("-machine", "none", "-chardev", "stdio,id=a", "-chardev", "stdio,id=b")
     abstract = f"socket,path=emu-test-{os.getpid()},abstract=on,server=on,wait=off"
-    assert "in use" in said_both_ways("-machine", "none", "-chardev", abstract + ",id=a", "-chardev", abstract + ",id=b")
+    assert "in use" in said_both_ways("-machine", "none", "-chardev", abstract + ",id=a", "-chardev",
+                                      abstract + ",id=b")
 
 
 def test_a_free_port_stays_free(tmp_path):
@@ -99,8 +105,10 @@ def test_a_dry_run_is_no_client(tmp_path):
         unix.bind(str(tmp_path / "s"))
         unix.listen()
         port = tcp.getsockname()[1]
-        accepted_dry("-chardev", f"socket,id=a,path={tmp_path}/s", "-chardev", f"socket,id=b,host=127.0.0.1,port={port}", "-netdev",
-                     f"stream,id=n,addr.type=unix,addr.path={tmp_path}/s", "-netdev", f"socket,id=m,connect=127.0.0.1:{port}")
+        accepted_dry("-chardev", f"socket,id=a,path={tmp_path}/s", "-chardev",
+                     f"socket,id=b,host=127.0.0.1,port={port}", "-netdev",
+                     f"stream,id=n,addr.type=unix,addr.path={tmp_path}/s", "-netdev",
+                     f"socket,id=m,connect=127.0.0.1:{port}")
         for listener in (unix, tcp):
             listener.setblocking(False)
             with pytest.raises(BlockingIOError):
@@ -108,7 +116,8 @@ def test_a_dry_run_is_no_client(tmp_path):
     assert stat.S_ISSOCK(os.stat(tmp_path / "s").st_mode)
 
 
-@pytest.mark.parametrize("line", ["-chardev socket,id=c,path={path}", "-netdev stream,id=n,addr.type=unix,addr.path={path}",
+@pytest.mark.parametrize("line", ["-chardev socket,id=c,path={path}",
+                                  "-netdev stream,id=n,addr.type=unix,addr.path={path}",
                                   "-qmp unix:{path}"])
 @pytest.mark.parametrize("left", [False, True])
 def test_a_unix_socket_without_a_listener_is_named(line, left, tmp_path):
@@ -131,8 +140,10 @@ def test_a_unix_socket_that_cannot_be_made_is_named(line, tmp_path):
 
 
 def test_a_dry_run_makes_no_sockets(tmp_path):
-    accepted_dry("-qmp", f"unix:{tmp_path}/q,server=on", "-netdev", f"stream,id=n,server=on,addr.type=unix,addr.path={tmp_path}/n",
-                 "-netdev", f"dgram,id=d,local.type=unix,local.path={tmp_path}/l,remote.type=unix,remote.path={tmp_path}/r")
+    accepted_dry("-qmp", f"unix:{tmp_path}/q,server=on", "-netdev",
+                 f"stream,id=n,server=on,addr.type=unix,addr.path={tmp_path}/n",
+                 "-netdev",
+                 f"dgram,id=d,local.type=unix,local.path={tmp_path}/l,remote.type=unix,remote.path={tmp_path}/r")
     assert os.listdir(tmp_path) == []
 
 
@@ -157,7 +168,8 @@ def test_what_tap_needs_is_named(line, thing, tmp_path):
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK) and "much" in line:
         pytest.skip("no /dev/net/tun")
     before = interfaces()
-    text = said_both_ways("-machine", "none", "-netdev", line.format(absent=tmp_path / "absent"), stdin=subprocess.DEVNULL)
+    text = said_both_ways("-machine", "none", "-netdev", line.format(absent=tmp_path / "absent"),
+                          stdin=subprocess.DEVNULL)
     assert thing in text, text
     assert interfaces() == before
 
@@ -178,9 +190,11 @@ def test_a_back_end_of_another_program_is_not_asked(tmp_path):
     with socket.socket(socket.AF_UNIX) as back_end:
         back_end.bind(str(tmp_path / "s"))
         back_end.listen()
-        for words in (("-device", "vhost-user-blk-pci,chardev=c,num-queues=2"), ("-device", "vhost-user-fs-pci,chardev=c,tag=x"),
+        for words in (("-device", "vhost-user-blk-pci,chardev=c,num-queues=2"),
+                      ("-device", "vhost-user-fs-pci,chardev=c,tag=x"),
                       ("-netdev", "vhost-user,id=n,chardev=c", "-device", "virtio-net-pci,netdev=n")):
-            result = emu.run("--dry-run", "-machine", "pc,memory-backend=m", "-object", "memory-backend-memfd,id=m,size=64M",
+            result = emu.run("--dry-run", "-machine", "pc,memory-backend=m", "-object",
+                             "memory-backend-memfd,id=m,size=64M",
                              "-display", "none", "-chardev", f"socket,id=c,path={tmp_path}/s", *words)
             assert result.returncode == 0, result.stderr
     assert "absent" in emu.refused("--dry-run", "-machine", "none", "-netdev", "vhost-user,id=n,chardev=absent")
@@ -194,14 +208,17 @@ LONG = "x" * 70
 
 
 @pytest.mark.parametrize("options, thing", [
-    ("tftp={absent}", "absent"), ("tftp={file}", "not a folder"), ("hostname=" + LONG, "hostname"), ("domainname=" + LONG * 4, "DHCP"),
-    ("dnssearch=" + LONG, "63"), ("dnssearch=a..b", "empty"), ("bootfile=" + LONG * 2, "bootfile"), ("smb={file}", "smb"),
+    ("tftp={absent}", "absent"), ("tftp={file}", "not a folder"), ("hostname=" + LONG, "hostname"),
+    ("domainname=" + LONG * 4, "DHCP"),
+    ("dnssearch=" + LONG, "63"), ("dnssearch=a..b", "empty"), ("bootfile=" + LONG * 2, "bootfile"),
+    ("smb={file}", "smb"),
     ("dhcpstart=10.0.2.3", "dhcpstart"), ("host=10.0.2.255", "10.0.2.255"), ("dns=10.0.3.1", "10.0.3.1"),
     ("ipv6-host=fec1::9", "fec1::9"), ("ipv6-dns=fec0::2", "ipv6-dns"), ("ipv4=off,net=10.1.0.0/16", "net"),
     ("ipv6=off,ipv6-dns=fec0::7", "ipv6-dns"), ("ipv4=off,tftp=/", "tftp"),
     ("guestfwd=tcp:10.0.2.100:80-cmd:{absent}", "absent"), ("guestfwd=tcp:10.0.3.100:80-cmd:cat", "10.0.3.100"),
     ("guestfwd=tcp:10.0.2.100:80-cmd:'", "no command"), ("guestfwd=tcp:10.0.2.100:80-unix:{absent}", "absent"),
-    ("hostfwd=tcp::99999-:22", "99999"), ("domainname=" + LONG * 2 + ",dnssearch=" + "y" * 60 + ",dnssearch=" + "z" * 60, "together")])
+    ("hostfwd=tcp::99999-:22", "99999"),
+    ("domainname=" + LONG * 2 + ",dnssearch=" + "y" * 60 + ",dnssearch=" + "z" * 60, "together")])
 def test_values_that_the_user_network_cannot_keep_are_refused(options, thing, tmp_path):
     (tmp_path / "file").write_text("")
     text = said_both_ways("-machine", "none", "-netdev",
@@ -210,13 +227,15 @@ def test_values_that_the_user_network_cannot_keep_are_refused(options, thing, tm
 
 
 def test_a_tftp_folder_that_is_there_is_taken(tmp_path):
-    accepted_dry("-netdev", f"user,id=n,tftp={tmp_path},bootfile=pxelinux.0,hostname=guest,dnssearch=a.example,dnssearch=b.example.")
+    accepted_dry("-netdev",
+                 f"user,id=n,tftp={tmp_path},bootfile=pxelinux.0,hostname=guest,dnssearch=a.example,dnssearch=b.example.")
 
 
 # Images ---------------------------------------------------------------------------------------------------------------
 
 def image(path, *options, size="1M"):
-    result = subprocess.run([IMG, "create", "-q", *options, str(path), *([size] if size else [])], capture_output=True, text=True)
+    result = subprocess.run([IMG, "create", "-q", *options, str(path), *([size] if size else [])], capture_output=True,
+                            text=True)
     assert result.returncode == 0, result.stderr
     return path
 
@@ -261,7 +280,8 @@ def test_a_damaged_image_is_named(tmp_path):
 
 def test_who_has_locked_an_image_is_named(tmp_path):
     path = image(tmp_path / "image", "-f", "qcow2")
-    holder = subprocess.Popen([emu.BINARY, *MACHINE, "-S", "-monitor", "stdio", "-drive", f"if=none,id=d,format=qcow2,file={path}"],
+    holder = subprocess.Popen([emu.BINARY, *MACHINE, "-S", "-monitor", "stdio", "-drive",
+                               f"if=none,id=d,format=qcow2,file={path}"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         while b"(system-emu)" not in holder.stdout.readline():

@@ -18,7 +18,8 @@ def make_machine(tmp_path):
 
 
 def test_addresses_have_names(machine):
-    text = emu.monitor(["info cpus", "info registers", "x/9i 0xfffffff0", "info symbol 0xfffffff3", "info symbol 0x1234"],
+    text = emu.monitor(["info cpus", "info registers", "x/9i 0xfffffff0", "info symbol 0xfffffff3",
+                        "info symbol 0x1234"],
                        *machine)
     assert "pc=0x00000000fffffff0 <reset_vector>" in text
     assert "pc is at reset_vector\n" in text
@@ -29,7 +30,8 @@ def test_addresses_have_names(machine):
 
 
 def test_names_may_be_typed(machine):
-    text = emu.monitor(["p reset_vector", "p _text + 0x10", "xp/1xb later-1", "p no_such_name", "p 12monkeys"], *machine)
+    text = emu.monitor(["p reset_vector", "p _text + 0x10", "xp/1xb later-1", "p no_such_name", "p 12monkeys"],
+                       *machine)
     assert "0xfffffff0\n" in text and "0xffffffff81000010\n" in text
     assert "00000000fffffff7: 0x90" in text
     assert "unknown symbol 'no_such_name'" in text and "invalid number '12monkeys'" in text
@@ -47,7 +49,8 @@ def test_jumps_name_where_they_go(tmp_path):
 
 def test_the_log_names_addresses(machine, tmp_path):
     log = tmp_path / "log"
-    emu.run("-display", "none", "-d", "in_asm,exec,nochain", "-D", str(log), "-dfilter", "0xfffffff0+16", "--timeout", "2", *machine)
+    emu.run("-display", "none", "-d", "in_asm,exec,nochain", "-D", str(log), "-dfilter", "0xfffffff0+16", "--timeout",
+            "2", *machine)
     text = log.read_text()
     assert "in_asm: vcpu 0 0xfffffff0 <reset_vector> mode" in text
     assert "exec: vcpu 0 0xfffffff0 <reset_vector> mode" in text
@@ -69,7 +72,8 @@ def test_files_without_symbols_are_refused(tmp_path):
 def test_a_terminal_completes_symbols(machine):
     terminal = Terminal("-S", "-display", "none", "-monitor", "stdio", *machine)
     terminal.wait_for("(qemu) ")
-    for typed, whole in (("p rese\t", "p reset_vector"), ("x/1i 2+lat\t", "x/1i 2+later"), ("info symbol _te\t", "info symbol _text")):
+    for typed, whole in (("p rese\t", "p reset_vector"), ("x/1i 2+lat\t", "x/1i 2+later"),
+                         ("info symbol _te\t", "info symbol _text")):
         terminal.type(typed)
         terminal.wait_for(whole)
         terminal.type("\r")
