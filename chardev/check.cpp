@@ -56,7 +56,9 @@ Result<Reservation> without_claim(Result<void> checked) {
   return Reservation{};
 }
 
-Result<Reservation> reserve_socket(Result<Fd> socket) { return Reservation{.socket = EMU_TRY(std::move(socket)), .stdio = {}}; }
+Result<Reservation> reserve_socket(Result<Fd> socket) {
+  return Reservation{.socket = EMU_TRY(std::move(socket)), .stdio = {}};
+}
 
 Result<Reservation> reserve_stdio() { return Reservation{.socket = {}, .stdio = EMU_TRY(StdioClaim::take())}; }
 

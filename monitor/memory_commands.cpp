@@ -100,7 +100,8 @@ std::string with_target_name(std::string line, Symbols& symbols) {
   const std::size_t before = line.find_last_not_of(' ', operand);
   if (before == std::string::npos) return line;
   const std::size_t mnemonic = line.find_last_of(' ', before) + 1;
-  if (line[mnemonic] != 'j' && line.compare(mnemonic, 4, "call") != 0 && line.compare(mnemonic, 4, "loop") != 0) return line;
+  const std::string_view word = std::string_view(line).substr(mnemonic);
+  if (!word.starts_with('j') && !word.starts_with("call") && !word.starts_with("loop")) return line;
   const auto target = parse_u64(std::string_view(line).substr(operand + 1, end - operand));
   if (!target) return line;
   const std::string name = symbols.describe(*target);

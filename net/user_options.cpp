@@ -65,7 +65,8 @@ Result<void> check_inside(const UserOptions& user, in_addr address, std::string_
   const u32 number = host_order(address) & ~mask;
   if ((host_order(address) & mask) == host_order(user.network) && number != 0 && number != ~mask) return {};
   char text[INET_ADDRSTRLEN];
-  return error("{}={} is not an address in the guest's network", key, ::inet_ntop(AF_INET, &address, text, sizeof text));
+  return error("{}={} is not an address in the guest's network", key,
+               ::inet_ntop(AF_INET, &address, text, sizeof text));
 }
 
 /// Options of a protocol that is switched off would do nothing.
@@ -108,7 +109,9 @@ Result<void> check_domain(std::string_view name) {
 Result<void> check_dhcp_reply(const UserOptions& user) {
   constexpr std::size_t kRoom = 260, kHeader = 2;  // 312 bytes less the options that are always there
   std::size_t bytes = 0;
-  for (const std::string* name : {&user.hostname, &user.domain, &user.tftp_server_name}) bytes += name->size() + kHeader;
+  for (const std::string* name : {&user.hostname, &user.domain, &user.tftp_server_name}) {
+    bytes += name->size() + kHeader;
+  }
   for (const std::string& domain : user.dns_search) bytes += domain.size() + kHeader;
   if (bytes <= kRoom) return {};
   return error("'hostname', 'domainname', 'tftp-server-name' and 'dnssearch' are together too long for a DHCP reply");
@@ -143,7 +146,8 @@ Result<void> take_network(Options& options, UserOptions& user) {
   user.network = from_host_order(host_order(user.network) & mask);
   const auto inside = [&](const char* key, u32 number) -> Result<in_addr> {
     const auto given = options.take(key);
-    return given ? parse_v4(*given, key) : Result<in_addr>(from_host_order(host_order(user.network) | (number & ~mask)));
+    if (given) return parse_v4(*given, key);
+    return from_host_order(host_order(user.network) | (number & ~mask));
   };
   user.host = EMU_TRY(inside("host", 2));
   user.dns = EMU_TRY(inside("dns", 3));
@@ -153,7 +157,8 @@ Result<void> take_network(Options& options, UserOptions& user) {
   EMU_TRY(check_inside(user, user.dhcp_start, "dhcpstart"));
   if (host_order(user.host) == host_order(user.dns)) return error("'dns' and 'host' are the same address");
   for (const auto& [key, address] : {std::pair("host", user.host), std::pair("dns", user.dns)}) {
-    if (host_order(user.dhcp_start) == host_order(address)) return error("'dhcpstart' and '{}' are the same address", key);
+    if (host_order(user.dhcp_start) != host_order(address)) continue;
+    return error("'dhcpstart' and '{}' are the same address", key);
   }
   return {};
 }

@@ -111,7 +111,9 @@ std::vector<std::string> HmpSession::complete(std::string_view text) const {
 std::vector<std::string> HmpSession::complete_symbol(std::string_view text) const {
   constexpr std::size_t kMost = 200;  // more nobody reads
   std::size_t begin = text.size();
-  const auto is_of_name = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.'; };
+  const auto is_of_name = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.';
+  };
   while (begin > 0 && is_of_name(text[begin - 1])) begin--;
   const std::string_view name = text.substr(begin);
   const bool is_register = begin > 0 && text[begin - 1] == '$';

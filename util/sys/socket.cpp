@@ -34,7 +34,7 @@ Error listen_error(std::string_view address, int why) {
 Error connect_error(std::string_view address, int why) {
   Error plain(fmt::format("cannot connect to '{}': {}", address, std::strerror(why)));
   if (why != ENOENT && why != ECONNREFUSED) return plain;
-  return std::move(plain).with_hint("start first what listens there, or write reconnect=1, which tries again each second");
+  return std::move(plain).with_hint("start first what listens there, or write reconnect=1 to try again each second");
 }
 
 }  // namespace emu::sys
