@@ -37,6 +37,11 @@ bool finish_connecting(int fd) {
   return failure == 0;
 }
 
+/// As whoever reads an error has typed it.
+std::string where(const SocketOptions& options) {
+  return options.path.empty() || options.abstract ? name_of(options) : options.path;
+}
+
 bool connect_to(int fd, const sockaddr* address, socklen_t size) {
   return ::connect(fd, address, size) == 0 || (errno == EINTR && finish_connecting(fd));
 }
@@ -70,15 +75,15 @@ Result<Fd> open_unix(const SocketOptions& options) {
   Fd fd(::socket(AF_UNIX, kStream | (options.reconnect_s != 0 ? SOCK_NONBLOCK : 0), 0));
   if (!fd) return error("cannot make a socket: {}", std::strerror(errno));
   if (!server) {
-    if (!connect_to(fd.get(), address.get(), address.size)) return error(sys::connect_error(name_of(options), errno));
+    if (!connect_to(fd.get(), address.get(), address.size)) return error(sys::connect_error(where(options), errno));
     return fd;
   }
   struct stat status {};
   const bool of_an_earlier_run =
       !options.abstract && ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
-  if (of_an_earlier_run && ::unlink(path.c_str()) < 0) return error(sys::listen_error(name_of(options), errno));
+  if (of_an_earlier_run && ::unlink(path.c_str()) < 0) return error(sys::listen_error(where(options), errno));
   if (::bind(fd.get(), address.get(), address.size) < 0 || ::listen(fd.get(), 1) < 0) {
-    return error(sys::listen_error(name_of(options), errno));
+    return error(sys::listen_error(where(options), errno));
   }
   return fd;
 }
@@ -99,8 +104,8 @@ Result<Fd> open_tcp(const SocketOptions& options) {
     if (opened) return fd;
     failure = errno;
   }
-  return error(options.server ? sys::listen_error(name_of(options), failure)
-                              : sys::connect_error(name_of(options), failure));
+  return error(options.server ? sys::listen_error(where(options), failure)
+                              : sys::connect_error(where(options), failure));
 }
 
 Result<Fd> open_tcp_range(SocketOptions options) {
@@ -121,10 +126,10 @@ Result<Fd> open_inet(const SocketOptions& options) {
 Result<void> check_socket_path(const SocketOptions& options) {
   struct stat status {};
   if (::lstat(options.path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) {
-    return error(sys::listen_error(name_of(options), EADDRINUSE));
+    return error(sys::listen_error(where(options), EADDRINUSE));
   }
   if (::access(folder_of(options.path).c_str(), W_OK | X_OK) == 0) return {};
-  return error(sys::listen_error(name_of(options), errno));
+  return error(sys::listen_error(where(options), errno));
 }
 
 /// The descriptor is ours from here on, whatever comes.
@@ -153,7 +158,7 @@ Result<Fd> check_backend(const SocketOptions& options) {
     EMU_TRY(check_socket_path(options));
   } else if (options.reconnect_s == 0) {
     const int why = sys::probe_unix_stream(address.get(), address.size);
-    if (why != 0) return error(sys::connect_error(name_of(options), why));
+    if (why != 0) return error(sys::connect_error(where(options), why));
   }
   return Fd();
 }

@@ -197,7 +197,10 @@ Result<std::unique_ptr<BackendClient>> open(const NetdevServices& services, cons
   const bool is_inside = std::holds_alternative<UserOptions>(parsed) || std::holds_alternative<HubPortOptions>(parsed);
   if (services.dry_run != nullptr && !is_inside) return open_dry(services, parsed);
   if (const auto* user = std::get_if<UserOptions>(&parsed)) return open_as<UserNet>(services, *user, services.open_stream);
-  if (const auto* tap = std::get_if<TapOptions>(&parsed)) return open_as<TapNet>(services, *tap);
+  if (const auto* tap = std::get_if<TapOptions>(&parsed)) {
+    EMU_TRY(check_tap(*tap));
+    return open_as<TapNet>(services, *tap);
+  }
   if (const auto* stream = std::get_if<StreamOptions>(&parsed)) return open_stream(services, id, *stream);
   if (const auto* dgram = std::get_if<DgramOptions>(&parsed)) return open_as<DgramNet>(services, *dgram);
   if (const auto* other = std::get_if<VhostUserOptions>(&parsed)) return open_as<VhostUserNet>(services, *other);

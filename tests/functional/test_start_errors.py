@@ -57,7 +57,7 @@ SERVERS = [
     "-netdev stream,id=n,server=on,addr.type=inet,addr.host=127.0.0.1,addr.port={port}",
     "-netdev socket,id=n,listen=127.0.0.1:{port}",
     "-netdev user,id=n,hostfwd=tcp:127.0.0.1:{port}-:22", "-nic user,hostfwd=tcp:127.0.0.1:{port}-:22 -machine pc",
-    "-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-tcp:127.0.0.1:{port},server=on,wait=off",
+    "-netdev user,id=n,guestfwd=tcp:10.0.2.100:80-tcp:127.0.0.1:{port},,server=on,,wait=off",
 ]
 
 
