@@ -272,6 +272,24 @@ def test_a_debugger_may_come_over_tcp():
         process.kill()
 
 
+def test_generated_code_is_the_same_while_nothing_is_set(tmp_path):
+    """Blocks and their sizes, as the log lists them: without a debugger, and with one that has removed its points."""
+    guest = ["-kernel", str(GUEST.parent / "hello64.elf"), "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", "null"]
+
+    def blocks(name):
+        return [line for line in (tmp_path / name).read_text().splitlines() if line.startswith("out_asm: ")]
+
+    assert emu.run("-display", "none", "-d", "out_asm", "-D", str(tmp_path / "alone"), *guest).returncode == PASSED
+    with Debuggee("-d", "out_asm", "-D", str(tmp_path / "debugged"), *guest) as debuggee:
+        remote = debuggee.remote()
+        for point in ("0,100000,1", "1,100000,1", "2,200000,8", "4,200000,8"):
+            assert remote.ask("Z" + point) == "OK" and remote.ask("z" + point) == "OK"
+        remote.send("c")
+        assert debuggee.process.wait(60) == PASSED
+    assert len(blocks("alone")) > 5
+    assert blocks("debugged") == blocks("alone")
+
+
 def test_s_is_short_for_port_1234():
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", 1234)) == 0:
