@@ -26,6 +26,18 @@ std::string text_of(in_addr address) {
   return ::inet_ntop(AF_INET, &address, text, sizeof text);
 }
 
+/// As libslirp will run it: words as in a shell, the first looked for in PATH.
+Result<void> check_command(const std::string& command) {
+  gchar** words = nullptr;
+  if (!g_shell_parse_argv(command.c_str(), nullptr, &words, nullptr)) return error("'{}' is no command", command);
+  gchar* const program = g_find_program_in_path(words[0]);
+  const std::string name = words[0];
+  g_strfreev(words);
+  if (program == nullptr) return error("there is no program '{}'", name);
+  g_free(program);
+  return {};
+}
+
 const char* text_or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
 
 }  // namespace
@@ -281,6 +293,7 @@ Result<void> UserNet::add_guest_forward(const GuestForward& rule, const StreamOp
   in_addr server = rule.server;
   const std::string where = fmt::format("guestfwd to {}:{}", text_of(server), rule.port);
   if (!rule.command.empty()) {
+    EMU_TRY(check_command(rule.command), where);
     if (slirp_add_exec(slirp_, rule.command.c_str(), &server, rule.port) == 0) return {};
     return error("{}: the address is not in the guest's network, or is taken", where);
   }

@@ -211,7 +211,12 @@ Result<void> Emulation::make_streams() {
   for (const chardev::ChardevOptions& one : consoles_.chardevs) {
     chardev::ChardevOptions options = one;
     if (options_.dry_run) {
-      EMU_TRY(chardev::check(one));
+      reserved_.push_back(EMU_TRY(chardev::check(one)));
+      if (auto* file = std::get_if<chardev::FileOptions>(&options.backend)) {
+        if (const auto set = fd_set_of(file->path)) {
+          EMU_TRY(monitors_->fd_sets().open(*set, O_WRONLY), "chardev '" + one.id + "'");
+        }
+      }
       options = {.id = one.id, .backend = chardev::NullOptions{}, .mux = one.mux};
     }
     EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_));
@@ -400,9 +405,23 @@ Result<void> Emulation::plug_devices() {
     } else if (const qom::Type* type = registry_.find(device.driver); type != nullptr && !type->is_abstract()) {
       if (const std::string kind = hw::bus_type_of(*type); !kind.empty()) bus = board_->default_bus(kind);
     }
+    // Another program serves these, to whom a dry run does not talk.
+    if (options_.dry_run && device.driver.starts_with("vhost-user-")) {
+      EMU_TRY(check_properties(device), option);
+      continue;
+    }
     EMU_TRY(hw::plug_user_device(*machine_, device.driver, device.id, device.properties, bus), option);
   }
   note_unused_netdevs();
+  return {};
+}
+
+/// Whether there is such a device, and takes these values.
+Result<void> Emulation::check_properties(const DeviceRequest& device) {
+  const qom::Type* type = EMU_TRY(registry_.require(device.driver, "device"));
+  if (type->is_abstract()) return error("'{}' is no device that can be made", device.driver);
+  const auto object = EMU_TRY(machine_->tree().create(*type));
+  for (const auto& [name, value] : device.properties) EMU_TRY(object->set(name, value));
   return {};
 }
 

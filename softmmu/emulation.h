@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "block/block_store.h"
+#include "chardev/backends.h"
 #include "monitor/control.h"
 #include "monitor/gdb/server.h"
 #include "monitor/hmp/session.h"
@@ -92,11 +93,13 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   void tray_moved(const std::string& drive, const std::string& device, bool open) override;
   std::string drive_over(const std::string& node_name) const;
   Result<void> make_network();
+  net::StreamOpener forward_opener();
   Result<std::vector<DeviceRequest>> network_cards() const;
   Result<void> make_folders();
   void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();
+  Result<void> check_properties(const DeviceRequest& device);
   Result<void> make_monitors();
   Result<void> make_debugger(const std::string& chardev);
   void remove_debugger_stream();
@@ -136,6 +139,8 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   bool preconfig_ = false, is_built_ = false;
   std::vector<std::string> notes_;
   FdWatch signal_watch_;
+  std::vector<chardev::Reservation> reserved_;  ///< what a dry run found free
+  std::vector<Fd> reserved_sockets_;
   std::unique_ptr<Deadline> deadline_;  ///< to the very end: also taking things down may take too long
 };
 

@@ -21,7 +21,8 @@ def make_image(tmp_path):
 
 
 def qemu_io(image, command):
-    result = subprocess.run([QEMU_IO, "-f", "raw", "-c", command, str(image)], capture_output=True, text=True, timeout=60,
+    result = subprocess.run([QEMU_IO, "-f", "raw", "-c", command, str(image)], capture_output=True, text=True,
+                            timeout=60,
                             check=False)
     return result.stdout + result.stderr
 
@@ -38,7 +39,8 @@ def test_a_disk_is_locked_while_a_device_has_it(image):
 
 @needs_qemu_io
 def test_an_image_that_qemu_io_writes_is_refused_with_its_name(image):
-    with subprocess.Popen([QEMU_IO, "-f", "raw", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen([QEMU_IO, "-f", "raw", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as other:
         other.stdin.write("write 0 512\n")
         other.stdin.flush()
         while "wrote" not in other.stdout.readline():
@@ -99,7 +101,8 @@ def test_media_of_a_cdrom_change(tmp_path):
         qmp.command("blockdev-change-medium", device=device["device"], filename=str(second), format="raw")
         inserted = qmp.command("query-block")[0]["inserted"]
         assert inserted["file"] == str(second) and inserted["ro"] and inserted["image"]["virtual-size"] == 4096
-        assert "No such file" in qmp.refused("blockdev-change-medium", device=device["device"], filename="/no/such")["desc"]
+        assert "No such file" in qmp.refused("blockdev-change-medium", device=device["device"],
+                                             filename="/no/such")["desc"]
         qmp.command("eject", device=device["device"], force=True)
         assert "inserted" not in qmp.command("query-block")[0]
 
@@ -132,6 +135,7 @@ def test_an_iothread_is_there_and_goes():
     with Machine("-S", "-object", "iothread,id=io0") as qmp:
         qmp.command("object-add", qom_type="iothread", id="io1")
         threads = qmp.command("query-iothreads")
-        assert [thread["id"] for thread in threads] == ["io0", "io1"] and all(thread["thread-id"] > 0 for thread in threads)
+        assert [thread["id"] for thread in threads] == ["io0", "io1"] and all(thread["thread-id"] > 0
+                                                                              for thread in threads)
         qmp.command("object-del", id="io1")
         assert len(qmp.command("query-iothreads")) == 1
