@@ -131,6 +131,17 @@ def test_a_reopening_changes_nothing_in_silence(image, tmp_path):
         assert "Cannot change the option 'file.filename'" in qmp.refused("blockdev-reopen", options=[node])["desc"]
 
 
+@pytest.mark.parametrize("options", [
+    ["-machine", "q35,pflash0=f0", "-blockdev", "driver=file,node-name=f0,filename=FLASH"],
+    ["-machine", "q35", "-drive", "if=pflash,format=raw,file=FLASH"],
+])
+def test_flash_ends_at_4_gib(options, tmp_path):
+    flash = tmp_path / "flash"
+    flash.write_bytes(b"\xf4" * (1 << 20))
+    with Machine("-S", *[option.replace("FLASH", str(flash)) for option in options]) as qmp:
+        assert "0xf4 0xf4" in qmp.command("human-monitor-command", command_line="xp /2xb 0xfff00000")
+
+
 def test_an_iothread_is_there_and_goes():
     with Machine("-S", "-object", "iothread,id=io0") as qmp:
         qmp.command("object-add", qom_type="iothread", id="io1")
