@@ -186,20 +186,23 @@ def test_a_dry_run_runs_no_script_and_leaves_no_interface(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_back_end_of_another_program_is_not_asked(tmp_path):
+SERVED = [("-device", "vhost-user-blk-pci,chardev=c,num-queues=2"), ("-device", "vhost-user-fs-pci,chardev=c,tag=x"),
+          ("-netdev", "vhost-user,id=n,chardev=c", "-device", "virtio-net-pci,netdev=n")]
+
+
+@pytest.mark.parametrize("words", SERVED)
+def test_a_back_end_of_another_program_is_not_asked(words, tmp_path):
+    line = ("-machine", "pc,memory-backend=m", "-object", "memory-backend-memfd,id=m,size=64M", "-chardev",
+            f"socket,id=c,path={tmp_path}/s", *words)
     with socket.socket(socket.AF_UNIX) as back_end:
         back_end.bind(str(tmp_path / "s"))
         back_end.listen()
-        for words in (("-device", "vhost-user-blk-pci,chardev=c,num-queues=2"),
-                      ("-device", "vhost-user-fs-pci,chardev=c,tag=x"),
-                      ("-netdev", "vhost-user,id=n,chardev=c", "-device", "virtio-net-pci,netdev=n")):
-            result = emu.run("--dry-run", "-machine", "pc,memory-backend=m", "-object",
-                             "memory-backend-memfd,id=m,size=64M",
-                             "-display", "none", "-chardev", f"socket,id=c,path={tmp_path}/s", *words)
+        assert "must stay checked" in said_both_ways("-accel", "tcg", *line)
+        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+            result = emu.run("--dry-run", "-display", "none", "-accel", "kvm", *line)
             assert result.returncode == 0, result.stderr
-    assert "absent" in emu.refused("--dry-run", "-machine", "none", "-netdev", "vhost-user,id=n,chardev=absent")
-    assert "nonsense" in emu.refused("--dry-run", "-display", "none", "-chardev", "null,id=c", "-device",
-                                     "vhost-user-blk-pci,chardev=c,nonsense=1")
+    for wrong in (line[:-1] + (line[-1] + ",nonsense=1",), line[:4] + line[6:]):
+        assert emu.refused("--dry-run", "-display", "none", "-accel", "kvm", "-accel", "tcg", *wrong)
 
 
 # The user network -----------------------------------------------------------------------------------------------------
