@@ -283,14 +283,13 @@ def test_a_damaged_image_is_named(tmp_path):
 
 def test_who_has_locked_an_image_is_named(tmp_path):
     path = image(tmp_path / "image", "-f", "qcow2")
-    holder = subprocess.Popen([emu.BINARY, *MACHINE, "-S", "-monitor", "stdio", "-drive",
-                               f"if=none,id=d,format=qcow2,file={path}"],
+    line = ("-machine", "pc", "-drive", f"if=virtio,format=qcow2,file={path}")
+    holder = subprocess.Popen([emu.BINARY, "-display", "none", "-S", "-monitor", "stdio", *line],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        while b"(system-emu)" not in holder.stdout.readline():
-            pass
+        assert b"monitor (" in holder.stdout.readline()
         before = path.read_bytes()
-        text = said_both_ways(*drive(path))
+        text = said_both_ways(*line)
         assert str(path) in text and "lock" in text and f"process {holder.pid} (system-emu)" in text, text
         assert path.read_bytes() == before
     finally:
