@@ -417,6 +417,8 @@ Result<void> Emulation::plug_devices() {
 }
 
 bool Emulation::is_served_elsewhere(const DeviceRequest& device) const {
+  const qom::Type* type = registry_.find(device.driver);
+  if (type == nullptr || type->is_abstract()) return false;
   if (device.driver.starts_with("vhost-user-")) return true;
   for (const auto& [name, value] : device.properties) {
     if (name != "netdev") continue;
@@ -427,11 +429,9 @@ bool Emulation::is_served_elsewhere(const DeviceRequest& device) const {
   return false;
 }
 
-/// Whether there is such a device, takes these values and may be here.
+/// Whether it takes these values and may be here.
 Result<void> Emulation::check_served_device(const DeviceRequest& device) {
-  const qom::Type* type = EMU_TRY(registry_.require(device.driver, "device"));
-  if (type->is_abstract()) return error("'{}' is no device that can be made", device.driver);
-  const auto object = EMU_TRY(machine_->tree().create(*type));
+  const auto object = EMU_TRY(machine_->tree().create(device.driver, "device"));
   for (const auto& [name, value] : device.properties) EMU_TRY(object->set(name, value));
   return hw::check_vhost_allowed(*machine_, device.driver);
 }
