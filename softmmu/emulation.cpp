@@ -13,6 +13,7 @@
 #include "chardev/backends.h"
 #include "chardev/mux.h"
 #include "hw/9p/fsdev.h"
+#include "hw/virtio/vhost/vhost_user_device.h"
 #include "qom/user_creatable.h"
 #include "softmmu/help.h"
 #include "softmmu/machine_options.h"
@@ -405,9 +406,8 @@ Result<void> Emulation::plug_devices() {
     } else if (const qom::Type* type = registry_.find(device.driver); type != nullptr && !type->is_abstract()) {
       if (const std::string kind = hw::bus_type_of(*type); !kind.empty()) bus = board_->default_bus(kind);
     }
-    // Another program serves these, to whom a dry run does not talk.
-    if (options_.dry_run && device.driver.starts_with("vhost-user-")) {
-      EMU_TRY(check_properties(device), option);
+    if (options_.dry_run && is_served_elsewhere(device)) {  // by somebody whom a dry run does not talk to
+      EMU_TRY(check_served_device(device), option);
       continue;
     }
     EMU_TRY(hw::plug_user_device(*machine_, device.driver, device.id, device.properties, bus), option);
@@ -416,13 +416,24 @@ Result<void> Emulation::plug_devices() {
   return {};
 }
 
-/// Whether there is such a device, and takes these values.
-Result<void> Emulation::check_properties(const DeviceRequest& device) {
-  const qom::Type* type = EMU_TRY(registry_.require(device.driver, "device"));
-  if (type->is_abstract()) return error("'{}' is no device that can be made", device.driver);
-  const auto object = EMU_TRY(machine_->tree().create(*type));
+bool Emulation::is_served_elsewhere(const DeviceRequest& device) const {
+  const qom::Type* type = registry_.find(device.driver);
+  if (type == nullptr || type->is_abstract()) return false;
+  if (device.driver.starts_with("vhost-user-")) return true;
+  for (const auto& [name, value] : device.properties) {
+    if (name != "netdev") continue;
+    for (const auto& [id, options] : network_.netdevs) {
+      if (id == value.text() && options.peek("type") == "vhost-user") return true;
+    }
+  }
+  return false;
+}
+
+/// Whether it takes these values and may be here.
+Result<void> Emulation::check_served_device(const DeviceRequest& device) {
+  const auto object = EMU_TRY(machine_->tree().create(device.driver, "device"));
   for (const auto& [name, value] : device.properties) EMU_TRY(object->set(name, value));
-  return {};
+  return hw::check_vhost_allowed(*machine_, device.driver);
 }
 
 Result<void> Emulation::make_monitors() {

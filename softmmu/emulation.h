@@ -99,7 +99,8 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();
-  Result<void> check_properties(const DeviceRequest& device);
+  bool is_served_elsewhere(const DeviceRequest& device) const;
+  Result<void> check_served_device(const DeviceRequest& device);
   Result<void> make_monitors();
   Result<void> make_debugger(const std::string& chardev);
   void remove_debugger_stream();

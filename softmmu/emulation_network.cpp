@@ -60,6 +60,7 @@ void Emulation::note_unused_netdevs() {
   for (const auto& [id, options] : network_.netdevs) {
     const net::NetClient* client = net::find_netdev(machine_->tree(), id);
     if (client == nullptr || client->peer() != nullptr || options.peek("type") == "hubport") continue;
+    if (options_.dry_run && options.peek("type") == "vhost-user") continue;  // its card was not made
     notes_.push_back(fmt::format("network back end '{}' has no card: add -device CARD,netdev={}", id, id));
   }
 }

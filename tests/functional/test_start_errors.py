@@ -186,20 +186,23 @@ def test_a_dry_run_runs_no_script_and_leaves_no_interface(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_back_end_of_another_program_is_not_asked(tmp_path):
+SERVED = [("-device", "vhost-user-blk-pci,chardev=c,num-queues=2"), ("-device", "vhost-user-fs-pci,chardev=c,tag=x"),
+          ("-netdev", "vhost-user,id=n,chardev=c", "-device", "virtio-net-pci,netdev=n")]
+
+
+@pytest.mark.parametrize("words", SERVED)
+def test_a_back_end_of_another_program_is_not_asked(words, tmp_path):
+    line = ("-machine", "pc,memory-backend=m", "-object", "memory-backend-memfd,id=m,size=64M", "-chardev",
+            f"socket,id=c,path={tmp_path}/s", *words)
     with socket.socket(socket.AF_UNIX) as back_end:
         back_end.bind(str(tmp_path / "s"))
         back_end.listen()
-        for words in (("-device", "vhost-user-blk-pci,chardev=c,num-queues=2"),
-                      ("-device", "vhost-user-fs-pci,chardev=c,tag=x"),
-                      ("-netdev", "vhost-user,id=n,chardev=c", "-device", "virtio-net-pci,netdev=n")):
-            result = emu.run("--dry-run", "-machine", "pc,memory-backend=m", "-object",
-                             "memory-backend-memfd,id=m,size=64M",
-                             "-display", "none", "-chardev", f"socket,id=c,path={tmp_path}/s", *words)
+        assert "must stay checked" in said_both_ways("-accel", "tcg", *line)
+        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+            result = emu.run("--dry-run", "-display", "none", "-accel", "kvm", *line)
             assert result.returncode == 0, result.stderr
-    assert "absent" in emu.refused("--dry-run", "-machine", "none", "-netdev", "vhost-user,id=n,chardev=absent")
-    assert "nonsense" in emu.refused("--dry-run", "-display", "none", "-chardev", "null,id=c", "-device",
-                                     "vhost-user-blk-pci,chardev=c,nonsense=1")
+    for wrong in (line[:-1] + (line[-1] + ",nonsense=1",), line[:4] + line[6:]):
+        assert emu.refused("--dry-run", "-display", "none", "-accel", "kvm", "-accel", "tcg", *wrong)
 
 
 # The user network -----------------------------------------------------------------------------------------------------
@@ -280,14 +283,13 @@ def test_a_damaged_image_is_named(tmp_path):
 
 def test_who_has_locked_an_image_is_named(tmp_path):
     path = image(tmp_path / "image", "-f", "qcow2")
-    holder = subprocess.Popen([emu.BINARY, *MACHINE, "-S", "-monitor", "stdio", "-drive",
-                               f"if=none,id=d,format=qcow2,file={path}"],
+    line = ("-machine", "pc", "-drive", f"if=virtio,format=qcow2,file={path}")
+    holder = subprocess.Popen([emu.BINARY, "-display", "none", "-S", "-monitor", "stdio", *line],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        while b"(system-emu)" not in holder.stdout.readline():
-            pass
+        assert b"monitor (" in holder.stdout.readline()
         before = path.read_bytes()
-        text = said_both_ways(*drive(path))
+        text = said_both_ways(*line)
         assert str(path) in text and "lock" in text and f"process {holder.pid} (system-emu)" in text, text
         assert path.read_bytes() == before
     finally:
