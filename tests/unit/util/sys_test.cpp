@@ -163,7 +163,9 @@ TEST(Socket, AProbeSeesAListenerAndDoesNotConnect) {
 
 TEST(Socket, ErrorsHaveHints) {
   EXPECT_EQ(sys::listen_error("tcp::80", EACCES).message(), "cannot listen on 'tcp::80': Permission denied");
-  for (const int why : {EADDRINUSE, EACCES, ENOENT, EADDRNOTAVAIL}) EXPECT_FALSE(sys::listen_error("x", why).hint().empty());
+  for (const int why : {EADDRINUSE, EACCES, ENOENT, EADDRNOTAVAIL}) {
+    EXPECT_FALSE(sys::listen_error("x", why).hint().empty()) << why;
+  }
   EXPECT_FALSE(sys::connect_error("x", ECONNREFUSED).hint().empty());
 }
 
