@@ -66,6 +66,10 @@ Result<Fd> open_interface(std::string& ifname, bool vnet_header, bool several) {
     const int failure = errno;
     const std::string name = ifname.empty() ? "a new interface" : "interface '" + ifname + "'";
     Error why(fmt::format("cannot use {}: {}", name, std::strerror(failure)));
+    if (failure == EINVAL) {
+      return error(std::move(why).with_hint("it is there and no TAP interface, or made for another number of queues"));
+    }
+    if (failure == EBUSY) return error(std::move(why).with_hint("end the program that has it, or take another name"));
     if (failure != EPERM) return error(std::move(why));
     return error(std::move(why).with_hint(
         "make it beforehand for this user: ip tuntap add dev NAME mode tap user USER; or use -netdev user"));

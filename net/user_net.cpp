@@ -13,6 +13,7 @@
 #include "net/user_segments.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/sys/socket.h"
 
 namespace emu::net {
 namespace {
@@ -279,10 +280,11 @@ Result<void> UserNet::add_host_forward(const HostForward& rule) {
   if (slirp_add_hostfwd(slirp_, rule.udp ? 1 : 0, rule.host, rule.host_port, rule.guest, rule.guest_port) == 0) {
     return {};
   }
-  return error("could not set up host forwarding rule '{}:{}:{}-{}:{}': {}", rule.udp ? "udp" : "tcp",
-               rule.host.s_addr == 0 ? "" : text_of(rule.host), rule.host_port,
-               rule.guest.s_addr == 0 ? "" : text_of(rule.guest), rule.guest_port,
-               errno != 0 ? std::strerror(errno) : "the port is in use");
+  const int why = errno != 0 ? errno : EADDRINUSE;
+  Error plain(fmt::format("could not set up host forwarding rule '{}:{}:{}-{}:{}': {}", rule.udp ? "udp" : "tcp",
+                          rule.host.s_addr == 0 ? "" : text_of(rule.host), rule.host_port,
+                          rule.guest.s_addr == 0 ? "" : text_of(rule.guest), rule.guest_port, std::strerror(why)));
+  return error(std::move(plain).with_hint(sys::listen_error("", why).hint()));
 }
 
 bool UserNet::remove_host_forward(const HostForward& rule) {

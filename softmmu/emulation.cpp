@@ -211,16 +211,18 @@ Result<void> Emulation::make_streams() {
   consoles_ = EMU_TRY(plan_consoles(options_));
   for (const chardev::ChardevOptions& one : consoles_.chardevs) {
     chardev::ChardevOptions options = one;
+    const auto made_by = consoles_.made_by.find(one.id);
+    const std::string option = made_by == consoles_.made_by.end() ? "-chardev" : made_by->second;
     if (options_.dry_run) {
-      reserved_.push_back(EMU_TRY(chardev::check(one)));
+      reserved_.push_back(EMU_TRY(chardev::check(one), option));
       if (auto* file = std::get_if<chardev::FileOptions>(&options.backend)) {
         if (const auto set = fd_set_of(file->path)) {
-          EMU_TRY(monitors_->fd_sets().open(*set, O_WRONLY), "chardev '" + one.id + "'");
+          EMU_TRY(monitors_->fd_sets().open(*set, O_WRONLY), option + ": chardev '" + one.id + "'");
         }
       }
       options = {.id = one.id, .backend = chardev::NullOptions{}, .mux = one.mux};
     }
-    EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_));
+    EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_), option);
   }
   return {};
 }

@@ -68,6 +68,17 @@ def test_a_port_in_use_is_named(line, tcp_port):
     assert "in use" in text and str(tcp_port) in text, text
 
 
+def test_who_asked_for_a_stream_is_named(tmp_path, tcp_port):
+    taken = f"tcp:127.0.0.1:{tcp_port},server=on,wait=off"
+    for option in ("-qmp", "-monitor", "-gdb", "-qtest"):
+        assert f"system-emu: {option}: " in said_both_ways("-machine", "none", option, taken)
+    assert "system-emu: -serial: " in said_both_ways("-machine", "pc", "-serial", taken)
+    assert "system-emu: -chardev: chardev 'c': " in said_both_ways(
+        "-machine", "none", "-chardev", f"socket,id=c,host=127.0.0.1,port={tcp_port},server=on")
+    text = said_both_ways("-machine", "none", "-pidfile", str(tmp_path / "absent/pid"))
+    assert text == f"system-emu: -pidfile: cannot open '{tmp_path}/absent/pid': No such file or directory\n"
+
+
 @pytest.mark.parametrize("line", [
     "-chardev udp,id=c,host=127.0.0.1,port=9,localaddr=127.0.0.1,localport={port}",
     "-netdev socket,id=n,udp=127.0.0.1:9,localaddr=127.0.0.1:{port}",

@@ -24,6 +24,8 @@ Error listen_error(std::string_view address, int why) {
       return std::move(plain).with_hint("end what is there already ('ss -lnp' shows it), or take another address");
     case EACCES:
       return std::move(plain).with_hint("ports below 1024 are for root; a path needs the right to write to its folder");
+    case ENOENT:
+      return std::move(plain).with_hint("its folder is not there: make that first");
     case EADDRNOTAVAIL:
       return std::move(plain).with_hint("that is no address of this host: leave it out for all of them");
     default:
