@@ -9,6 +9,8 @@
 
 #include <bit>
 #include <bitset>
+#include <cctype>
+#include <charconv>
 #include <vector>
 
 #include "target/acceleration.h"
@@ -181,7 +183,8 @@ const FeatureInfo* find_feature(std::string_view name) {
   return nullptr;
 }
 
-constexpr std::string_view kNumbers[] = {"family", "model", "stepping", "phys-bits", "level", "xlevel"};
+constexpr std::string_view kNumbers[] = {"family", "model",  "stepping",     "phys-bits",
+                                         "level",  "xlevel", "tsc-frequency"};
 constexpr std::string_view kStrings[] = {"vendor", "model-id"};
 constexpr std::string_view kSwitches[] = {"check",      "enforce", "host-phys-bits", "kvm",           "l3-cache",
                                           "migratable", "pmu",     "tcg-cpuid",      "hv-passthrough"};
@@ -200,6 +203,22 @@ Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u6
   const u64 value = EMU_TRY(parse_u64(text), fmt::format("-cpu {}", key));
   if (value < low || value > high) return error("-cpu {}: {} is not between {} and {}", key, value, low, high);
   return unsigned(value);
+}
+
+/// Hertz, with K, M or G for thousands: "2500000000", "2.5G". In kilohertz.
+Result<u32> frequency_khz(std::string_view key, std::string_view text) {
+  constexpr std::string_view kUnits = "KMG";
+  const char* const end = text.data() + text.size();
+  double hertz = 0;
+  const auto [rest, failure] = std::from_chars(text.data(), end, hertz, std::chars_format::fixed);
+  const size_t unit = rest + 1 == end ? kUnits.find(char(std::toupper(*rest))) : std::string_view::npos;
+  if (failure != std::errc() || (rest != end && unit == std::string_view::npos)) {
+    return error("-cpu {}: '{}' is no frequency", key, text);
+  }
+  for (size_t i = 0; rest != end && i <= unit; ++i) hertz *= 1000;
+  constexpr double kLeast = 1e6, kMost = 1e12;
+  if (!(hertz >= kLeast && hertz <= kMost)) return error("-cpu {}: {} is not between 1M and 1000G", key, text);
+  return u32(hertz / 1000);
 }
 
 struct Parsed {
@@ -251,6 +270,12 @@ Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_
   } else if (key == "xlevel") {
     m.extended_level = EMU_TRY(number(key, value, 0x80000000, 0x80000021));
     parsed.extended_level_set = true;
+  } else if (key == "tsc-frequency") {
+    if (parsed.host == nullptr) {
+      return error(Error("-cpu tsc-frequency: the time stamp counter of translated guests has a rate of its own")
+                       .with_hint("leave it out, or use -accel kvm"));
+    }
+    m.tsc_khz = EMU_TRY(frequency_khz(key, value));
   } else {
     const FeatureInfo* feature = find_feature(key);
     if (!feature) return unknown_property(key);

@@ -79,6 +79,7 @@ struct CpuModel {
   u32 level = 0xd, extended_level = 0x80000008;
   CacheSet caches = CacheSet::Legacy;
   CpuidFeatures features;
+  u32 tsc_khz = 0;  ///< tsc-frequency=: of the time stamp counter; 0: as it comes
   bool show_hypervisor_leaf = true;
   bool show_kvm_leaves = true;  ///< kvm=on: where the host's processor runs the guest, it may know
   /// Asked for by the model or the user, but not to be had: "cpu Haswell: without hle, rtm"; empty if nothing, and
