@@ -2,6 +2,7 @@
 #include "accel/tcg/block_cache.h"
 
 #include <cstring>
+#include <tuple>
 
 #include "softmmu/memory/host_access.h"
 #include "util/check.h"
@@ -40,8 +41,10 @@ void BlockCache::use_code(ir::HostBackend& backend, CodeCache& code) {
 }
 
 PageCode& BlockCache::page_locked(mem::RamPage page) {
+  if (last_page_ != nullptr && last_page_->page() == page) return *last_page_;
   std::unique_ptr<PageCode>& slot = pages_[u32(page)];
   if (!slot) slot = std::make_unique<PageCode>(memory_.ram_block_of(page), page);
+  last_page_ = slot.get();
   return *slot;
 }
 
@@ -112,13 +115,17 @@ void BlockCache::add_locked(CodeBlock& b, Self self) {
   b.publish_epoch = write_epoch_locked(b);
   const bool published = b.compares || quiescence_.passed(b.publish_epoch, self);
   b.state.store(published ? State::Published : State::Checked, std::memory_order_relaxed);
-  const auto [at, added] = page_ids_.try_emplace({b.key.pc & ~(mem::kPageSize - 1), u32(b.key.page)});
-  PageId& id = at->second;
-  if (added) {
-    id.id = ++last_page_id_;
-  } else if (id.blocks == 0) {
-    --idle_page_ids_;
+  const PageIdKey page{b.key.pc & ~(mem::kPageSize - 1), u32(b.key.page)};
+  if (recent_id_ == page_ids_.end() || !(recent_id_->first == page)) {
+    bool added;
+    std::tie(recent_id_, added) = page_ids_.try_emplace(page);
+    if (added) {
+      recent_id_->second.id = ++last_page_id_;
+      ++idle_page_ids_;
+    }
   }
+  PageId& id = recent_id_->second;
+  if (id.blocks == 0) --idle_page_ids_;
   ++id.blocks;
   b.page_id = id.id;
   page_locked(b.key.page).add(b);
@@ -134,12 +141,13 @@ void BlockCache::release_page_id_locked(const CodeBlock& block) {
   const auto at = page_ids_.find({block.key.pc & ~(mem::kPageSize - 1), u32(block.key.page)});
   EMU_CHECK(at != page_ids_.end() && at->second.blocks != 0);
   if (--at->second.blocks != 0 || ++idle_page_ids_ <= kMostIdlePageIds) return;
+  recent_id_ = page_ids_.end();
   std::erase_if(page_ids_, [](const auto& pair) { return pair.second.blocks == 0; });
   idle_page_ids_ = 0;
 }
 
 BlockCache::Inserted BlockCache::revive(const BlockKey& key, std::span<const u8> bytes, Self self) {
-  if (graveyard_.is_empty()) return {};
+  if (!graveyard_.may_hold(key)) return {};
   const std::unique_lock lock = try_lock();
   if (!lock.owns_lock()) return {.lock_was_taken = true};
   CodeBlock* b = graveyard_.exhume(key, bytes, [&](u64 epoch) { return quiescence_.passed(epoch, self); });

@@ -78,6 +78,8 @@ class BlockCache {
   /// bytes changed, if they are again what it was made from. `bytes` are those at its pc, as far as its page goes.
   /// Null: there is none.
   Inserted revive(const BlockKey& key, std::span<const u8> bytes, Self self);
+  /// False: revive() has none, without a lock.
+  bool may_revive(const BlockKey& key) const { return graveyard_.may_hold(key); }
   enum class CheckVerdict : u8 { Same, Differs, LockWasTaken };
   /// Before a Checked block, or one of a checked page, is entered from C++: compares its bytes, and publishes it if its
   /// time has come. Differs: the block is dead.
@@ -114,6 +116,7 @@ class BlockCache {
   struct PageIdKey {
     u64 virtual_page;
     u32 ram_page;
+    bool operator==(const PageIdKey&) const = default;
     bool operator<(const PageIdKey& o) const {
       return virtual_page != o.virtual_page ? virtual_page < o.virtual_page : ram_page < o.ram_page;
     }
@@ -161,7 +164,9 @@ class BlockCache {
   mutable std::mutex mutex_;
   std::unique_ptr<std::atomic<CodeBlock*>[]> buckets_;
   std::unordered_map<u32, std::unique_ptr<PageCode>> pages_;
+  PageCode* last_page_ = nullptr;  ///< that page_locked() gave last
   std::map<PageIdKey, PageId> page_ids_;
+  std::map<PageIdKey, PageId>::iterator recent_id_ = page_ids_.end();  ///< of the block that was added last
   u32 last_page_id_ = 0;     ///< none is given twice: tables of vCPUs may hold those that went
   size_t idle_page_ids_ = 0;
   std::vector<CodeBlock*> retired_;  ///< freed once dead_since has passed

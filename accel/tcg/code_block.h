@@ -53,7 +53,9 @@ struct CodeBlock {
     Dead,       ///< invalidated: in the graveyard, or its memory waits for quiescence
   };
 
+  // What a lookup reads, together.
   BlockKey key;
+  std::atomic<CodeBlock*> hash_next{nullptr};
   mem::RamPage second_page = mem::kNoRamPage;  ///< of a block that straddles into the next page
   u32 guest_bytes = 0;
   u32 guest_insns = 0;
@@ -81,7 +83,6 @@ struct CodeBlock {
   u64 entry_bytes = 0;            ///< Dead: what the entry began with
   u64 dead_since = 0;             ///< Dead: grace period after which nobody is inside or on the way to it
   u64 publish_epoch = 0;          ///< grace period after which no vCPU can write the source unseen
-  std::atomic<CodeBlock*> hash_next{nullptr};
 
   bool straddles() const { return second_page != mem::kNoRamPage; }
   const u8* entry() const { return hot + entry_offset; }

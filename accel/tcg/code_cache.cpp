@@ -33,11 +33,12 @@ void* map_aligned(size_t bytes, int protection) {
 
 }  // namespace
 
-Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 bytes, bool split) {
+Result<std::unique_ptr<CodeCache>> CodeCache::create(u64 bytes, bool split, Parts parts) {
   std::unique_ptr<CodeCache> cache(new CodeCache);
   cache->size_ = align_up(std::clamp<u64>(bytes, kMinBytes, kMaxBytes), kHugePage);
   cache->segment_bytes_ = kMaxSegmentBytes;
   while (cache->size_ / cache->segment_bytes_ < 8) cache->segment_bytes_ /= 2;
+  if (parts == Parts::One) cache->segment_bytes_ = cache->size_;
   cache->size_ = align_down(cache->size_, cache->segment_bytes_);
 
   void* map = split ? nullptr : map_aligned(cache->size_, PROT_READ | PROT_WRITE | PROT_EXEC);
@@ -94,7 +95,10 @@ bool CodeCache::take_chunk(Chunk& chunk) {
   if (filling_ == kNoSegment) {
     const auto free = std::find_if(segments_.begin(), segments_.end(),
                                    [](const Segment& s) { return s.state == SegmentState::Free; });
-    if (free == segments_.end()) return false;
+    if (free == segments_.end()) {
+      is_full_.store(true, std::memory_order_relaxed);
+      return false;
+    }
     free->state = SegmentState::Filling;
     filling_ = unsigned(free - segments_.begin());
     --free_segments_;
@@ -184,6 +188,7 @@ void CodeCache::reuse(unsigned segment) {
   segments_[segment].state = SegmentState::Free;
   segments_[segment].chunks_given = segment == 0 ? 1 : 0;  // thunks stay
   ++free_segments_;
+  is_full_.store(false, std::memory_order_relaxed);
 }
 
 u64 CodeCache::bytes_used() const {

@@ -23,7 +23,11 @@ class CodeCache {
 
   /// Reserves `bytes` (rounded, at least 2 MiB, at most 1 GiB). `split`: never map memory writable and executable at
   /// once. Errors: the host allows neither.
-  static Result<std::unique_ptr<CodeCache>> create(u64 bytes, bool split);
+  enum class Parts : u8 {
+    Segments,  ///< evicted one by one
+    One,       ///< evicted as a whole, when it is full: what segments are measured against
+  };
+  static Result<std::unique_ptr<CodeCache>> create(u64 bytes, bool split, Parts parts = Parts::Segments);
   ~CodeCache();
   CodeCache(const CodeCache&) = delete;
   CodeCache& operator=(const CodeCache&) = delete;
@@ -49,7 +53,10 @@ class CodeCache {
   /// Whether the chunk's segment has not been evicted since it was taken.
   bool is_current(const Chunk& chunk) const;
   /// Whether eviction should begin, so that a segment is ready when the last one is used up.
-  bool is_short() const { return free_segments_.load(std::memory_order_relaxed) <= 1; }
+  bool is_short() const {
+    return segments_.size() == 1 ? is_full_.load(std::memory_order_relaxed)
+                                 : free_segments_.load(std::memory_order_relaxed) <= 1;
+  }
 
   /// The block that owns [start, start + size) of a chunk. In rising order within a chunk.
   void record(const u8* start, size_t size, CodeBlock* block);
@@ -98,6 +105,7 @@ class CodeCache {
   unsigned filling_ = kNoSegment;
   u64 fill_clock_ = 0;
   std::atomic<unsigned> free_segments_{0};
+  std::atomic<bool> is_full_{false};  ///< a chunk was asked for that is not there
 };
 
 }  // namespace emu::accel

@@ -9,7 +9,7 @@ CodeBlock* Graveyard::take(Graves::iterator at) {
   CodeBlock* block = *at->second;
   order_.erase(at->second);
   graves_.erase(at);
-  size_.store(order_.size(), std::memory_order_relaxed);
+  mark(*block, -1);
   return block;
 }
 
@@ -33,7 +33,7 @@ CodeBlock* Graveyard::bury(CodeBlock& block) {
   if (leaves == nullptr && alike >= kMostOfAKey) leaves = take(oldest);
   if (leaves == nullptr && order_.size() == kMost) remove(*(leaves = order_.front()));
   graves_.emplace(block.key.hash(), order_.insert(order_.end(), &block));
-  size_.store(order_.size(), std::memory_order_relaxed);
+  mark(block, 1);
   return leaves;
 }
 
@@ -62,7 +62,7 @@ std::vector<CodeBlock*> Graveyard::clear() {
   std::vector<CodeBlock*> all(order_.begin(), order_.end());
   graves_.clear();
   order_.clear();
-  size_.store(0, std::memory_order_relaxed);
+  for (auto& count : marks_) count.store(0, std::memory_order_relaxed);
   return all;
 }
 

@@ -2,6 +2,7 @@
 // Blocks whose source was overwritten, kept in case the same bytes come back to the same place.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <list>
@@ -15,7 +16,7 @@ namespace emu::accel {
 
 /// A breakpoint is taken away, a static key is toggled back, a page is read into memory again: then the old translation
 /// is right again and is given a new life instead of being made anew. Holds dead blocks that nothing links to; does not
-/// own them. Under the block cache's lock, but for is_empty().
+/// own them. Under the block cache's lock, but for may_hold().
 class Graveyard {
  public:
   /// More records than that are not worth their memory; the code they hold stays in its segment anyway.
@@ -32,17 +33,24 @@ class Graveyard {
   /// Takes out all.
   std::vector<CodeBlock*> clear();
 
-  /// Any thread; may be a moment old.
-  bool is_empty() const { return size_.load(std::memory_order_relaxed) == 0; }
+  /// False: none of this key is here. Any thread; may be a moment old.
+  bool may_hold(const BlockKey& key) const { return marks_[mark_of(key)].load(std::memory_order_relaxed) != 0; }
 
  private:
   using Order = std::list<CodeBlock*>;  ///< oldest first
   using Graves = std::unordered_multimap<size_t, Order::iterator>;
   CodeBlock* take(Graves::iterator at);
+  static constexpr unsigned kMarksLog2 = 14;
+  static size_t mark_of(const BlockKey& key) { return key.hash() >> 20 & ((size_t(1) << kMarksLog2) - 1); }
+  void mark(const CodeBlock& block, int add) {
+    std::atomic<u16>& count = marks_[mark_of(block.key)];
+    count.store(u16(count.load(std::memory_order_relaxed) + add), std::memory_order_relaxed);
+  }
 
   Order order_;
   Graves graves_;  ///< by hash of the key
-  std::atomic<size_t> size_{0};
+  /// How many of those that are here have this hash: most translations are of code that was never here.
+  std::array<std::atomic<u16>, size_t(1) << kMarksLog2> marks_{};
 };
 
 }  // namespace emu::accel

@@ -171,6 +171,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
 
   // Reused from block to block.
   ir::Block scratch_ir_;
+  ir::Builder builder_;  ///< writes scratch_ir_
   ir::CompiledBlock compiled_;
   accel::CodeCache::Chunk hot_chunk_, cold_chunk_;
   PageMark marked_;  ///< translated from last, and still marked as holding code

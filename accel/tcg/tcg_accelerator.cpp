@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "accel/tcg/tcg_accelerator.h"
 
+#include <sys/prctl.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <iterator>
 #include <thread>
 
@@ -13,6 +17,7 @@ Result<std::unique_ptr<TcgAccelerator>> TcgAccelerator::create(const AccelOption
                                                                std::unique_ptr<ir::HostBackend> backend) {
   std::unique_ptr<TcgAccelerator> accel(new TcgAccelerator(options, client));
   accel->shared_.techniques = EMU_TRY(parse_techniques(options.without));
+  if (!accel->shared_.techniques.huge_pages) EMU_TRY(accel->refuse_huge_pages());
   if (options.icount.enabled) {
     accel->shared_.icount = std::make_unique<Icount>(options.icount, client, accel->shared_.run.stop_flag());
   }
@@ -20,13 +25,24 @@ Result<std::unique_ptr<TcgAccelerator>> TcgAccelerator::create(const AccelOption
   if (options.jit_dump) EMU_TRY(accel->shared_.perf.open_dump());
   if (backend) {
     accel->shared_.backend = std::move(backend);
-    accel->shared_.code = EMU_TRY(CodeCache::create(options.code_cache_bytes, options.split_wx));
+    const CodeCache::Parts parts =
+        accel->shared_.techniques.segments ? CodeCache::Parts::Segments : CodeCache::Parts::One;
+    accel->shared_.code = EMU_TRY(CodeCache::create(options.code_cache_bytes, options.split_wx, parts));
   }
   return accel;
 }
 
+/// For the whole process, whatever is asked for elsewhere. RAM is touched after the accelerator is made.
+Result<void> TcgAccelerator::refuse_huge_pages() {
+  if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1) return {};
+  if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0) return error("without=huge-pages: {}", std::strerror(errno));
+  refused_huge_pages_ = true;
+  return {};
+}
+
 TcgAccelerator::~TcgAccelerator() {
   shut_down();
+  if (refused_huge_pages_) prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
   if (shared_.memory == nullptr) return;
   const mem::MachineLockScope lock(shared_.memory->lock());
   for (mem::AddressSpace* space : spaces_) space->remove_listener(*this);

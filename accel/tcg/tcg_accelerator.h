@@ -47,6 +47,7 @@ class TcgAccelerator final : public Accelerator,
  private:
   TcgAccelerator(const AccelOptions& options, AccelClient& client) : shared_{.client = client, .options = options} {}
   Result<void> prepare(target::Vcpu& first, mem::Memory& memory);
+  Result<void> refuse_huge_pages();
   mem::MachineLock* machine_lock() const;  ///< null before the first vCPU
 
   // MemoryListener: a new flat view was published
@@ -58,6 +59,7 @@ class TcgAccelerator final : public Accelerator,
   void request_others(const TlbRequest& request, const Quiescence::Participant* except) override;
 
   TcgShared shared_;
+  bool refused_huge_pages_ = false;  ///< and they are allowed again at the end
   std::vector<mem::AddressSpace*> spaces_;  ///< listened to
   VcpuCrew<tcg::RuntimeVcpu> vcpus_{shared_.run};
 };

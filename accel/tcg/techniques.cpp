@@ -27,6 +27,9 @@ constexpr Name kNames[] = {
     {"granules", &Techniques::granules},
     {"graveyard", &Techniques::graveyard},
     {"checked-pages", &Techniques::checked_pages},
+    {"huge-pages", &Techniques::huge_pages},
+    {"flag-fusion", &Techniques::flag_fusion},
+    {"segments", &Techniques::segments},
     {"kept-contexts", &Techniques::kept_contexts},
 };
 

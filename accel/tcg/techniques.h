@@ -20,6 +20,9 @@ struct Techniques {
   bool granules = true;       ///< a store to a page with code ends only the blocks whose bytes it touches
   bool graveyard = true;      ///< blocks whose source was overwritten come back with their bytes
   bool checked_pages = true;  ///< a page with many stores beside its code is written unseen; its blocks compare
+  bool huge_pages = true;     ///< the host is asked for huge pages, for RAM and for code
+  bool flag_fusion = true;    ///< a condition is used as host flags where it is made, not by way of a register
+  bool segments = true;       ///< code memory is evicted in parts; else all of it, when it is full
   bool kept_contexts = true;  ///< address-space switches with a PCID keep what the TLB knows
 };
 

@@ -64,7 +64,7 @@ unsigned insns_to_store(const ir::Block& block, const ir::HelperTable& helpers) 
 
 }  // namespace
 
-/// The bytes at a pc: a copy of the rest of its page, and of the next page when asked for.
+/// The bytes at a pc: a copy of the rest of its page, or of the beginning of that, and of the next page when asked for.
 class RuntimeVcpu::PageBytes final : public target::GuestCode {
  public:
   enum class Use : u8 {
@@ -72,13 +72,14 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
     Kept,  ///< for a block: both pages stay marked as holding code while this lives, at least
   };
   PageBytes(RuntimeVcpu& vcpu, u64 pc, mem::RamPage page, Use use) : vcpu_(vcpu), pc_(pc), use_(use) {
-    const u32 offset = u32(pc & (kPageSize - 1));
-    const u32 size = u32(kPageSize) - offset;
-    if (copy_page(page, offset, first_.data(), size)) first_size_ = size;
+    rest_ = u32(kPageSize) - offset();
+    const u32 size = std::min(rest_, kMostBlocks);
+    page_ = page;
+    if (copy_page(page, offset(), first_.data(), size)) first_size_ = size;
   }
   /// Of code outside RAM: a few bytes from the bus.
   PageBytes(RuntimeVcpu& vcpu, u64 pc, u64 physical) : vcpu_(vcpu), pc_(pc), use_(Use::Once) {
-    first_size_ = u32(std::min<u64>(kPageSize - (pc & (kPageSize - 1)), kLongestInsn));
+    first_size_ = rest_ = u32(std::min<u64>(kPageSize - offset(), kLongestInsn));
     static_cast<void>(vcpu.address_space_.read(physical, {first_.data(), first_size_},
                                                {.requester = mem::MemTxAttrs::Requester::Cpu}));
   }
@@ -87,6 +88,14 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
   }
 
   std::span<const u8> first() const override { return {first_.data(), first_size_}; }
+
+  /// A block of so many bytes may have ended because the copy did: then it now reaches to the end of the page.
+  bool grow_for(u32 bytes) {
+    if (first_size_ == rest_ || first_size_ == 0 || bytes + kLongestInsn <= first_size_) return false;
+    copy_page(page_, offset(), first_.data(), rest_);
+    first_size_ = rest_;
+    return true;
+  }
 
   std::span<const u8> second() override {
     if (asked_) return second_bytes();
@@ -112,13 +121,12 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
   bool second_is_device() const { return second_is_device_; }
   bool second_is_checked() const { return second_marked_ != nullptr && second_marked_->is_checked(); }
   /// The first `bytes` bytes at pc.
-  std::vector<u8> source(u32 bytes) const {
-    std::vector<u8> all(first_.begin(), first_.begin() + std::min(bytes, first_size_));
-    if (bytes > first_size_) {
-      EMU_CHECK(bytes - first_size_ <= second_.size());
-      all.insert(all.end(), second_.begin(), second_.begin() + (bytes - first_size_));
-    }
-    return all;
+  std::span<const u8> source(u32 bytes) {
+    if (bytes <= first_size_) return {first_.data(), bytes};
+    EMU_CHECK(first_size_ == rest_ && bytes - first_size_ <= second_.size());
+    joined_.assign(first_.begin(), first_.begin() + first_size_);
+    joined_.insert(joined_.end(), second_.begin(), second_.begin() + (bytes - first_size_));
+    return joined_;
   }
 
  private:
@@ -162,8 +170,15 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
   const Use use_;
   PageCode* second_marked_ = nullptr;
   bool lock_was_taken_ = false;
+  /// Nearly all blocks are shorter; copying is by single words.
+  static constexpr u32 kMostBlocks = 256;
+  u32 offset() const { return u32(pc_ & (kPageSize - 1)); }
+
+  mem::RamPage page_ = mem::kNoRamPage;
+  u32 rest_ = 0;  ///< of the page from pc on
   std::array<u8, kPageSize> first_;
   u32 first_size_ = 0;
+  std::vector<u8> joined_;
   bool asked_ = false;
   bool second_is_device_ = false;
   mem::RamPage second_page_ = mem::kNoRamPage;
@@ -173,8 +188,7 @@ class RuntimeVcpu::PageBytes final : public target::GuestCode {
 /// IR of the code at request.pc into scratch_ir_. False: fetching faults there, and the fault is pending.
 bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::GuestCode& code, TranslateResult& result) {
   target::Translator& translator = *shared_.translator;
-  ir::Builder builder(scratch_ir_, translator.layout(), translator.helpers());
-  result = translator.translate(request, code, builder);
+  result = translator.translate(request, code, builder_);
   if (result.status == TranslateResult::Status::FetchFault) {
     // Raised here unless asking for the second page has done so; if it does not fault any more, we come again.
     if (!cpu_.has_pending_fault()) tlb_.translate(result.fault_address, Access::Fetch, view());
@@ -199,6 +213,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   for (;;) {
     PageBytes bytes(*this, key.pc, key.page, PageBytes::Use::Kept);
     if (bytes.lock_was_taken()) return {Lookup::What::Alone};
+    if (shared_.blocks->may_revive(key)) bytes.grow_for(u32(kPageSize));
     const BlockCache::Inserted revived = shared_.blocks->revive(key, bytes.first(), &participant_);
     if (revived.lock_was_taken) return {Lookup::What::Alone};
     if (revived.block != nullptr) return {Lookup::What::Block, revived.block, global};
@@ -207,6 +222,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     const u64 page_end = align_down(key.pc, kPageSize) + kPageSize;
     request.break_after = shared_.debug.next_break(key.pc, page_end).value_or(0);
     bool built = build_ir(request, bytes, result);
+    if (built && bytes.grow_for(scratch_ir_.guest_bytes)) built = build_ir(request, bytes, result);
     // A breakpoint within an instruction ends nothing: the next one may.
     while (built && request.break_after != 0 && key.pc + scratch_ir_.guest_bytes > request.break_after) {
       request.break_after = shared_.debug.next_break(request.break_after, key.pc + scratch_ir_.guest_bytes).value_or(0);
@@ -239,7 +255,7 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     }
     EMU_TRACE("translate_block", "vcpu {} pc {:#x} mode {:#x} bytes {} instructions {}", cpu_.index(), key.pc, key.mode,
               block->guest_bytes, block->guest_insns);
-    const std::vector<u8> source = bytes.source(block->guest_bytes);
+    const std::span<const u8> source = bytes.source(block->guest_bytes);
     if (log::enabled_at(log::Mask::InAsm | log::Mask::Op, key.pc)) log_translation(*block, source);
 
     if (!shared_.backend) {
@@ -303,6 +319,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
                                      .cold = cold,
                                      .allow_same_page_links = !block.straddles(),
                                      .share_checks = shared_.techniques.check_sharing && !block.key.unshared,
+                                     .fuse_flags = shared_.techniques.flag_fusion,
                                      .count = shared_.options.count,
                                      .icount = shared_.icount != nullptr};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);

@@ -20,7 +20,8 @@ RuntimeVcpu::RuntimeVcpu(TcgShared& shared, target::Vcpu& cpu, mem::AddressSpace
     : shared_(shared), cpu_(cpu), env_(cpu.env()), address_space_(memory), tlb_(cpu, memory, shared.debug, statistics_),
       memory_({cpu, tlb_, memory, ports, *shared.blocks, *this, shared.split_locks, shared.debug, statistics_,
                participant_, shared.techniques.string_runs}),
-      memory_participant_(memory.memory().grace()) {
+      memory_participant_(memory.memory().grace()),
+      builder_(scratch_ir_, shared.translator->layout(), shared.translator->helpers()) {
   env_.runtime = this;
   shared_.quiescence.add(participant_);
   cpu_.attach(memory_, *this);

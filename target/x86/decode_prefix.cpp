@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prefixes, ModRM, SIB, displacement and immediates: SDM Vol. 2 chapter 2.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
 #include "target/x86/decode.h"
 #include "target/x86/decode_tables.h"
 
@@ -8,35 +13,46 @@ namespace {
 
 constexpr unsigned kMaxLength = 15;
 
-/// Reads forward through the instruction's bytes. After running out, reads give 0 and status() says why.
+/// Reads forward through the instruction's bytes. Nothing is checked on the way: behind kMaxLength bytes, or all there
+/// are, others follow, and who has read any of them is_bad().
 class Cursor {
  public:
-  explicit Cursor(std::span<const u8> bytes) : bytes_(bytes) {}
-  u8 peek(unsigned ahead = 0) {
-    if (at_ + ahead < bytes_.size() && at_ + ahead < kMaxLength) return bytes_[at_ + ahead];
-    (at_ + ahead >= kMaxLength ? too_long_ : truncated_) = true;
-    return 0;
+  explicit Cursor(std::span<const u8> bytes) : limit_(unsigned(std::min<size_t>(bytes.size(), kMaxLength))) {
+    if (bytes.size() >= kReadable) {
+      bytes_ = bytes.data();
+    } else {
+      std::copy_n(bytes.begin(), limit_, padded_.begin());
+      std::fill(padded_.begin() + limit_, padded_.end(), u8(0));
+      bytes_ = padded_.data();
+    }
   }
-  u8 next() {
-    const u8 value = peek();
-    ++at_;
-    return value;
-  }
+  Cursor(const Cursor&) = delete;
+  Cursor& operator=(const Cursor&) = delete;
+
+  /// What is looked at so is to be read by next(), too.
+  u8 peek(unsigned ahead = 0) const { return bytes_[at_ + ahead]; }
+  u8 next() { return bytes_[at_++]; }
   u64 little_endian(unsigned count) {
-    u64 value = 0;
-    for (unsigned i = 0; i < count; ++i) value |= u64(next()) << (8 * i);
-    return value;
+    u64 value;
+    std::memcpy(&value, bytes_ + at_, sizeof(value));
+    if constexpr (std::endian::native == std::endian::big) value = __builtin_bswap64(value);
+    at_ += count;
+    return value & low_mask(8 * count);
   }
   i64 sign_extended(unsigned count) { return sign_extend(little_endian(count), 8 * count); }
   unsigned position() const { return at_; }
-  bool is_truncated() const { return truncated_; }
-  bool is_too_long() const { return too_long_; }
-  bool is_bad() const { return truncated_ || too_long_; }
+  bool is_at_end() const { return at_ >= limit_; }
+  void run_over() { at_ = limit_ + 1; }
+  bool is_bad() const { return at_ > limit_; }
+  bool is_truncated() const { return is_bad() && limit_ < kMaxLength; }
 
  private:
-  std::span<const u8> bytes_;
-  unsigned at_ = 0;
-  bool truncated_ = false, too_long_ = false;
+  /// Prefixes end at the limit; behind them come at most three opcode bytes (with an EVEX prefix five), ModRM, SIB, a
+  /// displacement and eight bytes of immediates; the last are read by eights.
+  static constexpr size_t kReadable = kMaxLength + 5 + 2 + 4 + 8 + 8;
+  const u8* bytes_;
+  unsigned limit_, at_ = 0;
+  std::array<u8, kReadable> padded_;
 };
 
 /// What scanning the prefixes leaves behind for the opcode lookup.
@@ -51,8 +67,8 @@ struct Opening {
 void scan_prefixes(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
   const bool code64 = mode.has(Mode::kCode64);
   for (;;) {
+    if (at.is_at_end()) return at.run_over();
     const u8 byte = at.peek();
-    if (at.is_bad()) return;
     switch (byte) {
       case 0xf0:
         insn.prefixes |= kHasLock;
@@ -310,40 +326,6 @@ u8 operand_size(SizeRule rule, Mode mode, const Insn& insn) {
   }
 }
 
-bool is_byte_operand(Operand o) {
-  switch (o) {
-    case Operand::Eb:
-    case Operand::Gb:
-    case Operand::Zb:
-    case Operand::Mb:
-    case Operand::AL:
-    case Operand::Ob:
-    case Operand::Xb:
-    case Operand::Yb:
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool prefix_matches(Prefix want, u8 rep, bool has66) {
-  switch (want) {
-    case Prefix::Any:
-      return true;
-    case Prefix::NoRep:
-      return rep == 0;
-    case Prefix::None:
-      return rep == 0 && !has66;
-    case Prefix::P66:
-      return rep == 0 && has66;
-    case Prefix::PF3:
-      return rep == 0xf3;
-    case Prefix::PF2:
-      return rep == 0xf2;
-  }
-  return false;
-}
-
 bool vex_matches(const Row& row, const Insn& insn) {
   if (row.length == VexLength::L0 && insn.vector_256) return false;
   if (row.length == VexLength::L1 && !insn.vector_256) return false;
@@ -375,8 +357,8 @@ bool has_features(const Row& row, const Insn& insn, InsnFeatures features) {
 
 /// Whether the tables know the opcode: what else is wrong with it makes it undefined, not missing.
 bool has_evex_row(Map map, u8 opcode) {
-  for (const u16 index : rows_of(map, opcode))
-    if (all_rows()[index].is_evex) return true;
+  for (const RowKey& key : row_keys(map, opcode))
+    if (key.forms & bit(RowKey::kEvex)) return true;
   return false;
 }
 
@@ -385,16 +367,15 @@ void set_evex_length(const Row& row, Insn& insn, bool is_register) {
   insn.length_log2 = u8(row.lengths == 0 ? 4 : rounds ? 6 : 4 + insn.evex_ll);
 }
 
-const Row* find_row(const Opening& opening, Insn& insn, Mode mode, u8 modrm, InsnFeatures features) {
-  for (const u16 index : rows_of(opening.map, insn.opcode)) {
-    const Row& row = all_rows()[index];
-    if (row.is_vex != opening.is_vex || row.is_evex != opening.is_evex) continue;
-    if (row.reg_field != kAnyField && row.reg_field != (modrm >> 3 & 7)) continue;
-    if (row.rm_field != kAnyField && row.rm_field != (modrm & 7)) continue;
-    if (row.mod == Mod::Memory && modrm >= 0xc0) continue;
-    if (row.mod == Mod::Register && modrm < 0xc0) continue;
-    if (row.has(mode.has(Mode::kCode64) ? kNo64 : kOnly64)) continue;  // MOVSXD and ARPL share an opcode
-    if (!prefix_matches(row.prefix, opening.rep, insn.has(kHas66))) continue;
+const RowKey* find_row(const Opening& opening, Insn& insn, Mode mode, u8 modrm, InsnFeatures features) {
+  const unsigned encoding = opening.is_evex ? RowKey::kEvex : opening.is_vex ? RowKey::kVex : RowKey::kLegacy;
+  const u8 form = u8(bit(encoding) | bit(modrm >= 0xc0 ? RowKey::kRegister : RowKey::kMemory) |
+                     bit(mode.has(Mode::kCode64) ? RowKey::kCode64 : RowKey::kOther));
+  const u8 prefix = u8(bit(RowKey::prefix_bit(opening.rep, insn.has(kHas66))));
+  const u8 reg = u8(bit(modrm >> 3 & 7)), rm = u8(bit(modrm & 7));
+  for (const RowKey& key : row_keys(opening.map, insn.opcode)) {
+    if ((key.forms & form) != form || !(key.prefixes & prefix) || !(key.regs & reg) || !(key.rms & rm)) continue;
+    const Row& row = all_rows()[key.row];
     if (row.is_evex) {
       if (!evex_matches(row, insn, modrm >= 0xc0)) continue;
       set_evex_length(row, insn, modrm >= 0xc0);
@@ -402,7 +383,7 @@ const Row* find_row(const Opening& opening, Insn& insn, Mode mode, u8 modrm, Ins
       continue;
     }
     if (!has_features(row, insn, features)) continue;  // e.g. TZCNT without BMI1 is BSF: a later row
-    return &row;
+    return &key;
   }
   return nullptr;
 }
@@ -471,18 +452,17 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
     const bool is_vzero = opening.is_vex && opening.map == kMap0F && insn.opcode == 0x77;
     const bool has_modrm = (opcode_has_modrm(opening.map, insn.opcode) || opening.is_vex) && !is_vzero;
     const u8 modrm = has_modrm ? at.peek() : 0;
-    row = at.is_bad() ? nullptr : find_row(opening, insn, mode, modrm, features);
-    if (opening.is_bad_vex) row = nullptr;
+    const RowKey* key = opening.is_bad_vex ? nullptr : find_row(opening, insn, mode, modrm, features);
+    if (key != nullptr) row = &all_rows()[key->row];
     const bool is_missing = opening.is_evex && !opening.is_bad_vex && opening.map <= kMap3A &&
                             !has_evex_row(opening.map, insn.opcode);
     if (!row) row = is_missing ? &kMissingEvexRow : &kUndefinedRow;
     insn.row = row;
     if (has_modrm && !at.is_bad()) scan_modrm(at, row->has(kIgnoreMod), code64, insn);
-    const SizeRule rule = row->size_rule != SizeRule::Auto    ? row->size_rule
-                          : is_byte_operand(row->operands[0]) ? SizeRule::Byte
-                                                              : SizeRule::V;
-    insn.size = operand_size(rule, mode, insn);
-    if (!at.is_bad()) scan_immediates(at, insn);
+    const u8 traits = key == nullptr ? 0 : key->traits;  // rows of what does not exist have no operands
+    const bool is_byte = row->size_rule == SizeRule::Auto && (traits & kByteSized);
+    insn.size = operand_size(is_byte ? SizeRule::Byte : row->size_rule, mode, insn);
+    if ((traits & kHasImmediate) && !at.is_bad()) scan_immediates(at, insn);
     if (!is_valid(*row, insn, mode)) insn.row = &kUndefinedRow;
     if (row->is_evex) {
       insn.vvvv = u8(insn.vvvv | insn.evex_vvvv_high << 4);
@@ -492,7 +472,7 @@ DecodeStatus decode(std::span<const u8> bytes, Mode mode, InsnFeatures features,
   }
   if (at.is_truncated()) return DecodeStatus::Truncated;
   insn.length = u8(at.position());
-  if (at.is_too_long()) {
+  if (at.is_bad()) {
     insn.row = &kTooLongRow;
     insn.length = kMaxLength;
   }

@@ -81,6 +81,53 @@ constexpr Row kRows[] = {
 };
 constexpr size_t kRowCount = std::size(kRows);
 
+constexpr bool is_byte_operand(Operand o) {
+  return o == Eb || o == Gb || o == Zb || o == Mb || o == AL || o == Ob || o == Xb || o == Yb;
+}
+constexpr u8 traits_of(const Row& row) {
+  unsigned traits = is_byte_operand(row.operands[0]) ? kByteSized : 0;
+  for (const Operand o : row.operands) {
+    if ((o >= Ib && o <= Iv) || o == Jb || o == Jz || o == Ap || o == Ob || o == Ov || o == L) traits |= kHasImmediate;
+    if (o == H || o == KH) traits |= kNamesVvvv;
+  }
+  return u8(traits);
+}
+
+constexpr bool prefix_matches(Prefix want, u8 rep, bool has66) {
+  switch (want) {
+    case Prefix::Any:
+      return true;
+    case Prefix::NoRep:
+      return rep == 0;
+    case Prefix::None:
+      return rep == 0 && !has66;
+    case Prefix::P66:
+      return rep == 0 && has66;
+    case Prefix::PF3:
+      return rep == 0xf3;
+    case Prefix::PF2:
+      return rep == 0xf2;
+  }
+  return false;
+}
+
+constexpr RowKey make_key(const Row& row, u16 index) {
+  RowKey key{.row = index, .traits = traits_of(row)};
+  key.forms = u8(1u << (row.is_evex ? RowKey::kEvex : row.is_vex ? RowKey::kVex : RowKey::kLegacy));
+  if (row.mod != Mod::Register) key.forms |= 1 << RowKey::kMemory;
+  if (row.mod != Mod::Memory) key.forms |= 1 << RowKey::kRegister;
+  if (!(row.rules & kNo64)) key.forms |= 1 << RowKey::kCode64;
+  if (!(row.rules & kOnly64)) key.forms |= 1 << RowKey::kOther;
+  for (const u8 rep : {u8(0), u8(0xf2), u8(0xf3)}) {
+    for (const bool has66 : {false, true}) {
+      if (prefix_matches(row.prefix, rep, has66)) key.prefixes |= u8(1u << RowKey::prefix_bit(rep, has66));
+    }
+  }
+  if (row.reg_field != kAnyField) key.regs = u8(1u << row.reg_field);
+  if (row.rm_field != kAnyField) key.rms = u8(1u << row.rm_field);
+  return key;
+}
+
 constexpr bool needs_modrm(const Row& row) {
   if (row.rules & kModrm || row.mod != Mod::Any) return true;
   for (const Operand o : row.operands) {
@@ -91,7 +138,7 @@ constexpr bool needs_modrm(const Row& row) {
 
 struct Index {
   std::array<u16, kMapCount* 256 + 1> start = {};
-  std::array<u16, kRowCount + 1200> rows = {};  // rows that span several opcodes are listed under each
+  std::array<RowKey, kRowCount + 1200> rows = {};  // rows that span several opcodes are listed under each
   std::array<bool, kMapCount* 256> modrm = {};
 };
 
@@ -111,7 +158,7 @@ constexpr Index make_index() {
     const Row& row = kRows[r];
     for (unsigned i = 0; i < row.count; ++i) {
       const unsigned at = row.map * 256u + row.opcode + i;
-      index.rows[count[at]++] = r;
+      index.rows[count[at]++] = make_key(row, r);
       if (needs_modrm(row)) index.modrm[at] = true;
     }
   }
@@ -128,7 +175,7 @@ constexpr Row kTooLongRow = Row{.name = "(too long)", .rules = kFaults | kEnds, 
 
 std::span<const Row> all_rows() { return kRows; }
 
-std::span<const u16> rows_of(Map map, u8 opcode) {
+std::span<const RowKey> row_keys(Map map, u8 opcode) {
   const unsigned at = map * 256u + opcode;
   return {kIndex.rows.data() + kIndex.start[at], size_t(kIndex.start[at + 1] - kIndex.start[at])};
 }

@@ -15,6 +15,12 @@ constexpr unsigned kMaxInsns = 64;
 constexpr unsigned kMaxExits = 31;
 constexpr unsigned kMaxInsnBytes = 15;
 
+/// Room for a block's instructions, of which decode() makes as many as there are.
+union InsnRoom {
+  InsnRoom() {}
+  Insn insns[kMaxInsns];
+};
+
 /// Whether the masked count of a shift is a constant other than 0, so that its flags replace the old ones.
 bool count_is_nonzero(const Insn& insn) {
   for (const Operand operand : insn.row->operands) {
@@ -56,7 +62,8 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
   const std::span<const u8> bytes = code.first();
   if (bytes.empty()) return {.status = Status::FetchFault, .fault_address = request.pc};
 
-  std::array<Insn, kMaxInsns> insns;
+  InsnRoom room;
+  Insn* const insns = room.insns;
   unsigned count = 0, offset = 0;
   target::TranslateResult result;
   while (count < limit && offset < bytes.size()) {
@@ -79,7 +86,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
     ++count;
     if (insn.row->has(kEnds) || result.straddles) break;
   }
-  find_live_flags({insns.data(), count}, mode);
+  find_live_flags({insns, count}, mode);
 
   builder.begin(request.pc);
   builder.block().wide_vectors = mode.has(Mode::kAvx);

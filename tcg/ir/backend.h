@@ -47,6 +47,7 @@ struct CompileRequest {
   CodeSpan cold;   ///< stubs, anywhere within +-2 GiB of hot
   bool allow_same_page_links = true;  ///< false for page-straddling blocks
   bool share_checks = true;           ///< accesses off one base have one TLB check
+  bool fuse_flags = true;             ///< conditions are used as host flags, not by way of a register
   bool loops_in_place = true;         ///< an exit to the block's own pc jumps to its entry, else it is a link
   bool count = false;                 ///< keep EnvHeader::executed_insns and its companions
   /// The block takes its instructions off EnvHeader::icount_budget, or leaves for ExitRequest before the first where

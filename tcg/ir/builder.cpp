@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "tcg/ir/op_traits.h"
 #include "util/bits.h"
 #include "util/check.h"
 
@@ -28,21 +29,11 @@ Words make_words(Opcode opcode, Type type, u8 flags, Ref a, Ref b, Ref c) {
 
 u32 hash(const Words& w) { return u32(((w.head * 0x9e3779b97f4a7c15u) ^ (w.tail * 0xc2b2ae3d27d4eb4fu)) >> 58); }
 
-/// Whether two such ops with equal operands make equal values, wherever they stand.
+/// Whether two such ops with equal operands make equal values, wherever they stand. Not those of Vec3: there equal
+/// operands do not make equal words.
 bool is_shareable(Opcode opcode, Ref c) {
-  if (info(opcode).effects != kPure) return false;
-  switch (opcode) {
-    case Opcode::Vec3:  // equal operands do not make equal words
-      return false;
-    case Opcode::Vec:
-      return !has_fp_effects(vec_op_of(c.bits()));
-    case Opcode::VecCvtFromInt:
-    case Opcode::VecCvtToInt:
-    case Opcode::FlFcmp:
-      return false;
-    default:
-      return true;
-  }
+  if (opcode == Opcode::Vec) return !has_fp_effects(vec_op_of(c.bits()));
+  return (traits(opcode) & kRemovable) && opcode != Opcode::Get && opcode != Opcode::GetFlags;
 }
 
 bool add_displacement(MemInfo& mem, i64 add) {

@@ -26,12 +26,13 @@ enum Tag : u8 {
 constexpr u64 zigzag(i64 v) { return u64(v) << 1 ^ u64(v >> 63); }
 constexpr i64 unzigzag(u64 v) { return i64(v >> 1 ^ (0 - (v & 1))); }
 
-void put(std::vector<u8>& out, u64 v) {
-  for (; v >= 0x80; v >>= 7) out.push_back(u8(v | 0x80));
-  out.push_back(u8(v));
+/// Writes where `out` points to and moves it on: there is room, see kMostOfPoint.
+void put(u8*& out, u64 v) {
+  for (; v >= 0x80; v >>= 7) *out++ = u8(v | 0x80);
+  *out++ = u8(v);
 }
 
-void put(std::vector<u8>& out, const Location& at) {
+void put(u8*& out, const Location& at) {
   switch (at.where) {
     case Location::Where::None:
       put(out, 0);
@@ -57,11 +58,11 @@ u32 mem_bits(const MemInfo& m) {
          u32(m.order) << 12 | u32(m.view != kCurrentView) << 15;
 }
 
-void put(std::vector<u8>& out, const AccessRecord& a) {
+void put(u8*& out, const AccessRecord& a) {
   // Opcodes of accesses lie close together; RmwOp needs 3 bits, Type 4.
   put(out, (u64(a.opcode) - u64(Opcode::Ld)) << 8 | u64(a.unshares) << 7 | u64(a.rmw) << 4 | u64(a.type));
   put(out, mem_bits(a.mem));
-  if (a.mem.view != kCurrentView) out.push_back(a.mem.view);
+  if (a.mem.view != kCurrentView) *out++ = a.mem.view;
   put(out, zigzag(a.mem.disp));
   put(out, a.value);
   put(out, a.expected);
@@ -182,6 +183,9 @@ void read_point(Reader& in, RecoveryPoint& p) {
 
 }  // namespace
 
+// At most: a number has ten bytes, a location two numbers.
+constexpr size_t kMostOfPoint = 1 + 4 * 10 + 10 + 5 * 10 + 20 + 3 * 10 + 1 + 6 * 10, kMostOfField = 3 * 10;
+
 void SideTableWriter::clear() {
   bytes_.clear();
   last_.key = last_.pc_delta = last_.insn_index = last_.next_pc_delta = 0;
@@ -190,42 +194,46 @@ void SideTableWriter::clear() {
 }
 
 void SideTableWriter::add(const RecoveryPoint& p) {
-  const size_t tag_at = bytes_.size();
+  const size_t most = kMostOfPoint + p.fields.size() * kMostOfField;
+  const size_t begin = bytes_.size();
+  bytes_.resize(begin + most);
+  u8* const tag_at = bytes_.data() + begin;
+  u8* out = tag_at + 1;
   u8 tag = 0;
-  bytes_.push_back(0);
-  put(bytes_, zigzag(i32(p.key - last_.key)));
+  put(out, zigzag(i32(p.key - last_.key)));
   if (p.insn_index == last_.insn_index + 1 && p.pc_delta == last_.next_pc_delta && p.next_pc_delta >= p.pc_delta) {
     tag |= kNextInsn;
-    put(bytes_, p.next_pc_delta - p.pc_delta);
+    put(out, p.next_pc_delta - p.pc_delta);
   } else if (p.insn_index != last_.insn_index || p.pc_delta != last_.pc_delta ||
              p.next_pc_delta != last_.next_pc_delta) {
     tag |= kOtherInsn;
-    put(bytes_, p.pc_delta);
-    put(bytes_, p.insn_index);
-    put(bytes_, zigzag(i64(p.next_pc_delta) - p.pc_delta));
+    put(out, p.pc_delta);
+    put(out, p.insn_index);
+    put(out, zigzag(i64(p.next_pc_delta) - p.pc_delta));
   }
   if (!same(p.fields, last_.fields)) {
     tag |= kFields;
-    put(bytes_, p.fields.size());
+    put(out, p.fields.size());
     for (const FieldLocation& f : p.fields) {
-      put(bytes_, f.field);
-      put(bytes_, f.at);
+      put(out, f.field);
+      put(out, f.at);
     }
     last_.fields.assign(p.fields.begin(), p.fields.end());
   }
   if (!same(p.flags, last_.flags)) {
     tag |= kFlags;
-    put(bytes_, p.flags.at_home ? 0 : u64(p.flags.cc_op) + 1);
+    put(out, p.flags.at_home ? 0 : u64(p.flags.cc_op) + 1);
     if (!p.flags.at_home) {
-      put(bytes_, p.flags.a);
-      put(bytes_, p.flags.b);
+      put(out, p.flags.a);
+      put(out, p.flags.b);
     }
     last_.flags = p.flags;
   }
-  if (p.resume != 0) tag |= kResume, put(bytes_, zigzag(p.resume - i64(p.key)));
-  if (p.retry != 0) tag |= kRetry, put(bytes_, zigzag(p.retry - i64(p.key)));
-  if (p.access.opcode != Opcode::Nop) tag |= kAccess, put(bytes_, p.access);
-  bytes_[tag_at] = tag;
+  if (p.resume != 0) tag |= kResume, put(out, zigzag(p.resume - i64(p.key)));
+  if (p.retry != 0) tag |= kRetry, put(out, zigzag(p.retry - i64(p.key)));
+  if (p.access.opcode != Opcode::Nop) tag |= kAccess, put(out, p.access);
+  *tag_at = tag;
+  bytes_.resize(size_t(out - bytes_.data()));
   last_.key = p.key;
   last_.pc_delta = p.pc_delta;
   last_.insn_index = p.insn_index;

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "tcg/ir/op_traits.h"
 #include "tcg/ir/verify.h"
 #include "tcg/passes/refold.h"
 #include "util/check.h"
@@ -34,7 +35,7 @@ class DeadWalk {
         continue;
       }
       follow_state(op);
-      for_each_operand(block_, op, [this](Ref r) {
+      visit_operands(block_, op, [this](Ref r) {
         if (r.is_value()) block_.ops[r.id()].flags |= kWanted;
       });
     }
@@ -45,7 +46,7 @@ class DeadWalk {
     const Op& op = block_.ops[i];
     if (op.opcode == Opcode::Set) return options_.dead_code && is_overwritten(op) && !gives_place(i);
     if (op.opcode == Opcode::SetFlags) return options_.dead_code && flags_overwritten_;
-    return options_.dead_code && !wanted && is_removable(op, helpers_);
+    return options_.dead_code && !wanted && may_be_removed(op, helpers_);
   }
 
   /// A dead Set of a pinned field costs nothing where its value is computed in that register, and is used later:
@@ -58,7 +59,7 @@ class DeadWalk {
     for (size_t i = set.a.id() + 1; i < at; ++i) {  // usually none or two
       const Op& op = block_.ops[i];
       const bool same_field = (op.opcode == Opcode::Get || op.opcode == Opcode::Set) && op.c == set.c;
-      if (same_field || observes_state(op, helpers_)) return false;
+      if (same_field || looks_at_state(op, helpers_)) return false;
     }
     return true;
   }
@@ -80,7 +81,7 @@ class DeadWalk {
         flags_overwritten_ = false;
         break;
       default:
-        if (observes_state(op, helpers_)) {
+        if (looks_at_state(op, helpers_)) {
           for (size_t i = 0; i <= layout_.fields.size() / 64; ++i) overwritten_[i] = low_overwritten_[i] = 0;
           flags_overwritten_ = false;
         }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tcg/host/x86_64/assembler.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "util/check.h"
 
 namespace emu::tcg::x86_64 {
 namespace {
-
-constexpr size_t kLongestInstruction = 16;
 
 bool fits8(i64 v) { return v == i64(i8(v)); }
 bool fits32(i64 v) { return v == i64(i32(v)); }
@@ -27,27 +26,10 @@ void Assembler::reset(u8* write, const u8* exec, size_t size) {
   fixups_.clear();
 }
 
-/// Makes room for an instruction; after an overflow everything lands in nowhere_.
-void Assembler::begin() {
-  ++instructions_;
-  if (size_t(end_ - cursor_) >= kLongestInstruction) [[likely]]
-    return;
+void Assembler::overflow() {
   overflowed_ = true;
   cursor_ = nowhere_;
   end_ = nowhere_ + sizeof nowhere_;
-}
-
-void Assembler::put16(u16 v) {
-  std::memcpy(cursor_, &v, 2);
-  cursor_ += 2;
-}
-void Assembler::put32(u32 v) {
-  std::memcpy(cursor_, &v, 4);
-  cursor_ += 4;
-}
-void Assembler::put64(u64 v) {
-  std::memcpy(cursor_, &v, 8);
-  cursor_ += 8;
 }
 
 void Assembler::put_imm(Width w, i32 imm) {
@@ -65,34 +47,56 @@ void Assembler::put_opcode(u32 opcode) {
   put8(u8(opcode));
 }
 
+// These write through a pointer of their own: through cursor_, each byte could change it for all the compiler knows.
+namespace {
+
+u8* write_opcode(u8* at, u32 opcode) {
+  if (opcode > 0xff) [[unlikely]] {
+    if (opcode > 0xffff) *at++ = u8(opcode >> 16);
+    *at++ = u8(opcode >> 8);
+  }
+  *at++ = u8(opcode);
+  return at;
+}
+u8* write_u32(u8* at, u32 v) {
+  std::memcpy(at, &v, sizeof(v));
+  return at + sizeof(v);
+}
+
+}  // namespace
+
 void Assembler::rr(u8 prefix, bool is_q, u32 opcode, unsigned reg, unsigned rm_reg, bool force_rex) {
   begin();
-  if (prefix) put8(prefix);
+  u8* at = cursor_;
+  if (prefix) *at++ = prefix;
   const u8 rex = u8(0x40 | is_q << 3 | (reg >> 3 & 1) << 2 | (rm_reg >> 3 & 1));
-  if (rex != 0x40 || force_rex) put8(rex);
-  put_opcode(opcode);
-  put8(u8(0xc0 | low3(reg) << 3 | low3(rm_reg)));
+  if (rex != 0x40 || force_rex) *at++ = rex;
+  at = write_opcode(at, opcode);
+  *at++ = u8(0xc0 | low3(reg) << 3 | low3(rm_reg));
+  cursor_ = at;
 }
 
 void Assembler::rm(u8 prefix, bool is_q, u32 opcode, unsigned reg, const Mem& m, bool force_rex, unsigned imm_bytes) {
   begin();
-  if (prefix) put8(prefix);
+  u8* at = cursor_;
+  if (prefix) *at++ = prefix;
   const bool x = m.index != kNoReg && m.index >= 8, b = m.base != kNoReg && m.base >= 8;
   const u8 rex = u8(0x40 | is_q << 3 | (reg >> 3 & 1) << 2 | x << 1 | b);
-  if (rex != 0x40 || force_rex) put8(rex);
-  put_opcode(opcode);
-  raw(m, reg, imm_bytes);
+  if (rex != 0x40 || force_rex) *at++ = rex;
+  at = write_opcode(at, opcode);
+  cursor_ = put_mem(at, m, reg, imm_bytes);
 }
 
+void Assembler::raw(const Mem& m, unsigned reg, unsigned imm_bytes) { cursor_ = put_mem(cursor_, m, reg, imm_bytes); }
+
 /// ModRM, SIB and displacement.
-void Assembler::raw(const Mem& m, unsigned reg, unsigned imm_bytes) {
+u8* Assembler::put_mem(u8* at, const Mem& m, unsigned reg, unsigned imm_bytes) {
   const unsigned r = low3(reg) << 3;
-  if (m.rip_target) {
-    put8(u8(r | 5));
-    const i64 disp = overflowed_ ? 0 : m.rip_target - (exec_ + (cursor_ - write_) + 4 + imm_bytes);
+  if (m.rip_target) [[unlikely]] {
+    *at++ = u8(r | 5);
+    const i64 disp = overflowed_ ? 0 : m.rip_target - (exec_ + (at - write_) + 4 + imm_bytes);
     EMU_CHECK(fits32(disp));
-    put32(u32(disp));
-    return;
+    return write_u32(at, u32(disp));
   }
   const bool sib = m.index != kNoReg || m.base == kNoReg || low3(m.base) == rsp;
   EMU_CHECK(m.index != rsp);
@@ -105,15 +109,16 @@ void Assembler::raw(const Mem& m, unsigned reg, unsigned imm_bytes) {
     mod = 1;
   const unsigned base = m.base == kNoReg ? 5 : low3(m.base);
   if (sib) {
-    put8(u8(mod << 6 | r | 4));
-    put8(u8(m.scale << 6 | (m.index == kNoReg ? 4u : low3(m.index)) << 3 | base));
+    *at++ = u8(mod << 6 | r | 4);
+    *at++ = u8(m.scale << 6 | (m.index == kNoReg ? 4u : low3(m.index)) << 3 | base);
   } else {
-    put8(u8(mod << 6 | r | base));
+    *at++ = u8(mod << 6 | r | base);
   }
   if (mod == 1)
-    put8(u8(m.disp));
+    *at++ = u8(m.disp);
   else if (mod == 2 || m.base == kNoReg)
-    put32(u32(m.disp));
+    at = write_u32(at, u32(m.disp));
+  return at;
 }
 
 /// An instruction whose byte form is `opcode` with bit 0 clear; spl..dil need a REX prefix.
@@ -492,7 +497,13 @@ void Assembler::align(size_t power_of_two) {
 }
 void Assembler::fill(size_t count, u8 value) {
   const unsigned instructions = instructions_;
-  for (size_t i = 0; i < count; ++i) byte(value);
+  while (count > 0) {
+    const size_t now = std::min(count, kLongestInstruction);
+    begin();
+    std::memset(cursor_, value, now);
+    cursor_ += now;
+    count -= now;
+  }
   instructions_ = instructions;
 }
 void Assembler::int3() { byte(0xcc); }
@@ -505,9 +516,14 @@ void Assembler::byte(u8 value) {
   put8(value);
 }
 void Assembler::bytes(const u8* data, size_t size) {
-  for (size_t i = 0; i < size; ++i) {
+  while (size > 0) {
+    const size_t now = std::min(size, kLongestInstruction);
     begin();
-    put8(data[i]);
+    instructions_ += unsigned(now) - 1;  // each byte is counted
+    std::memcpy(cursor_, data, now);
+    cursor_ += now;
+    data += now;
+    size -= now;
   }
 }
 void Assembler::u32_at(size_t at, u32 value) {

@@ -5,6 +5,7 @@
 // overflowed() turns true and the rest goes nowhere.
 #pragma once
 
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -272,12 +273,24 @@ class Assembler {
     u32 label;
     bool is_near;
   };
-  void begin();
+  /// Makes room for an instruction; after an overflow everything lands in nowhere_.
+  void begin() {
+    ++instructions_;
+    if (size_t(end_ - cursor_) < kLongestInstruction) [[unlikely]]
+      overflow();
+  }
+  void overflow();
+  u8* put_mem(u8* at, const Mem& m, unsigned reg, unsigned imm_bytes);
   void raw(const Mem& m, unsigned reg, unsigned imm_bytes);
   void put8(u8 v) { *cursor_++ = v; }
-  void put16(u16 v);
-  void put32(u32 v);
-  void put64(u64 v);
+  template <typename T>
+  void put_word(T v) {
+    std::memcpy(cursor_, &v, sizeof(v));
+    cursor_ += sizeof(v);
+  }
+  void put16(u16 v) { put_word(v); }
+  void put32(u32 v) { put_word(v); }
+  void put64(u64 v) { put_word(v); }
   void put_imm(Width w, i32 imm);
   void put_opcode(u32 opcode);
   void rr(u8 prefix, bool is_q, u32 opcode, unsigned reg, unsigned rm, bool force_rex = false);
@@ -296,6 +309,8 @@ class Assembler {
             unsigned vvvv = 0);
   void evex_prefix(unsigned map, unsigned pp, bool is_q, unsigned length, unsigned reg, bool x, bool b, unsigned vvvv);
   void use(Label label, bool is_near);
+
+  static constexpr size_t kLongestInstruction = 16;
 
   u8* write_ = nullptr;
   const u8* exec_ = nullptr;

@@ -9,7 +9,7 @@
 namespace emu::tcg::x86_64 {
 
 X64Backend::X64Backend(const HostFeatures& features) : features_(features) {}
-X64Backend::~X64Backend() = default;
+X64Backend::~X64Backend() { delete last_used_.load(); }
 
 std::string X64Backend::name() const { return features_.avx512vl ? "x86_64-avx512vl" : "x86_64"; }
 
@@ -19,6 +19,9 @@ Result<void> X64Backend::configure(const ir::StateLayout& layout) {
 }
 
 std::unique_ptr<Compiler> X64Backend::take_compiler() {
+  if (Compiler* compiler = last_used_.exchange(nullptr, std::memory_order_acquire)) {
+    return std::unique_ptr<Compiler>(compiler);
+  }
   const std::lock_guard lock(mutex_);
   if (idle_.empty()) return std::make_unique<Compiler>(registers_);
   auto compiler = std::move(idle_.back());
@@ -26,11 +29,17 @@ std::unique_ptr<Compiler> X64Backend::take_compiler() {
   return compiler;
 }
 
+void X64Backend::put_back(std::unique_ptr<Compiler> compiler) {
+  std::unique_ptr<Compiler> other(last_used_.exchange(compiler.release(), std::memory_order_acq_rel));
+  if (other == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(std::move(other));
+}
+
 ir::CompileStatus X64Backend::compile(const ir::CompileRequest& request, ir::CompiledBlock& result) {
   auto compiler = take_compiler();
   const ir::CompileStatus status = compiler->compile(request, result);
-  const std::lock_guard lock(mutex_);
-  idle_.push_back(std::move(compiler));
+  put_back(std::move(compiler));
   return status;
 }
 

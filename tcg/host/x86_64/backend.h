@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <atomic>
 #include <mutex>
 #include <vector>
 
@@ -37,9 +38,11 @@ class X64Backend final : public ir::HostBackend {
 
  private:
   std::unique_ptr<Compiler> take_compiler();
+  void put_back(std::unique_ptr<Compiler> compiler);
 
   HostFeatures features_;
   RegisterMap registers_;
+  std::atomic<Compiler*> last_used_{nullptr};  ///< idle, with its buffers; owned
   std::mutex mutex_;
   std::vector<std::unique_ptr<Compiler>> idle_;  ///< with their buffers; guarded by mutex_
 };

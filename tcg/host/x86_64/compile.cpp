@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Driver: analysis of the block, the forward emission pass, then the cold part.
 #include <algorithm>
+#include <utility>
 
 #include "tcg/host/x86_64/compiler.h"
+#include "tcg/ir/op_traits.h"
 #include "util/check.h"
 
 namespace emu::tcg::x86_64 {
@@ -15,6 +17,21 @@ bool is_flags_producer(Opcode o) { return o >= Opcode::FlAdd && o <= Opcode::FlF
 bool is_condition_user(Opcode o) {
   return o == Opcode::SideExit || o == Opcode::TrapIf || o == Opcode::Select || o == Opcode::Zext;
 }
+
+/// Empty again, with the room it has.
+void clear(ir::CompiledBlock& result) {
+  ir::CompiledBlock fresh;
+  fresh.links.swap(result.links);
+  fresh.relocations.swap(result.relocations);
+  fresh.side_table.swap(result.side_table);
+  fresh.links.clear();
+  fresh.relocations.clear();
+  fresh.side_table.clear();
+  result = std::move(fresh);
+}
+
+/// May leave the block, or show the state to others.
+bool is_barrier(Opcode o) { return (ir::traits(o) & (ir::kObserves | ir::kIsCall)) != 0; }
 bool takes_carry(Opcode o) { return o == Opcode::AddCarry || o == Opcode::SubBorrow; }
 
 }  // namespace
@@ -24,7 +41,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   block_ = request.block;
   layout_ = request.layout;
   result_ = &result;
-  result = {};
+  clear(result);
   if (block_->ops.size() < 2 || block_->ops.size() > kMaxOps) return ir::CompileStatus::TooComplex;
   hot_.reset(request.hot.write, request.hot.exec, request.hot.size);
   cold_.reset(request.cold.write, request.cold.exec, request.cold.size);
@@ -79,19 +96,20 @@ void Compiler::analyse() {
   Ref flags;
   for (u32 i = 1; i < n; ++i) {
     const Op& op = block_->ops[i];
-    const u16 effects = ir::info(op.opcode).effects;
-    if (op.opcode == Opcode::InsnStart) insn_deltas_.push_back(op.c.bits());
-    const bool observes = (effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0;
-    if (observes || op.opcode == Opcode::GetFlags) flags_before_[i] = flags.bits();
-    if (op.opcode == Opcode::SetFlags) flags = op.a;
-    if (op.opcode == Opcode::Call && (request_->helpers->helpers[op.c.bits()].effects & ir::kHelperWritesState)) {
-      flags = {};
+    if (op.opcode == Opcode::InsnStart) {
+      insn_deltas_.push_back(op.c.bits());
+    } else if (op.opcode == Opcode::SetFlags) {
+      flags = op.a;
+    } else if (is_barrier(op.opcode) || op.opcode == Opcode::GetFlags) {
+      flags_before_[i] = flags.bits();
+      const bool is_call = op.opcode == Opcode::Call;
+      if (is_call && (request_->helpers->helpers[op.c.bits()].effects & ir::kHelperWritesState)) flags = {};
     }
   }
   for (u32 i = n - 1; i > 0; --i) {
     const Op& op = block_->ops[i];
     Value& v = values_[i];
-    if (v.uses == 0 && ir::is_removable(op, *request_->helpers)) continue;
+    if (v.uses == 0 && ir::may_be_removed(op, *request_->helpers)) continue;
     u32 until = i;
     const auto use = [&](Ref r, u32 last) {
       if (!r.is_value()) return;
@@ -127,7 +145,7 @@ void Compiler::analyse() {
       case Opcode::CarryOut:
       case Opcode::BorrowOut:
         if (follows_its_sum(i)) break;  // it finds the host's carry flag
-        ir::for_each_operand(*block_, op, [&](Ref r) { use(r, until); });
+        ir::visit_operands(*block_, op, [&](Ref r) { use(r, until); });
         break;
       case Opcode::FlSetCarry:
       case Opcode::FlFcmp:
@@ -135,7 +153,7 @@ void Compiler::analyse() {
         use(op.b, i);
         break;
       default:
-        ir::for_each_operand(*block_, op, [&](Ref r) { use(r, until); });
+        ir::visit_operands(*block_, op, [&](Ref r) { use(r, until); });
         break;
     }
   }
@@ -166,6 +184,7 @@ bool Compiler::may_be_lazy(const Op& op, const Op& user, u32 user_index) const {
     case Opcode::FlIs:
     case Opcode::CmpSet:
     case Opcode::BitTest:
+      if (!request_->fuse_flags) return false;
       if (takes_carry(user.opcode)) return user.c == Ref::value(u32(&op - block_->ops.data()));
       return is_condition_user(user.opcode) && user.a == Ref::value(u32(&op - block_->ops.data()));
     case Opcode::CarryOut:
@@ -186,11 +205,11 @@ bool Compiler::may_be_lazy(const Op& op, const Op& user, u32 user_index) const {
 
 /// A value that a Set puts into a pinned register may be computed there, if nothing looks at the field in between.
 void Compiler::find_hints() {
-  std::vector<u32> touched(layout_->fields.size(), 0);
+  std::vector<u32>& touched = field_touched_;
+  touched.assign(layout_->fields.size(), 0);
   u32 barrier = 0;
   for (u32 i = 1; i < block_->ops.size(); ++i) {
     const Op& op = block_->ops[i];
-    const u16 effects = ir::info(op.opcode).effects;
     if (op.opcode == Opcode::Get) touched[op.c.bits()] = i;
     if (op.opcode == Opcode::Set) {
       const ir::FieldId field = ir::FieldId(op.c.bits());
@@ -203,8 +222,7 @@ void Compiler::find_hints() {
       }
       touched[field] = i;
     }
-    const bool is_barrier = (effects & (ir::kEnds | ir::kExit | ir::kMayFault | ir::kCall)) != 0;
-    if (is_barrier || op.opcode == Opcode::ZeroUpper) barrier = i;
+    if (is_barrier(op.opcode) || op.opcode == Opcode::ZeroUpper) barrier = i;
   }
 }
 
@@ -244,7 +262,7 @@ void Compiler::emit_op(u32 index) {
   }
   const Value& v = values_[index];
   if (op.opcode == Opcode::Nop || v.lazy) return;
-  if (v.uses == 0 && ir::is_removable(op, *request_->helpers)) return;
+  if (v.uses == 0 && ir::may_be_removed(op, *request_->helpers)) return;
   const bool done = emit_integer(index, op) || emit_flags(index, op) || emit_memory(index, op) ||
                     emit_vector(index, op) || emit_exit(index, op);
   EMU_CHECK(done);

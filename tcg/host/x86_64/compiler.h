@@ -355,6 +355,7 @@ class Compiler {
   ir::SideTableWriter side_table_;
   std::vector<Value> values_;
   std::vector<u32> flags_before_;  ///< per op that observes state: Ref bits of the guest flags
+  std::vector<u32> field_touched_;  ///< of find_hints(): per field, the last op so far that names it
   std::vector<Stub> stubs_;
   std::vector<std::pair<ir::FieldId, Ref>> deferred_;  ///< constants that are not at their homes yet
   u32 last_x87_ = 0;  ///< the x87 operation before this one in the block

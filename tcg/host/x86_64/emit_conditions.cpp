@@ -24,6 +24,7 @@ void Compiler::note_host_flags(u32 id) {
 
 /// Whether the host flags are those of `flags`, as far as `cond` looks.
 bool Compiler::host_flags_are(Ref flags, Cond cond) const {
+  if (!request_->fuse_flags) return false;
   if (!flags.is_value() || !host_flags_of_ || host_flags_version_ != hot_.flags_version()) return false;
   if (flags.id() == host_flags_of_) return true;
   const Op& fl = block_->ops[flags.id()];

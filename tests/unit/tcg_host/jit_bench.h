@@ -57,7 +57,8 @@ class JitBench {
         .thunks = &thunks,
         .hot = {code_ + kHotAt, code_ + kHotAt, hot_bytes},
         .cold = {code_ + kHotAt + kHotBytes, code_ + kHotAt + kHotBytes, cold_bytes ? cold_bytes : cold_room},
-        .share_checks = share_checks};
+        .share_checks = share_checks,
+        .fuse_flags = fuse_flags};
     return backend->compile(request, compiled);
   }
 
@@ -118,6 +119,7 @@ class JitBench {
   ir::HelperTable helpers = guest_helpers();
   tcg::ThunkTable thunks;
   std::unique_ptr<ir::HostBackend> backend;
+  bool fuse_flags = true;
   ir::CompiledBlock compiled;
   u64 slow_accesses = 0, refills = 0, unshared = 0;
   // The second level, for the refill thunks. `prepare` fills it, if set, before each run; else it is random.

@@ -101,6 +101,7 @@ struct Variant {
   RandomBlockOptions options;
   bool optimize = false;
   bool share = false;
+  bool fuse_flags = true;
 };
 
 class RandomBlocks : public testing::TestWithParam<std::tuple<bool, Variant>> {
@@ -131,6 +132,7 @@ class RandomBlocks : public testing::TestWithParam<std::tuple<bool, Variant>> {
     bench.state().hdr.fpu_live = options.x87;
     bench.state().hdr.wide_vectors = options.wide;
 
+    bench.fuse_flags = variant.fuse_flags;
     const ir::CompileStatus status = bench.compile(block);
     if (status == ir::CompileStatus::TooComplex) {
       ++too_complex_;
@@ -201,6 +203,7 @@ INSTANTIATE_TEST_SUITE_P(
                                      Variant{"WideOptimized", with(all(), &RandomBlockOptions::wide), true, true},
                                      Variant{"X87", with(plain(), &RandomBlockOptions::x87)}, Variant{"All", all()},
                                      Variant{"AllOptimized", all(), true},
+                                     Variant{"AllUnfused", all(), true, false, false},
                                      Variant{"SharedMemory", with(plain(), &RandomBlockOptions::memory), true, true},
                                      Variant{"SharedAll", all(), true, true})),
     [](const auto& parameter) {

@@ -419,6 +419,41 @@ TEST_F(BlockCacheTest, FullCacheEvictsItsOldestSegmentAfterAGracePeriod) {
   EXPECT_GT(cache_->statistics().evicted_segments.get(), 2u);
 }
 
+TEST_F(BlockCacheTest, UndividedCacheIsEvictedAsAWholeWhenItIsFull) {
+  code_ = std::move(*CodeCache::create(4 << 20, false, CodeCache::Parts::One));
+  code_->thunk_room();
+  cache_->use_code(backend_, *code_);
+  quiescence_.quiescent(other_);
+  ASSERT_EQ(code_->segment_count(), 1u);
+  u64 pc = 0x1000;
+  for (; make(pc, 8) != nullptr; pc += 8) ASSERT_FALSE(cache_->wants_collection());
+  EXPECT_GT(pc, 0x1000u + 8 * 30000);
+  EXPECT_TRUE(cache_->wants_collection());
+  EXPECT_NE(find(0x1000), nullptr);
+  cache_->collect(&self_);
+  EXPECT_EQ(cache_->statistics().evicted_segments.get(), 1u);
+  EXPECT_EQ(find(0x1000), nullptr);
+  EXPECT_EQ(find(pc - 8), nullptr);
+  EXPECT_EQ(make(pc, 8), nullptr);  // the other one may still be in there
+  quiescence_.quiescent(other_);
+  cache_->collect(&self_);
+  EXPECT_FALSE(code_->is_short());
+  EXPECT_NE(make(pc, 8), nullptr);
+}
+
+/// Only what may be there is looked for under the lock.
+TEST_F(BlockCacheTest, OnlyKeysOfTheGraveyardMayBeRevived) {
+  quiescence_.quiescent(other_);
+  const CodeBlock* b = make(0x1000, 8);
+  ASSERT_NE(b, nullptr);
+  const BlockKey key = b->key;
+  EXPECT_FALSE(cache_->may_revive(key));
+  store(0x1000, 1);
+  EXPECT_TRUE(cache_->may_revive(key));
+  cache_->invalidate_all();
+  EXPECT_FALSE(cache_->may_revive(key));
+}
+
 TEST_F(BlockCacheTest, PairsOfPagesThatHoldNoBlockAreForgottenAtSomeTime) {
   constexpr u64 kPairs = (u64(1) << 16) + 10;
   const mem::RamPage page = ram_->page_at(0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only generated code shows: links, jump caches, code memory that runs out, two mappings.
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 
 #include "unit/accel/toy_guest.h"
 
@@ -40,6 +41,32 @@ TEST(Jit, CodeMemoryIsReusedUnderTwoCpus) {
   EXPECT_EQ(m.reg(2, 0), 60000u);
   EXPECT_EQ(m.reg(2, 1), 60000u);
   EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u);
+}
+
+TEST(Jit, CodeMemoryInOnePieceIsReusedUnderTwoCpus) {
+  ToyMachine m(Engine::Jit, 2, {.code_cache_bytes = 2 << 20, .without = "segments"});
+  fill_with_blocks(m);
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.reg(2, 0), 60000u);
+  EXPECT_EQ(m.reg(2, 1), 60000u);
+  EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u);
+}
+
+TEST(Jit, ConditionsGoByWayOfRegistersWithoutFusion) {
+  ToyMachine m(Engine::Jit, 1, {.without = "flag-fusion"});
+  m.load(kCode, {li(0, 0), li(1, 300), li(2, 0), insn(kAdd, 2, 2, 1), insn(kAddi, 1, 1, -1), insn(kBne, 1, 0, -2),
+                 insn(kSys, 0, 0, kStop)});
+  ASSERT_TRUE(m.run(kCode));
+  EXPECT_EQ(m.reg(2), 300u * 301 / 2);
+}
+
+TEST(Jit, HugePagesAreRefusedWhileTheAcceleratorLives) {
+  const int before = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
+  {
+    const ToyMachine m(Engine::Jit, 1, {.without = "huge-pages"});
+    EXPECT_EQ(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), 1);
+  }
+  EXPECT_EQ(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), before);
 }
 
 TEST(Jit, CodeRunsFromASecondMapping) {
