@@ -14,6 +14,9 @@ namespace {
 constexpr unsigned kMaxInsns = 64;
 constexpr unsigned kMaxExits = 31;
 constexpr unsigned kMaxInsnBytes = 15;
+/// Code behind that many conditional branches is seldom reached from the block's beginning, and often translated
+/// already as the target of another: of a compiler, half as much again was translated as is reached, a third with this.
+constexpr unsigned kMaxBranches = 5;
 
 /// Room for a block's instructions, of which decode() makes as many as there are.
 union InsnRoom {
@@ -64,7 +67,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
 
   InsnRoom room;
   Insn* const insns = room.insns;
-  unsigned count = 0, offset = 0;
+  unsigned count = 0, offset = 0, branches = 0;
   target::TranslateResult result;
   while (count < limit && offset < bytes.size()) {
     if (count > 0 && request.break_after != 0 && request.pc + offset == request.break_after) break;
@@ -85,6 +88,7 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
     offset += insn.length;
     ++count;
     if (insn.row->has(kEnds) || result.straddles) break;
+    if (insn.row->has(kBranch) && ++branches == kMaxBranches) break;
   }
   find_live_flags({insns, count}, mode);
 

@@ -151,6 +151,16 @@ TEST(TranslateBlock, HoldsAtMost64Instructions) {
   EXPECT_EQ(b.block().guest_insns, 64u);
 }
 
+TEST(TranslateBlock, HoldsAtMostFiveConditionalBranches) {
+  Bench b;
+  std::vector<u8> code;
+  for (int i = 0; i < 8; ++i) code.insert(code.end(), {0x90, 0x74, 0x40});  // nop, jz
+  b.translate(code, 0x1000, kLong);
+  EXPECT_EQ(b.block().guest_insns, 10u);
+  EXPECT_EQ(b.block().guest_bytes, 15u);
+  EXPECT_EQ(b.last_opcode(), ir::Opcode::ExitDirect);
+}
+
 TEST(TranslateBlock, HasOneInstructionUnderTrapFlagAndInterruptShadow) {
   Bench b;
   b.translate({0x90, 0x90}, 0x1000, kLong | m(Mode::kTF));
