@@ -2,6 +2,7 @@
 #include "block/driver.h"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 
 #include "block/graph.h"
@@ -39,6 +40,29 @@ std::string DriverRegistry::probe(std::span<const u8> first) const {
     }
   }
   return best;
+}
+
+std::string_view foreign_format(std::span<const u8> first) {
+  struct Magic {
+    std::string_view format;
+    std::size_t offset;
+    std::string_view bytes;
+  };
+  constexpr Magic kMagics[] = {{"vmdk", 0, "KDMV"},
+                               {"vmdk", 0, "COWD"},
+                               {"vmdk", 0, "# Disk DescriptorFile"},
+                               {"vdi", 0x40, "\x7f\x10\xda\xbe"},
+                               {"vhdx", 0, "vhdxfile"},
+                               {"vpc", 0, "conectix"},
+                               {"qed", 0, {"QED\0", 4}},
+                               {"luks", 0, "LUKS\xba\xbe"},
+                               {"parallels", 0, "WithoutFreeSpace"},
+                               {"parallels", 0, "WithouFreSpacExt"}};
+  for (const auto& [format, offset, bytes] : kMagics) {
+    if (first.size() < offset + bytes.size()) continue;
+    if (std::memcmp(first.data() + offset, bytes.data(), bytes.size()) == 0) return format;
+  }
+  return {};
 }
 
 std::string filename_beside(const std::string& beside, const std::string& filename) {

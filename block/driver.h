@@ -76,6 +76,11 @@ class DriverRegistry {
   std::map<std::string, Driver, std::less<>> drivers_;
 };
 
+/// What to do about images of other formats; a hint.
+constexpr const char* kConvertHint = "formats are raw and qcow2; 'qemu-img convert -O qcow2' makes one of most others";
+/// The name of a format that no driver here knows, by its magic: "vmdk". Empty: none of those.
+std::string_view foreign_format(std::span<const u8> first);
+
 /// Bytes that probes are shown.
 constexpr std::size_t kProbeBytes = 2048;
 

@@ -161,6 +161,12 @@ Task<Result<NodeRef>> NodeGraph::open_node(Options options, NodeSettings inherit
     }
     std::copy_n(aligned, first.size(), first.begin());
     driver_name = drivers_.probe(first);
+    if (const auto foreign = *driver_name == "raw" ? foreign_format(first) : ""; !foreign.empty()) {
+      const std::string name = (*file)->filename();
+      co_await close_all(std::move(context.opened));
+      co_return error(Error(fmt::format("'{}' is a {} image, which is not supported", name, foreign))
+                          .with_hint(fmt::format("{}; format=raw shows its bytes as they are", kConvertHint)));
+    }
     if (*driver_name == "raw" && !settings.read_only) {
       log::warn("Image format was not specified for '{}' and probing guessed raw.\n"
                 "         Automatically detecting the format is dangerous for raw images, write operations on block 0 "
@@ -183,8 +189,9 @@ Task<Result<NodeRef>> NodeGraph::open_node(Options options, NodeSettings inherit
   const Driver* const driver = drivers_.find(*driver_name);
   if (driver == nullptr) {
     co_await close_all(std::move(opened));
+    const std::string near = did_you_mean(*driver_name, drivers_.names());
     co_return error(
-        Error(fmt::format("Unknown driver '{}'", *driver_name)).with_hint(did_you_mean(*driver_name, drivers_.names())));
+        Error(fmt::format("Unknown driver '{}'", *driver_name)).with_hint(near.empty() ? kConvertHint : near));
   }
   auto node = co_await open_with(*driver, std::move(options), std::move(settings), std::move(opened));
   co_return node;

@@ -3,6 +3,8 @@
 
 #include <sys/socket.h>
 
+#include "util/string.h"
+
 namespace emu::chardev {
 namespace {
 
@@ -16,6 +18,10 @@ int number_of(Family family) {
 Result<AddressList> resolve(const std::string& name, const std::string& host, const std::string& port,
                             const addrinfo& hints) {
   const char* const node = host.empty() ? nullptr : host.c_str();
+  // getaddrinfo() would take the lower 16 bits.
+  if (const auto number = parse_u64(port); number && *number > 0xffff) {
+    return error("'{}' in '{}' is not a port: 65535 is the last", port, name);
+  }
   addrinfo* first = nullptr;
   if (const int failure = ::getaddrinfo(node, port.c_str(), &hints, &first); failure != 0) {
     return error("cannot resolve '{}': {}", name, ::gai_strerror(failure));

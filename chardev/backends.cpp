@@ -94,13 +94,32 @@ Result<std::unique_ptr<Chardev>> FileChardev::create(const std::string& id, cons
 
 // ---- stdio
 
-Result<std::unique_ptr<Chardev>> StdioChardev::create(const std::string& id, const StdioOptions& options,
-                                                      EventLoop& loop) {
+Result<StdioClaim> StdioClaim::take() {
   if (g_stdio_taken.exchange(true)) {
     return error(Error("standard input and output are already in use by another character device")
                      .with_hint("share them with mux=on, or by -serial mon:stdio"));
   }
+  StdioClaim claim;
+  claim.has_ = true;
+  return claim;
+}
+
+StdioClaim& StdioClaim::operator=(StdioClaim&& other) noexcept {
+  if (this == &other) return *this;
+  give_back();
+  has_ = std::exchange(other.has_, false);
+  return *this;
+}
+
+void StdioClaim::give_back() {
+  if (std::exchange(has_, false)) g_stdio_taken = false;
+}
+
+Result<std::unique_ptr<Chardev>> StdioChardev::create(const std::string& id, const StdioOptions& options,
+                                                      EventLoop& loop) {
+  StdioClaim claim = EMU_TRY(StdioClaim::take());
   std::unique_ptr<StdioChardev> stdio(new StdioChardev(id, loop));  // gives them back if we fail
+  stdio->claim_ = std::move(claim);
   EMU_TRY(sys::set_terminal_raw(STDIN_FILENO, options.signal ? sys::SignalKeys::ToUs : sys::SignalKeys::ToGuest));
   stdio->take_output();
   const bool has_input = ::fcntl(STDIN_FILENO, F_GETFD) >= 0;
@@ -112,7 +131,6 @@ StdioChardev::~StdioChardev() {
   close_streams();
   if (clear_nonblock_) ::fcntl(STDOUT_FILENO, F_SETFL, ::fcntl(STDOUT_FILENO, F_GETFL) & ~O_NONBLOCK);
   sys::restore_terminal();
-  g_stdio_taken = false;
 }
 
 void StdioChardev::take_output() {

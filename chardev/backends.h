@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "chardev/chardev_options.h"
@@ -14,9 +15,30 @@ namespace emu::chardev {
 /// with wait=on returns when somebody has connected. A pty says on standard output where it is.
 Result<std::unique_ptr<Chardev>> create(const ChardevOptions& options, EventLoop& loop);
 
-/// What create() would find wrong, as far as that can be seen without opening or making anything. Not seen: who listens
-/// at an address, or has it already.
-Result<void> check(const ChardevOptions& options);
+/// The right to this process's standard input and output, which one at a time has.
+class StdioClaim {
+ public:
+  StdioClaim() = default;  ///< to nothing
+  static Result<StdioClaim> take();
+  ~StdioClaim() { give_back(); }
+  StdioClaim(StdioClaim&& other) noexcept : has_(std::exchange(other.has_, false)) {}
+  StdioClaim& operator=(StdioClaim&& other) noexcept;
+
+ private:
+  void give_back();
+  bool has_ = false;
+};
+
+/// What only one can have, taken as long as this lives.
+struct Reservation {
+  Fd socket;
+  StdioClaim stdio;
+};
+
+/// What create() would find wrong, as far as that can be seen without connecting to anybody or making a file. What it
+/// would take stays taken with the result, so that two that want the same are found. Not seen: who listens at a TCP
+/// address that a client names.
+Result<Reservation> check(const ChardevOptions& options);
 
 class FileChardev final : public FdChardev {
  public:
@@ -40,6 +62,7 @@ class StdioChardev final : public FdChardev {
  private:
   using FdChardev::FdChardev;
   void take_output();
+  StdioClaim claim_;
   Fd out_;                       ///< our own opening of standard output, so that its neighbours keep blocking writes
   bool clear_nonblock_ = false;  ///< that was not possible: the flag is theirs too until we are done
 };

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "chardev/address_list.h"
+#include "util/sys/socket.h"
 
 namespace emu::chardev {
 namespace {
@@ -29,10 +30,11 @@ Result<void> bind_to(int fd, const std::string& host, const std::string& port, i
   hints.ai_flags = AI_PASSIVE;
   const AddressList own = EMU_TRY(resolve(name, host, port, hints));
   if (::bind(fd, own->ai_addr, own->ai_addrlen) == 0) return {};
-  return error("cannot listen on '{}': {}", name, std::strerror(errno));
+  return error(sys::listen_error(name, errno));
 }
 
-/// Bound to the local address and sending to the other, of whose addresses the first counts that goes with it.
+}  // namespace
+
 Result<Fd> open_udp(const UdpOptions& options) {
   const AddressList peers = EMU_TRY(resolve(options));
   Error last("no address");
@@ -55,9 +57,12 @@ Result<Fd> open_udp(const UdpOptions& options) {
   return error(std::move(last));
 }
 
-}  // namespace
-
 // ---- pipe
+
+Error no_pipe(const std::string& path, int why) {
+  return Error(fmt::format("cannot open the pipe '{}': {}", path, std::strerror(why)))
+      .with_hint(fmt::format("mkfifo {0}.in {0}.out makes one", path));
+}
 
 Result<std::unique_ptr<Chardev>> PipeChardev::create(const std::string& id, const PipeOptions& options,
                                                      EventLoop& loop) {
@@ -71,8 +76,7 @@ Result<std::unique_ptr<Chardev>> PipeChardev::create(const std::string& id, cons
   pipe->out_.reset();
   pipe->in_ = open_both_ways(options.path);
   if (!pipe->in_) {
-    return error(Error(fmt::format("cannot open the pipe '{}': {}", options.path, std::strerror(errno)))
-                     .with_hint(fmt::format("mkfifo {0}.in {0}.out makes one", options.path)));
+    return error(no_pipe(options.path, errno));
   }
   pipe->open_streams(pipe->in_.get(), pipe->in_.get());
   return std::unique_ptr<Chardev>(std::move(pipe));

@@ -59,4 +59,9 @@ class UdpChardev final : public Chardev {
   const std::shared_ptr<const int> alive_ = std::make_shared<const int>(0);
 };
 
+/// Why there is no pipe at `path`: `why` is an errno.
+Error no_pipe(const std::string& path, int why);
+/// A socket bound to the local address and sending to the other, of whose addresses the first counts that goes with it.
+Result<Fd> open_udp(const UdpOptions& options);
+
 }  // namespace emu::chardev

@@ -15,8 +15,10 @@
 #include <cstring>
 
 #include "chardev/address_list.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/string.h"
+#include "util/sys/socket.h"
 
 namespace emu::chardev {
 namespace {
@@ -35,38 +37,53 @@ bool finish_connecting(int fd) {
   return failure == 0;
 }
 
+/// As whoever reads an error has typed it.
+std::string where(const SocketOptions& options) {
+  return options.path.empty() || options.abstract ? name_of(options) : options.path;
+}
+
 bool connect_to(int fd, const sockaddr* address, socklen_t size) {
   return ::connect(fd, address, size) == 0 || (errno == EINTR && finish_connecting(fd));
+}
+
+struct UnixAddress {
+  sockaddr_un storage = {};
+  socklen_t size = 0;
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
+};
+
+Result<UnixAddress> unix_address(const SocketOptions& options) {
+  const std::string& path = options.path;
+  UnixAddress address;
+  address.storage.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.storage.sun_path) {
+    return error("'{}' is longer than the {} characters a socket's path may have", path,
+                 sizeof address.storage.sun_path - 1);
+  }
+  // An abstract name begins with a zero and has the length that is given with it, unix(7).
+  std::memcpy(address.storage.sun_path + (options.abstract ? 1 : 0), path.c_str(), path.size());
+  address.size = options.abstract && options.tight ? socklen_t(offsetof(sockaddr_un, sun_path) + 1 + path.size())
+                                                   : socklen_t(sizeof address.storage);
+  return address;
 }
 
 Result<Fd> open_unix(const SocketOptions& options) {
   const std::string& path = options.path;
   const bool server = options.server;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return error("'{}' is longer than the {} characters a socket's path may have", path, sizeof address.sun_path - 1);
-  }
-  // An abstract name begins with a zero and has the length that is given with it, unix(7).
-  std::memcpy(address.sun_path + (options.abstract ? 1 : 0), path.c_str(), path.size());
-  const socklen_t length = options.abstract && options.tight
-                               ? socklen_t(offsetof(sockaddr_un, sun_path) + 1 + path.size())
-                               : socklen_t(sizeof address);
-  const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
+  const UnixAddress address = EMU_TRY(unix_address(options));
   // With a queue that is full, a blocking connect() waits: who tries again later must not.
   Fd fd(::socket(AF_UNIX, kStream | (options.reconnect_s != 0 ? SOCK_NONBLOCK : 0), 0));
   if (!fd) return error("cannot make a socket: {}", std::strerror(errno));
   if (!server) {
-    if (!connect_to(fd.get(), generic, length))
-      return error("cannot connect to '{}': {}", path, std::strerror(errno));
+    if (!connect_to(fd.get(), address.get(), address.size)) return error(sys::connect_error(where(options), errno));
     return fd;
   }
   struct stat status {};
   const bool of_an_earlier_run =
       !options.abstract && ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode);
-  if (of_an_earlier_run) ::unlink(path.c_str());
-  if (::bind(fd.get(), generic, length) < 0 || ::listen(fd.get(), 1) < 0) {
-    return error("cannot listen on '{}': {}", path, std::strerror(errno));
+  if (of_an_earlier_run && ::unlink(path.c_str()) < 0) return error(sys::listen_error(where(options), errno));
+  if (::bind(fd.get(), address.get(), address.size) < 0 || ::listen(fd.get(), 1) < 0) {
+    return error(sys::listen_error(where(options), errno));
   }
   return fd;
 }
@@ -87,19 +104,32 @@ Result<Fd> open_tcp(const SocketOptions& options) {
     if (opened) return fd;
     failure = errno;
   }
-  return error("cannot {} '{}': {}", options.server ? "listen on" : "connect to", name_of(options),
-               std::strerror(failure));
+  return error(options.server ? sys::listen_error(where(options), failure)
+                              : sys::connect_error(where(options), failure));
 }
 
-/// The first port of the range that is free.
-Result<Fd> open_tcp_server(SocketOptions options) {
-  if (!options.last_port) return open_tcp(options);
+Result<Fd> open_tcp_range(SocketOptions options) {
   for (u32 port = u32(EMU_TRY(parse_u64(options.port))); port <= *options.last_port; port++) {
     options.port = fmt::format("{}", port);
     auto opened = open_tcp(options);
     if (opened || port == *options.last_port) return opened;
   }
   return error("no port is free");
+}
+
+/// A client, or a server at the first port of its range that is free.
+Result<Fd> open_inet(const SocketOptions& options) {
+  return options.last_port ? open_tcp_range(options) : open_tcp(options);
+}
+
+/// A file that is there already counts only if it is a socket, which a start replaces.
+Result<void> check_socket_path(const SocketOptions& options) {
+  struct stat status {};
+  if (::lstat(options.path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) {
+    return error(sys::listen_error(where(options), EADDRINUSE));
+  }
+  if (::access(folder_of(options.path).c_str(), W_OK | X_OK) == 0) return {};
+  return error(sys::listen_error(where(options), errno));
 }
 
 /// The descriptor is ours from here on, whatever comes.
@@ -111,6 +141,27 @@ Result<Fd> adopt(int fd, bool server) {
 }
 
 }  // namespace
+
+Result<Fd> check_backend(const SocketOptions& options) {
+  if (options.fd) {
+    EMU_TRY(check_socket(int(*options.fd), options.server));
+    return Fd();
+  }
+  if (options.path.empty()) {
+    if (options.server) return open_inet(options);
+    if (options.reconnect_s == 0) EMU_TRY(resolve(options));
+    return Fd();
+  }
+  const UnixAddress address = EMU_TRY(unix_address(options));
+  if (options.server && options.abstract) return open_unix(options);
+  if (options.server) {
+    EMU_TRY(check_socket_path(options));
+  } else if (options.reconnect_s == 0) {
+    const int why = sys::probe_unix_stream(address.get(), address.size);
+    if (why != 0) return error(sys::connect_error(where(options), why));
+  }
+  return Fd();
+}
 
 SocketChardev::SocketChardev(std::string id, const SocketOptions& options, EventLoop& loop)
     : FdChardev(std::move(id), loop), options_(options) {}
@@ -150,7 +201,7 @@ Result<void> SocketChardev::start() {
   }
   Fd fd = options_.fd              ? EMU_TRY(adopt(int(*options_.fd), options_.server))
           : !options_.path.empty() ? EMU_TRY(open_unix(options_))
-                                   : EMU_TRY(open_tcp_server(options_));
+                                   : EMU_TRY(open_inet(options_));
   if (!options_.server) {
     connected(std::move(fd));
     return {};

@@ -67,4 +67,8 @@ class SocketChardev final : public FdChardev {
   bool owes_escape_ = false;  ///< the first half of IAC IAC is on its way
 };
 
+/// What a start would find wrong. A server's address is taken, and given back with the descriptor; nobody is connected
+/// to, and no file is made.
+Result<Fd> check_backend(const SocketOptions& options);
+
 }  // namespace emu::chardev

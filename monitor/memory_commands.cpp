@@ -92,6 +92,25 @@ std::string dump_strings(const CpuView& cpu, u64 address, AddressKind kind, u64 
   return text;
 }
 
+/// "call 0xffffffff81000000" with the name of where it goes behind it. The instruction is at `address`.
+std::string with_target_name(std::string line, u64 address, Symbols& symbols) {
+  const std::size_t end = line.find_last_not_of(" \n");
+  const std::size_t operand = end == std::string::npos ? end : line.find_last_of(' ', end);
+  if (operand == std::string::npos) return line;
+  const std::size_t before = line.find_last_not_of(' ', operand);
+  if (before == std::string::npos) return line;
+  const std::size_t mnemonic = line.find_last_of(' ', before) + 1;
+  const std::string_view word = std::string_view(line).substr(mnemonic);
+  if (!word.starts_with('j') && !word.starts_with("call") && !word.starts_with("loop")) return line;
+  const auto target = parse_u64(std::string_view(line).substr(operand + 1, end - operand));
+  if (!target) return line;
+  std::string name = symbols.describe(*target);
+  // 16-bit code goes round within its segment, and the listing shows the offset in there.
+  constexpr u64 kSegment = 0xffff;
+  if (name.empty() && *target <= kSegment) name = symbols.describe((address & ~kSegment) | *target);
+  return name.empty() ? line : line.substr(0, end + 1) + " <" + name + ">\n";
+}
+
 std::string dump_instructions(const CpuView& cpu, u64 address, AddressKind kind, u64 count, Symbols& symbols) {
   target::Vcpu& vcpu = cpu.vcpu();
   std::string text;
@@ -106,7 +125,7 @@ std::string dump_instructions(const CpuView& cpu, u64 address, AddressKind kind,
     // Where the listing begins, and where a symbol does.
     const std::string name = kind == AddressKind::Virtual ? symbols.describe(address) : "";
     if (!name.empty() && (n == 0 || name.find('+') == std::string::npos)) text += name + ":\n";
-    text += line;
+    text += kind == AddressKind::Virtual ? with_target_name(line, address, symbols) : line;
     // Its length is that of its bytes, the word after the address.
     const std::size_t at = line.find_first_not_of(' ', line.find(':') + 1);
     std::size_t digits = 0;

@@ -153,6 +153,18 @@ std::optional<u64> Symbols::find(std::string_view name) {
   return guest_.find(name);
 }
 
+std::vector<std::string> Symbols::names_with(std::string_view prefix, std::size_t most) {
+  load_pending();
+  look_into_guest();
+  std::vector<std::string> names;
+  files_.lock()->add_names_with(prefix, most, names);
+  guest_.add_names_with(prefix, most, names);
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  if (names.size() > most) names.resize(most);
+  return names;
+}
+
 // --- Table ---
 
 void Symbols::Table::add(u64 address, u64 size, std::string name) {
@@ -169,6 +181,14 @@ std::string Symbols::Table::describe(u64 address) const {
   const u64 offset = address - at->first;
   if (offset >= (at->second.size != 0 ? at->second.size : kReach)) return "";
   return offset == 0 ? at->second.name : fmt::format("{}+{:#x}", at->second.name, offset);
+}
+
+void Symbols::Table::add_names_with(std::string_view prefix, std::size_t most, std::vector<std::string>& names) const {
+  std::size_t found = 0;
+  for (auto at = by_name.lower_bound(prefix); at != by_name.end() && at->first.starts_with(prefix); ++at) {
+    if (found++ == most) return;
+    names.push_back(at->first);
+  }
 }
 
 std::optional<u64> Symbols::Table::find(std::string_view name) const {

@@ -40,6 +40,8 @@ class Symbols {
   /// "start_kernel+0x1c", or "" when no symbol is near below.
   std::string describe(u64 address);
   std::optional<u64> find(std::string_view name);
+  /// Names that begin with `prefix`, sorted, at most `most`.
+  std::vector<std::string> names_with(std::string_view prefix, std::size_t most);
   /// As describe(), without a look into the guest, which a thread that executes it must not take.
   std::string describe_by_files(u64 address);
 
@@ -54,6 +56,7 @@ class Symbols {
     void add(u64 address, u64 size, std::string name);
     std::string describe(u64 address) const;
     std::optional<u64> find(std::string_view name) const;
+    void add_names_with(std::string_view prefix, std::size_t most, std::vector<std::string>& names) const;
   };
   static Result<Table> read_elf(std::span<const u8> data);
   static Result<Table> read_map(std::span<const u8> data);

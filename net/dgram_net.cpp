@@ -20,6 +20,16 @@ bool is_multicast(const RawAddress& address) {
 
 }  // namespace
 
+Result<void> check_dgram(const DgramOptions& options) {
+  if (options.local) EMU_TRY(check_address(*options.local, /*is_server=*/true, SOCK_DGRAM));
+  if (options.remote) EMU_TRY(resolve(*options.remote, Use::Connect, SOCK_DGRAM));
+  const bool is_unix = options.local && options.local->kind == SocketAddress::Kind::Unix;
+  if (!is_unix) return {};
+  if (!options.remote) return error("'remote.type=' is missing");
+  if (options.local->kind == options.remote->kind) return {};
+  return error("local and remote address are of different kinds");
+}
+
 DgramNet::~DgramNet() {
   const auto& local = options_.local;
   if (socket_ && local) remove_stale_socket(*local);

@@ -14,6 +14,9 @@ struct DgramOptions {
   bool is_socket = false;  ///< "-netdev socket", for info network
 };
 
+/// What a start would find wrong with addresses that are no internet addresses; those DgramNet::open() binds.
+Result<void> check_dgram(const DgramOptions& options);
+
 class DgramNet final : public BackendClient {
  public:
   static void describe(qom::TypeInfo<DgramNet>& type) { type.doc("packets as datagrams"); }

@@ -169,10 +169,38 @@ Result<std::unique_ptr<BackendClient>> open_stream(const NetdevServices& service
   return std::unique_ptr<BackendClient>(std::move(client));
 }
 
+/// Checks what open() would, without what others would notice.
+Result<std::unique_ptr<BackendClient>> open_dry(const NetdevServices& services, const Parsed& parsed) {
+  if (const auto* tap = std::get_if<TapOptions>(&parsed)) {
+    EMU_TRY(check_tap(*tap));
+    const bool is_made_here = tap->fds.empty() && tap->bridge_helper.empty();
+    if (is_made_here) return open_as<TapNet>(services, without_scripts(*tap));
+  } else if (const auto* stream = std::get_if<StreamOptions>(&parsed)) {
+    services.dry_run->push_back(EMU_TRY(check_stream(*stream)));
+  } else if (const auto* dgram = std::get_if<DgramOptions>(&parsed)) {
+    EMU_TRY(check_dgram(*dgram));
+    const auto& local = dgram->local;
+    if (!local || local->kind == SocketAddress::Kind::Inet) return open_as<DgramNet>(services, *dgram);
+  } else if (const auto* other = std::get_if<VhostUserOptions>(&parsed)) {
+    if (services.tree.container("/chardevs").child(other->chardev) == nullptr) {
+      return error("there is no chardev '{}'", other->chardev);
+    }
+  }
+  // A port of a hub that nobody else is at.
+  auto port = services.tree.make<HubPort>();
+  port->plug(std::make_shared<Hub>(0), services.loop);
+  return std::unique_ptr<BackendClient>(std::move(port));
+}
+
 Result<std::unique_ptr<BackendClient>> open(const NetdevServices& services, const std::string& id,
                                             const Parsed& parsed) {
+  const bool is_inside = std::holds_alternative<UserOptions>(parsed) || std::holds_alternative<HubPortOptions>(parsed);
+  if (services.dry_run != nullptr && !is_inside) return open_dry(services, parsed);
   if (const auto* user = std::get_if<UserOptions>(&parsed)) return open_as<UserNet>(services, *user, services.open_stream);
-  if (const auto* tap = std::get_if<TapOptions>(&parsed)) return open_as<TapNet>(services, *tap);
+  if (const auto* tap = std::get_if<TapOptions>(&parsed)) {
+    EMU_TRY(check_tap(*tap));
+    return open_as<TapNet>(services, *tap);
+  }
   if (const auto* stream = std::get_if<StreamOptions>(&parsed)) return open_stream(services, id, *stream);
   if (const auto* dgram = std::get_if<DgramOptions>(&parsed)) return open_as<DgramNet>(services, *dgram);
   if (const auto* other = std::get_if<VhostUserOptions>(&parsed)) return open_as<VhostUserNet>(services, *other);

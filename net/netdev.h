@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "net/backend.h"
 #include "net/socket_address.h"
@@ -25,6 +26,9 @@ struct NetdevServices {
   /// What fd=NAME stands for that is no number (getfd): it is taken, and closed if the back end cannot be made.
   std::function<Result<Fd>(const std::string& name)> find_fd = {};
   StreamListener stream_changed = {};
+  /// For a dry run: no client connects, no script or helper runs and no file is made; something silent stands in. The
+  /// addresses of servers are taken and kept here, so that two who want the same are found.
+  std::vector<Fd>* dry_run = nullptr;
 };
 
 /// Makes /netdevs/ID of options "type" and "id" and those of the type; takes all keys. Errors name what is wrong and

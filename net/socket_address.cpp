@@ -13,12 +13,22 @@
 #include <cstddef>
 #include <cstring>
 
+#include "util/file.h"
 #include "util/string.h"
+#include "util/sys/socket.h"
 
 namespace emu::net {
 namespace {
 
 constexpr int kFlags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+
+Result<void> check_socket(int fd, int type) {
+  int actual = 0;
+  socklen_t size = sizeof actual;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &actual, &size) < 0) return error("fd {} is not an open socket", fd);
+  if (actual == type) return {};
+  return error("fd {} is not a {} socket", fd, type == SOCK_STREAM ? "stream" : "datagram");
+}
 
 Result<RawAddress> raw_unix(const SocketAddress& address) {
   RawAddress raw;
@@ -108,6 +118,10 @@ Result<RawAddress> resolve(const SocketAddress& address, Use use, int type) {
   hints.ai_flags = use == Use::Listen ? AI_PASSIVE : 0;
   const char* host = address.host.empty() ? nullptr : address.host.c_str();
   if (host == nullptr && hints.ai_family == AF_UNSPEC) hints.ai_family = AF_INET;
+  // getaddrinfo() would take the lower 16 bits.
+  if (const auto number = parse_u64(address.port); number && *number > 0xffff) {
+    return error("'{}' in '{}' is not a port: 65535 is the last", address.port, address.text());
+  }
   addrinfo* list = nullptr;
   if (const int failure = ::getaddrinfo(host, address.port.c_str(), &hints, &list); failure != 0) {
     return error("cannot resolve '{}': {}", address.text(), ::gai_strerror(failure));
@@ -133,13 +147,34 @@ std::string to_text(const RawAddress& address) {
     ::inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof host);
     return fmt::format("[{}]:{}", host, ntohs(v6.sin6_port));
   }
-  return "unix";
+  sockaddr_un name{};
+  std::memcpy(&name, &address.storage, sizeof name);
+  const std::size_t skip = name.sun_path[0] == 0 ? 1 : 0;  // an abstract name
+  return fmt::format("unix:{}", std::string_view(name.sun_path + skip, ::strnlen(name.sun_path + skip,
+                                                                                sizeof name.sun_path - skip)));
 }
 
 void remove_stale_socket(const SocketAddress& address) {
   if (address.kind != SocketAddress::Kind::Unix || address.abstract) return;
   struct stat status {};
   if (::lstat(address.path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) ::unlink(address.path.c_str());
+}
+
+Result<void> check_address(const SocketAddress& address, bool is_server, int type) {
+  if (address.kind == SocketAddress::Kind::Fd) return check_socket(address.fd, type);
+  const RawAddress raw = EMU_TRY(resolve(address, is_server ? Use::Listen : Use::Connect, type));
+  if (address.kind != SocketAddress::Kind::Unix) return {};
+  if (!is_server) {
+    const int why = sys::probe_unix_stream(raw.get(), raw.size);
+    return why == 0 ? Result<void>() : error(sys::connect_error(address.text(), why));
+  }
+  if (address.abstract) return {};
+  struct stat status {};
+  if (::lstat(address.path.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode)) {
+    return error(sys::listen_error(address.text(), EADDRINUSE));
+  }
+  if (::access(folder_of(address.path).c_str(), W_OK | X_OK) == 0) return {};
+  return error(sys::listen_error(address.text(), errno));
 }
 
 Result<Fd> listen_on(const SocketAddress& address) {
@@ -151,7 +186,7 @@ Result<Fd> listen_on(const SocketAddress& address) {
   const int one = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (::bind(fd.get(), raw.get(), raw.size) < 0 || ::listen(fd.get(), 1) < 0) {
-    return error("cannot listen on '{}': {}", address.text(), std::strerror(errno));
+    return error(sys::listen_error(address.text(), errno));
   }
   return fd;
 }
@@ -162,7 +197,7 @@ Result<Fd> start_connecting(const SocketAddress& address) {
   Fd fd(::socket(raw.family(), SOCK_STREAM | kFlags, 0));
   if (!fd) return error("cannot make a socket: {}", std::strerror(errno));
   if (::connect(fd.get(), raw.get(), raw.size) < 0 && errno != EINPROGRESS) {
-    return error("cannot connect to '{}': {}", address.text(), std::strerror(errno));
+    return error(sys::connect_error(address.text(), errno));
   }
   const int one = 1;
   if (raw.family() != AF_UNIX) ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -175,7 +210,7 @@ Result<Fd> bind_datagram(const RawAddress& address) {
   const int one = 1;
   if (address.family() != AF_UNIX) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (::bind(fd.get(), address.get(), address.size) < 0) {
-    return error("cannot use the address '{}': {}", to_text(address), std::strerror(errno));
+    return error(sys::listen_error(to_text(address), errno));
   }
   return fd;
 }
@@ -189,12 +224,7 @@ Result<Fd> adopt_fd(int fd) {
 }
 
 Result<Fd> adopt_socket(int fd, int type) {
-  int actual = 0;
-  socklen_t size = sizeof actual;
-  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &actual, &size) < 0) return error("fd {} is not an open socket", fd);
-  if (actual != type) {
-    return error("fd {} is not a {} socket", fd, type == SOCK_STREAM ? "stream" : "datagram");
-  }
+  EMU_TRY(check_socket(fd, type));
   return adopt_fd(fd);
 }
 

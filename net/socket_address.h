@@ -43,6 +43,8 @@ std::string to_text(const RawAddress& address);
 
 /// Removes the socket that an earlier program left at a unix address; what is no socket stays.
 void remove_stale_socket(const SocketAddress& address);
+/// What using the address would find wrong, as far as that can be seen without opening it.
+Result<void> check_address(const SocketAddress& address, bool is_server, int type = SOCK_STREAM);
 // All descriptors are non-blocking and close on exec.
 Result<Fd> listen_on(const SocketAddress& address);
 /// The connection may still be under way: it is once the descriptor is writable, or broken by SO_ERROR.

@@ -29,6 +29,12 @@ SocketAddress other_end(int fd, const SocketAddress& address) {
 
 }  // namespace
 
+Result<Fd> check_stream(const StreamOptions& options) {
+  if (options.server && options.address.kind == SocketAddress::Kind::Inet) return listen_on(options.address);
+  if (options.server || options.reconnect_s == 0) EMU_TRY(check_address(options.address, options.server));
+  return Fd();
+}
+
 StreamNet::~StreamNet() {
   const bool made_path = listener_.is_valid() && options_.address.kind == SocketAddress::Kind::Unix;
   if (made_path && !options_.address.abstract) ::unlink(options_.address.path.c_str());

@@ -19,6 +19,9 @@ struct StreamOptions {
   bool is_socket = false;  ///< "-netdev socket", for info network
 };
 
+/// What a start would find wrong. A server's TCP address is taken, and given back with the descriptor.
+Result<Fd> check_stream(const StreamOptions& options);
+
 class StreamNet final : public BackendClient {
  public:
   static void describe(qom::TypeInfo<StreamNet>& type) { type.doc("packets over a stream socket"); }

@@ -66,6 +66,10 @@ Result<Fd> open_interface(std::string& ifname, bool vnet_header, bool several) {
     const int failure = errno;
     const std::string name = ifname.empty() ? "a new interface" : "interface '" + ifname + "'";
     Error why(fmt::format("cannot use {}: {}", name, std::strerror(failure)));
+    if (failure == EINVAL) {
+      return error(std::move(why).with_hint("it is there and no TAP interface, or made for another number of queues"));
+    }
+    if (failure == EBUSY) return error(std::move(why).with_hint("end the program that has it, or take another name"));
     if (failure != EPERM) return error(std::move(why));
     return error(std::move(why).with_hint(
         "make it beforehand for this user: ip tuntap add dev NAME mode tap user USER; or use -netdev user"));
@@ -100,6 +104,20 @@ Result<Fd> open_by_helper(const std::string& helper, const std::string& bridge) 
   int fd = -1;
   std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
   return Fd(fd);
+}
+
+Result<void> check_runnable(const std::string& path) {
+  if (path.empty() || ::access(path.c_str(), X_OK) == 0) return {};
+  return error("cannot run '{}': {}", path, std::strerror(errno));
+}
+
+/// The interface behind a descriptor.
+Result<ifreq> interface_of(int fd) {
+  if (::fcntl(fd, F_GETFD) < 0) return error("fd {}: no such descriptor was inherited", fd);
+  ifreq request{};
+  if (::ioctl(fd, TUNGETIFF, &request) < 0) return error("fd {} is not a TAP interface", fd);
+  if ((request.ifr_flags & IFF_TAP) == 0) return error("fd {} is a TUN interface, which carries no Ethernet", fd);
+  return request;
 }
 
 Result<int> parse_fd(std::string_view text) {
@@ -165,6 +183,19 @@ Result<TapOptions> take_tap_options(Options& options) {
   return tap;
 }
 
+Result<void> check_tap(const TapOptions& options) {
+  for (const int fd : options.fds) EMU_TRY(interface_of(fd));
+  EMU_TRY(check_runnable(options.script), "script");
+  EMU_TRY(check_runnable(options.down_script), "downscript");
+  return check_runnable(options.bridge_helper);
+}
+
+TapOptions without_scripts(TapOptions options) {
+  options.script.clear();
+  options.down_script.clear();
+  return options;
+}
+
 TapNet::~TapNet() {
   watch_.reset();
   fd_.reset();
@@ -203,13 +234,10 @@ Result<void> TapNet::open(const TapOptions& options, EventLoop& loop) {
 }
 
 Result<void> TapNet::adopt(Fd fd, const TapOptions& options) {
-  const int flags = ::fcntl(fd.get(), F_GETFL);
-  if (flags < 0) return error("fd {}: no such descriptor was inherited", fd.release());
+  if (::fcntl(fd.get(), F_GETFD) < 0) return error("fd {}: no such descriptor was inherited", fd.release());
+  const ifreq request = EMU_TRY(interface_of(fd.get()));
   ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-  ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK);
-  ifreq request{};
-  if (::ioctl(fd.get(), TUNGETIFF, &request) < 0) return error("fd {} is not a TAP interface", fd.get());
-  if ((request.ifr_flags & IFF_TAP) == 0) return error("fd {} is a TUN interface, which carries no Ethernet", fd.get());
+  ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) | O_NONBLOCK);
   ifname_ = request.ifr_name;
   vnet_header_ = (request.ifr_flags & IFF_VNET_HDR) != 0;
   if (vnet_header_) {

@@ -24,6 +24,9 @@ struct TapOptions {
   std::vector<int> vhost_fds;        ///< opened by somebody else
 };
 Result<TapOptions> take_tap_options(Options& options);
+/// What a start would find wrong besides the interface itself: descriptors, scripts and helper.
+Result<void> check_tap(const TapOptions& options);
+TapOptions without_scripts(TapOptions options);
 
 class TapNet final : public BackendClient {
  public:

@@ -13,6 +13,7 @@
 #include "net/user_segments.h"
 #include "util/clock.h"
 #include "util/log.h"
+#include "util/sys/socket.h"
 
 namespace emu::net {
 namespace {
@@ -24,6 +25,18 @@ i64 now_ms() { return Clock::monotonic_now().count() / kNsPerMs; }
 std::string text_of(in_addr address) {
   char text[INET_ADDRSTRLEN];
   return ::inet_ntop(AF_INET, &address, text, sizeof text);
+}
+
+/// As libslirp will run it: words as in a shell, the first looked for in PATH.
+Result<void> check_command(const std::string& command) {
+  gchar** words = nullptr;
+  if (!g_shell_parse_argv(command.c_str(), nullptr, &words, nullptr)) return error("'{}' is no command", command);
+  gchar* const program = g_find_program_in_path(words[0]);
+  const std::string name = words[0];
+  g_strfreev(words);
+  if (program == nullptr) return error("there is no program '{}'", name);
+  g_free(program);
+  return {};
 }
 
 const char* text_or_null(const std::string& text) { return text.empty() ? nullptr : text.c_str(); }
@@ -267,10 +280,11 @@ Result<void> UserNet::add_host_forward(const HostForward& rule) {
   if (slirp_add_hostfwd(slirp_, rule.udp ? 1 : 0, rule.host, rule.host_port, rule.guest, rule.guest_port) == 0) {
     return {};
   }
-  return error("could not set up host forwarding rule '{}:{}:{}-{}:{}': {}", rule.udp ? "udp" : "tcp",
-               rule.host.s_addr == 0 ? "" : text_of(rule.host), rule.host_port,
-               rule.guest.s_addr == 0 ? "" : text_of(rule.guest), rule.guest_port,
-               errno != 0 ? std::strerror(errno) : "the port is in use");
+  const int why = errno != 0 ? errno : EADDRINUSE;
+  Error plain(fmt::format("could not set up host forwarding rule '{}:{}:{}-{}:{}': {}", rule.udp ? "udp" : "tcp",
+                          rule.host.s_addr == 0 ? "" : text_of(rule.host), rule.host_port,
+                          rule.guest.s_addr == 0 ? "" : text_of(rule.guest), rule.guest_port, std::strerror(why)));
+  return error(std::move(plain).with_hint(sys::listen_error("", why).hint()));
 }
 
 bool UserNet::remove_host_forward(const HostForward& rule) {
@@ -281,6 +295,7 @@ Result<void> UserNet::add_guest_forward(const GuestForward& rule, const StreamOp
   in_addr server = rule.server;
   const std::string where = fmt::format("guestfwd to {}:{}", text_of(server), rule.port);
   if (!rule.command.empty()) {
+    EMU_TRY(check_command(rule.command), where);
     if (slirp_add_exec(slirp_, rule.command.c_str(), &server, rule.port) == 0) return {};
     return error("{}: the address is not in the guest's network, or is taken", where);
   }

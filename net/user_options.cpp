@@ -2,6 +2,11 @@
 #include "net/user_options.h"
 
 #include <arpa/inet.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "util/string.h"
 
@@ -57,9 +62,68 @@ Result<bool> cut_udp(std::string_view& text, std::string_view whole, std::string
 /// Whether an address lies in the guest's network and is not the network itself.
 Result<void> check_inside(const UserOptions& user, in_addr address, std::string_view key) {
   const u32 mask = host_order(user.mask);
-  if ((host_order(address) & mask) == host_order(user.network) && (host_order(address) & ~mask) != 0) return {};
+  const u32 number = host_order(address) & ~mask;
+  if ((host_order(address) & mask) == host_order(user.network) && number != 0 && number != ~mask) return {};
   char text[INET_ADDRSTRLEN];
-  return error("{}={} is not an address in the guest's network", key, ::inet_ntop(AF_INET, &address, text, sizeof text));
+  return error("{}={} is not an address in the guest's network", key,
+               ::inet_ntop(AF_INET, &address, text, sizeof text));
+}
+
+/// Options of a protocol that is switched off would do nothing.
+Result<void> refuse_options_of(const Options& options, std::string_view protocol,
+                               std::initializer_list<std::string_view> keys) {
+  for (const std::string_view key : keys) {
+    if (options.has(key)) return error("'{}' has no meaning with {}=off", key, protocol);
+  }
+  return {};
+}
+
+bool has_prefix(const in6_addr& address, const in6_addr& prefix, unsigned bits) {
+  for (unsigned i = 0; i < bits; i++) {
+    const u8 mask = u8(0x80 >> (i % 8));
+    if ((address.s6_addr[i / 8] & mask) != (prefix.s6_addr[i / 8] & mask)) return false;
+  }
+  return true;
+}
+
+Result<void> check_inside(const UserOptions& user, const in6_addr& address, std::string_view key) {
+  if (has_prefix(address, user.prefix6, user.prefix6_length)) return {};
+  char text[INET6_ADDRSTRLEN];
+  return error("{}={} is not an address in the guest's network", key,
+               ::inet_ntop(AF_INET6, &address, text, sizeof text));
+}
+
+/// As DNS has it (RFC 1035, 2.3.4): libslirp leaves out what is not.
+Result<void> check_domain(std::string_view name) {
+  constexpr std::size_t kLongestLabel = 63, kLongestName = 253;
+  const std::string_view plain = name.ends_with('.') ? name.substr(0, name.size() - 1) : name;
+  if (plain.size() > kLongestName) return error("'{}...' is longer than a domain may be", plain.substr(0, 60));
+  for (const std::string_view label : split(plain, '.')) {
+    if (label.empty()) return error("'{}' is not a domain: a part between dots is empty", name);
+    if (label.size() > kLongestLabel) return error("'{}': a part is longer than {} characters", name, kLongestLabel);
+  }
+  return {};
+}
+
+/// libslirp leaves out what its reply has no room for.
+Result<void> check_dhcp_reply(const UserOptions& user) {
+  constexpr std::size_t kRoom = 260, kHeader = 2;  // 312 bytes less the options that are always there
+  std::size_t bytes = 0;
+  for (const std::string* name : {&user.hostname, &user.domain, &user.tftp_server_name}) {
+    bytes += name->size() + kHeader;
+  }
+  for (const std::string& domain : user.dns_search) bytes += domain.size() + kHeader;
+  if (bytes <= kRoom) return {};
+  return error("'hostname', 'domainname', 'tftp-server-name' and 'dnssearch' are together too long for a DHCP reply");
+}
+
+/// The folder that TFTP serves from.
+Result<void> check_tftp(const std::string& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) < 0) return error("folder '{}': {}", folder, std::strerror(errno));
+  if (!S_ISDIR(status.st_mode)) return error("'{}' is not a folder", folder);
+  if (::access(folder.c_str(), X_OK) < 0) return error("folder '{}': {}", folder, std::strerror(errno));
+  return {};
 }
 
 Result<void> take_network(Options& options, UserOptions& user) {
@@ -82,7 +146,8 @@ Result<void> take_network(Options& options, UserOptions& user) {
   user.network = from_host_order(host_order(user.network) & mask);
   const auto inside = [&](const char* key, u32 number) -> Result<in_addr> {
     const auto given = options.take(key);
-    return given ? parse_v4(*given, key) : Result<in_addr>(from_host_order(host_order(user.network) | (number & ~mask)));
+    if (given) return parse_v4(*given, key);
+    return from_host_order(host_order(user.network) | (number & ~mask));
   };
   user.host = EMU_TRY(inside("host", 2));
   user.dns = EMU_TRY(inside("dns", 3));
@@ -91,6 +156,10 @@ Result<void> take_network(Options& options, UserOptions& user) {
   EMU_TRY(check_inside(user, user.dns, "dns"));
   EMU_TRY(check_inside(user, user.dhcp_start, "dhcpstart"));
   if (host_order(user.host) == host_order(user.dns)) return error("'dns' and 'host' are the same address");
+  for (const auto& [key, address] : {std::pair("host", user.host), std::pair("dns", user.dns)}) {
+    if (host_order(user.dhcp_start) != host_order(address)) continue;
+    return error("'dhcpstart' and '{}' are the same address", key);
+  }
   return {};
 }
 
@@ -119,6 +188,11 @@ Result<void> take_v6_network(Options& options, UserOptions& user) {
   };
   user.host6 = EMU_TRY(inside("ipv6-host", 2));
   user.dns6 = EMU_TRY(inside("ipv6-dns", 3));
+  EMU_TRY(check_inside(user, user.host6, "ipv6-host"));
+  EMU_TRY(check_inside(user, user.dns6, "ipv6-dns"));
+  if (std::memcmp(&user.host6, &user.dns6, sizeof user.host6) == 0) {
+    return error("'ipv6-dns' and 'ipv6-host' are the same address");
+  }
   return {};
 }
 
@@ -175,6 +249,10 @@ Result<UserOptions> take_user_options(Options& options) {
   user.ipv4 = v4.value_or(!v6.value_or(false));
   user.ipv6 = v6.value_or(!v4.value_or(false));
   if (!user.ipv4 && !user.ipv6) return error("ipv4 and ipv6 cannot both be off");
+  if (!user.ipv4) EMU_TRY(refuse_options_of(options, "ipv4", {"net", "host", "dns", "dhcpstart", "tftp", "bootfile"}));
+  if (!user.ipv6) {
+    EMU_TRY(refuse_options_of(options, "ipv6", {"ipv6-net", "ipv6-prefix", "ipv6-prefixlen", "ipv6-host", "ipv6-dns"}));
+  }
   EMU_TRY(take_network(options, user));
   EMU_TRY(take_v6_network(options, user));
   user.restricted = EMU_TRY(options.take_bool_or("restrict", false));
@@ -185,13 +263,19 @@ Result<UserOptions> take_user_options(Options& options) {
   user.domain = options.take("domainname").value_or("");
   user.dns_search = options.take_all("dnssearch");
   constexpr std::size_t kLongestName = 255, kLongestBootFile = 127;  // in BOOTP's fields and DHCP's options
-  if (user.tftp_server_name.size() > kLongestName || user.domain.size() > kLongestName ||
-      user.hostname.size() > kLongestName) {
+  constexpr std::size_t kLongestHost = 32;                           // libslirp cuts a longer one
+  if (user.hostname.size() > kLongestHost) {
+    return error("hostname: longer than the {} characters that are told to the guest", kLongestHost);
+  }
+  if (user.tftp_server_name.size() > kLongestName || user.domain.size() > kLongestName) {
     return error("a name is longer than the {} characters that DHCP can tell", kLongestName);
   }
   if (user.bootfile.size() > kLongestBootFile) {
     return error("bootfile: longer than the {} characters that DHCP can tell", kLongestBootFile);
   }
+  for (const std::string& domain : user.dns_search) EMU_TRY(check_domain(domain), "dnssearch");
+  EMU_TRY(check_dhcp_reply(user));
+  if (!user.tftp.empty()) EMU_TRY(check_tftp(user.tftp), "tftp");
   for (const std::string& rule : options.take_all("hostfwd")) {
     user.host_forwards.push_back(EMU_TRY(parse_host_forward(rule), "hostfwd"));
   }

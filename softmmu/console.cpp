@@ -43,6 +43,7 @@ class Planner {
         break;
       case chardev::SerialSpec::Kind::Inline:
         id = spec.options.id;
+        plan_.made_by[id] = option;
         plan_.chardevs.push_back(std::move(spec.options));
         break;
     }
@@ -95,6 +96,7 @@ class Planner {
   }
 
   std::string add_stdio(std::string id, bool shared) {
+    plan_.made_by[id] = "the terminal";
     plan_.chardevs.push_back({id, chardev::StdioOptions{.signal = !shared}, shared});
     plan_.chose_terminal = options_.display == DisplayChoice::Default;
     return id;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct ConsolePlan {
     bool for_programs = false, pretty = false;
   };
   std::vector<Monitor> monitors;
+  std::map<std::string, std::string> made_by;  ///< id of a stream: the option that it stands behind, if not -chardev
   std::string debugcon;               ///< id, or empty
   std::string debugger;               ///< id, or empty
   bool made_for_debugger = false;     ///< that stream is nobody else's

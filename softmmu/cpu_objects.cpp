@@ -67,9 +67,12 @@ void register_cpu_types(qom::TypeRegistry& registry, const Parts& parts) {
   if (parts.make_kvm) registry.add<KvmAccelType>("kvm-accel");
   registry.add_abstract<CpuBase, qom::Object>();
   if (!parts.cpu_models) return;
-  for (const std::string& model : parts.cpu_models()) {
+  std::vector<std::string> models = parts.cpu_models();
+  if (parts.make_kvm) models.emplace_back(kHostCpu);
+  for (const std::string& model : models) {
     registry.add<CpuObject>(cpu_type_name(parts, model), [&](qom::TypeInfo<CpuObject>& type) {
-      const auto details = parts.cpu_details(model);
+      // What "host" has is seen at the objects; it has the properties of all others.
+      const auto details = parts.cpu_details(model == kHostCpu ? "max" : model, nullptr);
       if (!details) return;
       for (const auto& pair : details->features) {
         const std::string& name = pair.first;

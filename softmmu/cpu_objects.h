@@ -4,11 +4,15 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "qom/type.h"
 #include "softmmu/parts.h"
 
 namespace emu::softmmu {
+
+/// The model that is the host's processor: only where it runs the guest.
+constexpr std::string_view kHostCpu = "host";
 
 /// "qemu64-x86_64-cpu".
 std::string cpu_type_name(const Parts& parts, std::string_view model);

@@ -83,7 +83,7 @@ Result<void> PidFile::check(const std::string& path) {
 
 Result<PidFile> PidFile::create(const std::string& path) {
   Fd fd(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR));
-  if (!fd) return error("-pidfile: cannot create '{}': {}", path, std::strerror(errno));
+  if (!fd) return error("-pidfile: cannot open '{}': {}", path, std::strerror(errno));
   const struct flock lock = whole_file();
   if (::fcntl(fd.get(), F_SETLK, &lock) < 0) return in_use(path, holder_of(fd.get()));
   const std::string text = fmt::format("{}\n", ::getpid());

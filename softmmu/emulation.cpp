@@ -13,6 +13,7 @@
 #include "chardev/backends.h"
 #include "chardev/mux.h"
 #include "hw/9p/fsdev.h"
+#include "hw/virtio/vhost/vhost_user_device.h"
 #include "qom/user_creatable.h"
 #include "softmmu/help.h"
 #include "softmmu/machine_options.h"
@@ -210,11 +211,18 @@ Result<void> Emulation::make_streams() {
   consoles_ = EMU_TRY(plan_consoles(options_));
   for (const chardev::ChardevOptions& one : consoles_.chardevs) {
     chardev::ChardevOptions options = one;
+    const auto made_by = consoles_.made_by.find(one.id);
+    const std::string option = made_by == consoles_.made_by.end() ? "-chardev" : made_by->second;
     if (options_.dry_run) {
-      EMU_TRY(chardev::check(one));
+      reserved_.push_back(EMU_TRY(chardev::check(one), option));
+      if (auto* file = std::get_if<chardev::FileOptions>(&options.backend)) {
+        if (const auto set = fd_set_of(file->path)) {
+          EMU_TRY(monitors_->fd_sets().open(*set, O_WRONLY), option + ": chardev '" + one.id + "'");
+        }
+      }
       options = {.id = one.id, .backend = chardev::NullOptions{}, .mux = one.mux};
     }
-    EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_));
+    EMU_TRY(make_stream(options, is_for_programs_alone(consoles_, one) ? monitor_loop_ : loop_), option);
   }
   return {};
 }
@@ -400,10 +408,34 @@ Result<void> Emulation::plug_devices() {
     } else if (const qom::Type* type = registry_.find(device.driver); type != nullptr && !type->is_abstract()) {
       if (const std::string kind = hw::bus_type_of(*type); !kind.empty()) bus = board_->default_bus(kind);
     }
+    if (options_.dry_run && is_served_elsewhere(device)) {  // by somebody whom a dry run does not talk to
+      EMU_TRY(check_served_device(device), option);
+      continue;
+    }
     EMU_TRY(hw::plug_user_device(*machine_, device.driver, device.id, device.properties, bus), option);
   }
   note_unused_netdevs();
   return {};
+}
+
+bool Emulation::is_served_elsewhere(const DeviceRequest& device) const {
+  const qom::Type* type = registry_.find(device.driver);
+  if (type == nullptr || type->is_abstract()) return false;
+  if (device.driver.starts_with("vhost-user-")) return true;
+  for (const auto& [name, value] : device.properties) {
+    if (name != "netdev") continue;
+    for (const auto& [id, options] : network_.netdevs) {
+      if (id == value.text() && options.peek("type") == "vhost-user") return true;
+    }
+  }
+  return false;
+}
+
+/// Whether it takes these values and may be here.
+Result<void> Emulation::check_served_device(const DeviceRequest& device) {
+  const auto object = EMU_TRY(machine_->tree().create(device.driver, "device"));
+  for (const auto& [name, value] : device.properties) EMU_TRY(object->set(name, value));
+  return hw::check_vhost_allowed(*machine_, device.driver);
 }
 
 Result<void> Emulation::make_monitors() {

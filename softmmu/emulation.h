@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "block/block_store.h"
+#include "chardev/backends.h"
 #include "monitor/control.h"
 #include "monitor/gdb/server.h"
 #include "monitor/hmp/session.h"
@@ -69,6 +70,8 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<void> set_debugger(const std::string& where) override;
 
  private:
+  /// That there are here: with the host's own where it runs the guest.
+  std::vector<std::string> cpu_models() const;
   Result<std::vector<AccelRequest>> accelerators_to_try() const;
   Result<accel::AccelOptions> translation_options(const AccelRequest& request) const;
   Result<accel::KvmOptions> kvm_options(const AccelRequest& request) const;
@@ -90,11 +93,14 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   void tray_moved(const std::string& drive, const std::string& device, bool open) override;
   std::string drive_over(const std::string& node_name) const;
   Result<void> make_network();
+  net::StreamOpener forward_opener();
   Result<std::vector<DeviceRequest>> network_cards() const;
   Result<void> make_folders();
   void note_unused_netdevs();
   Result<void> make_board();
   Result<void> plug_devices();
+  bool is_served_elsewhere(const DeviceRequest& device) const;
+  Result<void> check_served_device(const DeviceRequest& device);
   Result<void> make_monitors();
   Result<void> make_debugger(const std::string& chardev);
   void remove_debugger_stream();
@@ -134,6 +140,8 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   bool preconfig_ = false, is_built_ = false;
   std::vector<std::string> notes_;
   FdWatch signal_watch_;
+  std::vector<chardev::Reservation> reserved_;  ///< what a dry run found free
+  std::vector<Fd> reserved_sockets_;
   std::unique_ptr<Deadline> deadline_;  ///< to the very end: also taking things down may take too long
 };
 

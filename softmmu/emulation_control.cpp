@@ -44,7 +44,8 @@ std::string Emulation::cpu_path(unsigned index) const {
 
 Result<void> Emulation::make_cpu_objects() {
   if (board_->default_cpu().empty()) return {};
-  const CpuDetails details = EMU_TRY(parts_.cpu_details(options_.cpu.empty() ? board_->default_cpu() : options_.cpu));
+  const std::string& model = options_.cpu.empty() ? board_->default_cpu() : options_.cpu;
+  const CpuDetails details = EMU_TRY(parts_.cpu_details(model, accelerator_->acceleration()));
   for (unsigned i = 0; i < options_.cpus.cpus; i++) {
     auto object = EMU_TRY(make_cpu_object(machine_->tree(), parts_, details));
     qom::Object& folder = machine_->tree().container("/machine/unattached");
@@ -53,12 +54,18 @@ Result<void> Emulation::make_cpu_objects() {
   return {};
 }
 
+std::vector<std::string> Emulation::cpu_models() const {
+  std::vector<std::string> models = parts_.cpu_models();
+  if (accelerator_->acceleration() != nullptr) models.emplace_back(kHostCpu);
+  return models;
+}
+
 std::vector<monitor::CpuDefinition> Emulation::cpu_definitions() const {
   std::vector<monitor::CpuDefinition> list;
-  for (const std::string& name : parts_.cpu_models()) {
+  for (const std::string& name : cpu_models()) {
     monitor::CpuDefinition definition{.name = name, .type_name = cpu_type_name(parts_, name)};
-    definition.migration_safe = name != "max";
-    if (const auto details = parts_.cpu_details(name)) definition.unavailable_features = details->unavailable;
+    definition.migration_safe = name != "max" && name != kHostCpu;
+    if (const auto details = parts_.cpu_details(name, accelerator_->acceleration())) definition.unavailable_features = details->unavailable;
     list.push_back(std::move(definition));
   }
   return list;
@@ -67,7 +74,7 @@ std::vector<monitor::CpuDefinition> Emulation::cpu_definitions() const {
 Result<monitor::CpuModelInfo> Emulation::expand_cpu_model(const monitor::CpuModelInfo& model, bool full) const {
   std::string option = model.name;
   bool known = false;
-  for (const std::string& name : parts_.cpu_models()) known |= name == model.name;
+  for (const std::string& name : cpu_models()) known |= name == model.name;
   if (!known) return error("CPU model '{}' not found", model.name);
   if (model.props) {
     if (!model.props->is_object()) return monitor::wrong_type("model.props", "object");
@@ -75,7 +82,7 @@ Result<monitor::CpuModelInfo> Emulation::expand_cpu_model(const monitor::CpuMode
       option += fmt::format(",{}={}", name, EMU_TRY(monitor::to_property_value(name, value)).text());
     }
   }
-  const CpuDetails details = EMU_TRY(parts_.cpu_details(option));
+  const CpuDetails details = EMU_TRY(parts_.cpu_details(option, accelerator_->acceleration()));
   monitor::Json props = monitor::Json::object();
   for (const auto& [name, on] : details.features) props[name] = on;
   if (full) {

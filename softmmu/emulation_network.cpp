@@ -21,16 +21,24 @@ Result<void> Emulation::make_network() {
   machine_->tree().root().adopt(hw::NicEvents::kName, std::move(events));
   const net::NetdevServices services{.tree = machine_->tree(),
                                      .loop = loop_,
-                                     .open_stream = monitor::stream_opener(*machine_),
+                                     .open_stream = forward_opener(),
                                      .find_fd = {},
-                                     .stream_changed = monitor::stream_events(*monitors_)};
-  u64 stub = 0x7000'0000;
-  for (const auto& [id, options] : network_.netdevs) {
-    // A dry run opens nothing: a port of a hub of its own stands in.
-    const Options nothing(Options::Pairs{{"type", "hubport"}, {"hubid", std::to_string(stub++)}});
-    EMU_TRY(net::add_netdev(services, id, options_.dry_run ? nothing : options), "-netdev");
-  }
+                                     .stream_changed = monitor::stream_events(*monitors_),
+                                     .dry_run = options_.dry_run ? &reserved_sockets_ : nullptr};
+  for (const auto& [id, options] : network_.netdevs) EMU_TRY(net::add_netdev(services, id, options), "-netdev");
   return {};
+}
+
+/// For guestfwd=. A dry run checks the stream, and takes none.
+net::StreamOpener Emulation::forward_opener() {
+  net::StreamOpener open = monitor::stream_opener(*machine_);
+  if (!options_.dry_run) return open;
+  return [this, open](const std::string& text) -> Result<std::unique_ptr<net::ForwardStream>> {
+    const chardev::SerialSpec spec = EMU_TRY(chardev::parse_serial(text, "guestfwd"));
+    if (spec.kind != chardev::SerialSpec::Kind::Inline) return open(text);
+    reserved_.push_back(EMU_TRY(chardev::check(spec.options)));
+    return open("null");
+  };
 }
 
 Result<std::vector<DeviceRequest>> Emulation::network_cards() const {
@@ -52,6 +60,7 @@ void Emulation::note_unused_netdevs() {
   for (const auto& [id, options] : network_.netdevs) {
     const net::NetClient* client = net::find_netdev(machine_->tree(), id);
     if (client == nullptr || client->peer() != nullptr || options.peek("type") == "hubport") continue;
+    if (options_.dry_run && options.peek("type") == "vhost-user") continue;  // its card was not made
     notes_.push_back(fmt::format("network back end '{}' has no card: add -device CARD,netdev={}", id, id));
   }
 }

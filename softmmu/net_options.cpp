@@ -136,7 +136,8 @@ void add_default_network(NetworkOptions& network) {
 std::vector<std::string> nic_models(const qom::TypeRegistry& types) {
   std::vector<std::string> models;
   for (const qom::Type* type : types.list(hw::Device::kTypeName)) {
-    if (type->find_property("netdev") != nullptr && hw::bus_type_of(*type) == "PCI") models.push_back(type->name());
+    const bool is_card = hw::category_of(*type) == hw::Category::Network && hw::is_user_creatable(*type);
+    if (is_card && hw::bus_type_of(*type) == "PCI") models.push_back(type->name());
   }
   return models;
 }

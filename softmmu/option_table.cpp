@@ -152,7 +152,8 @@ constexpr OptionRow kRows[] = {
     {"preconfig", Opt::Preconfig, kNo, S::Running, "",
      "Waits before the machine is complete, until QMP's x-exit-preconfig."},
     {"dry-run", Opt::DryRun, kNo, S::Running, "",
-     "Checks everything, builds the machine, and exits with status 0 instead of starting it. Opens no streams."},
+     "Checks everything, builds the machine, and exits with status 0 instead of starting it. Connects to nobody, runs "
+     "no script, and leaves nothing behind."},
     {"explain", Opt::Explain, kNo, S::Running, "",
      "Prints what was asked for in full and canonical form, one option a line as a shell takes it, and exits."},
     {"S", Opt::Freeze, kNo, S::Running, "", "Does not start the guest; the monitor's 'cont' does."},

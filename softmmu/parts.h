@@ -31,8 +31,8 @@ struct Parts {
   std::function<Result<std::string>(std::string_view)> find_machine_type;
   std::function<std::string()> cpu_help;
   std::function<std::vector<std::string>()> cpu_models = {};
-  /// "max,-avx". Errors as for -cpu.
-  std::function<Result<CpuDetails>(std::string_view)> cpu_details = {};
+  /// "max,-avx"; with an acceleration, as it runs on the host's processor, and "host". Errors as for -cpu.
+  std::function<Result<CpuDetails>(std::string_view, const target::Acceleration*)> cpu_details = {};
   std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::AccelOptions&, accel::AccelClient&)> make_tcg;
   /// Null: not for this architecture, or not linked in.
   std::function<Result<std::unique_ptr<accel::Accelerator>>(const accel::KvmOptions&, accel::AccelClient&)> make_kvm =

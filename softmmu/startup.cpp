@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "softmmu/startup.h"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <optional>
 
@@ -40,6 +42,8 @@ Result<void> set_traces(const StartOptions& options) {
 Result<void> check_files(const StartOptions& options) {
   if (!options.log_file.empty()) EMU_TRY(check_creatable(options.log_file), "-D");
   if (!options.pidfile.empty()) EMU_TRY(PidFile::check(options.pidfile));
+  if (options.perf_map) EMU_TRY(check_creatable(fmt::format("/tmp/perf-{}.map", ::getpid())), "-perfmap");
+  if (options.jit_dump) EMU_TRY(check_creatable(fmt::format("jit-{}.dump", ::getpid())), "-jitdump");
   const bool has_qtest_log = !options.qtest_log.empty() && options.qtest_log != "none";
   if (has_qtest_log) EMU_TRY(check_creatable(options.qtest_log), "-qtest-log");
   return {};
@@ -61,6 +65,7 @@ Result<int> run_checked(std::span<const std::string> arguments, const Parts& par
   EMU_TRY(set_traces(options));
   if (options.dry_run) {
     EMU_TRY(check_files(options));
+    EMU_TRY(enter_sandbox(options.sandbox));
     Emulation emulation(options, parts);
     EMU_TRY(emulation.build());
     for (const std::string& note : emulation.notes()) log::info("{}", note);

@@ -37,10 +37,13 @@ Result<void> check_creatable(const std::string& path) {
     return ::access(path.c_str(), W_OK) == 0 ? Result<void>() : refused(errno);
   }
   if (errno != ENOENT || path.empty()) return refused(path.empty() ? ENOENT : errno);
+  if (path.ends_with('/')) return refused(EISDIR);
+  return ::access(folder_of(path).c_str(), W_OK | X_OK) == 0 ? Result<void>() : refused(errno);
+}
+
+std::string folder_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  if (slash + 1 == path.size()) return refused(EISDIR);
-  return ::access(folder.c_str(), W_OK | X_OK) == 0 ? Result<void>() : refused(errno);
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
 }
 
 }  // namespace emu

@@ -15,4 +15,7 @@ Result<std::string> read_file(const std::string& path, std::size_t most_bytes);
 /// Whether a file could be written there, which is neither opened nor made. Errors name the path.
 Result<void> check_creatable(const std::string& path);
 
+/// The folder that a path's last part lies in: "a/b/" of "a/b/c", "." of "c".
+std::string folder_of(const std::string& path);
+
 }  // namespace emu

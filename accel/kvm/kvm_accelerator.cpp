@@ -3,7 +3,6 @@
 
 #include <sched.h>
 
-#include "accel/kvm/kernel_statistics.h"
 #include "util/check.h"
 #include "util/log.h"
 
@@ -53,7 +52,8 @@ Result<std::unique_ptr<KvmAccelerator>> KvmAccelerator::create(std::unique_ptr<K
 
 KvmAccelerator::KvmAccelerator(std::unique_ptr<KvmApi> api, KvmDevice device, KvmFd vm,
                                std::unique_ptr<KvmTarget> target, AccelClient& client)
-    : api_(std::move(api)), device_(std::move(device)), vm_(std::move(vm)), target_(std::move(target)),
+    : api_(std::move(api)), device_(std::move(device)), vm_(std::move(vm)), vm_statistics_(vm_),
+      target_(std::move(target)),
       shared_{.client = client, .run = {}, .points = {}}, writes_(std::make_unique<KvmDeviceWrites>(device_, vm_)) {
   const unsigned offered = unsigned(device_.extension(KVM_CAP_NR_MEMSLOTS));
   slots_ = std::make_unique<SlotTable>(vm_, std::min(std::max(offered, kLeastSlots), kMostSlots),
@@ -66,7 +66,8 @@ KvmAccelerator::KvmAccelerator(std::unique_ptr<KvmApi> api, KvmDevice device, Kv
 Result<void> KvmAccelerator::set_up_ring(u32 entries) {
   const u64 most = u64(device_.extension(KVM_CAP_DIRTY_LOG_RING)) / sizeof(kvm_dirty_gfn);
   if (most == 0) {
-    return error(Error("this host's KVM has no dirty ring").with_hint("leave dirty-ring-size out: bitmaps do the same"));
+    return error(
+        Error("this host's KVM has no dirty ring").with_hint("leave dirty-ring-size out: bitmaps do the same"));
   }
   if (entries > most) return error("dirty-ring-size={}: this host's KVM has at most {}", entries, most);
   kvm_enable_cap enable{};
@@ -163,8 +164,10 @@ Result<void> KvmAccelerator::set_debug_points(DebugPoints points) {
     return error("the host's processor has only {} watchpoints", shared_.hardware_points);
   }
   for (const Watchpoint& point : points.watchpoints) {
-    if (point.bytes == 0 || point.bytes > 8 || (point.bytes & (point.bytes - 1)) != 0 || point.address % point.bytes != 0) {
-      return error("the host's processor watches 1, 2, 4 or 8 aligned bytes, not {} at {:#x}", point.bytes, point.address);
+    if (point.bytes == 0 || point.bytes > 8 || (point.bytes & (point.bytes - 1)) != 0 ||
+        point.address % point.bytes != 0) {
+      return error("the host's processor watches 1, 2, 4 or 8 aligned bytes, not {} at {:#x}", point.bytes,
+                   point.address);
     }
     if (point.kind == WatchKind::Read) return error("the host's processor has no watchpoints for reads alone");
   }
@@ -207,12 +210,12 @@ void KvmAccelerator::remove_breakpoints() {
 std::string KvmAccelerator::statistics() const {
   std::string out = fmt::format("memory slots {}\ndoorbells {}\ncoalesced regions {}\n", slots_->slots().size(),
                                 writes_->doorbells(), writes_->coalesced());
-  const auto add_kernels = [&out](const KvmFd& of) {
-    for (const auto& [name, value] : kernel_statistics(of)) {
+  const auto add_kernels = [&out](const KernelStatistics& of) {
+    for (const auto& [name, value] : of.read()) {
       if (value != 0) out += fmt::format("  {:<28} {}\n", "kernel " + name, value);
     }
   };
-  add_kernels(vm_);
+  add_kernels(vm_statistics_);
   for (const auto& v : vcpus_) {
     out += fmt::format("vCPU {}\n", v->cpu().index());
     const KvmStatistics& counted = v->statistics();
@@ -227,7 +230,7 @@ std::string KvmAccelerator::statistics() const {
     out += fmt::format("  {:<28} {}\n", "exits", all);
     out += fmt::format("  {:<28} {}\n", "calls back by others", counted.kicked.load(std::memory_order_relaxed));
     out += fmt::format("  {:<28} {}\n", "sleeps", counted.sleeps.load(std::memory_order_relaxed));
-    add_kernels(v->fd());
+    add_kernels(v->kernel_statistics());
   }
   return out;
 }

@@ -8,6 +8,7 @@
 
 #include "accel/accel.h"
 #include "accel/kvm/device_writes.h"
+#include "accel/kvm/kernel_statistics.h"
 #include "accel/kvm/slots.h"
 #include "accel/kvm/vcpu.h"
 #include "accel/vcpu_crew.h"
@@ -52,6 +53,7 @@ class KvmAccelerator final : public Accelerator {
   std::unique_ptr<KvmApi> api_;
   KvmDevice device_;
   KvmFd vm_;
+  const KernelStatistics vm_statistics_;
   std::unique_ptr<KvmTarget> target_;
   KvmShared shared_;
   std::unique_ptr<SlotTable> slots_;

@@ -58,7 +58,8 @@ static_assert(offsetof(KvmWriteRing, entries) == 8);
 using KvmXsave = std::array<u32, 1024>;
 inline constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, KvmCpuidHeader),
                                kSetCpuid2 = _IOW(KVMIO, 0x90, KvmCpuidHeader),
-                               kGetMsrs = _IOWR(KVMIO, 0x88, KvmMsrsHeader), kSetMsrs = _IOW(KVMIO, 0x89, KvmMsrsHeader),
+                               kGetMsrs = _IOWR(KVMIO, 0x88, KvmMsrsHeader),
+                               kSetMsrs = _IOW(KVMIO, 0x89, KvmMsrsHeader),
                                kSetGsiRouting = _IOW(KVMIO, 0x6a, KvmRoutingHeader),
                                kGetXsave = _IOR(KVMIO, 0xa4, KvmXsave), kSetXsave = _IOW(KVMIO, 0xa5, KvmXsave);
 

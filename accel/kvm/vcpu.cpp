@@ -52,7 +52,7 @@ KvmVcpu::KvmVcpu(KvmShared& shared, KvmFd fd, u8* run, size_t run_bytes, target:
                  mem::AddressSpace* ports)
     : shared_(shared), fd_(std::move(fd)), run_area_(run), run_bytes_(run_bytes),
       run_(*reinterpret_cast<kvm_run*>(run)), cpu_(cpu), env_(cpu.env()), memory_(memory), ports_(ports),
-      access_(memory) {}
+      access_(memory), kernel_statistics_(fd_) {}
 
 KvmVcpu::~KvmVcpu() {
   join();
@@ -86,9 +86,11 @@ void KvmVcpu::kick(u32 exit_request_bits) {
   expel();
 }
 
+/// One signal for each time that it is in there: signals of this kind queue, and whoever asks again and again until the
+/// vCPU is out could send them faster than its thread takes them, for ever.
 void KvmVcpu::expel() {
   if (!in_kernel_.load(std::memory_order_seq_cst)) return;
-  __atomic_store_n(&run_.immediate_exit, 1, __ATOMIC_SEQ_CST);
+  if (__atomic_exchange_n(&run_.immediate_exit, 1, __ATOMIC_SEQ_CST) != 0) return;
   ::syscall(SYS_tgkill, ::getpid(), thread_id(), kick_signal());
 }
 
@@ -209,9 +211,11 @@ int KvmVcpu::run_kernel() {
   return result;
 }
 
-/// The kernel completes an instruction that left for a device when it is entered again: only then the state is whole.
+/// The kernel completes an instruction that left for a device when it is entered again: only then the state is whole. A
+/// string instruction between devices leaves twice for each element, and looks up from it after 1024 of them.
 void KvmVcpu::finish_instruction() {
-  for (unsigned tries = 0; unfinished_ && tries < 64; ++tries) {
+  constexpr unsigned kMostPieces = 4096;
+  for (unsigned piece = 0; unfinished_ && piece < kMostPieces; ++piece) {
     __atomic_store_n(&run_.immediate_exit, 1, __ATOMIC_SEQ_CST);
     const int result = fd_.call(KVM_RUN);
     unfinished_ = false;

@@ -15,6 +15,7 @@
 
 #include "accel/kvm/device_writes.h"
 #include "accel/kvm/guest_access.h"
+#include "accel/kvm/kernel_statistics.h"
 #include "accel/kvm/kvm_target.h"
 #include "accel/kvm/slots.h"
 #include "accel/run_control.h"
@@ -61,7 +62,7 @@ class KvmVcpu final : public target::CpuServices {
   DebugRun debug_run() const { return run_as_; }
   std::span<const u8> breakpoint_instruction() const { return arch_->breakpoint_instruction(); }
   std::span<u8> run_area() const { return {run_area_, run_bytes_}; }
-  const KvmFd& fd() const { return fd_; }
+  const KernelStatistics& kernel_statistics() const { return kernel_statistics_; }
   void time_was_lost() { arch_->time_was_lost(); }  ///< standing still
   void set_debug_run(DebugRun run, StepEvents events);  ///< standing still
 
@@ -120,6 +121,7 @@ class KvmVcpu final : public target::CpuServices {
   KvmGuestAccess access_;
   std::unique_ptr<KvmCpu> arch_;
   KvmStatistics statistics_;
+  const KernelStatistics kernel_statistics_;
 
   std::thread thread_;
   std::atomic<i64> thread_id_{0};

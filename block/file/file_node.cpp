@@ -74,12 +74,13 @@ Task<IoStatus> FileNode::read(u64 offset, IoVec to) {
     request.part_count = rest.count();
     const i64 done = co_await engine_->run(request);
     if (done < 0) co_return int(-done);
-    if (done == 0) {
-      rest.zero_rest();  // past the end, in the last block
-      break;
-    }
     offset += u64(done);
     rest.advance(u64(done));
+    // Past the end, in the last block: direct I/O cannot ask again from where the file ends.
+    if (done == 0 || offset >= bytes_) {
+      rest.zero_rest();
+      break;
+    }
   }
   co_return 0;
 }

@@ -56,7 +56,8 @@ void copy_in(u8* to, IoVec parts, u64 skip, u64 bytes) {
 Task<IoStatus> HostFile::read_aligned(u64 offset, IoVec to) {
   const u64 wanted = total_bytes(to);
   const u64 end = node_->bytes();
-  const u64 there = offset >= end ? 0 : std::min(wanted, end - offset);
+  // The file may end inside a block (qemu-img writes such images), which is read whole all the same.
+  const u64 there = offset >= end ? 0 : std::min(wanted, align_up(end - offset, alignment()));
   if (there == wanted) {
     const IoStatus whole = co_await node_->read(offset, to);
     co_return whole;

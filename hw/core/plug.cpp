@@ -73,10 +73,19 @@ Result<Bus*> bus_for(MachineServices& machine, const qom::Type& type, Bus* asked
     if (found == nullptr && !bus->is_full()) found = bus;
   });
   if (found != nullptr) return found;
-  return error("No {}'{}' bus found for device '{}'", any ? "free " : "", wanted, type.name());
+  return error(no_bus_error(wanted, type.name(), any));
 }
 
 }  // namespace
+
+Error no_bus_error(std::string_view kind, std::string_view device, bool all_are_full) {
+  Error error(fmt::format("No {}'{}' bus found for device '{}'", all_are_full ? "free " : "", kind, device));
+  if (kind == "SCSI") return std::move(error).with_hint("-device virtio-scsi-pci before it brings one");
+  if (kind == "virtio-serial-bus") return std::move(error).with_hint("-device virtio-serial-pci before it brings one");
+  if (kind == "PCIE") return std::move(error).with_hint("-machine q35 has one, pc has not");
+  if (kind == "IDE" && all_are_full) return std::move(error).with_hint("-device ich9-ahci before it brings six more");
+  return error;
+}
 
 Device& place(MachineServices& machine, std::unique_ptr<Device> device, std::string path) {
   qom::Object* folder = &machine.tree().container("/machine/unattached");

@@ -45,6 +45,8 @@ void reset_bus(Bus& bus);
 /// One device and all below it.
 void reset_device(Device& device);
 
+/// That a device of the user's has no bus of its kind, and what would bring one.
+Error no_bus_error(std::string_view kind, std::string_view device, bool all_are_full = false);
 /// Finds the bus with this id (its name, "pci.0") or path, anywhere below `root`.
 Bus* find_bus(qom::Object& root, std::string_view id);
 

@@ -71,12 +71,7 @@ Result<void> PcBoard::build_memory() {
 
 Result<void> PcBoard::build_cpus() {
   const std::string model_text = config_.cpu_model.empty() ? default_cpu() : config_.cpu_model;
-  std::optional<x86::HostCpu> host;
-  if (target::Acceleration* from = config_.acceleration; from != nullptr) {
-    constexpr u32 kArchCapabilities = 0x10a;
-    host = x86::describe_host([from](u32 leaf, u32 subleaf) { return from->host_cpuid(leaf, subleaf); },
-                              from->host_feature_msr(kArchCapabilities));
-  }
+  const std::optional<x86::HostCpu> host = x86::describe_host(config_.acceleration);
   const x86::CpuModel model = EMU_TRY(x86::parse_cpu_option(model_text, host ? &*host : nullptr));
   if (!model.dropped.empty()) config_.warnings.push_back(model.dropped);
   translator_ = std::make_unique<x86::X86Translator>(x86::make_helper_table(), x86::insn_features(model.features));

@@ -147,7 +147,7 @@ class VirtioPciOf final : public VirtioPci {
 /// Which names there are: QEMU gives devices without a legacy interface fewer.
 enum class VirtioPciNames : u8 { All, PlainAndNonTransitional, Plain };
 
-/// Adds `name`-pci and its two variants around `name`-device, which is registered. `option_rom`: the file that is used if
+/// Adds `name`-pci, which `name` alone means, too, and its two variants around `name`-device, which is registered. `option_rom`: the file that is used if
 /// it is installed and the user says nothing else.
 template <typename Backend>
 void register_virtio_pci(TypeRegistry& registry, const std::string& name, Category category,
@@ -161,6 +161,7 @@ void register_virtio_pci(TypeRegistry& registry, const std::string& name, Catego
     if (!option_rom.empty()) info.set_default("romfile", option_rom);
   };
   registry.add<VirtioPciOf<Backend, VirtioPciVariant::Generic>>(name + "-pci", describe);
+  if (name.starts_with("virtio-")) registry.add_alias(name, name + "-pci");
   if (names == VirtioPciNames::All) {
     registry.add<VirtioPciOf<Backend, VirtioPciVariant::Transitional>>(name + "-pci-transitional", describe);
   }

@@ -292,7 +292,7 @@ Result<hw::Bus*> bus_for(CommandContext& context, const DeviceRequest& request, 
         if (bus == nullptr && found != nullptr && found->type().is_a(kind)) bus = found;
       });
     }
-    if (bus == nullptr) return error("No '{}' bus found for device '{}'", kind, request.driver);
+    if (bus == nullptr) return error(hw::no_bus_error(kind, request.driver));
   }
   if (bus->hotplug() == nullptr) return error("Bus '{}' does not support hotplugging", bus->name());
   return bus;

@@ -200,13 +200,15 @@ void LineEditor::complete() {
     return;
   }
   if (found.size() == 1) return;
+  constexpr std::size_t kColumn = 20;
   std::string list = "\r\n";
   std::size_t column = 0;
   for (const std::string& one : found) {
     // Of "info mtree" after "info m" only the last word is news.
     const std::string word = one.substr(one.rfind(' ') + 1);
-    list += fmt::format("{:<20}", word);
-    if ((column += 20) >= 80) {
+    const std::size_t width = (word.size() / kColumn + 1) * kColumn;  // names of kernels are long
+    list += fmt::format("{:<{}}", word, width);
+    if ((column += width) >= 4 * kColumn) {
       list += "\r\n";
       column = 0;
     }

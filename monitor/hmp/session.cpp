@@ -1,11 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "monitor/hmp/session.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include "chardev/mux.h"
 #include "monitor/version.h"
 #include "util/trace.h"
 
 namespace emu::monitor {
+namespace {
+
+/// Whether `text` is past the name of a command that takes addresses.
+bool takes_expression(const CommandRegistry& registry, std::string_view text) {
+  const std::size_t skip = text.starts_with("info ") ? 5 : 0;
+  const std::size_t end = text.find_first_of(" /", skip);
+  if (end == std::string_view::npos) return false;
+  const Command* command = registry.find(text.substr(0, end));
+  return command != nullptr && std::any_of(command->arguments.begin(), command->arguments.end(),
+                                           [](const ArgSpec& one) { return one.kind == ArgKind::Expression; });
+}
+
+}  // namespace
 
 HmpSession::HmpSession(Chardev& stream, Monitors& monitors)
     : stream_(stream),
@@ -82,12 +98,31 @@ std::vector<std::string> HmpSession::complete(std::string_view text) const {
     }
     return lines;
   }
+  if (takes_expression(monitors_.registry(), text)) return complete_symbol(text);
   // "info" itself is a command, but its subcommands are what is meant once a space follows.
   std::vector<std::string> found;
   for (std::string& name : monitors_.registry().complete(text)) {
     if (text.starts_with("info ") || !name.starts_with("info ")) found.push_back(std::move(name));
   }
   return found;
+}
+
+/// The name that the text ends with.
+std::vector<std::string> HmpSession::complete_symbol(std::string_view text) const {
+  constexpr std::size_t kMost = 200;  // more nobody reads
+  std::size_t begin = text.size();
+  const auto is_of_name = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '.';
+  };
+  while (begin > 0 && is_of_name(text[begin - 1])) begin--;
+  const std::string_view name = text.substr(begin);
+  const bool is_register = begin > 0 && text[begin - 1] == '$';
+  if (name.empty() || is_register || std::isdigit(static_cast<unsigned char>(name[0])) != 0) return {};
+  std::vector<std::string> lines;
+  for (const std::string& one : monitors_.symbols().names_with(name, kMost)) {
+    lines.push_back(std::string(text.substr(0, begin)) + one);
+  }
+  return lines;
 }
 
 /// "\n" becomes "\r\n": the other end is a raw terminal.

@@ -40,6 +40,7 @@ class HmpSession final : public ChardevFrontend {
   void print_raw(std::string_view bytes);
   void flush();
   std::vector<std::string> complete(std::string_view text) const;
+  std::vector<std::string> complete_symbol(std::string_view text) const;
 
   Chardev& stream_;
   Monitors& monitors_;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: joins the guest architecture's parts; the rest is in the libraries, see softmmu/startup.h.
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,9 @@ void register_types(qom::TypeRegistry& registry) {
   hw::register_boards(registry);
 }
 
-Result<CpuDetails> cpu_details(std::string_view option) {
-  const x86::CpuModel model = EMU_TRY(x86::parse_cpu_option(option));
+Result<CpuDetails> cpu_details(std::string_view option, const target::Acceleration* acceleration) {
+  const std::optional<x86::HostCpu> host = x86::describe_host(acceleration);
+  const x86::CpuModel model = EMU_TRY(x86::parse_cpu_option(option, host ? &*host : nullptr));
   CpuDetails details{model.name, x86::model_features(model), {}, model.dropped_features};
   details.properties = {{"family", model.family},       {"model", model.model},  {"stepping", model.stepping},
                         {"phys-bits", model.phys_bits}, {"level", model.level},  {"xlevel", model.extended_level},

@@ -119,7 +119,7 @@ CpuidResult X86Cpu::cpuid(u32 leaf, u32 subleaf) const {
     case 0x80000006:
       return {0, is_amd ? 0x42004200u : 0u, second_level(caches[2]), is_amd ? third_level(caches[3]) : 0u};
     case 0x80000007:
-      return {0, 0, 0, 0};
+      return {0, 0, 0, word(FeatureWord::Ext7Edx)};
     case 0x80000008: {
       const u32 linear = m.features.has(Cpuid::La57) ? 57 : 48;
       const u32 core_bits = t.package_shift();

@@ -9,8 +9,11 @@
 
 #include <bit>
 #include <bitset>
+#include <cctype>
+#include <charconv>
 #include <vector>
 
+#include "target/acceleration.h"
 #include "target/x86/decode.h"
 #include "util/bits.h"
 #include "util/check.h"
@@ -180,7 +183,8 @@ const FeatureInfo* find_feature(std::string_view name) {
   return nullptr;
 }
 
-constexpr std::string_view kNumbers[] = {"family", "model", "stepping", "phys-bits", "level", "xlevel"};
+constexpr std::string_view kNumbers[] = {"family", "model",  "stepping",     "phys-bits",
+                                         "level",  "xlevel", "tsc-frequency"};
 constexpr std::string_view kStrings[] = {"vendor", "model-id"};
 constexpr std::string_view kSwitches[] = {"check",      "enforce", "host-phys-bits", "kvm",           "l3-cache",
                                           "migratable", "pmu",     "tcg-cpuid",      "hv-passthrough"};
@@ -199,6 +203,22 @@ Result<unsigned> number(std::string_view key, std::string_view text, u64 low, u6
   const u64 value = EMU_TRY(parse_u64(text), fmt::format("-cpu {}", key));
   if (value < low || value > high) return error("-cpu {}: {} is not between {} and {}", key, value, low, high);
   return unsigned(value);
+}
+
+/// Hertz, with K, M or G for thousands: "2500000000", "2.5G". In kilohertz.
+Result<u32> frequency_khz(std::string_view key, std::string_view text) {
+  constexpr std::string_view kUnits = "KMG";
+  const char* const end = text.data() + text.size();
+  double hertz = 0;
+  const auto [rest, failure] = std::from_chars(text.data(), end, hertz, std::chars_format::fixed);
+  const size_t unit = rest + 1 == end ? kUnits.find(char(std::toupper(*rest))) : std::string_view::npos;
+  if (failure != std::errc() || (rest != end && unit == std::string_view::npos)) {
+    return error("-cpu {}: '{}' is no frequency", key, text);
+  }
+  for (size_t i = 0; rest != end && i <= unit; ++i) hertz *= 1000;
+  constexpr double kLeast = 1e6, kMost = 1e12;
+  if (!(hertz >= kLeast && hertz <= kMost)) return error("-cpu {}: {} is not between 1M and 1000G", key, text);
+  return u32(hertz / 1000);
 }
 
 struct Parsed {
@@ -250,6 +270,12 @@ Result<void> apply_property(Parsed& parsed, const std::string& key, std::string_
   } else if (key == "xlevel") {
     m.extended_level = EMU_TRY(number(key, value, 0x80000000, 0x80000021));
     parsed.extended_level_set = true;
+  } else if (key == "tsc-frequency") {
+    if (parsed.host == nullptr) {
+      return error(Error("-cpu tsc-frequency: the time stamp counter of translated guests has a rate of its own")
+                       .with_hint("leave it out, or use -accel kvm"));
+    }
+    m.tsc_khz = EMU_TRY(frequency_khz(key, value));
   } else {
     const FeatureInfo* feature = find_feature(key);
     if (!feature) return unknown_property(key);
@@ -316,7 +342,7 @@ void raise_levels(CpuModel& m) {
       {FeatureWord::Leaf6Eax, 6},         {FeatureWord::Leaf7Ebx, 7},         {FeatureWord::Leaf7Ecx, 7},
       {FeatureWord::Leaf7Edx, 7},         {FeatureWord::Leaf7s1Eax, 7},       {FeatureWord::LeafD1Eax, 0xd},
       {FeatureWord::Ext1Ecx, 0x80000001}, {FeatureWord::Ext1Edx, 0x80000001}, {FeatureWord::Ext8Ebx, 0x80000008},
-      {FeatureWord::ExtAEdx, 0x8000000a}, {FeatureWord::Ext21Eax, 0x80000021}};
+      {FeatureWord::Ext7Edx, 0x80000007}, {FeatureWord::ExtAEdx, 0x8000000a}, {FeatureWord::Ext21Eax, 0x80000021}};
   for (const auto& [word, leaf] : kLeaves) {
     u32& level = leaf < 0x80000000 ? m.level : m.extended_level;
     if (m.features.word(word) != 0) level = std::max(level, leaf);
@@ -421,7 +447,7 @@ HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities) {
                 {FeatureWord::LeafD1Eax, 0xd, 1, kEax},        {FeatureWord::Ext1Ecx, 0x80000001, 0, kEcx},
                 {FeatureWord::Ext1Edx, 0x80000001, 0, kEdx},   {FeatureWord::Ext8Ebx, 0x80000008, 0, kEbx},
                 {FeatureWord::ExtAEdx, 0x8000000a, 0, kEdx},   {FeatureWord::Ext21Eax, 0x80000021, 0, kEax},
-                {FeatureWord::Leaf6Eax, 6, 0, kEax}};
+                {FeatureWord::Leaf6Eax, 6, 0, kEax},           {FeatureWord::Ext7Edx, 0x80000007, 0, kEdx}};
   HostCpu host;
   const auto text = [](std::initializer_list<u32> words) {
     std::string out;
@@ -456,6 +482,13 @@ HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities) {
   return host;
 }
 
+std::optional<HostCpu> describe_host(const target::Acceleration* from) {
+  if (from == nullptr) return std::nullopt;
+  constexpr u32 kArchCapabilities = 0x10a;
+  return describe_host([from](u32 leaf, u32 subleaf) { return from->host_cpuid(leaf, subleaf); },
+                       from->host_feature_msr(kArchCapabilities));
+}
+
 Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host) {
   const std::vector<std::string_view> pieces = split(option, ',');
   const bool is_host = pieces[0] == "host" || pieces[0] == "host-x86_64-cpu";
@@ -469,12 +502,13 @@ Result<CpuModel> parse_cpu_option(std::string_view option, const HostCpu* host) 
       return parse_cpu_option(std::string(pieces[0].substr(0, suffix)) + std::string(option.substr(pieces[0].size())),
                               host);
     }
-    return error(
-        Error(fmt::format("unknown CPU model '{}'", pieces[0])).with_hint(did_you_mean(pieces[0], model_names())));
+    const std::string near = did_you_mean(pieces[0], model_names());
+    return error(Error(fmt::format("unknown CPU model '{}'", pieces[0]))
+                     .with_hint(near.empty() ? "'-cpu help' lists the models" : near));
   }
   Parsed parsed;
   CpuModel& m = parsed.model;
-  m.name = pieces[0];
+  m.name = is_host ? "host" : pieces[0];
   m.vendor = found->vendor;
   m.brand = found->brand;
   m.family = found->family;
@@ -531,7 +565,8 @@ std::string cpu_help() {
     const char* text = model.is_max() ? "everything that is translated and this host can run" : model.brand;
     out += fmt::format("  {:<16} {}\n", model.name, text);
   }
-  out += "Each but max is also called NAME-v1.\n";
+  out += fmt::format("  {:<16} {}\n", "host", "this host's processor, with -accel kvm only");
+  out += "Each but max and host is also called NAME-v1.\n";
   out += "\nRecognized features (those in brackets are not translated, or not on this host, and are left out):\n ";
   size_t column = 1;
   for (const FeatureInfo& f : kFeatures) {

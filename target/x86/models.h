@@ -4,6 +4,7 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,10 @@
 
 #include "util/result.h"
 #include "util/types.h"
+
+namespace emu::target {
+class Acceleration;
+}
 
 namespace emu::x86 {
 
@@ -25,6 +30,7 @@ enum class FeatureWord : u8 {
   LeafD1Eax,
   Ext1Ecx,  ///< 0x80000001
   Ext1Edx,
+  Ext7Edx,  ///< 0x80000007
   Ext8Ebx,  ///< 0x80000008
   ExtAEdx,   ///< 0x8000000a
   Ext21Eax,  ///< 0x80000021
@@ -73,6 +79,7 @@ struct CpuModel {
   u32 level = 0xd, extended_level = 0x80000008;
   CacheSet caches = CacheSet::Legacy;
   CpuidFeatures features;
+  u32 tsc_khz = 0;  ///< tsc-frequency=: of the time stamp counter; 0: as it comes
   bool show_hypervisor_leaf = true;
   bool show_kvm_leaves = true;  ///< kvm=on: where the host's processor runs the guest, it may know
   /// Asked for by the model or the user, but not to be had: "cpu Haswell: without hle, rtm"; empty if nothing, and
@@ -93,6 +100,8 @@ struct HostCpu {
 /// By its CPUID (eax, ebx, ecx, edx of a leaf and subleaf) and IA32_ARCH_CAPABILITIES.
 using CpuidSource = std::function<std::array<u32, 4>(u32 leaf, u32 subleaf)>;
 HostCpu describe_host(const CpuidSource& cpuid, u64 arch_capabilities);
+/// What `from` runs guests on; nothing where their code is translated.
+std::optional<HostCpu> describe_host(const target::Acceleration* from);
 
 /// "max", "qemu64,+smep,-x2apic,avx=off,phys-bits=36". Errors: unknown model, feature or property, with the nearest
 /// spelling; a value that is no number or switch. With `host` guests run on it: there is a model "host", which is all

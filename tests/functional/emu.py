@@ -38,7 +38,8 @@ class Terminal:
 
     def __init__(self, *arguments):
         self.master, other = pty.openpty()
-        self.process = subprocess.Popen([BINARY, *arguments], stdin=other, stdout=other, stderr=other, start_new_session=True)
+        self.process = subprocess.Popen([BINARY, *arguments], stdin=other, stdout=other, stderr=other,
+                                        start_new_session=True)
         self.other = other
         self.text = ""
 

@@ -159,7 +159,8 @@ def test_timeout_counts_while_the_machine_is_stopped():
 
 
 def test_timeout_ends_a_program_that_waits_for_somebody(tmp_path):
-    result = emu.run("-display", "none", "-machine", "none", "-chardev", f"socket,id=c,path={tmp_path}/s,server=on", "-timeout",
+    result = emu.run("-display", "none", "-machine", "none", "-chardev", f"socket,id=c,path={tmp_path}/s,server=on",
+                     "-timeout",
                      "1")
     assert result.returncode == 124
     assert "waits for something else" in result.stderr
@@ -173,7 +174,8 @@ def test_seed_makes_the_guests_random_numbers_the_same(guest):
     line = (*guest(code), *EXIT, "-debugcon", "stdio", "-cpu", "max")
 
     def numbers(*options):
-        result = subprocess.run([emu.BINARY, *line, *options], capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+        result = subprocess.run([emu.BINARY, *line, *options], capture_output=True, stdin=subprocess.DEVNULL,
+                                timeout=60)
         assert result.returncode == 33 and len(result.stdout) == 16, result
         return result.stdout
 
@@ -185,7 +187,8 @@ def test_seed_makes_the_guests_random_numbers_the_same(guest):
 
 def test_standard_input_at_its_end_ends_nothing(guest):
     line = guest(SPIN)
-    process = subprocess.Popen([emu.BINARY, *line[2:], "-nographic"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([emu.BINARY, *line[2:], "-nographic"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL)
     time.sleep(0.5)
     assert process.poll() is None
     process.terminate()
@@ -218,7 +221,8 @@ def check(line, **options):
         program = os.path.join(folder, "system-emu")
         subprocess.run(["cp", emu.BINARY, program], check=True)
         prefix = options.pop("prefix", [])
-        result = subprocess.run([*prefix, program, *line[:3], bios, *line[4:]], capture_output=True, timeout=60, **options)
+        result = subprocess.run([*prefix, program, *line[:3], bios, *line[4:]], capture_output=True, timeout=60,
+                                **options)
     assert result.returncode == 33 and result.stdout == b"!", result
 
 

@@ -53,7 +53,9 @@ def test_fio_verifies(controller, image_format, tmp_path):
         pytest.xfail(f"the program has no device {absent}")
     data = tmp_path / "data"
     subprocess.run(["qemu-img", "create", "-q", "-f", image_format, str(data), str(SIZE)], check=True)
-    disks = [*debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
+    system = debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk")
+    system[-1] += ",bootindex=0"  # SeaBIOS would try an AHCI disk before a virtio one
+    disks = [*system,
              *debian_guest.disk(data, controller, "data", image_format)]
     if controller == "virtio-blk":
         disks[-1] += ",num-queues=2"

@@ -31,7 +31,8 @@ def test_rounds(tmp_path):
         pytest.skip(debian_guest.needs())
     # The guest's memory is there from the start, and translations of what each round runs once soon fill a small cache:
     # what grows is the program's own.
-    arguments = ["-accel", "tcg,tb-size=32", "-cpu", "max", "-smp", "2", "-object", "memory-backend-ram,id=ram,size=1G,prealloc=on",
+    arguments = ["-accel", "tcg,tb-size=32", "-cpu", "max", "-smp", "2",
+                 "-object", "memory-backend-ram,id=ram,size=1G,prealloc=on",
                  "-machine", "memory-backend=ram", *debian_guest.direct_kernel(),
                  *debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
                  "-blockdev", "driver=null-co,node-name=data,size=16M,read-zeroes=on"]

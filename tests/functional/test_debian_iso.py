@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -62,8 +63,11 @@ def test_the_menu_of_an_iso(iso, machine, firmware, drive, tmp_path):
         guest.wait_for("First entry", 200)
         guest.wait_for("Second entry", 30)
         client = Client.connect(str(guest.qmp_path))
-        client.command("screendump", filename=str(tmp_path / "menu.ppm"))
-        size, number = colours((tmp_path / "menu.ppm").read_bytes())
+        end = time.monotonic() + 30
+        number = 0
+        while number < 2 and time.monotonic() < end:  # the serial line is written before the screen
+            client.command("screendump", filename=str(tmp_path / "menu.ppm"))
+            size, number = colours((tmp_path / "menu.ppm").read_bytes())
         assert int(size[0]) >= 640 and number >= 2, (size, number)  # the menu's letters on its ground
         guest.type("\x1b[B")
         guest.type("\r")

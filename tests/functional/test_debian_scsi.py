@@ -43,10 +43,13 @@ def use_and_remove(guest, client, image, number):
 
 
 def change_media(guest, client, second):
-    """The guest opens the tray; a person changes what is in it."""
+    """The guest opens the tray, once nobody locks it any more; a person changes what is in it."""
     assert guest.run("dd if=/dev/sr0 bs=2048 count=1 2>/dev/null | tr -d 1 | wc -c") == "0"
-    guest.run("perl -e 'use Fcntl; sysopen(F, \"/dev/sr0\", O_RDONLY | O_NONBLOCK) or die $!; "
-              "ioctl(F, 0x5309, 0) or die $!'")  # CDROMEJECT
+    # CDROM_LOCKDOOR, then CDROMEJECT, which gives the status of the command: CHECK CONDITION while udev's lock is there.
+    call = ("perl -e 'use Fcntl; sysopen(F, \"/dev/sr0\", O_RDONLY | O_NONBLOCK) or die $!; "
+            "ioctl(F, 0x5329, %d) or die $!; print 0 + ioctl(F, 0x5309, 0)'")
+    assert guest.run(call % 1) == "2"
+    assert guest.run(call % 0) == "0"
     event = client.wait_event("DEVICE_TRAY_MOVED")["data"]
     assert event["id"] == "drive" and event["tray-open"], event
     client.command("blockdev-change-medium", id="drive", filename=str(second), format="raw", force=True)

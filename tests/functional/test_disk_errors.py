@@ -32,13 +32,20 @@ def make_raw(tmp_path):
     ("file=/nowhere/x.img,format=raw", "Could not open '/nowhere/x.img': No such file or directory"),
     ("file=/,format=raw", "requires '/' to be a regular file"),
     ("file=x,format=qcow3", "Unknown driver 'qcow3'\ndid you mean 'qcow2'?"),
-    ("file=x,format=vmdk", "Unknown driver 'vmdk'"),
+    ("file=x,format=vmdk", "Unknown driver 'vmdk'\nformats are raw and qcow2; 'qemu-img convert"),
     ("file=nbd://host/x", "Unknown protocol 'nbd'"),
     ("file.driver=null-co,format=raw,size=1000", "not multiple of 512"),
     ("driver=null-co,aio=nativ", "aio"),
 ])
 def test_what_cannot_be_opened(line, expected):
     assert expected in refused(line)
+
+
+@pytest.mark.parametrize("name", ["vmdk", "vdi", "vhdx", "vpc", "qed", "parallels"])
+def test_an_image_of_a_format_that_is_not_here(name, tmp_path):
+    path = tmp_path / "disk"
+    subprocess.run([QEMU_IMG, "create", "-q", "-f", name, str(path), "4M"], check=True, timeout=60)
+    assert f"'{path}' is a {name} image, which is not supported\nformats are raw and qcow2" in refused(f"file={path}")
 
 
 def test_a_file_that_may_not_be_read(tmp_path):

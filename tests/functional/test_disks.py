@@ -21,7 +21,8 @@ def make_image(tmp_path):
 
 
 def qemu_io(image, command):
-    result = subprocess.run([QEMU_IO, "-f", "raw", "-c", command, str(image)], capture_output=True, text=True, timeout=60,
+    result = subprocess.run([QEMU_IO, "-f", "raw", "-c", command, str(image)], capture_output=True, text=True,
+                            timeout=60,
                             check=False)
     return result.stdout + result.stderr
 
@@ -38,7 +39,8 @@ def test_a_disk_is_locked_while_a_device_has_it(image):
 
 @needs_qemu_io
 def test_an_image_that_qemu_io_writes_is_refused_with_its_name(image):
-    with subprocess.Popen([QEMU_IO, "-f", "raw", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen([QEMU_IO, "-f", "raw", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as other:
         other.stdin.write("write 0 512\n")
         other.stdin.flush()
         while "wrote" not in other.stdout.readline():
@@ -54,6 +56,19 @@ def test_an_image_below_a_snapshot_must_not_change(image):
     with Machine("-S", "-drive", f"file={image},format=raw,snapshot=on") as qmp:
         assert not qmp.command("query-block")[0]["inserted"]["ro"]
         assert "wrote" not in qemu_io(image, "write 0 512")  # what is read must not change
+
+
+@pytest.mark.parametrize("options", ["cache=none", "cache=none,aio=native", "cache=directsync,aio=threads"])
+def test_an_image_fresh_from_qemu_img_is_opened_for_direct_io(options, tmp_path):
+    path = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1G"], check=True, timeout=60)
+    assert path.stat().st_size % 512 != 0  # qemu-img ends it inside a block
+    with Machine("-S", "-drive", f"file={path},if=virtio,{options}") as qmp:
+        cache = qmp.command("query-block")[0]["inserted"]["cache"]
+        assert cache["direct"], cache
+        qmp.command("block_resize", device="virtio0", size=2 << 30)
+        qmp.command("quit")
+    subprocess.run(["qemu-img", "check", "-q", str(path)], check=True, timeout=60)
 
 
 def test_a_node_is_added_used_and_deleted(image):
@@ -86,7 +101,8 @@ def test_media_of_a_cdrom_change(tmp_path):
         qmp.command("blockdev-change-medium", device=device["device"], filename=str(second), format="raw")
         inserted = qmp.command("query-block")[0]["inserted"]
         assert inserted["file"] == str(second) and inserted["ro"] and inserted["image"]["virtual-size"] == 4096
-        assert "No such file" in qmp.refused("blockdev-change-medium", device=device["device"], filename="/no/such")["desc"]
+        assert "No such file" in qmp.refused("blockdev-change-medium", device=device["device"],
+                                             filename="/no/such")["desc"]
         qmp.command("eject", device=device["device"], force=True)
         assert "inserted" not in qmp.command("query-block")[0]
 
@@ -115,10 +131,22 @@ def test_a_reopening_changes_nothing_in_silence(image, tmp_path):
         assert "Cannot change the option 'file.filename'" in qmp.refused("blockdev-reopen", options=[node])["desc"]
 
 
+@pytest.mark.parametrize("options", [
+    ["-machine", "q35,pflash0=f0", "-blockdev", "driver=file,node-name=f0,filename=FLASH"],
+    ["-machine", "q35", "-drive", "if=pflash,format=raw,file=FLASH"],
+])
+def test_flash_ends_at_4_gib(options, tmp_path):
+    flash = tmp_path / "flash"
+    flash.write_bytes(b"\xf4" * (1 << 20))
+    with Machine("-S", *[option.replace("FLASH", str(flash)) for option in options]) as qmp:
+        assert "0xf4 0xf4" in qmp.command("human-monitor-command", command_line="xp /2xb 0xfff00000")
+
+
 def test_an_iothread_is_there_and_goes():
     with Machine("-S", "-object", "iothread,id=io0") as qmp:
         qmp.command("object-add", qom_type="iothread", id="io1")
         threads = qmp.command("query-iothreads")
-        assert [thread["id"] for thread in threads] == ["io0", "io1"] and all(thread["thread-id"] > 0 for thread in threads)
+        assert [thread["id"] for thread in threads] == ["io0", "io1"] and all(thread["thread-id"] > 0
+                                                                              for thread in threads)
         qmp.command("object-del", id="io1")
         assert len(qmp.command("query-iothreads")) == 1

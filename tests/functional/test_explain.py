@@ -32,9 +32,11 @@ def test_explained_line_means_the_same_again():
 
 def test_explained_line_leaves_nothing_out():
     given = {
-        "-drive file=a,,b.img,format=raw,if=virtio,id=d": None, "-hda x y.img": "-drive 'index=0,media=disk,file=x y.img'",
+        "-drive file=a,,b.img,format=raw,if=virtio,id=d": None,
+        "-hda x y.img": "-drive 'index=0,media=disk,file=x y.img'",
         "-cdrom c.iso": "-drive index=2,media=cdrom,file=c.iso", "-snapshot": None,
-        "-blockdev driver=null-co,node-name=n,size=1M": None, "-blockdev null-co,node-name=m": "-blockdev driver=null-co,node-name=m",
+        "-blockdev driver=null-co,node-name=n,size=1M": None,
+        "-blockdev null-co,node-name=m": "-blockdev driver=null-co,node-name=m",
         "-boot order=dc,once=n,menu=on,splash-time=5,reboot-timeout=-1,strict=on":
             "-boot order=dc,once=n,menu=on,strict=on,splash-time=5,reboot-timeout=-1",
         "-rtc base=2024-02-29T12:30:00,clock=vm": None,
@@ -59,7 +61,8 @@ def test_explained_line_leaves_nothing_out():
         assert (canonical or line) in text, text
 
 
-LOOKS = ["info qtree", "info mtree -f", "info chardev", "info network", "info block", "info memdev", "info iothreads", "info pic",
+LOOKS = ["info qtree", "info mtree -f", "info chardev", "info network", "info block", "info memdev", "info iothreads",
+         "info pic",
          "info roms", "info name", "info uuid", "info cpus", "qom-get /machine graphics"]
 MACHINES = [
     "",
@@ -89,7 +92,8 @@ def test_the_explained_machine_looks_the_same(line):
 
     def plain(text):
         """Without what differs from run to run, names of our own, and the null stream that a port without one gets."""
-        return re.sub(r'thread_id=\d+|auto-|#|serial\d: filename=null\n|chardev = "[^"]*"', "", text.replace("\r\n", "\n"))
+        return re.sub(r'thread_id=\d+|auto-|#|serial\d: filename=null\n|chardev = "[^"]*"', "",
+                      text.replace("\r\n", "\n"))
 
     assert plain(second.stdout) == plain(first.stdout)
 

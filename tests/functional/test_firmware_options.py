@@ -44,7 +44,8 @@ def test_firmware_data_is_accepted_and_refused_in_a_sentence(tmp_path):
     accepted("-fw_cfg", "opt/x,string=y", "-kernel", "build/guest/vmlinuz", "-append", "x") \
         if pathlib.Path("build/guest/vmlinuz").exists() else None
     assert "the machine has a file of that name" in emu.refused("-fw_cfg", "etc/e820,string=x")
-    assert "-acpitable: the machine has no ACPI" in emu.refused("-acpitable", f"sig=TEST,data={body}", "-machine", "acpi=off")
+    assert "-acpitable: the machine has no ACPI" in emu.refused("-acpitable", f"sig=TEST,data={body}", "-machine",
+                                                                "acpi=off")
     assert "machine 'none'" in emu.refused("-machine", "none", "-fw_cfg", "opt/x,string=y")
 
 
@@ -62,7 +63,8 @@ def test_loader_puts_values_into_memory(tmp_path):
 def boot_ovmf(flash, path, seconds=90):
     """Until the shell or the boot manager shows on the serial line, or the time is over."""
     code = ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF[0]}"]
-    process = subprocess.Popen([emu.BINARY, "-machine", "q35", "-m", "256", "-display", "none", "-monitor", "none", "-net", "none",
+    process = subprocess.Popen([emu.BINARY, "-machine", "q35", "-m", "256", "-display", "none", "-monitor", "none",
+                                "-net", "none",
                                 "-serial", f"file:{path}", *code, *flash], stderr=subprocess.PIPE)
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:

@@ -65,7 +65,8 @@ class Debuggee:
 def smp_guest(*arguments):
     if not GUEST.exists():
         pytest.skip(f"{GUEST.name} was not built")
-    return Debuggee(*arguments, "-smp", "2", "-kernel", str(GUEST), "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-serial", "none")
+    return Debuggee(*arguments, "-smp", "2", "-kernel", str(GUEST), "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                    "-serial", "none")
 
 
 def test_breakpoints_backtraces_and_threads():
@@ -90,7 +91,8 @@ def test_breakpoint_in_hot_code_stops_and_leaves_no_trace():
 
 def test_watchpoints_show_old_and_new_values():
     with smp_guest() as guest:
-        text = guest.script("watch wakes", "continue", "continue", "delete", "rwatch go", "continue", "p $_thread", "delete",
+        text = guest.script("watch wakes", "continue", "continue", "delete", "rwatch go", "continue", "p $_thread",
+                            "delete",
                             "awatch protected_counter", "continue", "delete", "detach")
         values = re.findall(r"Old value = (\d+)\nNew value = (\d+)", text)
         assert values[:2] == [("0", "1"), ("1", "2")], text
@@ -103,9 +105,11 @@ def test_registers_and_memory_are_read_and_written():
     with smp_guest() as guest:
         text = guest.script("break wake_other", "continue", "set $r15=0x123456789abcdef0", "p/x $r15",
                             "set $xmm3.v2_int64[1]=77", "p $xmm3.v2_int64[1]", "set $st0=1.5", "p $st0",
-                            "set var ping=0x1234", "p/x ping", "set var ping=0", "info registers cs cr0 efer fs_base mxcsr",
+                            "set var ping=0x1234", "p/x ping", "set var ping=0",
+                            "info registers cs cr0 efer fs_base mxcsr",
                             "maint packet qqemu.PhyMemMode", "maint packet Qqemu.PhyMemMode:1", "x/2bx wake_other",
-                            "maint packet Qqemu.PhyMemMode:0", "x/2bx wake_other", "set $xmm3.v2_int64[1]=0", "delete", "detach")
+                            "maint packet Qqemu.PhyMemMode:0", "x/2bx wake_other", "set $xmm3.v2_int64[1]=0", "delete",
+                            "detach")
         assert "$1 = 0x123456789abcdef0" in text
         assert "$2 = 77" in text and "$3 = 1.5" in text and "$4 = 0x1234" in text
         assert re.search(r"cr0 .*\[ .*PG.* PE |cr0 .*\[ PE .*PG", text), text
@@ -135,11 +139,14 @@ def test_a_step_is_one_round_of_a_repeated_instruction(tmp_path):
 
 def test_wide_vectors_masks_and_keys_are_shown():
     with smp_guest("-cpu", "max") as guest:
-        model = Client.connect(guest.qmp).command("query-cpu-model-expansion", type="full", model={"name": "max"})["model"]
+        model = Client.connect(guest.qmp).command("query-cpu-model-expansion", type="full",
+                                                  model={"name": "max"})["model"]
         if not model["props"]["avx512f"]:
             pytest.skip("cannot run here: this processor has no AVX-512, and so no guest has")
-        text = guest.script("hbreak start_other", "continue", "set $xmm3.v2_int64[0]=77", "p $zmm3.v8_int64", "p $k1", "p $pkru",
-                            "p $ymm31.v4_int64", "info registers k7", "set $xmm3.v2_int64[0]=0", "monitor info registers",
+        text = guest.script("hbreak start_other", "continue", "set $xmm3.v2_int64[0]=77", "p $zmm3.v8_int64", "p $k1",
+                            "p $pkru",
+                            "p $ymm31.v4_int64", "info registers k7", "set $xmm3.v2_int64[0]=0",
+                            "monitor info registers",
                             "delete", "detach")
         assert "$1 = {77, 0, 0, 0, 0, 0, 0, 0}" in text, text
         assert "$2 = 0" in text and "$3 = " in text and "$4 = {0, 0, 0, 0}" in text
@@ -151,7 +158,8 @@ def test_steps_pass_over_interrupts_and_can_enter_them():
     with smp_guest() as guest:
         # The other CPU's wake-up is pending for this one the whole time.
         text = guest.script("break other_main", "continue", "break wake_other", "continue", "thread 2", "delete",
-                            *["stepi"] * 30, "p $_thread", "bt 1", "maint packet qqemu.sstepbits", "maint packet qqemu.sstep",
+                            *["stepi"] * 30, "p $_thread", "bt 1", "maint packet qqemu.sstepbits",
+                            "maint packet qqemu.sstep",
                             "maint packet Qqemu.sstep=1", "maint packet qqemu.sstep", "detach")
         assert "on_wake" not in text.split("qqemu.sstepbits")[0]
         assert 'received: "ENABLE=1,NOIRQ=2,NOTIMER=4"' in text
@@ -216,7 +224,8 @@ def test_lost_debugger_leaves_no_breakpoints():
         assert remote.read().startswith("T05")
         remote.close()
         qmp = Client.connect(guest.qmp)
-        while not any(c["filename"].startswith("disconnected:") for c in qmp.command("query-chardev") if c["label"] == "gdb"):
+        while not any(c["filename"].startswith("disconnected:") for c in qmp.command("query-chardev")
+                      if c["label"] == "gdb"):
             pass  # it is lost before the guest goes on
         qmp.command("cont")
         assert guest.process.wait(60) == PASSED
@@ -227,8 +236,10 @@ def test_noise_does_no_harm():
     with Debuggee("-m", "64") as guest:
         remote = guest.remote()
         for _ in range(2000):
-            kind = noise.choice("?gGpPmMXZzHTvqQsc") + noise.choice(["", "Cont;s", "0,1000,1", "qemu.", "Xfer:features:read:", "Rcmd,"])
-            remote.send(kind + "".join(chr(noise.randrange(32, 127)) for _ in range(noise.randrange(30))).replace("#", "").replace("$", ""))
+            kind = noise.choice("?gGpPmMXZzHTvqQsc") + noise.choice(["", "Cont;s", "0,1000,1", "qemu.",
+                                                                     "Xfer:features:read:", "Rcmd,"])
+            remote.send(kind + "".join(chr(noise.randrange(32, 127))
+                                       for _ in range(noise.randrange(30))).replace("#", "").replace("$", ""))
             remote.raw(bytes(noise.randrange(256) for _ in range(noise.randrange(4))))
         remote.raw(b"$" + b"m" * 200000 + b"#00")
         remote.close()
@@ -241,7 +252,8 @@ def test_noise_does_no_harm():
 def test_gdbserver_command_starts_and_ends_a_server():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "socket")
-        text = emu.monitor([f"gdbserver unix:{path}", "info chardev", "gdbserver none", "gdbserver nonsense:x"], "-m", "64")
+        text = emu.monitor([f"gdbserver unix:{path}", "info chardev", "gdbserver none", "gdbserver nonsense:x"], "-m",
+                           "64")
         assert "Waiting for gdb connection" in text and "Disabled gdbserver" in text
 
 
@@ -260,14 +272,48 @@ def test_a_debugger_may_come_over_tcp():
         process.kill()
 
 
+def test_generated_code_is_the_same_while_nothing_is_set(tmp_path):
+    """Blocks and their sizes, as the log lists them: without a debugger, and with one that has removed its points."""
+    guest = ["-kernel", str(GUEST.parent / "hello64.elf"), "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", "null"]
+
+    def blocks(name):
+        return [line for line in (tmp_path / name).read_text().splitlines() if line.startswith("out_asm: ")]
+
+    assert emu.run("-display", "none", "-d", "out_asm", "-D", str(tmp_path / "alone"), *guest).returncode == PASSED
+    with Debuggee("-d", "out_asm", "-D", str(tmp_path / "debugged"), *guest) as debuggee:
+        remote = debuggee.remote()
+        for point in ("0,100000,1", "1,100000,1", "2,200000,8", "4,200000,8"):
+            assert remote.ask("Z" + point) == "OK" and remote.ask("z" + point) == "OK"
+        remote.send("c")
+        assert debuggee.process.wait(60) == PASSED
+    assert len(blocks("alone")) > 5
+    assert blocks("debugged") == blocks("alone")
+
+
+def test_s_is_short_for_port_1234():
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 1234)) == 0:
+            pytest.skip("somebody else is at port 1234")
+    process = subprocess.Popen([emu.BINARY, "-s", "-S", "-display", "none", "-m", "64"])
+    try:
+        remote = Remote(("127.0.0.1", 1234))
+        assert remote.ask("?") == "T05thread:01;"
+        remote.send("k")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+
+
 def test_gdbserver_leaves_streams_of_others_alone():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "socket")
-        text = emu.monitor([f"gdbserver unix:{path}", "gdbserver chardev:gdb", "info chardev", "gdbserver none", "info chardev"],
+        text = emu.monitor([f"gdbserver unix:{path}", "gdbserver chardev:gdb", "info chardev", "gdbserver none",
+                            "info chardev"],
                            "-m", "64", "-chardev", "ringbuf,id=gdb")
         assert "there is a chardev 'gdb' already: write chardev:gdb" in text
         assert text.count("gdb: filename=ringbuf") == 2, text
-        again = emu.monitor(["gdbserver none", "info chardev"], "-m", "64", "-chardev", "null,id=gdb", "-gdb", "chardev:gdb")
+        again = emu.monitor(["gdbserver none", "info chardev"], "-m", "64", "-chardev", "null,id=gdb", "-gdb",
+                            "chardev:gdb")
         assert "gdb: filename=null" in again
         own = emu.monitor(["gdbserver none", "info chardev"], "-m", "64", "-gdb", f"unix:{path}")
         assert "gdb: " not in own

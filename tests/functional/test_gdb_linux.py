@@ -45,7 +45,8 @@ def session(program, symbols, folder):
     socket, console, script = folder / "gdb", folder / "console", folder / "script"
     script.write_text("set confirm off\nset pagination off\nset width 0\nset height 0\n"
                       f"target remote {socket}\n" + SESSION.read_text())
-    process = subprocess.Popen([*program, *MACHINE, "-gdb", f"unix:{socket},server=on,wait=off", "-serial", f"file:{console}"],
+    process = subprocess.Popen([*program, *MACHINE, "-gdb", f"unix:{socket},server=on,wait=off", "-serial",
+                                f"file:{console}"],
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     try:
         end = time.monotonic() + 30
@@ -69,7 +70,8 @@ def normal(text):
     text = text.replace(str(os.getpid()), "PID")
     text = re.sub(r"0xffff[89c]\w{11}\b", "<data>", text)  # stacks and what was allocated
     # While one CPU is stopped at a breakpoint the other is somewhere, unless it has not started yet.
-    text = re.sub(r"^(  \d +Thread \S+ \(CPU#\d) \[[^]]*\]\) +0x\w+ in [^? ]\S* \(.*$", r"\1) elsewhere", text, flags=re.M)
+    text = re.sub(r"^(  \d +Thread \S+ \(CPU#\d) \[[^]]*\]\) +0x\w+ in [^? ]\S* \(.*$", r"\1) elsewhere", text,
+                  flags=re.M)
     text = re.sub(r"(?<=\[Switching to thread 1 \(Thread 1\.1\)\]\n)#0 .*", "#0 elsewhere", text)
     return [re.sub(r"(?<=\S)[ \t]+", " ", line) for line in text.splitlines()]
 

@@ -38,7 +38,8 @@ def make_run(tmp_path):
         image[0xfff0:0xfff3] = bytes([0xe9, 0x0d, 0xe0])
         (tmp_path / "bios").write_bytes(image)
         written = tmp_path / "written"
-        with Machine("-bios", str(tmp_path / "bios"), *Q35, "-m", "16", "-no-shutdown", "-S", "-debugcon", f"file:{written}",
+        with Machine("-bios", str(tmp_path / "bios"), *Q35, "-m", "16", "-no-shutdown", "-S", "-debugcon",
+                     f"file:{written}",
                      "-rtc", "base=2024-02-29T12:30:00,clock=vm", "-seed", "1", *options) as qmp:
             qmp.command("cont")
             for _ in range(stops):
@@ -98,7 +99,8 @@ def test_auto_and_align_follow_the_hosts_time(run):
 
 
 def test_what_excludes_each_other_is_refused():
-    for options, says in (("rr=record,rrfile=x", "rr= is not supported"), ("shift=7,rrfile=x", "rrfile= is not supported"),
+    for options, says in (("rr=record,rrfile=x", "rr= is not supported"),
+                          ("shift=7,rrfile=x", "rrfile= is not supported"),
                           ("shift=11", "at most 10"), ("sleep=off", "shift= is missing"), ("shift=fast", "shift"),
                           ("shift=auto,align=on", "exclude each other"), ("shift=auto,sleep=off", "exclude each other"),
                           ("shift=1,align=on,sleep=off", "exclude each other"), ("shift=1,pace=2", "pace")):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 
@@ -293,6 +294,13 @@ def test_what_people_read_is_the_same(tmp_path, monkeypatch):
             text += f"$ {line}\n{done.stdout}[{done.returncode}]\n"
         said[name] = text
     assert said["ours"] == said["theirs"]
+
+
+def test_a_conversion_tells_how_far_it_is(tmp_path):
+    (tmp_path / "a.raw").write_bytes(bytes(range(256)) * (MIB // 64))
+    said = img("convert", "-p", "-f", "raw", "-O", "qcow2", tmp_path / "a.raw", tmp_path / "a.qcow2")
+    steps = [float(step) for step in re.findall(r"\((\d+\.\d\d)/100%\)", said)]
+    assert steps[0] == 0 and steps[-1] == 100 and len(steps) > 2 and steps == sorted(steps), said
 
 
 def test_bad_images_are_refused_in_one_sentence(tmp_path):

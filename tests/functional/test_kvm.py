@@ -10,6 +10,7 @@ import pytest
 
 import emu
 from gdb_remote import Remote
+from qmp import Machine
 
 GUESTS = pathlib.Path(emu.BINARY).parent / "tests/guests/baremetal"
 CHIPS = ("off", "split", "on")
@@ -29,14 +30,14 @@ def why_not():
 needs_kvm = pytest.mark.skipif(why_not() is not None, reason=f"cannot run here: {why_not()}")
 
 
-def boot(binary, guest, *arguments):
+def boot(binary, guest, *arguments, cpu=CPU):
     """Runs a bare-metal guest to its end; gives the status and what it wrote to its console."""
     elf = GUESTS / f"{guest}.elf"
     if not elf.exists():
         pytest.skip(f"cannot run here: {elf.name} was not built")
     with tempfile.TemporaryDirectory() as folder:
         console = os.path.join(folder, "console")
-        done = subprocess.run([binary, *arguments, "-cpu", CPU, "-kernel", elf, "-display", "none", "-no-reboot", "-nic",
+        done = subprocess.run([binary, *arguments, "-cpu", cpu, "-kernel", elf, "-display", "none", "-no-reboot", "-nic",
                                "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", f"file:{console}",
                                "-serial", "none", "-monitor", "none"], stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=120)
@@ -175,3 +176,21 @@ def test_debugger_steps_and_breaks(chips):
         assert remote.ask("s").startswith("T05")
         assert pc_of(remote) != target
         assert remote.ask(f"z0,{target:x},1") == "OK"
+
+
+@needs_kvm
+def test_the_host_s_processor_is_a_model():
+    status, text = boot(emu.BINARY, "hello64", "-accel", "kvm", cpu="host")
+    assert status == PASSED and text == boot(emu.BINARY, "hello64", "-accel", "kvm")[1]
+    with Machine("-accel", "kvm", "-cpu", "host") as client:
+        assert "host" in [one["name"] for one in client.command("query-cpu-definitions")]
+        assert client.command("qom-get", path="/machine/unattached/device[0]", property="type") == "host-x86_64-cpu"
+        host = client.command("query-cpu-model-expansion", type="full", model={"name": "host"})["model"]["props"]
+        assert host["lm"] is True
+        # What the object says is what this processor has, not what is translated.
+        for feature in ("lm", "avx2", "x2apic"):
+            said = client.command("qom-get", path="/machine/unattached/device[0]", property=feature)
+            assert said == host[feature], feature
+        with open("/proc/cpuinfo", encoding="ascii") as file:
+            vendor = next(line.split()[-1] for line in file if line.startswith("vendor_id"))
+        assert host["vendor"] == vendor

@@ -2,13 +2,17 @@
 """The monitor for programs, on the real program."""
 import json
 import os
+import pathlib
 import re
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import tempfile
 import time
+
+import pytest
 
 import emu
 from gdb_remote import Remote
@@ -78,7 +82,8 @@ def test_descriptors_arrive_with_their_command():
 def test_an_inherited_descriptor_may_be_in_two_sets():
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as file:
         path, fd = os.path.join(folder, "qmp"), file.fileno()
-        process = subprocess.Popen([emu.BINARY, "-S", "-display", "none", "-m", "16", "-qmp", f"unix:{path},server=on,wait=off",
+        process = subprocess.Popen([emu.BINARY, "-S", "-display", "none", "-m", "16", "-qmp",
+                                    f"unix:{path},server=on,wait=off",
                                     "-add-fd", f"fd={fd},set=1", "-add-fd", f"fd={fd},set=2,opaque=o"], pass_fds=[fd])
         qmp = Client.connect(path)
         first, second = qmp.command("query-fdsets")
@@ -96,7 +101,8 @@ def test_networks_announce_as_often_as_asked():
         switch.bind(("127.0.0.1", 0))
         switch.settimeout(0.5)
         wire = "dgram,id=n,local.type=inet,local.host=127.0.0.1,local.port=0,remote.type=inet,remote.host=127.0.0.1"
-        with Machine("-S", "-netdev", f"{wire},remote.port={switch.getsockname()[1]}", "-device", "e1000,netdev=n") as qmp:
+        with Machine("-S", "-netdev", f"{wire},remote.port={switch.getsockname()[1]}", "-device",
+                     "e1000,netdev=n") as qmp:
             for rounds in (0, 1, 2):
                 qmp.command("announce-self", initial=10, max=10, rounds=rounds, step=0)
                 for _ in range(rounds):
@@ -262,8 +268,13 @@ def test_libvirts_probe_as_it_types_it():
                 qmp.command(command)
             assert "query-sev-capabilities" not in commands
             model = {"name": "max", "props": {"migratable": False}}
-            assert qmp.command("query-cpu-model-expansion", type="static", model=model)["model"]["props"]["sse2"] is True
-            assert "host" in qmp.refused("query-cpu-model-expansion", type="static", model={"name": "host"})["desc"]
+            assert qmp.command("query-cpu-model-expansion", type="static",
+                               model=model)["model"]["props"]["sse2"] is True
+            if os.access("/dev/kvm", os.R_OK | os.W_OK):
+                host = qmp.command("query-cpu-model-expansion", type="static", model={"name": "host"})["model"]
+                assert host["props"]["sse2"] is True
+            else:
+                assert "host" in qmp.refused("query-cpu-model-expansion", type="static", model={"name": "host"})["desc"]
         finally:
             os.kill(pid, signal.SIGTERM)
             for _ in range(500):
@@ -291,6 +302,18 @@ def test_pretty_monitor_spreads_its_answers():
         assert json.loads(text)["QMP"] and b'\n    "QMP": {' in text
         process.terminate()
         assert process.wait(30) == 0
+
+
+def test_greeting_and_round_trips_are_no_slower_than_qemus():
+    qemu = shutil.which("qemu-system-x86_64")
+    if qemu is None:
+        pytest.skip("qemu-system-x86 is not installed")
+    if pathlib.Path(emu.BINARY).resolve().parent.name != "release":
+        pytest.skip("not a release build")
+    done = subprocess.run([emu.SOURCE / "tests/bench/control", "--a", f"{qemu} -accel tcg", "--b", emu.BINARY,
+                           "--starts", "9",
+                           "--trips", "600"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_manual_lists_exactly_the_commands_and_events_there_are():

@@ -50,7 +50,8 @@ class Schema:
         if kind == "builtin":
             python = {"string": str, "int": int, "number": (int, float), "boolean": bool, "value": object,
                       "null": type(None)}[entity["json-type"]]
-            assert isinstance(value, python) and (python is bool or not isinstance(value, bool) or python is object), where
+            assert isinstance(value, python) and (python is bool or not isinstance(value, bool)
+                                                  or python is object), where
         elif kind == "enum":
             assert value in entity["values"], (where, value)
         elif kind == "array":
@@ -104,7 +105,8 @@ def test_right_arguments_are_taken_and_answers_keep_their_promise(setup):
     _, schema, _ = setup
     for name, command in schema.commands.items():
         # Each on a fresh machine would be slow; those that change how it runs come to a machine of their own.
-        if name in ENDS or name in ("system_reset", "system_powerdown", "cont", "stop", "x-exit-preconfig", "qmp_capabilities"):
+        if name in ENDS or name in ("system_reset", "system_powerdown", "cont", "stop", "x-exit-preconfig",
+                                    "qmp_capabilities"):
             continue
         qmp, _, folder = setup
         message = qmp.request(name, exactly=schema.example(command["arg-type"], folder))
@@ -112,7 +114,8 @@ def test_right_arguments_are_taken_and_answers_keep_their_promise(setup):
             schema.check(message["return"], command["ret-type"], name)
         else:
             assert not is_about_arguments(message["error"]), (name, message)
-            assert message["error"]["class"] in ("GenericError", "DeviceNotFound", "CommandNotFound", "DeviceNotActive"), (name, message)
+            assert message["error"]["class"] in ("GenericError", "DeviceNotFound", "CommandNotFound",
+                                                 "DeviceNotActive"), (name, message)
 
 
 @pytest.mark.parametrize("name", ["system_reset", "system_powerdown", "cont", "stop", "quit"])
@@ -129,7 +132,8 @@ def test_an_argument_too_much_is_named(setup):
         entity = schema.entities[command["arg-type"]]
         arguments = schema.example(command["arg-type"], folder)
         error = qmp.refused(name, exactly=arguments, no_such_member=1)
-        if name in ("object-add", "device_add", "netdev_add", "blockdev-add"):  # the type that is named decides what is known
+        if name in ("object-add", "device_add", "netdev_add",
+                    "blockdev-add"):  # the type that is named decides what is known
             continue
         assert "no-such-member" in error["desc"], (name, entity["name"], error)
 

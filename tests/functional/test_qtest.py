@@ -177,7 +177,8 @@ def test_outputs_can_be_heard():
 
 
 BAD = [
-    "", "   ", "nonsense", "inb", "inb 1 2", "inb x", "inb 0x", "inb 0x10000", "inb -1", "outb 1", "outb 1 2 3", "outb 1 z",
+    "", "   ", "nonsense", "inb", "inb 1 2", "inb x", "inb 0x", "inb 0x10000", "inb -1", "outb 1", "outb 1 2 3",
+    "outb 1 z",
     "readb", "readb 0x1g", "readb 18446744073709551616", "readx 0", "read", "writeq 1", "writeq 1 2 3",
     "read 0", "read 0 0", "read 0 0x7fffffffffffffff", "read 0xffffffffffffffff 16", "read 0 16777217",
     "write 0 4", "write 0 4 0x1", "write 0 4 0xzz", "write 0 0 0x00", "b64write 0 4 !!!!", "b64write 0 4 AAAA",

@@ -14,14 +14,16 @@ from emu import BINARY, Terminal, monitor, run
 
 def test_monitor_answers_on_every_machine():
     for machine in ("none", "pc"):
-        out = monitor(["info status", "info mtree -f", "info qtree", "info chardev", "info jit", "info version"], "-M", machine)
+        out = monitor(["info status", "info mtree -f", "info qtree", "info chardev", "info jit", "info version"], "-M",
+                      machine)
         assert "VM status: paused (prelaunch)" in out
         assert "type System" in out
         assert "compat_monitor0: filename=stdio" in out
 
 
 def test_monitor_looks_into_a_pc():
-    out = monitor(["info registers -a", "info pic", "info lapic", "info tlb", "info mem", "xp/1xw 0", "p $cs", "x/1i $pc"],
+    out = monitor(["info registers -a", "info pic", "info lapic", "info tlb", "info mem", "xp/1xw 0", "p $cs",
+                   "x/1i $pc"],
                   "-smp", "2")
     assert "CPU#1" in out and "EAX=" in out
     assert "PG disabled" in out
@@ -42,7 +44,8 @@ def test_keys_of_the_shared_terminal():
 
 def test_quit_and_signals_end_with_status_0():
     for way in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        process = subprocess.Popen([BINARY, "-M", "none", "-display", "none", "-monitor", "stdio"], stdin=subprocess.PIPE,
+        process = subprocess.Popen([BINARY, "-M", "none", "-display", "none", "-monitor", "stdio"],
+                                   stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.read(process.stdout.fileno(), 100)
         time.sleep(0.2)

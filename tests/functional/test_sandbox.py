@@ -43,7 +43,8 @@ def test_a_machine_runs_inside_with_all_its_threads(sandbox):
 
 def test_a_guest_program_runs_inside():
     guest = os.path.join(os.path.dirname(emu.BINARY), "tests/guests/baremetal/hello64.elf")
-    result = emu.run("-display", "none", "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel",
+    result = emu.run("-display", "none", "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                     "-kernel",
                      guest, "-sandbox", ALL)
     assert result.returncode == 67 and "PASS" in result.stdout
 

@@ -19,7 +19,8 @@ def events():
 def test_help_lists_each_event_once():
     names = events()
     assert names == sorted(set(names))
-    assert {"memory_region_ops_read", "timer_fire", "translate_block", "vcpu_halt", "chr_write", "monitor_qmp_cmd"} <= set(names)
+    assert {"memory_region_ops_read", "timer_fire", "translate_block", "vcpu_halt", "chr_write",
+            "monitor_qmp_cmd"} <= set(names)
     assert emu.run("-d", "trace:help").stdout.split() == names
 
 
@@ -93,7 +94,8 @@ def test_devices_and_cpus_are_seen(tmp_path):
     """A guest that writes a port and halts shows in the trace."""
     log = tmp_path / "log"
     guest = os.path.join(os.path.dirname(emu.BINARY), "tests/guests/baremetal/hello64.elf")
-    result = emu.run("-display", "none", "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel",
+    result = emu.run("-display", "none", "-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                     "-kernel",
                      guest, "-trace", f"*,file={log}")
     assert result.returncode == 67
     text = log.read_text()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // libFuzzer target: registers, configuration space and rings of one device, named by FUZZ_DEVICE; without it the first
-// byte of each input chooses. With FUZZ_STATES set, states are damaged before they are loaded. With --list it names all, with --check it shows that each is reached.
+// byte of each input chooses. With FUZZ_STATES set, states are damaged before they are loaded. With --list it names all,
+// with --check it shows that each is reached.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>

@@ -331,12 +331,12 @@ bool branches_into_code(const Insn& insn, size_t code_before) {
   return false;
 }
 
-/// Decodes what was written; false if it ran out of bytes or is not all of them.
-bool add_insn(Case& c, const std::vector<u8>& bytes) {
+/// Decodes what was written for a form; false if it ran out of bytes or is not all of them.
+bool add_insn(Case& c, const Form& form, const std::vector<u8>& bytes) {
   Insn insn;
   if (decode(bytes, mode_of(c.bits), kAllFeatures, insn) != DecodeStatus::Ok || insn.length != bytes.size())
     return false;
-  if (cannot_compare(*insn.row, c.bits) || cannot_compare(insn, c.bits)) return false;
+  if (cannot_compare(*insn.row, c.bits) || cannot_compare(insn, all_rows()[form.row], c.bits)) return false;
   if (branches_into_code(insn, c.code.size())) return false;
   insn.offset = u16(c.code.size());
   c.code.insert(c.code.end(), bytes.begin(), bytes.end());
@@ -431,7 +431,7 @@ Case make_case(const Form& form, Random& random) {
   c.x87_traps = random.one_in(3);
   u16 bases = 0;
   Encoder encoder(form.bits, random, false, bases);
-  if (!add_insn(c, encoder.encode(form, kCodeAt))) c.code.clear();
+  if (!add_insn(c, form, encoder.encode(form, kCodeAt))) c.code.clear();
   choose_avx512(c, random);
   return c;
 }
@@ -449,7 +449,7 @@ Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Rando
     const u16 bases_before = bases;
     Case one{.bits = bits};
     Encoder encoder(bits, random, true, bases);
-    if (!add_insn(one, encoder.encode(form, kCodeAt + c.code.size()))) {
+    if (!add_insn(one, form, encoder.encode(form, kCodeAt + c.code.size()))) {
       bases = bases_before;
       continue;
     }

@@ -154,19 +154,22 @@ const char* cannot_compare(const Row& row, Bits) {
   return nullptr;
 }
 
-bool cannot_compare(const Insn& insn, Bits bits) {
+bool cannot_compare(const Insn& insn, const Row& written, Bits bits) {
   const Row& row = *insn.row;
+  const auto is_0f = [&](u8 opcode) {
+    return written.map == kMap0F && !written.is_vex && !written.is_evex && insn.opcode == opcode;
+  };
   const std::string_view name = row.name;
   // AMD's processors honour 66 on near branches in 64-bit mode, Intel's ignore it, and so do we.
   if (bits == Bits::k64 && is_near_branch(row) && insn.has(kHas66)) return true;
   // AMD's take the condition of LOOPcc from F2 and F3, have no NOP at 0F 0D with a register, and CR8 at LOCK MOV CR0.
   if (name.starts_with("LOOP") && (insn.has(kHasRep) || insn.has(kHasRepne))) return true;
   if (row.map == kMap0F && row.opcode == 0x0d && !insn.is_memory) return true;
-  if (insn.has(kHasLock) && (insn.opcode == 0x20 || insn.opcode == 0x22)) return true;
+  if (insn.has(kHasLock) && (is_0f(0x20) || is_0f(0x22))) return true;
   // Nor is FSTP at D9 D8+i the same as at DD D8+i there, and MOVNTSS and MOVNTSD (SSE4a) are not ours.
   if (name == "FSTP" && row.opcode == 0xd9 && !insn.is_memory) return true;
   if (row.emitter == nullptr || insn.row == &kUndefinedRow) {
-    if (insn.opcode == 0x2b && (insn.has(kHasRep) || insn.has(kHasRepne))) return true;
+    if (is_0f(0x2b) && (insn.has(kHasRep) || insn.has(kHasRepne))) return true;
   }
   if (name == "BSWAP" && insn.size == 1) return true;  // undefined
   // AMD's ignore z without a mask, b with registers where it is neither rounding nor SAE, and the top bit of a mask

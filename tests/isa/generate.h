@@ -28,7 +28,8 @@ std::vector<Form> all_forms();
 
 /// Why an instruction cannot be compared with the host's; null if it can. See exclusions.cpp.
 const char* cannot_compare(const x86::Row& row, Bits bits);
-bool cannot_compare(const x86::Insn& insn, Bits bits);
+/// `written`: the row that its bytes were made from, which prefixes may have turned into another.
+bool cannot_compare(const x86::Insn& insn, const x86::Row& written, Bits bits);
 /// The CPU feature by its name in models.inc that keeps a row from this host, or from the host that ISA_WITHOUT_AVX512
 /// makes of it; null if the host has it.
 const char* lacking_feature(const x86::Row& row);

@@ -4,7 +4,8 @@
 //   isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N]    as much as that; a sweep is
 //                                                  every form once
 //   isa-oracle --seed N --case N                        one again, with listings
-//   --only NAME: rows of that name. --states N: states a case. --least N: executions that every row must have had.
+//   --only NAME: rows of that name. --states N: states a case. --least N: executions that every row must have had,
+//   --each N: executions that every form must have had; goes on with those that have not.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -30,6 +31,7 @@ struct Options {
   u64 seconds = 10;
   u64 states = 6;
   u64 least = 1;
+  u64 each = 0;
   std::optional<u64> one_case;
   std::string only;
   bool list = false;
@@ -47,6 +49,7 @@ class Comparison {
     for (size_t i = forms_.size(); i > 1; --i) std::swap(forms_[i - 1], forms_[order.below(i)]);
     if (options_.sweeps != 0) options_.cases = options_.sweeps * forms_.size() * 4 / 3 + 4;
     counts_.resize(forms_.size());
+    tries_.resize(forms_.size());
     row_counts_.resize(x86::all_rows().size());
   }
 
@@ -66,19 +69,41 @@ class Comparison {
       return time < std::chrono::seconds(options_.seconds) ||
              (time < std::chrono::seconds(3 * options_.seconds) && is_short_of_something());
     };
-    for (u64 n = 0; more(n); ++n) run_case(n);
+    u64 n = 0;
+    while (more(n)) run_case(n++);
+    // Whole rounds of those that are short: states whose outcome is undefined were left out.
+    for (u64 end = n + kExtraRounds * round(); n < end && options_.each != 0; ++n) {
+      if (n % round() == 0 && !has_short_form()) break;
+      if (n % 4 != 3 && is_short(form_of(n))) run_case(n);
+    }
     return report();
   }
 
  private:
   static constexpr unsigned kShownPerRow = 2;
+  static constexpr u64 kExtraRounds = 5000;
+  static constexpr unsigned kVainTries = 40;  ///< a form that has never run by then cannot be written
+
+  /// Case numbers in which each form comes at least once.
+  u64 round() const { return forms_.size() * 4 / 3 + 4; }
+  size_t form_of(u64 number) const { return size_t((number - number / 4) % forms_.size()); }
+  bool is_short(size_t form) const {
+    return counts_[form] < options_.each && (counts_[form] != 0 || tries_[form] < kVainTries);
+  }
+  bool has_short_form() const {
+    for (size_t i = 0; i < forms_.size(); ++i) {
+      if (is_short(i)) return true;
+    }
+    return false;
+  }
 
   /// Three cases of one instruction, form after form, then a block.
   void run_case(u64 number) {
     Random random(options_.seed, number);
     ++cases_;
     const bool is_block = number % 4 == 3;
-    const size_t form = size_t((number - number / 4) % forms_.size());
+    const size_t form = form_of(number);
+    if (!is_block) ++tries_[form];
     Case c;
     if (is_block) {
       c = make_block(forms_, random.one_in(3) ? Bits::k32 : Bits::k64, unsigned(2 + random.below(8)), random);
@@ -261,9 +286,32 @@ class Comparison {
       for (const auto& [row, count] : failed_rows_) fmt::print(" {} {},", row, count);
       fmt::print("\n");
     }
+    const bool forms_short = options_.each != 0 && report_forms();
     const bool partial = options_.one_case || !options_.only.empty();
     if (!uncovered.empty() && !partial) fmt::print("fewer than {} executions:{}\n", options_.least, uncovered);
-    return failures_ == 0 && (partial || uncovered.empty());
+    return failures_ == 0 && !forms_short && (partial || uncovered.empty());
+  }
+
+  /// Prints how often forms have run; true when one that can be written is short.
+  bool report_forms() const {
+    u64 fewest = ~u64(0), never = 0;
+    std::string some_short;
+    std::map<std::string_view, unsigned> unwritten;
+    for (size_t i = 0; i < forms_.size(); ++i) {
+      const x86::Row& row = x86::all_rows()[forms_[i].row];
+      if (is_short(i)) some_short += fmt::format(" {} ({} times)", row.name, counts_[i]);
+      if (counts_[i] != 0) {
+        fewest = std::min(fewest, counts_[i]);
+      } else {
+        ++never;
+        ++unwritten[row.name];
+      }
+    }
+    fmt::print("each form at least {} times but {} that cannot be written or are wholly undefined:", fewest, never);
+    for (const auto& [name, count] : unwritten) fmt::print(" {} {},", name, count);
+    fmt::print("\n");
+    if (!some_short.empty()) fmt::print("forms with fewer than {} executions:{}\n", options_.each, some_short);
+    return !some_short.empty();
   }
 
   Options options_;
@@ -271,6 +319,7 @@ class Comparison {
   GuestRunner& guest_;
   std::vector<Form> forms_;
   std::vector<u64> counts_, row_counts_;
+  std::vector<unsigned> tries_;  ///< cases that each form has had
   std::map<unsigned, u64> faults_;
   std::array<u64, unsigned(Passes::kCount)> by_passes_{};  ///< executions
   std::map<std::string, u64> failed_rows_;
@@ -304,6 +353,8 @@ std::optional<Options> parse(int argc, char** argv) {
       o.states = number;
     } else if (name == "--least") {
       o.least = number;
+    } else if (name == "--each") {
+      o.each = number;
     } else if (name == "--case") {
       o.one_case = number;
     } else if (name == "--only") {
@@ -320,7 +371,7 @@ int run(int argc, char** argv) {
   if (!options) {
     fmt::print(stderr,
                "usage: isa-oracle [--seed N] [--seconds N | --cases N | --sweeps N | --executions N | --case N] "
-               "[--states N] [--least N] "
+               "[--states N] [--least N] [--each N] "
                "[--only ROW] [--list]\n");
     return 2;
   }

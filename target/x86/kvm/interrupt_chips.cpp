@@ -80,7 +80,8 @@ void KvmInterruptChips::send_msi(u64 address, u32 data) {
   msi.address_hi = u32(address >> 32);
   msi.data = data;
   const int sent = vm_->call(KVM_SIGNAL_MSI, &msi);
-  if (sent < 0) log::guest_error("interrupt message {:#x} to {:#x} is refused: {}", data, address, std::strerror(-sent));
+  if (sent < 0)
+    log::guest_error("interrupt message {:#x} to {:#x} is refused: {}", data, address, std::strerror(-sent));
 }
 
 void KvmInterruptChips::set_gsi(unsigned gsi, bool level) {
@@ -201,7 +202,8 @@ Result<std::unique_ptr<target::EventInterrupt>> KvmInterruptChips::on_event_rais
                                                                                 unsigned gsi) {
   if (kind_ != KernelChips::On) return error("the kernel has the interrupt pins with kernel-irqchip=on only");
   if (gsi >= kPins) return error("there is no interrupt pin {}", gsi);
-  auto made = std::make_unique<Event>(*this, EMU_TRY(duplicate(*vm_, event_fd)), EMU_TRY(duplicate(*vm_, resample_fd)), gsi);
+  auto made =
+      std::make_unique<Event>(*this, EMU_TRY(duplicate(*vm_, event_fd)), EMU_TRY(duplicate(*vm_, resample_fd)), gsi);
   EMU_TRY(connect(made->wire()));
   return std::unique_ptr<target::EventInterrupt>(std::move(made));
 }

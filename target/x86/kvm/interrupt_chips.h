@@ -26,7 +26,9 @@ class KvmInterruptChips final : public target::InterruptChips {
   void set_ioapic_routes(const std::array<Route, 24>& routes) override;
   void reset() override;
   void configure_as_firmware(u16 level_triggered) override;
-  void on_end_of_interrupt(std::function<void(u8 vector)> ended) override { machine_.end_of_interrupt = std::move(ended); }
+  void on_end_of_interrupt(std::function<void(u8 vector)> ended) override {
+    machine_.end_of_interrupt = std::move(ended);
+  }
   Result<std::unique_ptr<target::EventInterrupt>> on_event_send(int event_fd, u64 address, u32 data) override;
   Result<std::unique_ptr<target::EventInterrupt>> on_event_raise(int event_fd, int resample_fd, unsigned gsi) override;
 

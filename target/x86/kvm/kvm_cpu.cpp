@@ -15,6 +15,8 @@ using target::Halt;
 namespace {
 
 constexpr u32 kMsrApicBase = 0x1b, kMsrTsc = 0x10;
+// What firmware and a hypervisor write: whether VMX may be used, and where SVM keeps the host.
+constexpr u32 kMsrFeatureControl = 0x3a, kMsrHostSave = 0xc0010117;
 constexpr u64 kApicBaseBsp = bit64(8), kApicBaseEnable = bit64(11), kApicBaseDefault = 0xfee00000;
 
 class MsrList {
@@ -43,7 +45,26 @@ Result<void> KvmX86Cpu::set_up() {
   for (size_t i = 0; i < list.size(); ++i) request.set(i, list[i]);
   EMU_TRY(fd_.require("KVM_SET_CPUID2", accel::kSetCpuid2, request.data()));
   if (features_.msrs.empty()) find_msrs();
-  return {};
+  return set_tsc_rate();
+}
+
+/// api.rst 4.55 and 4.56. Processors without scaling have one rate; half a thousandth is what clocks are off by.
+Result<void> KvmX86Cpu::set_tsc_rate() {
+  const u32 wanted = cpu_.config().model.tsc_khz;
+  if (wanted == 0) return {};
+  const int now = features_.tsc_rate ? fd_.call(KVM_GET_TSC_KHZ) : 0;
+  const u64 off = now <= 0 ? ~u64(0) : u64(std::max(i64(now) - wanted, wanted - i64(now)));
+  if (off <= wanted / 2000) return {};
+  if (features_.tsc_scaling) {
+    EMU_TRY(fd_.require("KVM_SET_TSC_KHZ", KVM_SET_TSC_KHZ, u64(wanted)));
+    return {};
+  }
+  const std::string is = now > 0 ? fmt::format("{} kHz", now) : "not known";
+  return error(
+      Error(fmt::format("tsc-frequency={} kHz: this host's processor cannot have its time stamp counter count at "
+                        "another rate than its own, which is {}",
+                        wanted, is))
+          .with_hint("leave tsc-frequency out"));
 }
 
 /// Which of them there are is found by reading each.
@@ -60,8 +81,11 @@ void KvmX86Cpu::find_msrs() {
   for (u32 index : candidates) {
     if (state_.msr(index) != nullptr && is_there(index)) features_.msrs.push_back(index);
   }
-  for (u32 index : {0x4b564d00u, 0x4b564d01u, 0x4b564d02u, 0x4b564d03u, 0x4b564d04u}) {
-    if (is_there(index)) features_.paravirtual_msrs.push_back(index);
+  std::vector<u32> kernels = {0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04};
+  if (cpu_.has(Cpuid::Vmx)) kernels.push_back(kMsrFeatureControl);
+  if (cpu_.has(Cpuid::Svm)) kernels.push_back(kMsrHostSave);
+  for (u32 index : kernels) {
+    if (is_there(index)) features_.kernels_msrs.push_back(index);
   }
 }
 
@@ -82,17 +106,18 @@ Result<void> KvmX86Cpu::put_state() {
     if (state_.port()->read_register(kMsrApicBase, base)) sregs_.apic_base = base;
     sregs_.cr8 = state_.port()->task_priority();
   }
-  EMU_TRY(put_vectors(fresh));
+  if (fresh) EMU_TRY(nested_.reset(fd_));
+  EMU_TRY(put_vectors());
   EMU_TRY(fd_.require("KVM_SET_SREGS", KVM_SET_SREGS, &sregs_));
   EMU_TRY(fd_.require("KVM_SET_REGS", KVM_SET_REGS, &regs));
-  EMU_TRY(put_nested(fresh));
+  EMU_TRY(nested_.put(fd_));
   EMU_TRY(put_msrs(fresh));
   if (features_.debug_registers) {
     kvm_debugregs debug = state_.debug_registers();
     EMU_TRY(fd_.require("KVM_SET_DEBUGREGS", KVM_SET_DEBUGREGS, &debug));
   }
   if (has_kernel_apic() && fresh) EMU_TRY(put_apic());
-  EMU_TRY(put_events(fresh));
+  EMU_TRY(put_events());
   run_.apic_base = apic_base_ = sregs_.apic_base;
   run_.cr8 = task_priority_ = u8(sregs_.cr8);
   run_.ready_for_interrupt_injection = 0;  // of what was there before
@@ -101,7 +126,7 @@ Result<void> KvmX86Cpu::put_state() {
   return {};
 }
 
-Result<void> KvmX86Cpu::put_vectors(bool) {
+Result<void> KvmX86Cpu::put_vectors() {
   if (!features_.xsave) {
     kvm_fpu fpu = state_.fpu();
     EMU_TRY(fd_.require("KVM_SET_FPU", KVM_SET_FPU, &fpu));
@@ -123,7 +148,7 @@ Result<void> KvmX86Cpu::put_msrs(bool fresh) {
   MsrList list;
   for (u32 index : features_.msrs) list.add(index, *state_.msr(index));
   if (fresh) {
-    for (u32 index : features_.paravirtual_msrs) list.add(index);
+    for (u32 index : features_.kernels_msrs) list.add(index);
     list.add(kMsrTsc);
   }
   const int done = EMU_TRY(fd_.require("KVM_SET_MSRS", accel::kSetMsrs, list.data()));
@@ -134,7 +159,7 @@ Result<void> KvmX86Cpu::put_msrs(bool fresh) {
   return {};
 }
 
-Result<void> KvmX86Cpu::put_events(bool) {
+Result<void> KvmX86Cpu::put_events() {
   kvm_vcpu_events events = events_;
   events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
   events.nmi.masked = u8(state_.s.nmi_blocked != 0);
@@ -198,7 +223,7 @@ Result<void> KvmX86Cpu::get_state() {
   state_.s.inhibit_interrupts = events_.interrupt.shadow == 0                               ? kNoShadow
                                 : events_.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? kShadowOfStack
                                                                                             : kShadow;
-  EMU_TRY(get_nested());
+  EMU_TRY(nested_.fetch(fd_));
   if (has_kernel_apic()) {
     kvm_mp_state mp{};
     EMU_TRY(fd_.require("KVM_GET_MP_STATE", KVM_GET_MP_STATE, &mp));
@@ -220,35 +245,6 @@ Result<void> KvmX86Cpu::get_msrs() {
   return {};
 }
 
-// --- A guest that is a hypervisor itself, api.rst 4.114 ---
-
-/// After the control registers and EFER, which say whether VMX or SVM is on. Only a reset changes what the kernel has.
-Result<void> KvmX86Cpu::put_nested(bool fresh) {
-  if (!fresh || nested_.empty()) return {};
-  kvm_nested_state none{};
-  std::memcpy(&none, nested_.data(), offsetof(kvm_nested_state, hdr));
-  nested_.clear();
-  none.flags = 0;
-  none.size = sizeof none;
-  if (none.format == KVM_STATE_NESTED_FORMAT_VMX) {
-    none.hdr.vmx.vmxon_pa = none.hdr.vmx.vmcs12_pa = ~u64(0);
-  } else {
-    none.flags = KVM_STATE_NESTED_GIF_SET;
-  }
-  EMU_TRY(fd_.require("KVM_SET_NESTED_STATE", KVM_SET_NESTED_STATE, &none));
-  return {};
-}
-
-Result<void> KvmX86Cpu::get_nested() {
-  if (features_.nested_bytes < sizeof(kvm_nested_state)) return {};
-  nested_.resize((features_.nested_bytes + 7) / 8);
-  kvm_nested_state header{};
-  header.size = features_.nested_bytes;
-  std::memcpy(nested_.data(), &header, sizeof header);
-  EMU_TRY(fd_.require("KVM_GET_NESTED_STATE", KVM_GET_NESTED_STATE, nested_.data()));
-  return {};
-}
-
 // --- Events ---
 
 /// A guest with the paravirtual clock does not take the stop for a lockup.
@@ -258,8 +254,10 @@ void KvmX86Cpu::time_was_lost() {
 
 /// Our own LAPICs send these; the kernel's keep them to themselves. False: the kernel refused.
 bool KvmX86Cpu::take_init_and_startup(u32 signals) {
-  if ((signals & KvmStateAccess::kInit) && state_.take(KvmStateAccess::kInit) && state_.halt() != Halt::WaitForStartup) {
+  if ((signals & KvmStateAccess::kInit) && state_.take(KvmStateAccess::kInit) &&
+      state_.halt() != Halt::WaitForStartup) {
     if (!get_state()) return false;
+    if (!nested_.reset(fd_)) return false;  // a processor in VMX operation would wait with the INIT until it leaves
     state_.take_init();
     events_ = {};
     if (!put_state()) return false;
@@ -407,8 +405,9 @@ std::optional<accel::DebugStop> KvmX86Cpu::debug_stop(const accel::DebugPoints& 
   } else {
     for (size_t i = 0; i < points.watchpoints.size() && i < 4; ++i) {
       if (!(debug.dr6 >> i & 1)) continue;
-      return DebugStop{
-          .why = DebugStop::Why::Watchpoint, .address = points.watchpoints[i].address, .kind = points.watchpoints[i].kind};
+      return DebugStop{.why = DebugStop::Why::Watchpoint,
+                       .address = points.watchpoints[i].address,
+                       .kind = points.watchpoints[i].kind};
     }
     if (stepping) return DebugStop{.why = DebugStop::Why::Step};
     injected = KVM_GUESTDBG_INJECT_DB;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "accel/kvm/kvm_target.h"
+#include "target/x86/kvm/nested_state.h"
 #include "target/x86/kvm/state_access.h"
 
 namespace emu::x86 {
@@ -16,9 +17,10 @@ namespace emu::x86 {
 struct KvmFeatures {
   bool xsave = false, xcrs = false, debug_registers = false, guest_debug = false, block_events = false,
        clock_control = false;
-  u32 nested_bytes = 0;   ///< of a guest hypervisor's state; 0: the kernel has none
+  bool tsc_rate = false, tsc_scaling = false;  ///< of the time stamp counter: it is known; it can be another
+  u32 nested_bytes = 0;   ///< of a guest hypervisor's state at most; 0: the kernel has none
   std::vector<u32> msrs;  ///< those of X86Cpu's that the kernel has
-  std::vector<u32> paravirtual_msrs;
+  std::vector<u32> kernels_msrs;  ///< those that X86Cpu has not: 0 after a reset
   u32 kvm_features = 0;   ///< CPUID.40000001:EAX
 };
 
@@ -33,7 +35,10 @@ class KvmX86Cpu final : public accel::KvmCpu {
  public:
   KvmX86Cpu(X86Cpu& cpu, const accel::KvmVcpuParts& parts, KvmMachine& machine)
       : state_(cpu), cpu_(cpu), fd_(parts.fd), run_(parts.run), chips_(parts.chips), features_(machine.features),
-        machine_(machine) {}
+        machine_(machine), nested_(machine.features.nested_bytes) {}
+
+  /// Of a guest that is a hypervisor. What is loaded into it goes to the kernel with the next put_state().
+  NestedState& nested() { return nested_; }
 
   Result<void> set_up() override;
   Result<void> put_state() override;
@@ -52,12 +57,11 @@ class KvmX86Cpu final : public accel::KvmCpu {
  private:
   bool has_kernel_apic() const { return chips_ != accel::KernelChips::Off; }
   void find_msrs();
-  Result<void> put_vectors(bool fresh);
+  Result<void> set_tsc_rate();
+  Result<void> put_vectors();
   Result<void> put_msrs(bool fresh);
-  Result<void> put_events(bool fresh);
+  Result<void> put_events();
   Result<void> put_apic();
-  Result<void> put_nested(bool fresh);
-  Result<void> get_nested();
   Result<void> get_msrs();
   bool take_init_and_startup(u32 signals);
   bool deliver_interrupt();
@@ -72,7 +76,7 @@ class KvmX86Cpu final : public accel::KvmCpu {
   u64 resets_seen_ = ~u64(0);
   kvm_sregs sregs_{};        ///< as last fetched: what X86Cpu has no place for
   kvm_vcpu_events events_{};
-  std::vector<u64> nested_;  ///< kvm_nested_state as last fetched; empty: as after reset
+  NestedState nested_;
   u8 task_priority_ = 0;     ///< as given to the kernel
   u64 apic_base_ = 0;
   kvm_guest_debug debug_{};

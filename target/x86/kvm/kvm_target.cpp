@@ -69,13 +69,16 @@ Result<void> KvmX86Target::set_up(const accel::KvmDevice& device, accel::KvmFd& 
   // Kernels before the capability that lists them had all of them.
   if (machine_.features.guest_debug && (debug == 0 || (debug & KVM_GUESTDBG_USE_HW_BP) != 0)) hardware_points_ = 4;
   machine_.features.clock_control = device.extension(KVM_CAP_KVMCLOCK_CTRL) != 0;
+  machine_.features.tsc_rate = device.extension(KVM_CAP_GET_TSC_KHZ) != 0;
+  machine_.features.tsc_scaling = device.extension(KVM_CAP_TSC_CONTROL) != 0;
   machine_.features.nested_bytes = u32(device.extension(KVM_CAP_NESTED_STATE));
   has_clock_ = device.extension(KVM_CAP_ADJUST_CLOCK) != 0;
   has_deadline_ = device.extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0;
 
   u32 features = find_leaf(supported_, 0x40000001, 0)[0];
   features &= ~(kAsyncPf | kAsyncPfVmexit | kAsyncPfInt);  // on request only; we have no name for them
-  if (kernel_chips() == KernelChips::Off) features &= ~(kPvUnhalt | kPvIpi | kPvEoi | kPvYield | kPollControl | kExtDestId);
+  if (kernel_chips() == KernelChips::Off)
+    features &= ~(kPvUnhalt | kPvIpi | kPvEoi | kPvYield | kPollControl | kExtDestId);
   if (!(features & kStealTime)) features &= ~kPvTlbFlush;  // it goes by the preempted flag there
   machine_.features.kvm_features = features;
   return {};
@@ -142,7 +145,8 @@ u64 KvmX86Target::host_feature_msr(u32 index) const {
 
 Result<std::unique_ptr<accel::Accelerator>> make_kvm_accelerator(const accel::KvmOptions& options,
                                                                  accel::AccelClient& client) {
-  return EMU_TRY(accel::KvmAccelerator::create(accel::make_kvm_api(), std::make_unique<KvmX86Target>(), options, client));
+  return EMU_TRY(
+      accel::KvmAccelerator::create(accel::make_kvm_api(), std::make_unique<KvmX86Target>(), options, client));
 }
 
 }  // namespace emu::x86

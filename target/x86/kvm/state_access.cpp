@@ -241,7 +241,10 @@ std::vector<kvm_cpuid_entry2> guest_cpuid(const X86Cpu& cpu, u32 kvm_features) {
     list.push_back(entry);
   };
   const auto add_leaf = [&](u32 leaf) {
-    const unsigned subleaves = leaf == 4 || leaf == 0x8000001d ? 5 : leaf == 7 || leaf == 0xb ? 3 : leaf == 0xd ? 10 : 1;
+    const unsigned subleaves = leaf == 4 || leaf == 0x8000001d ? 5
+                               : leaf == 7 || leaf == 0xb      ? 3
+                               : leaf == 0xd                   ? 10
+                                                               : 1;
     for (u32 subleaf = 0; subleaf < subleaves; ++subleaf) add(leaf, subleaf, subleaves > 1);
   };
   const CpuModel& model = cpu.config().model;

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "block/buffers.h"
 #include "block/file/file_node.h"
 #include "unit/block/block_bench.h"
 
@@ -105,6 +106,23 @@ TEST_P(FileEngines, GrowsAndShrinks) {
   EXPECT_EQ(std::filesystem::file_size(bench_.path("a")), 512u);
   EXPECT_FALSE(bench_.run(node->truncate(8192, Preallocation::Metadata)).has_value());
   bench_.release(node);
+}
+
+TEST(FileNode, DirectReadsTheLastBlockWhole) {
+  BlockBench bench;
+  const std::string path = bench.file("a", std::string(512, 'x') + "tail");
+  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECT);
+  if (fd < 0) GTEST_SKIP() << "no direct I/O in this folder";
+  ::close(fd);
+  NodeRef node = bench.must_open("driver=file,cache.direct=on,filename=" + path);
+  const AlignedBuffer buffer(8192);
+  const u64 unit = node->limits().request_alignment;
+  std::memset(buffer.data(), 'z', 8192);
+  const iovec part{buffer.data(), (516 + unit - 1) / unit * unit};
+  EXPECT_EQ(bench.run(node->read(0, IoVec(&part, 1))), 0);
+  EXPECT_EQ(std::string(reinterpret_cast<char*>(buffer.data()) + 510, 8), std::string("xxtail\0\0", 8));
+  EXPECT_EQ(buffer.data()[part.iov_len - 1], 0);
+  bench.release(node);
 }
 
 TEST(FileNode, NativeNeedsDirect) {

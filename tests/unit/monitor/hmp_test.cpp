@@ -90,6 +90,17 @@ TEST_F(HmpTest, CompletesCommandsAndSubcommands) {
   EXPECT_THAT(terminal.take(), testing::AllOf(HasSubstr("mem "), HasSubstr("mtree"), EndsWith("(qemu) info m")));
 }
 
+TEST_F(HmpTest, LongNamesOfACompletionStayApart) {
+  const std::string_view map = "1000 T secondary_startup_64\n2000 T secondary_startup_64_no_verify\n";
+  ASSERT_TRUE(monitors.symbols().add(std::span(reinterpret_cast<const u8*>(map.data()), map.size())));
+  terminal.take();
+  terminal.type("p sec\t");
+  EXPECT_EQ(terminal.take(), "p secondary_startup_64");
+  terminal.type("\t");
+  const std::string gap(20, ' ');
+  EXPECT_THAT(terminal.take(), HasSubstr("secondary_startup_64" + gap + "secondary_startup_64_no_verify"));
+}
+
 TEST_F(HmpTest, SlowTerminalLosesNothing) {
   terminal.take();
   terminal.room = 10;

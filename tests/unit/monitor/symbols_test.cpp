@@ -51,6 +51,14 @@ TEST(Symbols, MapsReachToTheNextSymbol) {
   EXPECT_EQ(symbols.describe(0xffffffffffffffff), "");
 }
 
+TEST(Symbols, NamesAreFoundByTheirBeginning) {
+  Symbols symbols;
+  ASSERT_TRUE(symbols.add(bytes("1000 T start\n2000 T stop\n3000 T other\n")));
+  EXPECT_EQ(symbols.names_with("st", 10), (std::vector<std::string>{"start", "stop"}));
+  EXPECT_EQ(symbols.names_with("st", 1), (std::vector<std::string>{"start"}));
+  EXPECT_TRUE(symbols.names_with("x", 10).empty());
+}
+
 TEST(Symbols, OtherFilesAreRefused) {
   Symbols symbols;
   EXPECT_FALSE(symbols.add(bytes("")));

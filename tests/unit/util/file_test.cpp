@@ -23,5 +23,11 @@ TEST(CheckCreatable, SaysWhatOpeningWouldAndMakesNothing) {
     EXPECT_FALSE(check_creatable(bad)) << bad;
 }
 
+TEST(FolderOf, IsWhereTheLastPartLies) {
+  EXPECT_EQ(folder_of("a/b/c"), "a/b/");
+  EXPECT_EQ(folder_of("/c"), "/");
+  EXPECT_EQ(folder_of("c"), ".");
+}
+
 }  // namespace
 }  // namespace emu

@@ -3,14 +3,20 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "util/event_notifier.h"
 #include "util/fd.h"
 #include "util/guarded.h"
 #include "util/sys/fatal_signals.h"
 #include "util/sys/futex.h"
+#include "util/sys/socket.h"
 #include "util/sys/terminal.h"
 #include "util/thread.h"
 
@@ -135,6 +141,32 @@ TEST_F(RawTerminal, FirstTerminationIsDivertedSecondEndsUs) {
 TEST(Terminal, NoTerminalIsNoError) {
   Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   EXPECT_TRUE(sys::set_terminal_raw(null.get(), sys::SignalKeys::ToGuest));
+}
+
+TEST(Socket, AProbeSeesAListenerAndDoesNotConnect) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = testing::TempDir() + "probe." + std::to_string(::getpid());
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  const auto* const generic = reinterpret_cast<const sockaddr*>(&address);
+  EXPECT_EQ(sys::probe_unix_stream(generic, sizeof address), ENOENT);
+  {
+    const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(listener.get(), generic, sizeof address), 0);
+    ASSERT_EQ(::listen(listener.get(), 1), 0);
+    EXPECT_EQ(sys::probe_unix_stream(generic, sizeof address), 0);
+    EXPECT_LT(::accept(listener.get(), nullptr, nullptr), 0);
+  }
+  EXPECT_EQ(sys::probe_unix_stream(generic, sizeof address), ECONNREFUSED);
+  ::unlink(path.c_str());
+}
+
+TEST(Socket, ErrorsHaveHints) {
+  EXPECT_EQ(sys::listen_error("tcp::80", EACCES).message(), "cannot listen on 'tcp::80': Permission denied");
+  for (const int why : {EADDRINUSE, EACCES, ENOENT, EADDRNOTAVAIL}) {
+    EXPECT_FALSE(sys::listen_error("x", why).hint().empty()) << why;
+  }
+  EXPECT_FALSE(sys::connect_error("x", ECONNREFUSED).hint().empty());
 }
 
 }  // namespace

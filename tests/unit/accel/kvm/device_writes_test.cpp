@@ -55,8 +55,8 @@ class DeviceWritesTest : public testing::Test {
   mem::Memory memory;
   mem::RegionRef root = mem::Region::container(memory, "root", mem::kWholeAddressSpace);
   Written written;
-  mem::RegionRef region = mem::Region::mmio(memory, "device", 0x100, {},
-                                            [this](u64 offset, u64 value, unsigned) { written.emplace_back(offset, value); });
+  mem::RegionRef region = mem::Region::mmio(
+      memory, "device", 0x100, {}, [this](u64 offset, u64 value, unsigned) { written.emplace_back(offset, value); });
   mem::AddressSpace space{memory, "cpu", root};
   std::unique_ptr<KvmDeviceWrites> made;
 };

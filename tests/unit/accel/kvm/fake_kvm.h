@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stand-in for the kernel: answers KVM's requests from a table, and notes them.
+// A stand-in for the kernel: answers KVM's requests from a table, and notes them. Requests may come from several
+// threads.
 #pragma once
 
 #include <cerrno>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <vector>
 
 #include "accel/kvm/kvm_api.h"
@@ -25,7 +27,10 @@ class FakeKvm final : public accel::KvmApi {
 
   int open_device(const std::string&) override { return open_result; }
   int call(int fd, unsigned long request, u64 argument) override {
-    calls.push_back({fd, request});
+    {
+      const std::lock_guard guard(mutex_);
+      calls.push_back({fd, request});
+    }
     const auto found = answers_.find(request);
     return found == answers_.end() ? -ENOTTY : found->second(argument);
   }
@@ -42,8 +47,13 @@ class FakeKvm final : public accel::KvmApi {
     return i64(have);
   }
   int duplicate(int fd) override { return fd + 1000; }
+  /// Takes requests without doing anything.
+  void take(std::initializer_list<unsigned long> requests) {
+    for (const unsigned long request : requests) on(request, [](u64) { return 0; });
+  }
 
   size_t count(unsigned long request) const {
+    const std::lock_guard guard(mutex_);
     size_t n = 0;
     for (const auto& [fd, made] : calls) n += made == request;
     return n;
@@ -61,6 +71,7 @@ class FakeKvm final : public accel::KvmApi {
   std::vector<u8> file;                 ///< what is read from descriptors
 
  private:
+  mutable std::mutex mutex_;  ///< calls
   std::map<unsigned long, Answer> answers_;
 };
 

@@ -40,20 +40,27 @@ class Statistics : public testing::Test {
 using Counters = std::vector<std::pair<std::string, u64>>;
 
 TEST_F(Statistics, CountersHaveNamesAndHistogramsAreLeftOut) {
-  EXPECT_EQ(kernel_statistics(vcpu), (Counters{{"exits", 5}, {"kicks", 9}}));
+  {
+    const KernelStatistics statistics(vcpu);
+    EXPECT_EQ(statistics.read(), (Counters{{"exits", 5}, {"kicks", 9}}));
+    EXPECT_EQ(statistics.read(), (Counters{{"exits", 5}, {"kicks", 9}}));
+    EXPECT_EQ(kvm.count(KVM_GET_STATS_FD), 1u) << "a vCPU in KVM_RUN would not answer";
+  }
   EXPECT_EQ(kvm.closed, std::vector<int>{7});
 }
 
 TEST_F(Statistics, WhatIsCutShortIsLeftOut) {
   kvm.file.resize(220);
-  EXPECT_EQ(kernel_statistics(vcpu), (Counters{{"exits", 5}}));
+  const KernelStatistics statistics(vcpu);
+  EXPECT_EQ(statistics.read(), (Counters{{"exits", 5}}));
   kvm.file.resize(10);
-  EXPECT_TRUE(kernel_statistics(vcpu).empty());
+  EXPECT_TRUE(statistics.read().empty());
 }
 
 TEST_F(Statistics, AKernelWithoutThemSaysNothing) {
   kvm.on(KVM_GET_STATS_FD, [](u64) { return -ENOTTY; });
-  EXPECT_TRUE(kernel_statistics(vcpu).empty());
+  EXPECT_TRUE(KernelStatistics(vcpu).read().empty());
+  EXPECT_TRUE(kvm.closed.empty());
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <filesystem>
 #include <mutex>
 
@@ -29,8 +28,6 @@ constexpr u64 kDevice = 0x10000;
 class RealKvm : public testing::Test, public AccelClient {
  protected:
   void SetUp() override {
-    // A kernel that emulates KVM in software may never come back out of KVM_RUN here: not among the defaults.
-    if (std::getenv("EMU_KVM_TESTS") == nullptr) GTEST_SKIP() << "cannot run here: EMU_KVM_TESTS is not set";
     if (::access("/dev/kvm", R_OK | W_OK) != 0) GTEST_SKIP() << "cannot run here: no /dev/kvm, or no rights to use it";
     const mem::MachineLockScope lock(memory_.lock());
     ram_ = *memory_.make_ram("ram", 0x10000);
@@ -63,7 +60,8 @@ class RealKvm : public testing::Test, public AccelClient {
       return false;
     }
     accelerator_ = std::move(*made);
-    cpu_ = std::make_unique<x86::X86Cpu>(x86::CpuConfig{.index = 0, .apic_id = 0, .topology = {}, .model = model_}, translator_);
+    cpu_ = std::make_unique<x86::X86Cpu>(x86::CpuConfig{.index = 0, .apic_id = 0, .topology = {}, .model = model_},
+                                         translator_);
     const auto added = accelerator_->add_vcpu(*cpu_, space_, &ports_);
     EXPECT_TRUE(added) << added.error().message();
     return added.has_value();
@@ -134,7 +132,8 @@ TEST_F(RealKvm, ARegionThatGoesTakesItsDoorbellAlong) {
   {
     const auto event = EventNotifier::create();
     const mem::MachineLockScope lock(memory_.lock());
-    accelerator_->acceleration()->device_writes()->add_doorbell(*bell_, {.bytes = 1, .value = 7, .event_fd = event->fd()});
+    accelerator_->acceleration()->device_writes()->add_doorbell(*bell_,
+                                                                {.bytes = 1, .value = 7, .event_fd = event->fd()});
   }
   {
     const mem::MachineLockScope lock(memory_.lock());
@@ -169,10 +168,12 @@ TEST_F(RealKvm, DirtyPagesComeFromRingsAndFromBitmaps) {
     accelerator_->resume_all();
     ASSERT_TRUE(wait_for(1));
     std::vector<std::pair<u64, u64>> runs;
-    ram_->take_dirty(mem::DirtyClient::Display, 0, ram_->size(), [&](u64 at, u64 bytes) { runs.emplace_back(at, bytes); });
+    ram_->take_dirty(mem::DirtyClient::Display, 0, ram_->size(),
+                     [&](u64 at, u64 bytes) { runs.emplace_back(at, bytes); });
     EXPECT_EQ(runs, (std::vector<std::pair<u64, u64>>{{0x2000, 0x2000}}));
     runs.clear();
-    ram_->take_dirty(mem::DirtyClient::Display, 0, ram_->size(), [&](u64 at, u64 bytes) { runs.emplace_back(at, bytes); });
+    ram_->take_dirty(mem::DirtyClient::Display, 0, ram_->size(),
+                     [&](u64 at, u64 bytes) { runs.emplace_back(at, bytes); });
     EXPECT_TRUE(runs.empty()) << "taken once";
     ram_->set_logging(mem::DirtyClient::Display, false);
     accelerator_->shut_down();
@@ -203,7 +204,8 @@ TEST_F(RealKvm, AnEventSendsItsMessageToTheKernelsLocalApic) {
 TEST_F(RealKvm, ALevelTriggeredPinFallsWhenTheGuestEndsTheInterrupt) {
   place(0x500, {0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x08, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21,  // 8259: vectors from 8
                 0xb0, 0x01, 0xe6, 0x21, 0xb0, 0xdf, 0xe6, 0x21, 0xfb, 0xf4, 0xeb, 0xfd});  // pin 5 alone; sti; hlt
-  place(0x600, {0xba, 0x20, 0x05, 0xb0, 0x0d, 0xee, 0xb0, 0x20, 0xe6, 0x20, 0xfb, 0xf4, 0xeb, 0xfd});  // out; end; sti; hlt
+  place(0x600,
+        {0xba, 0x20, 0x05, 0xb0, 0x0d, 0xee, 0xb0, 0x20, 0xe6, 0x20, 0xfb, 0xf4, 0xeb, 0xfd});  // out; end; sti; hlt
   place(0x0d * 4, {0x00, 0x06, 0x00, 0x00});
   if (!create({.chips = KernelChips::On})) GTEST_SKIP() << "cannot run here: " << reason_;
   chips().reset();
@@ -231,7 +233,9 @@ TEST_F(RealKvm, AThousandStartsAndStopsLeakNoDescriptorAndNoSlot) {
   accelerator_->resume_all();
   accelerator_->pause_all();
   const size_t before = open_descriptors();
-  const auto slots = [this] { return accelerator_->statistics().substr(0, accelerator_->statistics().find("\ncoalesced")); };
+  const auto slots = [this] {
+    return accelerator_->statistics().substr(0, accelerator_->statistics().find("\ncoalesced"));
+  };
   const std::string slots_before = slots();
   for (int i = 0; i < 1000; ++i) {
     accelerator_->resume_all();

@@ -67,7 +67,8 @@ TEST_F(SlotTest, RamIsAWritableSlotAtItsHostAddress) {
 TEST_F(SlotTest, RomIsReadOnlyAndDevicesHaveNone) {
   const mem::MachineLockScope lock(memory.lock());
   root->add(0x100000, mem::Region::rom(memory, "rom", *memory.make_ram("rom", 0x2000)));
-  root->add(0x200000, mem::Region::mmio(memory, "device", 0x1000, mem::MmioFunctions::Read(), mem::MmioFunctions::Write()));
+  root->add(0x200000,
+            mem::Region::mmio(memory, "device", 0x1000, mem::MmioFunctions::Read(), mem::MmioFunctions::Write()));
   ASSERT_NE(at(0x100000), nullptr);
   EXPECT_EQ(at(0x100000)->flags, u32(KVM_MEM_READONLY));
   EXPECT_EQ(kernel.size(), 2u);
@@ -75,7 +76,8 @@ TEST_F(SlotTest, RomIsReadOnlyAndDevicesHaveNone) {
 
 TEST_F(SlotTest, ADeviceOverRamSplitsItAndPartsOfPagesAreLeftOut) {
   const mem::MachineLockScope lock(memory.lock());
-  root->add(0x4800, mem::Region::mmio(memory, "device", 0x100, mem::MmioFunctions::Read(), mem::MmioFunctions::Write()), 1);
+  root->add(0x4800, mem::Region::mmio(memory, "device", 0x100, mem::MmioFunctions::Read(), mem::MmioFunctions::Write()),
+            1);
   ASSERT_NE(at(0x1000), nullptr);
   EXPECT_EQ(at(0x1000)->memory_size, 0x3000u);
   ASSERT_NE(at(0x5000), nullptr);
@@ -113,7 +115,8 @@ TEST_F(SlotTest, DirtyPagesComeFromTheKernelsLog) {
     return 0;
   });
   std::vector<std::pair<u64, u64>> runs;
-  ram->take_dirty(mem::DirtyClient::Display, 0, ram->size(), [&](u64 offset, u64 length) { runs.emplace_back(offset, length); });
+  ram->take_dirty(mem::DirtyClient::Display, 0, ram->size(),
+                  [&](u64 offset, u64 length) { runs.emplace_back(offset, length); });
   EXPECT_EQ(runs, (std::vector<std::pair<u64, u64>>{{0x1000, 0x2000}}));
 }
 
@@ -133,7 +136,8 @@ TEST_F(SlotTest, DirtyPagesComeFromRingsWhereThereAreSome) {
     return 3;
   });
   std::vector<std::pair<u64, u64>> runs;
-  ram->take_dirty(mem::DirtyClient::Display, 0, ram->size(), [&](u64 offset, u64 length) { runs.emplace_back(offset, length); });
+  ram->take_dirty(mem::DirtyClient::Display, 0, ram->size(),
+                  [&](u64 offset, u64 length) { runs.emplace_back(offset, length); });
   EXPECT_EQ(runs, (std::vector<std::pair<u64, u64>>{{0x2000, 0x1000}}));
   EXPECT_EQ(ring[0].flags, u32(KVM_DIRTY_GFN_F_RESET));
   EXPECT_EQ(kvm.count(KVM_RESET_DIRTY_RINGS), 1u);

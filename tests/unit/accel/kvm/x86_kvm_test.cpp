@@ -4,21 +4,15 @@
 
 #include "target/x86/eflags.h"
 #include "target/x86/kvm/kvm_target.h"
-#include "target/x86/translate.h"
-#include "unit/accel/kvm/fake_kvm.h"
+#include "unit/accel/kvm/fake_cpu.h"
 
 namespace emu::x86 {
 namespace {
 
 using accel::KernelChips;
+using test::Cpu;
+using test::FakeCpu;
 using test::FakeKvm;
-
-struct Cpu {
-  explicit Cpu(std::string_view option) : model(*parse_cpu_option(option)) {}
-  CpuModel model;
-  X86Translator translator{make_helper_table(), insn_features(model.features)};
-  X86Cpu cpu{CpuConfig{.index = 0, .apic_id = 0, .topology = {}, .model = model}, translator};
-};
 
 TEST(KvmState, RegistersAndSegmentsRoundTrip) {
   Cpu from("qemu64"), to("qemu64");
@@ -180,65 +174,79 @@ TEST(KvmInterruptChips, EventsHaveRoutesAboveThePinsAndGiveThemBack) {
   EXPECT_TRUE(routes.empty()) << "what was refused leaves nothing behind";
 }
 
-/// A vCPU over the fake kernel, which takes whatever it is told.
-struct FakeCpu {
-  explicit FakeCpu(FakeKvm& fake) : kvm(fake) {
-    for (const unsigned long request :
-         {(unsigned long)KVM_SET_SREGS, (unsigned long)KVM_SET_REGS, (unsigned long)KVM_GET_SREGS, (unsigned long)KVM_GET_REGS,
-          (unsigned long)KVM_SET_FPU, (unsigned long)KVM_GET_FPU, (unsigned long)KVM_SET_VCPU_EVENTS,
-          (unsigned long)KVM_GET_VCPU_EVENTS, accel::kGetMsrs, (unsigned long)KVM_KVMCLOCK_CTRL}) {
-      kvm.on(request, [](u64) { return 0; });
-    }
-    kvm.on(accel::kSetMsrs, [](u64 argument) { return int(reinterpret_cast<const accel::KvmMsrsHeader*>(argument)->nmsrs); });
-  }
-  FakeKvm& kvm;
-  Cpu cpu{"qemu64"};
-  accel::KvmFd fd{kvm, 102};
-  std::vector<u64> area = std::vector<u64>(sizeof(kvm_run) / 8 + 1);
-  KvmMachine machine;
-};
-
-TEST(KvmX86Cpu, AResetEndsWhatAGuestHypervisorLeft) {
+TEST(KvmX86Cpu, AResetClearsWhatFirmwareAllowedHypervisors) {
   FakeKvm kvm;
-  FakeCpu parts(kvm);
-  parts.machine.features.nested_bytes = 4096 + 128;
-  kvm.on(KVM_GET_NESTED_STATE, [](u64 argument) {
-    auto& state = *reinterpret_cast<kvm_nested_state*>(argument);
-    EXPECT_EQ(state.size, 4096u + 128);
-    state.format = KVM_STATE_NESTED_FORMAT_VMX;
-    state.flags = KVM_STATE_NESTED_GUEST_MODE;
-    state.hdr.vmx.vmxon_pa = 0x5000;
-    return 0;
+  const HostCpu host = describe_host(
+      [](u32 leaf, u32 subleaf) {
+        std::array<u32, 4> r = small_host(leaf, subleaf);
+        if (leaf == 1) r[2] |= 1u << 5;  // VMX
+        return r;
+      },
+      0);
+  FakeCpu parts(kvm, "host", &host);
+  ASSERT_TRUE(parts.cpu.cpu.has(Cpuid::Vmx));
+  constexpr u32 kFeatureControl = 0x3a;
+  const auto index_at = [](u64 argument, size_t i) {
+    kvm_msr_entry entry{};
+    std::memcpy(&entry, reinterpret_cast<const u8*>(argument) + 8 + i * sizeof entry, sizeof entry);
+    return entry;
+  };
+  kvm.on(accel::kGetMsrs, [&](u64 argument) { return int(index_at(argument, 0).index == kFeatureControl); });
+  unsigned cleared = 0;
+  kvm.on(accel::kSetMsrs, [&](u64 argument) {
+    const u32 count = reinterpret_cast<const accel::KvmMsrsHeader*>(argument)->nmsrs;
+    for (u32 i = 0; i < count; ++i)
+      cleared += index_at(argument, i).index == kFeatureControl && index_at(argument, i).data == 0;
+    return int(count);
   });
-  kvm_nested_state put{};
-  kvm.on(KVM_SET_NESTED_STATE, [&](u64 argument) {
-    put = *reinterpret_cast<const kvm_nested_state*>(argument);
-    return 0;
-  });
-  KvmX86Cpu cpu(parts.cpu.cpu, {parts.cpu.cpu, parts.fd, *reinterpret_cast<kvm_run*>(parts.area.data()), KernelChips::Off},
-                parts.machine);
+  KvmX86Cpu cpu(parts.cpu.cpu, parts.parts(), parts.machine);
+  ASSERT_TRUE(cpu.set_up());
   ASSERT_TRUE(cpu.put_state());
-  ASSERT_TRUE(cpu.get_state());
+  EXPECT_EQ(cleared, 1u);
   ASSERT_TRUE(cpu.put_state());
-  EXPECT_EQ(kvm.count(KVM_SET_NESTED_STATE), 0u) << "without a reset the kernel has what it had";
+  EXPECT_EQ(cleared, 1u) << "it is the guest's between resets";
   parts.cpu.cpu.reset();
   ASSERT_TRUE(cpu.put_state());
-  EXPECT_EQ(kvm.count(KVM_SET_NESTED_STATE), 1u);
-  EXPECT_EQ(put.flags, 0u);
-  EXPECT_EQ(put.size, 128u);
-  EXPECT_EQ(put.hdr.vmx.vmxon_pa, ~u64(0));
+  EXPECT_EQ(cleared, 2u);
+}
+
+TEST(KvmX86Cpu, TheTimeStampCounterHasTheRateThatWasAskedFor) {
+  const HostCpu host = describe_host(small_host, 0);
+  const auto set_up = [&host](std::string_view option, bool scaling, int rate, u64& set) {
+    FakeKvm kvm;
+    FakeCpu parts(kvm, option, &host);
+    parts.machine.features.tsc_rate = rate != 0;
+    parts.machine.features.tsc_scaling = scaling;
+    kvm.on(KVM_GET_TSC_KHZ, [rate](u64) { return rate; });
+    kvm.on(KVM_SET_TSC_KHZ, [&set](u64 argument) {
+      set = argument;
+      return 0;
+    });
+    set = 0;
+    return KvmX86Cpu(parts.cpu.cpu, parts.parts(), parts.machine).set_up();
+  };
+  u64 set = 0;
+  EXPECT_TRUE(set_up("qemu64,check=off", true, 2'000'000, set) && set == 0) << "nobody asked";
+  EXPECT_TRUE(set_up("qemu64,check=off,tsc-frequency=2.5G", true, 2'000'000, set) && set == 2'500'000);
+  EXPECT_TRUE(set_up("qemu64,check=off,tsc-frequency=2000000000", false, 2'000'600, set) && set == 0) << "it is so";
+  const auto refused = set_up("qemu64,check=off,tsc-frequency=2500M", false, 2'000'000, set);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("which is 2000000 kHz"), std::string::npos) << refused.error().message();
+  EXPECT_FALSE(set_up("qemu64,check=off,tsc-frequency=2500M", false, 0, set));
+  EXPECT_FALSE(parse_cpu_option("qemu64,tsc-frequency=2G")) << "translated guests have no such thing";
+  for (const char* bad : {"", "fast", "2X", "2GG", "100", "-2G", "9999999G", "nan", "1e300"}) {
+    EXPECT_FALSE(parse_cpu_option(fmt::format("qemu64,tsc-frequency={}", bad), &host)) << bad;
+  }
 }
 
 TEST(KvmX86Cpu, TellsTheGuestsClockOfLostTimeWhereThereIsOne) {
   FakeKvm kvm;
   FakeCpu parts(kvm);
-  KvmX86Cpu cpu(parts.cpu.cpu, {parts.cpu.cpu, parts.fd, *reinterpret_cast<kvm_run*>(parts.area.data()), KernelChips::Off},
-                parts.machine);
+  KvmX86Cpu cpu(parts.cpu.cpu, parts.parts(), parts.machine);
   cpu.time_was_lost();
   EXPECT_EQ(kvm.count(KVM_KVMCLOCK_CTRL), 0u);
   parts.machine.features.clock_control = true;
-  KvmX86Cpu with(parts.cpu.cpu, {parts.cpu.cpu, parts.fd, *reinterpret_cast<kvm_run*>(parts.area.data()), KernelChips::Off},
-                 parts.machine);
+  KvmX86Cpu with(parts.cpu.cpu, parts.parts(), parts.machine);
   with.time_was_lost();
   EXPECT_EQ(kvm.count(KVM_KVMCLOCK_CTRL), 1u);
 }

@@ -169,5 +169,28 @@ TEST_P(Images, KeepRequestsApartThatRunTogether) {
 INSTANTIATE_TEST_SUITE_P(All, Images, testing::Range(0, int(kinds().size())),
                          [](const auto& instance) { return kinds()[std::size_t(instance.param)].name; });
 
+/// As qemu-img leaves a new image: the file ends with the entries of the L1 table.
+TEST(ImageFile, EndsInsideABlockOfDirectIo) {
+  Qcow2Bench bench;
+  CreateOptions options;
+  options.bytes = 1 << 30;
+  auto file = bench.made(options);
+  std::vector<u8> content = file->content();
+  const u64 l1_offset = load_be64(content.data() + 40);
+  const u32 l1_entries = load_be32(content.data() + 36);
+  content.resize(l1_offset + 8 * l1_entries);
+  for (const u32 alignment : {512u, 4096u}) {
+    auto shorter = bench.memory(content);
+    shorter->alignment = alignment;
+    auto image = bench.open(shorter);
+    ASSERT_NE(image, nullptr);
+    EXPECT_EQ(bench.read(*image, 0, 4096), std::vector<u8>(4096));
+    EXPECT_EQ(bench.write(*image, 8192, std::vector<u8>(4096, 7)), 0);
+    EXPECT_EQ(bench.read(*image, 8192, 4096), std::vector<u8>(4096, 7));
+    bench.close(*image);
+    bench.expect_clean(shorter);
+  }
+}
+
 }  // namespace
 }  // namespace emu::block::qcow2

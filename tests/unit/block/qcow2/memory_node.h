@@ -29,9 +29,14 @@ class MemoryNode final : public Node {
 
   Task<IoStatus> read(u64 offset, IoVec to) override {
     co_await later();
-    if (!is_legal(offset, total_bytes(to))) co_return EINVAL;
+    const u64 end = offset + total_bytes(to);
+    if (((offset | end) & (alignment - 1)) != 0 || end > ((content_.size() + alignment - 1) & ~u64(alignment - 1))) {
+      co_return EINVAL;
+    }
     for (const iovec& part : to) {
-      std::memcpy(part.iov_base, content_.data() + offset, part.iov_len);
+      const u64 there = offset < content_.size() ? std::min<u64>(part.iov_len, content_.size() - offset) : 0;
+      std::memset(part.iov_base, 0, part.iov_len);
+      std::memcpy(part.iov_base, content_.data() + offset, there);
       offset += part.iov_len;
     }
     ++reads;

@@ -79,6 +79,12 @@ TEST(CpuidLeaves, OsxsaveFollowsCr4) {
   EXPECT_TRUE(b.cpu.cpuid(1, 0).ecx & bit(27));
 }
 
+TEST(CpuidLeaves, TimeStampsAreGuestTimeWhereTheModelSaysSo) {
+  EXPECT_EQ(CpuBench("max").cpu.cpuid(0x80000007, 0).edx, bit(8));
+  EXPECT_EQ(CpuBench("Haswell").cpu.cpuid(0x80000007, 0).edx, 0u);
+  EXPECT_EQ(CpuBench("qemu64,+invtsc").cpu.cpuid(0x80000007, 0).edx, bit(8));
+}
+
 TEST(CpuidLeaves, TopologyOfTwoCores) {
   CpuBench b("Haswell", 1);
   EXPECT_EQ(b.cpu.cpuid(1, 0).ebx >> 24, 1u);
