@@ -9,6 +9,7 @@
 #include "block/on_loop.h"
 #include "block/qcow2/image.h"
 #include "util/log.h"
+#include "util/string.h"
 
 namespace emu::block {
 
@@ -52,15 +53,6 @@ Result<NodeRef> BlockStore::open_for_drive(DriveSpec& spec) {
   static_cast<void>(run_sync(loop_, graph_.release(node)));  // the filter uses it now, or it is closed
   return over;
 }
-
-namespace {
-bool is_identifier(std::string_view id) {
-  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  return !id.empty() && is_letter(id.front()) && std::ranges::all_of(id, [&](char c) {
-    return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-  });
-}
-}  // namespace
 
 Result<DiskBackend*> BlockStore::add_drive(DriveSpec spec) {
   const std::string id = spec.settings.id;

@@ -8,6 +8,7 @@
 #include "block/on_loop.h"
 #include "util/check.h"
 #include "util/log.h"
+#include "util/string.h"
 #include "util/suggest.h"
 
 namespace emu::block {
@@ -55,13 +56,7 @@ const Options::Pairs& NodeGraph::options(const Node& node) const {
 
 namespace {
 
-bool is_well_formed(std::string_view name) {
-  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  if (name.empty() || name.size() > 31 || !is_letter(name.front())) return false;
-  return std::ranges::all_of(name, [&](char c) {
-    return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-  });
-}
+bool is_well_formed(std::string_view name) { return name.size() <= 31 && is_identifier(name); }
 
 Result<void> take_settings(Options& options, NodeSettings& settings) {
   settings.read_only = EMU_TRY(options.take_bool_or("read-only", settings.read_only));

@@ -87,17 +87,18 @@ Result<std::optional<SocketAddress>> take_address(Options& options, const std::s
       address.port = EMU_TRY(options.take_required(prefix + "port"));
       address.ipv4 = EMU_TRY(options.take_bool(prefix + "ipv4"));
       address.ipv6 = EMU_TRY(options.take_bool(prefix + "ipv6"));
-      for (const char* key : {"numeric", "keep-alive", "mptcp"}) {
-        if (EMU_TRY(options.take_bool_or(prefix + key, false)) && std::string_view(key) != "numeric") {
-          return error("'{}{}' is not supported", prefix, key);
-        }
+      address.numeric = EMU_TRY(options.take_bool_or(prefix + "numeric", false));
+      for (const char* key : {"keep-alive", "mptcp"}) {
+        if (EMU_TRY(options.take_bool_or(prefix + key, false))) return error("'{}{}' is not supported", prefix, key);
       }
       if (options.take(prefix + "to")) return error("'{}to' is not supported: name one port", prefix);
       break;
     case SocketAddress::Kind::Unix:
       address.path = EMU_TRY(options.take_required(prefix + "path"));
       address.abstract = EMU_TRY(options.take_bool_or(prefix + "abstract", false));
-      EMU_TRY(options.take_bool_or(prefix + "tight", true));
+      if (!EMU_TRY(options.take_bool_or(prefix + "tight", true))) {
+        return error("'{}tight=off' is not supported: abstract names are as long as they are written", prefix);
+      }
       break;
     case SocketAddress::Kind::Fd: {
       const std::string text = EMU_TRY(options.take_required(prefix + "str"));
@@ -115,7 +116,7 @@ Result<RawAddress> resolve(const SocketAddress& address, Use use, int type) {
   addrinfo hints{};
   hints.ai_socktype = type;
   hints.ai_family = family_of(address);
-  hints.ai_flags = use == Use::Listen ? AI_PASSIVE : 0;
+  hints.ai_flags = (use == Use::Listen ? AI_PASSIVE : 0) | (address.numeric ? AI_NUMERICHOST | AI_NUMERICSERV : 0);
   const char* host = address.host.empty() ? nullptr : address.host.c_str();
   if (host == nullptr && hints.ai_family == AF_UNSPEC) hints.ai_family = AF_INET;
   // getaddrinfo() would take the lower 16 bits.

@@ -17,6 +17,7 @@ struct SocketAddress {
   enum class Kind { Inet, Unix, Fd } kind = Kind::Inet;
   std::string host = {}, port = {};
   std::optional<bool> ipv4 = {}, ipv6 = {};
+  bool numeric = false;  ///< no name is looked up
   std::string path = {};
   bool abstract = false;
   int fd = -1;

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -150,12 +151,15 @@ Result<TapOptions> take_tap_options(Options& options) {
   if (vhost_fds) {
     for (std::string_view one : split(*vhost_fds, ':')) tap.vhost_fds.push_back(EMU_TRY(parse_fd(one)));
   }
-  EMU_TRY(options.take_u64("poll-us"));
+  if (EMU_TRY(options.take_u64("poll-us")).value_or(0) != 0) return error("'poll-us' other than 0 is not supported");
   if (fd) tap.fds.push_back(EMU_TRY(parse_fd(*fd)));
   if (fds) {
     for (std::string_view one : split(*fds, ':')) tap.fds.push_back(EMU_TRY(parse_fd(one)));
   }
   if (fd && fds) return error("'fd' and 'fds' do not go together");
+  for (auto one = tap.fds.begin(); one != tap.fds.end(); ++one) {
+    if (std::count(one, tap.fds.end(), *one) > 1) return error("fds: {} is there twice", *one);
+  }
   if (!tap.fds.empty() && (!tap.ifname.empty() || script || down || helper || queues || tap.vnet_hdr)) {
     return error("with 'fd' or 'fds' the interface is as whoever opened it wanted: "
                  "'ifname', 'script', 'downscript', 'helper', 'queues' and 'vnet_hdr' cannot be given");
@@ -164,6 +168,7 @@ Result<TapOptions> take_tap_options(Options& options) {
     return error("with 'helper' the interface is as the helper makes it: "
                  "'ifname', 'script', 'downscript', 'queues' and 'vnet_hdr' cannot be given");
   }
+  if (bridge && !helper) return error("'br' is for the helper, and goes with 'helper' only");
   tap.bridge_helper = helper.value_or("");
   tap.bridge = bridge.value_or("br0");
   const auto path = [](const std::optional<std::string>& given, const char* otherwise) {

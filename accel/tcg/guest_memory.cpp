@@ -307,6 +307,7 @@ u64 GuestMemory::copy_run(u64 to, u64 from, u64 bytes, u8 view) {
   u8 buffer[kPageSize];
   mem::copy_from_ram(buffer, in, n);
   mem::copy_to_ram(out, buffer, n);
+  ++env_.string_runs;
   return n;
 }
 
@@ -318,6 +319,7 @@ u64 GuestMemory::fill_run(u64 to, u8 value, u64 bytes, u8 view) {
   u8 buffer[kPageSize];
   std::memset(buffer, value, n);
   mem::copy_to_ram(reinterpret_cast<u8*>(to + target.addend), buffer, n);
+  ++env_.string_runs;
   return n;
 }
 

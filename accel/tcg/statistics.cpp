@@ -3,7 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <iterator>
+#include <string>
+#include <string_view>
 
 namespace emu::accel {
 namespace {
@@ -34,6 +38,9 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "side table bytes", s.side_table_bytes);
   line(out, "stores to homes", s.home_stores);
   line(out, "helper calls emitted", s.helper_calls_emitted);
+  line(out, "operations not needed", s.dropped_ops);
+  line(out, "conditions fused", s.fused_conditions);
+  line(out, "checks shared", s.shared_checks);
   line(out, "translation ns", s.translate_ns);
   line(out, "publishing ns", s.publish_ns);
   line(out, "publishing interrupted", s.publish_interrupted);
@@ -62,6 +69,17 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "source comparisons", s.blocks_checked);
   line(out, "halts", s.halts);
   return out;
+}
+
+u64 huge_page_bytes() {
+  std::ifstream rollup("/proc/self/smaps_rollup");
+  u64 kibibytes = 0;
+  for (std::string line; std::getline(rollup, line);) {
+    const std::string_view text = line;
+    if (!text.starts_with("AnonHugePages:") && !text.starts_with("ShmemPmdMapped:")) continue;
+    kibibytes += std::strtoull(line.c_str() + text.find(':') + 1, nullptr, 10);
+  }
+  return kibibytes << 10;
 }
 
 std::string describe_ratios(const VcpuStatistics& s) {

@@ -31,6 +31,8 @@ struct VcpuStatistics {
   Counter publish_ns;          ///< of translations: marking the page and adding the block, without longer interruptions
   Counter publish_interrupted; ///< and those that took longer than kInterruptedNs, since the host took the processor
   Counter host_bytes_hot, host_bytes_cold, host_insns, home_stores, helper_calls_emitted, side_table_bytes;
+  Counter dropped_ops;         ///< of blocks as translated: values and flags that nothing looks at
+  Counter fused_conditions, shared_checks;  ///< of blocks as emitted (ir::CompiledBlock)
   Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
   Counter l2_refills;          ///< L1 entries filled by the refill thunks, but for those still in the EnvHeader
   Counter slow_accesses, site_misses, mmio_loads, mmio_stores, page_crossings, code_stores, restarts, unshared_restarts;
@@ -52,6 +54,8 @@ struct CacheStatistics {
 std::string describe(const VcpuStatistics& statistics);
 std::string describe(const CacheStatistics& statistics);
 /// Sums of several vCPUs.
+/// Of the whole process: the kernel gives huge pages, or does not, as it sees fit. 0 where it does not say.
+u64 huge_page_bytes();
 std::string describe_ratios(const VcpuStatistics& statistics);
 
 }  // namespace emu::accel

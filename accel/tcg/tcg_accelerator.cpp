@@ -171,6 +171,7 @@ std::string TcgAccelerator::statistics() const {
   out += "translation cache\n";
   if (shared_.blocks) out += describe(shared_.blocks->statistics());
   if (shared_.code) out += fmt::format("  {:<28} {}\n", "code memory in use", shared_.code->bytes_used());
+  out += fmt::format("  {:<28} {}\n", "process in huge pages", huge_page_bytes());
   for (const auto& v : vcpus_) {
     out += fmt::format("vCPU {}\n", v->cpu().index());
     out += describe(v->statistics());
@@ -179,6 +180,7 @@ std::string TcgAccelerator::statistics() const {
         {"L1 fills by thunks", v->statistics().l2_refills.get() + env.l2_refills},
         {"direct kernel entries, exits", env.direct_entries},
         {"jumps by way of victims", env.victim_jumps},
+        {"strings copied at once", env.string_runs},
         {"executed instructions", env.executed_insns},
         {"executed blocks", env.executed_blocks},
         {"executed basic blocks", env.executed_basic_blocks},

@@ -261,8 +261,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     if (!shared_.backend) {
       block->ir = std::make_unique<ir::Block>(scratch_ir_);
     } else {
-      ir::optimize(scratch_ir_, translator.layout(), translator.helpers(),
-                   {.dead_code = shared_.techniques.dead_code});
+      statistics_.dropped_ops.add(ir::optimize(scratch_ir_, translator.layout(), translator.helpers(),
+                                               {.dead_code = shared_.techniques.dead_code}));
       block->guest_insns = scratch_ir_.guest_insns;  // none behind an exit that is always taken
       if (log::enabled_at(log::Mask::OpOpt, key.pc)) {
         log::write("op_opt: {:#x}\n{}\n", key.pc, ir::print(scratch_ir_, translator.layout(), translator.helpers()));
@@ -391,6 +391,8 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
     statistics_.host_insns.add(compiled_.host_insns);
     statistics_.home_stores.add(compiled_.home_stores);
     statistics_.helper_calls_emitted.add(compiled_.helper_calls);
+    statistics_.fused_conditions.add(compiled_.fused_conditions);
+    statistics_.shared_checks.add(compiled_.shared_checks);
     if (log::enabled_at(log::Mask::OutAsm, block.key.pc)) {
       log::write("out_asm: {:#x}, {} + {} bytes\n{}\n", block.key.pc, block.hot_size, block.cold_size,
                  shared_.backend->disassemble({hot.exec, block.hot_size}, reinterpret_cast<u64>(hot.exec)));

@@ -70,7 +70,7 @@ class BlkdebugNode final : public FilterNode {
       if (rule.code <= 0 || rule.code > 4095) return error("{}errno must be 1 to 4095", prefix);
       rule.sector = EMU_TRY(options.take_u64(prefix + "sector"));
       rule.once = EMU_TRY(options.take_bool_or(prefix + "once", false));
-      EMU_TRY(options.take_bool_or(prefix + "immediately", false));
+      EMU_TRY(options.take_bool_or(prefix + "immediately", false));  // they are, always
       rules.errors.push_back(rule);
     }
     for (const std::string& prefix : list_prefixes(options, "set-state")) {

@@ -64,6 +64,7 @@ bool quick_rep_movs(tcg::EnvHeader& env, const u64* args) {
   // A copy onto what is still to be read repeats a pattern.
   if (in == nullptr || out == nullptr || (out > in && u64(out - in) < bytes)) return false;
   copy_up(out, in, bytes);
+  ++env.string_runs;
   from += bytes;
   to += bytes;
   s.gpr(RCX) = 0;
@@ -77,6 +78,7 @@ bool quick_rep_stos(tcg::EnvHeader& env, const u64* args) {
   u64& to = s.gpr(RDI);
   u8* out = host_memory(s, view_of(s), to, unsigned(bytes), true, 1);
   if (out == nullptr) return false;
+  ++env.string_runs;
   to += bytes;
   u64& count = s.gpr(RCX);
 #if defined(__x86_64__)

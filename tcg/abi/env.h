@@ -125,6 +125,7 @@ struct alignas(64) EnvHeader {
   u32 no_string_runs = 0;             ///< not 0: repeated string instructions go element by element
   u64 l2_refills = 0;                 ///< first-level entries filled by thunks; C++ takes them into its counters
   u64 victim_jumps = 0;               ///< indirect jumps whose target was among the jump cache's victims
+  u64 string_runs = 0;                ///< repeated string instructions' pieces that were copied or filled at once
   alignas(64) u8 vector_spill[kVectorSpillSlots][64] = {};
   alignas(64) u8 fpu_image[512] = {}; ///< FXSAVE layout; valid while fpu_live is 0
 };

@@ -68,6 +68,8 @@ struct CompiledBlock {
   u32 host_insns = 0;     ///< emitted in the hot part, for density counters
   u32 home_stores = 0;    ///< stores of pinned fields to their homes in the hot part (a design counter)
   u32 helper_calls = 0;
+  u32 fused_conditions = 0;  ///< that are host flags and no register
+  u32 shared_checks = 0;     ///< accesses that go by the TLB check of one before
 };
 
 enum class CompileStatus { Ok, NoRoom, TooComplex };  ///< TooComplex: the caller translates a shorter block

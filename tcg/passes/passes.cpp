@@ -25,12 +25,15 @@ class DeadWalk {
     EMU_CHECK(layout.fields.size() <= kMaxFields);
   }
 
-  void run() {
+  /// How many ops went.
+  u32 run() {
+    u32 dropped = 0;
     for (size_t i = block_.ops.size(); i-- > 1;) {
       Op& op = block_.ops[i];
       const bool wanted = op.flags & kWanted;
       op.flags &= u8(~(kWanted | kPlaced));
       if (may_drop(i, wanted)) {
+        dropped += op.opcode != Opcode::Nop;
         op = Op{};
         continue;
       }
@@ -39,6 +42,7 @@ class DeadWalk {
         if (r.is_value()) block_.ops[r.id()].flags |= kWanted;
       });
     }
+    return dropped;
   }
 
  private:
@@ -111,15 +115,17 @@ class DeadWalk {
 
 }  // namespace
 
-void optimize(Block& block, const StateLayout& layout, const HelperTable& helpers, const PassOptions& options) {
+u32 optimize(Block& block, const StateLayout& layout, const HelperTable& helpers, const PassOptions& options) {
+  u32 dropped = 0;
   if (options.fold && !block.folded) {
     refold(block, layout, helpers);
     EMU_CHECK(!options.verify || verify(block, layout, helpers));
   }
   if (options.dead_code) {
-    DeadWalk(block, layout, helpers, options).run();
+    dropped = DeadWalk(block, layout, helpers, options).run();
     EMU_CHECK(!options.verify || verify(block, layout, helpers));
   }
+  return dropped;
 }
 
 }  // namespace emu::ir

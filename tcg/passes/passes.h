@@ -16,7 +16,7 @@ struct PassOptions {
   bool verify = false;         ///< check the block after each pass; for tests and debug builds
 };
 
-/// Runs the enabled passes in order; the block stays valid for verify().
-void optimize(Block& block, const StateLayout& layout, const HelperTable& helpers, const PassOptions& options);
+/// Runs the enabled passes in order; the block stays valid for verify(). Gives the number of ops that were dropped.
+u32 optimize(Block& block, const StateLayout& layout, const HelperTable& helpers, const PassOptions& options);
 
 }  // namespace emu::ir

@@ -123,6 +123,7 @@ void Compiler::analyse() {
       until = std::max(i, v.last_use);
     } else if (v.uses == 1 && may_be_lazy(op, block_->ops[v.user], v.user)) {
       v.lazy = true;
+      result_->fused_conditions += op.opcode == Opcode::FlIs || op.opcode == Opcode::CmpSet;
       until = std::max(i, v.last_use);
     }
     switch (op.opcode) {

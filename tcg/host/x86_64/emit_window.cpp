@@ -100,7 +100,10 @@ bool Compiler::emit_in_window(u32 id, const Op& op) {
   const ir::MemInfo& mem = block_->mem(op);
   const i32 own = root_of(op.a).offset;
   if (opens) settle_flags();
-  if (!opens) hold(w.reg);
+  if (!opens) {
+    hold(w.reg);
+    ++result_->shared_checks;
+  }
   Transfer transfer;
   if (op.opcode == Opcode::St) transfer.v = prepare_store(op);
   Reg free = kNoReg;  // for what is loaded: a register that the check has used

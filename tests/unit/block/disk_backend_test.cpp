@@ -278,6 +278,38 @@ TEST_F(Disk, DrainHoldsNewRequestsBack) {
   EXPECT_EQ(done, 2);
 }
 
+Task<void> write_block(DiskBackend& disk, u64 block, int* left, IoStatus* worst) {
+  std::string text(4096, 'w');
+  const iovec part{text.data(), text.size()};
+  const IoStatus failed = co_await disk.write(block * 4096, IoVec(&part, 1), IoFlags::None);
+  if (failed != 0) *worst = failed;
+  --*left;
+}
+
+TEST_F(Disk, ANodeIsSwappedUnderRequestsThatAreUnderWay) {
+  constexpr int kBlocks = 400;
+  NodeRef a = bench_.must_open("driver=file,node-name=a,filename=" + bench_.file("a", u64(2 * kBlocks) * 4096));
+  NodeRef b = bench_.must_open("driver=file,node-name=b,filename=" + bench_.file("b", u64(2 * kBlocks) * 4096));
+  make("driver=raw,node-name=top,file=a");
+  int left = 2 * kBlocks;
+  IoStatus worst = 0;
+  TaskOwner owner(bench_.loop());
+  for (int i = 0; i < kBlocks; i++) owner.start(write_block(*disk_, u64(i), &left, &worst));
+  EXPECT_GT(left, kBlocks);
+  EXPECT_TRUE(bench_.run(bench_.graph().replace_child(disk_->root(), "file", b)).has_value());
+  for (int i = kBlocks; i < 2 * kBlocks; i++) owner.start(write_block(*disk_, u64(i), &left, &worst));
+  owner.drain();
+  EXPECT_EQ(left, 0);
+  EXPECT_EQ(worst, 0);
+  const std::string in_a = bench_.content("a"), in_b = bench_.content("b");
+  for (int i = 0; i < 2 * kBlocks; i++) {
+    const auto has = [&](const std::string& file) { return file[size_t(i) * 4096] == 'w'; };
+    EXPECT_TRUE(i < kBlocks ? has(in_a) != has(in_b) : has(in_b) && !has(in_a)) << i;
+  }
+  owned_.push_back(b);
+  owned_.push_back(a);
+}
+
 TEST_F(Disk, ResizeReachesTheDevice) {
   make("driver=raw,file.filename=" + bench_.file("a", 65536));
   EXPECT_TRUE(bench_.run(bench_.graph().truncate(disk_->root(), 1 << 20, Preallocation::Off)).has_value());

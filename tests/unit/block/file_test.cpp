@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Host files: both engines, holes, sizes, and locks against Debian's qemu-io.
 #include <fcntl.h>
+#include <linux/loop.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,6 +126,52 @@ TEST(FileNode, DirectReadsTheLastBlockWhole) {
   EXPECT_EQ(std::string(reinterpret_cast<char*>(buffer.data()) + 510, 8), std::string("xxtail\0\0", 8));
   EXPECT_EQ(buffer.data()[part.iov_len - 1], 0);
   bench.release(node);
+}
+
+TEST(FileNode, ThreadsDoWhatTheHostRefusesTheRing) {
+  BlockBench bench;
+  const std::string path = bench.file("a", 4096);
+  const int next = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  ::close(next);
+  rlimit all{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &all), 0);
+  NodeRef node;
+  // Descriptors for the file, and none for a ring.
+  for (unsigned more = 1; !node && more < 8; ++more) {
+    rlimit few = all;
+    few.rlim_cur = rlim_t(next) + more;
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+    if (auto opened = bench.open("driver=file,locking=off,filename=" + path)) node = *opened;
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &all), 0);
+  ASSERT_TRUE(node);
+  EXPECT_STREQ(static_cast<FileNode&>(*node).engine_name(), "threads");
+  EXPECT_EQ(bench.write(*node, 0, "hello"), 0);
+  EXPECT_EQ(bench.read(*node, 0, 5), "hello");
+  bench.release(node);
+}
+
+/// Runs where loop devices may be made.
+TEST(FileNode, AHostDeviceIsADevice) {
+  BlockBench bench;
+  EXPECT_NE(bench.open_error("driver=host_device,filename=" + bench.file("a", 4096)).find("requires '"), std::string::npos);
+  const Fd control(::open("/dev/loop-control", O_RDWR | O_CLOEXEC));
+  const int number = control ? ::ioctl(control.get(), LOOP_CTL_GET_FREE) : -1;
+  if (number < 0) GTEST_SKIP() << "no loop devices";
+  const std::string path = "/dev/loop" + std::to_string(number);
+  const Fd device(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  const Fd file(::open(bench.file("b", std::string(1 << 20, 'b')).c_str(), O_RDWR | O_CLOEXEC));
+  if (!device || ::ioctl(device.get(), LOOP_SET_FD, file.get()) != 0) GTEST_SKIP() << "the loop device cannot be set up";
+  for (const char* driver : {"host_device", "file"}) {
+    NodeRef node = bench.must_open(std::string("driver=") + driver + ",filename=" + path);
+    ASSERT_TRUE(node);
+    EXPECT_EQ(node->driver(), "host_device");
+    EXPECT_EQ(node->bytes(), 1u << 20);
+    EXPECT_EQ(bench.write(*node, 4096, std::string(512, 'x'), IoFlags::Fua), 0);
+    EXPECT_EQ(bench.read(*node, 4608 - 2, 4), "xxbb");
+    bench.release(node);
+  }
+  EXPECT_EQ(::ioctl(device.get(), LOOP_CLR_FD, 0), 0);
 }
 
 TEST(FileNode, NativeNeedsDirect) {

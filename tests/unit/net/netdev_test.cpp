@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <fstream>
@@ -62,8 +63,15 @@ TEST(Netdev, RefusesInOneSentence) {
   EXPECT_THAT(bench.refusal("user,id=n,smb=/tmp"), ::testing::HasSubstr("not supported"));
   EXPECT_THAT(bench.refusal("user,id=n,ipv4=off,ipv6=off"), ::testing::HasSubstr("cannot both be off"));
   EXPECT_THAT(bench.refusal("tap,id=n,fd=3,ifname=tap0"), ::testing::HasSubstr("cannot be given"));
+  EXPECT_THAT(bench.refusal("tap,id=n,fds=4:5:4"), ::testing::HasSubstr("4 is there twice"));
+  EXPECT_THAT(bench.refusal("tap,id=n,br=br0"), ::testing::HasSubstr("goes with 'helper' only"));
+  EXPECT_THAT(bench.refusal("tap,id=n,vhost=on,poll-us=50"), ::testing::HasSubstr("not supported"));
   EXPECT_THAT(bench.refusal("tap,id=n,fd=/dev/null"), ::testing::HasSubstr("is not a file descriptor"));
   EXPECT_THAT(bench.refusal("stream,id=n,addr.type=unix,addr.path=/nowhere/at/all"), ::testing::HasSubstr("cannot connect to"));
+  EXPECT_THAT(bench.refusal("stream,id=n,addr.type=unix,addr.path=/x,addr.abstract=on,addr.tight=off"),
+              ::testing::HasSubstr("tight=off' is not supported"));
+  EXPECT_THAT(bench.refusal("stream,id=n,addr.type=inet,addr.host=localhost,addr.port=9,addr.numeric=on"),
+              ::testing::HasSubstr("localhost"));
   bench.made("hubport,id=n,hubid=0");
   EXPECT_THAT(bench.refusal("hubport,id=n,hubid=0"), ::testing::HasSubstr("already"));
   EXPECT_TRUE(net::remove_netdev(bench.tree, "n"));
@@ -225,6 +233,23 @@ TEST(TapNet, CarriesPacketsOverAnInterface) {
   // The host says something about itself (IPv6 neighbours) when an interface comes up.
   EXPECT_TRUE(bench.wait_for([&] { return !peer.got.empty(); }));
   EXPECT_TRUE(peer.give(kFrame));
+}
+
+/// The same.
+TEST(TapNet, ScriptsHearOfTheInterfaceAndQueuesAreItsOwn) {
+  NetBench bench;
+  const std::string script = temporary("script"), heard = temporary("heard");
+  std::ofstream(script) << "#!/bin/sh\necho $1 >>" << heard << "\n";
+  ASSERT_EQ(::chmod(script.c_str(), 0700), 0);
+  auto tap = bench.add("tap,id=n,ifname=emutest1,vnet_hdr=off,queues=2,script=" + script + ",downscript=" + script);
+  if (!tap) GTEST_SKIP() << tap.error().text();
+  EXPECT_EQ((*tap)->describe_state(), "ifname=emutest1,vnet_hdr=off,queues=2");
+  EXPECT_NE(&(*tap)->queue(0), &(*tap)->queue(1));
+  EXPECT_EQ(*read_file(heard, 100), "emutest1\n");
+  ASSERT_TRUE(net::remove_netdev(bench.tree, "n"));
+  EXPECT_EQ(*read_file(heard, 100), "emutest1\nemutest1\n");
+  ::unlink(script.c_str());
+  ::unlink(heard.c_str());
 }
 
 }  // namespace

@@ -5,6 +5,10 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 
 #include "unit/net/net_bench.h"
 #include "util/fd.h"
@@ -147,7 +151,8 @@ TEST(UserNet, AnswersArpAndSaysWhereItIs) {
 }
 
 TEST(UserNet, GivesAnAddressByDhcp) {
-  Guest guest(",net=192.168.76.0/24,dhcpstart=192.168.76.9,hostname=box,domainname=example.org");
+  Guest guest(",net=192.168.76.0/24,dhcpstart=192.168.76.9,hostname=box,domainname=example.org,dns=192.168.76.7,"
+              "dnssearch=lab.example.org,bootfile=pxe.0,tftp-server-name=files.example.org");
   std::vector<u8> boot(240, 0);
   boot[0] = 1;
   boot[1] = 1;
@@ -174,7 +179,33 @@ TEST(UserNet, GivesAnAddressByDhcp) {
   EXPECT_EQ(get32(*offer, 42 + 16), 0xc0a8'4c09u);
   const std::string text(offer->begin(), offer->end());
   EXPECT_THAT(text, ::testing::HasSubstr("box"));
-  EXPECT_THAT(text, ::testing::HasSubstr("example.org"));
+  EXPECT_THAT(text, ::testing::HasSubstr("\x0b" "example.org"));
+  EXPECT_THAT(text, ::testing::HasSubstr("\x06\x04\xc0\xa8\x4c\x07"));
+  EXPECT_THAT(text, ::testing::HasSubstr("\x03" "lab"));
+  EXPECT_THAT(text, ::testing::HasSubstr("pxe.0"));
+  EXPECT_THAT(text, ::testing::HasSubstr("files.example.org"));
+}
+
+TEST(UserNet, ServesTheFilesOfAFolderByTftp) {
+  const std::filesystem::path folder = ::testing::TempDir() + "tftp_" + std::to_string(::getpid());
+  std::filesystem::create_directory(folder);
+  std::ofstream(folder / "pxe.0") << "boot me";
+  Guest guest(",tftp=" + folder.string());
+  const std::string request("\0\1pxe.0\0octet\0", 14);
+  std::vector<u8> udp;
+  put16(udp, 1069);
+  put16(udp, 69);
+  put16(udp, u16(8 + request.size()));
+  put16(udp, 0);
+  udp.insert(udp.end(), request.begin(), request.end());
+  guest.card.give(ip_frame(17, kGuest, kGateway, udp, kGatewayMac));
+  const std::vector<u8>* data = nullptr;
+  ASSERT_TRUE(guest.bench.wait_for([&] {
+    data = find(guest.card, [](const auto& f) { return f.size() > 46 && f[23] == 17 && get16(f, 36) == 1069; });
+    return data != nullptr;
+  }));
+  EXPECT_EQ(std::string(data->begin() + 42, data->begin() + 53), std::string("\0\3\0\1boot me", 11));
+  std::filesystem::remove_all(folder);
 }
 
 /// The guest connects to a server on the host, through the gateway's address.
