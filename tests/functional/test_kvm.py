@@ -95,6 +95,10 @@ def test_monitor_says_that_it_is_kvm():
     assert "CS =f000" in text
 
 
+def test_it_is_listed_wherever_there_is_one():
+    assert "kvm" in emu.run("-accel", "help").stdout.split()
+
+
 def test_what_is_missing_is_passed_over_in_one_line():
     result = emu.run("-accel", "hvf", "-accel", "tcg", "-S", "-display", "none", "-monitor", "stdio", stdin="info kvm\nquit\n")
     assert result.returncode == 0

@@ -92,6 +92,17 @@ class Machine {
     u16 avail = 0, size = 0;
     bool wrap = true, packed = false;
   };
+  /// A chain that a ring is to have.
+  struct Offer {
+    RingState& ring;
+    u64 base;
+    unsigned count;
+    bool is_odd;  ///< its head is anything
+  };
+  /// Nothing where the device has no such ring.
+  std::optional<Offer> begin_offer(Input& input);
+  /// A descriptor's address and length; gives the byte that says what else is odd about it.
+  u8 write_buffer(u64 entry, Input& input);
 
   test::IrqProbe sink_;
   EventLoop loop_;

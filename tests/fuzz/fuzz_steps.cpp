@@ -273,45 +273,54 @@ void Machine::start_virtio(Input& input) {
   v.write_status(u8(greeted | hw::virtio::kFeaturesOk | hw::virtio::kDriverOk));
 }
 
+std::optional<Machine::Offer> Machine::begin_offer(Input& input) {
+  const u8 how = input.byte();
+  if (rings_.empty()) return std::nullopt;
+  RingState& ring = rings_[(how & 15) % rings_.size()];
+  if (ring.size == 0) return std::nullopt;
+  return Offer{.ring = ring,
+               .base = kRings + u64(&ring - rings_.data()) * kRingBytes,
+               .count = 1 + (how >> 4 & 7u),
+               .is_odd = (how & 0x80) != 0};
+}
+
+u8 Machine::write_buffer(u64 entry, Input& input) {
+  auto& space = machine_->system_memory();
+  const u8 shape = input.byte();
+  ignore(space.write<Le64>(entry, (shape & 1) != 0 ? value(input, 7) : 0x1000 + u64(input.half())));
+  ignore(space.write<Le32>(entry + 8, (shape & 2) != 0 ? input.word() : input.half() & 0xfff));
+  return shape;
+}
+
 /// A chain in a split ring: descriptors one after the other, flags and lengths as the fuzzer says.
 void Machine::offer_split(Input& input) {
-  const u8 how = input.byte();
-  if (rings_.empty()) return;
-  RingState& ring = rings_[(how & 15) % rings_.size()];
-  if (ring.size == 0) return;
-  const u64 base = kRings + u64(&ring - rings_.data()) * kRingBytes;
+  const std::optional<Offer> offer = begin_offer(input);
+  if (!offer) return;
+  auto& [ring, base, count, is_odd] = *offer;
   auto& space = machine_->system_memory();
-  const unsigned count = 1 + (how >> 4 & 7);
   const u16 head = input.byte() % ring.size;
   for (unsigned i = 0; i < count; i++) {
     const u64 entry = base + 16 * ((head + i) % ring.size);
-    const u8 shape = input.byte();
-    ignore(space.write<Le64>(entry, (shape & 1) != 0 ? value(input, 7) : 0x1000 + u64(input.half())));
-    ignore(space.write<Le32>(entry + 8, (shape & 2) != 0 ? input.word() : input.half() & 0xfff));
+    const u8 shape = write_buffer(entry, input);
     // Usually the next one follows; a rare one is writable, indirect, or ends too early.
     const u16 flags = u16((i + 1 < count ? hw::virtio::kDescNext : 0) ^ (shape >> 4));
     ignore(space.write<Le16>(entry + 12, flags));
     ignore(space.write<Le16>(entry + 14, (shape & 4) != 0 ? u16(input.half()) : u16((head + i + 1) % ring.size)));
   }
   const u64 slot = base + kDriverArea + 4 + 2 * (ring.avail % ring.size);
-  ignore(space.write<Le16>(slot, (how & 0x80) != 0 ? input.half() : head));
+  ignore(space.write<Le16>(slot, is_odd ? input.half() : head));
   ring.avail = u16(ring.avail + 1);
   ignore(space.write<Le16>(base + kDriverArea + 2, ring.avail));
 }
 
 void Machine::offer_packed(Input& input) {
-  const u8 how = input.byte();
-  if (rings_.empty()) return;
-  RingState& ring = rings_[(how & 15) % rings_.size()];
-  if (ring.size == 0) return;
-  const u64 base = kRings + u64(&ring - rings_.data()) * kRingBytes;
+  const std::optional<Offer> offer = begin_offer(input);
+  if (!offer) return;
+  auto& [ring, base, count, is_odd] = *offer;
   auto& space = machine_->system_memory();
-  const unsigned count = 1 + (how >> 4 & 7);
   for (unsigned i = 0; i < count; i++) {
     const u64 entry = base + 16 * ring.avail;
-    const u8 shape = input.byte();
-    ignore(space.write<Le64>(entry, (shape & 1) != 0 ? value(input, 7) : 0x1000 + u64(input.half())));
-    ignore(space.write<Le32>(entry + 8, (shape & 2) != 0 ? input.word() : input.half() & 0xfff));
+    const u8 shape = write_buffer(entry, input);
     ignore(space.write<Le16>(entry + 12, (shape & 4) != 0 ? input.half() : input.byte()));
     const u16 turn = ring.wrap ? hw::virtio::kDescAvail : hw::virtio::kDescUsed;
     const u16 flags = u16((i + 1 < count ? hw::virtio::kDescNext : 0) ^ (shape >> 4));

@@ -9,8 +9,8 @@
 
 namespace emu::hw {
 
-/// What vhost-user and the kernel's vhost have in common. Machine lock. After an error the back end may be in any state:
-/// it is not asked again, but for stop_ring(), until it was made anew.
+/// What vhost-user and the kernel's vhost have in common. Machine lock. After an error the back end may be in any
+/// state: it is not asked again, but for stop_ring(), until it was made anew.
 class VhostBackend {
  public:
   virtual ~VhostBackend() = default;

@@ -147,7 +147,8 @@ Result<std::unique_ptr<VhostKernelVsock>> VhostKernelVsock::open(VhostApi& api, 
   EMU_TRY(made->prepare(fd, "vhost_vsock"));
   const int result = api.call(made->descriptor(), VHOST_VSOCK_SET_GUEST_CID, &guest_cid);
   if (result == -EADDRINUSE) {
-    return error(Error(fmt::format("guest-cid={} is another machine's already", guest_cid)).with_hint("choose another"));
+    return error(
+        Error(fmt::format("guest-cid={} is another machine's already", guest_cid)).with_hint("choose another"));
   }
   if (result < 0) return error("/dev/vhost-vsock: VHOST_VSOCK_SET_GUEST_CID: {}", std::strerror(-result));
   return made;

@@ -14,8 +14,8 @@
 
 namespace emu::hw {
 
-/// A back end that goes takes the link with it, and the link comes back with the next one, which goes on where the rings
-/// are. Machine lock.
+/// A back end that goes takes the link with it, and the link comes back with the next one, which goes on where the
+/// rings are. Machine lock.
 class VhostNet {
  public:
   struct Wiring {
@@ -25,8 +25,8 @@ class VhostNet {
     std::string name;                ///< of the card, for messages
     std::function<void(bool)> link;  ///< the rings are served, or not any more
   };
-  /// Null where it cannot be had and the netdev does not insist, of which a line in the log tells. Main loop, before the
-  /// card's queues are there.
+  /// Null where it cannot be had and the netdev does not insist, of which a line in the log tells. Main loop, before
+  /// the card's queues are there.
   static Result<std::unique_ptr<VhostNet>> open(net::NetClient& netdev, Wiring wiring, VhostApi& api = vhost_api());
   ~VhostNet();
 

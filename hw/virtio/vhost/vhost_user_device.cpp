@@ -17,7 +17,8 @@ Result<void> check_vhost_allowed(MachineServices& machine, const std::string& wh
 }
 
 void VhostUserDevice::describe(TypeInfo<VhostUserDevice>& type) {
-  type.link("chardev", &VhostUserDevice::chardev_, "/chardevs", "the unix socket to the program that serves the device");
+  type.link("chardev", &VhostUserDevice::chardev_, "/chardevs",
+            "the unix socket to the program that serves the device");
 }
 
 std::string VhostUserDevice::device_name() const {

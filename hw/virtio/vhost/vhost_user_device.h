@@ -13,8 +13,8 @@ namespace emu::hw {
 /// An error where somebody else may not write to guest memory. `who`: the device, as its user named it.
 Result<void> check_vhost_allowed(MachineServices& machine, const std::string& who);
 
-/// A model calls open_backend(), adds its queues, then serve_queues(); and close_backend() in unrealize(). Also when its
-/// own realize() fails.
+/// A model calls open_backend(), adds its queues, then serve_queues(); and close_backend() in unrealize(). Also when
+/// its own realize() fails.
 class VhostUserDevice : public VirtioDevice {
  public:
   static constexpr const char* kTypeName = "vhost-user-device";

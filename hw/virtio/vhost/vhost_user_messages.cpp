@@ -80,7 +80,8 @@ Result<void> VhostUser::receive_bytes(std::span<u8> to) {
     if (got == 0) return give_up("the back end closed the connection");
     if (errno == EINTR) continue;
     if (errno != EAGAIN) return give_up(std::strerror(errno));
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) return give_up(fmt::format("no answer within {} s", kPatience.count() / 1000));
     pollfd ready{connection_.get(), POLLIN, 0};
     ::poll(&ready, 1, int(left.count()));
