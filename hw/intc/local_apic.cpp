@@ -13,6 +13,7 @@ constexpr u32 kSvrEnable = bit(8);
 constexpr u32 kLvtMasked = bit(16), kLvtLevel = bit(15), kLvtRemoteIrr = bit(14), kLvtPending = bit(12);
 constexpr u32 kTimerModeMask = 3u << 17, kTimerPeriodic = 1u << 17, kTimerTscDeadline = 2u << 17;
 constexpr u32 kEsrSendIllegal = bit(5), kEsrReceiveIllegal = bit(6), kEsrRegisterIllegal = bit(7);
+constexpr i64 kMostNs = INT64_MAX / 4;  // sums of saved times stay in range
 constexpr u32 kMsrBase = 0x1b, kMsrTscDeadline = 0x6e0, kMsrX2apicFirst = 0x800, kMsrX2apicLast = 0x8ff;
 
 /// Bits that software may write, by LVT entry (§"Local Vector Table").
@@ -76,10 +77,16 @@ void LocalApic::reset_enter() {
 }
 
 void LocalApic::reset_hold() {
-  region("apic")->set_address(kDefaultBase);
-  region("apic")->set_enabled(true);
+  show_registers(kDefaultBase | kBaseEnable);
   std::lock_guard guard(mutex_);
   update_cpu_locked();
+}
+
+/// Where IA32_APIC_BASE says, while that says they are in memory.
+void LocalApic::show_registers(u64 base) {
+  const mem::Transaction transaction(memory());
+  region("apic")->set_address(base & kBaseMask);
+  region("apic")->set_enabled((base & kBaseEnable) && !(base & kBaseX2apic));
 }
 
 void LocalApic::fields(Archive& ar, State& s) {
@@ -91,6 +98,15 @@ void LocalApic::fields(Archive& ar, State& s) {
 }
 
 Result<void> LocalApic::after_load() {
+  EMU_TRY(check_loaded());
+  show_registers(state_.base);
+  std::lock_guard guard(mutex_);
+  restart_timer_locked();
+  update_cpu_locked();
+  return {};
+}
+
+Result<void> LocalApic::check_loaded() const {
   std::lock_guard guard(mutex_);
   for (unsigned i = 0; i < kLvtCount; i++) {
     if (state_.lvt[i] & ~(kLvtWritable[i] | kLvtRemoteIrr | kLvtPending)) {
@@ -100,9 +116,14 @@ Result<void> LocalApic::after_load() {
   if ((state_.base & ~(kBaseMask | kBaseBsp | kBaseX2apic | kBaseEnable)) != 0) {
     return error("apic: reserved bits in base {:#x}", state_.base);
   }
+  if ((state_.base & kBaseX2apic) && !(state_.base & kBaseEnable)) return error("apic: x2APIC mode, but not enabled");
+  if ((state_.tpr & ~0xffu) || (state_.ldr & 0x00ff'ffff) || (state_.dfr | 0x0fff'ffff) != state_.dfr ||
+      (state_.svr & ~0x1ffu) || (state_.divide & ~0xbu)) {
+    return error("apic: reserved bits in tpr {:#x}, ldr {:#x}, dfr {:#x}, svr {:#x} or divide {:#x}", state_.tpr,
+                 state_.ldr, state_.dfr, state_.svr, state_.divide);
+  }
   if (state_.is_counting && state_.initial_count == 0) return error("apic: counting down from zero");
-  restart_timer_locked();
-  update_cpu_locked();
+  if (state_.count_start_ns < -kMostNs || state_.count_start_ns > kMostNs) return error("apic: time out of range");
   return {};
 }
 
@@ -533,11 +554,8 @@ bool LocalApic::write_base(u64 value) {
     update_cpu_locked();
   }
   if ((old ^ value) & (kBaseMask | kBaseEnable | kBaseX2apic)) {
-    const bool visible = (value & kBaseEnable) && !(value & kBaseX2apic);
-    mem::MachineLockScope machine_lock(memory().lock());
-    mem::Transaction transaction(memory());
-    region("apic")->set_address(value & kBaseMask);
-    region("apic")->set_enabled(visible);
+    const mem::MachineLockScope machine_lock(memory().lock());
+    show_registers(value);
   }
   return true;
 }

@@ -75,6 +75,8 @@ class LocalApic final : public SysBusDevice, public target::CpuInterruptPort {
   };
   static void fields(Archive& ar, State& s);
   Result<void> after_load();
+  Result<void> check_loaded() const;
+  void show_registers(u64 base);  ///< machine lock
 
   u64 mmio_read(u64 offset, unsigned size);
   void mmio_write(u64 offset, u64 value, unsigned size);

@@ -284,7 +284,10 @@ void Rtl8139::write_eeprom(u8 value) {
 
 constexpr i64 kTickNs = 30;
 
-u32 Rtl8139::ticks() const { return u32((clock().now().count() - state_.timer_base_ns) / kTickNs); }
+/// Without signs: a loaded base may be any number.
+u32 Rtl8139::ticks() const {
+  return u32((u64(clock().now().count()) - u64(state_.timer_base_ns)) / u64(kTickNs));
+}
 
 void Rtl8139::set_timer() {
   timer_.cancel();

@@ -76,7 +76,16 @@ PciBus& PciDevice::pci_bus() const {
 
 // Life cycle. --------------------------------------------------------------------------------------------------------
 
+PciDevice::~PciDevice() {
+  if (dma_space_ == nullptr) return;
+  const mem::MachineLockScope guard(memory().lock());  // the list of spaces; a device that goes is on the main loop
+  dma_space_.reset();
+}
+
 Result<void> PciDevice::before_realize() {
+  has_left_ = false;
+  dma_space_.reset();
+  dma_root_.reset();
   const bool express = identity_.express && dynamic_cast<PcieBus*>(bus()) != nullptr;
   config_ = PciConfig(express ? kExpressConfigBytes : kConfigBytes);
   for (PciBar& bar : bars_) bar = {};
@@ -118,9 +127,10 @@ void PciDevice::after_unrealize() {
     if (bar.region != nullptr) bar.region->remove_from_parent();
     bar = {};
   }
-  dma_space_.reset();
+  // Requests that end later find nothing to write to; the space stays for them.
+  has_left_ = true;
+  if (dma_window_ != nullptr) dma_window_->remove_from_parent();
   dma_window_.reset();
-  dma_root_.reset();
 }
 
 void PciDevice::before_reset_enter() {
@@ -259,12 +269,14 @@ void PciDevice::update_mappings() {
 mem::AddressSpace& PciDevice::dma() const {
   if (dma_space_ == nullptr) {
     dma_root_ = mem::Region::container(memory(), "bus master container", mem::kWholeAddressSpace);
-    const auto* pci = dynamic_cast<const PciBus*>(bus());
-    mem::RegionRef target = pci == nullptr ? nullptr : pci->dma_root(devfn_);
-    if (target == nullptr) target = machine().system_memory().root();
-    dma_window_ = mem::Region::alias(memory(), "bus master", std::move(target), 0, mem::kWholeAddressSpace);
-    dma_window_->set_enabled(is_bus_master());
-    dma_root_->add(0, dma_window_);
+    if (!has_left_) {
+      const auto* pci = dynamic_cast<const PciBus*>(bus());
+      mem::RegionRef target = pci == nullptr ? nullptr : pci->dma_root(devfn_);
+      if (target == nullptr) target = machine().system_memory().root();
+      dma_window_ = mem::Region::alias(memory(), "bus master", std::move(target), 0, mem::kWholeAddressSpace);
+      dma_window_->set_enabled(is_bus_master());
+      dma_root_->add(0, dma_window_);
+    }
     dma_space_ = std::make_unique<mem::AddressSpace>(memory(), type().name(), dma_root_);
   }
   return *dma_space_;

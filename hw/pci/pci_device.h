@@ -48,6 +48,7 @@ class PciDevice : public Device {
  public:
   static constexpr const char* kTypeName = "pci-device";
   static void describe(TypeInfo<PciDevice>& type);
+  ~PciDevice() override;
 
   const PciIdentity& identity() const { return identity_; }
   u8 devfn() const { return devfn_; }
@@ -109,7 +110,7 @@ class PciDevice : public Device {
   }
 
   /// What the bus says (an IOMMU's view, or system memory) while the guest lets the function be bus master, else
-  /// nothing. First called in realize().
+  /// nothing; nothing either once the function has left its bus. First called in realize().
   mem::AddressSpace& dma() const override;
 
   Result<void> before_realize() override;
@@ -151,6 +152,7 @@ class PciDevice : public Device {
   std::mutex pin_mutex_;  ///< what is told to the bus is what was true last. Lock order: device → this → bus
   std::unique_ptr<MsiCapability> msi_;
   std::unique_ptr<MsixTable> msix_;
+  bool has_left_ = false;
   mutable mem::RegionRef dma_root_, dma_window_;
   mutable std::unique_ptr<mem::AddressSpace> dma_space_;
 };

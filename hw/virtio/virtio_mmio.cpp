@@ -58,7 +58,7 @@ void VirtioMmio::describe(TypeInfo<VirtioMmio>& type) {
   type.region("virtio-mmio", kBytes, &VirtioMmio::read, &VirtioMmio::write, {.valid = {1, 8}, .impl = {1, 4}});
   type.region("virtio-mmio-notify", 4, &VirtioMmio::read_notify, &VirtioMmio::write_notify,
               {.valid = {4, 4}, .impl = {4, 4}, .locking = mem::Locking::None});
-  type.saved(1, &VirtioMmio::fields);
+  type.saved(1, &VirtioMmio::fields, &VirtioMmio::after_load);
 }
 
 Result<void> VirtioMmio::realize() {
@@ -222,7 +222,13 @@ void VirtioMmio::fields(Archive& ar) {
   if (!ar.is_loading()) return;
   if (!std::has_single_bit(state_.page_size)) state_.page_size = 4096;
   if (!std::has_single_bit(state_.queue_alignment)) state_.queue_alignment = 4096;
+}
+
+/// The line follows only now: whoever hears of it has its own state.
+Result<void> VirtioMmio::after_load() {
+  const std::lock_guard hold(isr_mutex_);
   irq_.set(isr_ != 0);
+  return {};
 }
 
 void register_virtio_mmio(TypeRegistry& registry) { registry.add<VirtioMmio>("virtio-mmio"); }

@@ -44,6 +44,7 @@ class VirtioMmio final : public SysBusDevice, public VirtioTransport {
   void write_queue_register(u64 offset, u32 value, VirtioDevice& device);
   void interrupt(u8 cause);
   void fields(Archive& ar);
+  Result<void> after_load();
 
   bool force_legacy_ = true;
   VirtioBus* slot_ = nullptr;
