@@ -311,8 +311,7 @@ def test_greeting_and_round_trips_are_no_slower_than_qemus():
     if pathlib.Path(emu.BINARY).resolve().parent.name != "release":
         pytest.skip("not a release build")
     done = subprocess.run([emu.SOURCE / "tests/bench/control", "--a", f"{qemu} -accel tcg", "--b", emu.BINARY,
-                           "--starts", "9",
-                           "--trips", "600"], capture_output=True, text=True, timeout=120)
+                           "--starts", "5", "--trips", "200"], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
