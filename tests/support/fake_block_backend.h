@@ -38,8 +38,11 @@ class FakeBlockBackend final : public block::BlockBackend {
   }
 
   std::vector<u8> contents;
+  std::vector<int> tray_moves;  ///< 1: opened, 0: closed, as the device told
   bool medium = true, read_only = false, write_cache = true, discard_ok = true;
-  int fail_with = 0;  ///< errno of the requests to come
+  bool moves = false;       ///< to other loops
+  EventLoop* at = nullptr;  ///< where it moved to
+  int fail_with = 0;        ///< errno of the requests to come
   std::vector<std::string> log;
   block::BlockFrontend* frontend = nullptr;
 
@@ -57,11 +60,16 @@ class FakeBlockBackend final : public block::BlockBackend {
   bool is_read_only() const override { return read_only; }
   bool has_write_cache() const override { return write_cache; }
   void set_write_cache(bool enabled) override { write_cache = enabled; }
+  void tray_moved(bool open) override { tray_moves.push_back(open); }
   bool can_discard() const override { return discard_ok; }
   block::BlockLimits limits() const override { return {}; }
   std::string filename() const override { return "fake"; }
-  EventLoop& loop() const override { return loop_; }
-  Result<void> move_to(EventLoop&) override { return error("no"); }
+  EventLoop& loop() const override { return at != nullptr ? *at : loop_; }
+  Result<void> move_to(EventLoop& other) override {
+    if (!moves) return error("no");
+    at = &other;
+    return {};
+  }
 
   Task<block::IoStatus> read(u64 offset, block::IoVec to) override {
     const std::vector<iovec> parts(to.begin(), to.end());
@@ -104,7 +112,7 @@ class FakeBlockBackend final : public block::BlockBackend {
   Task<int> begin(const char* name, u64 offset, u64 length) {
     log.push_back(fmt::format("{} {:#x}+{:#x}", name, offset, length));
     if (held_) {
-      const Completion<int> go(loop_);
+      const Completion<int> go(loop());
       waiting_.push_back(go);
       static_cast<void>(co_await go);
     }

@@ -5,6 +5,7 @@
 #include "hw/intc/ioapic.h"
 #include "hw/intc/local_apic.h"
 #include "support/device_bench.h"
+#include "support/saved_fields.h"
 
 namespace emu::hw {
 namespace {
@@ -316,6 +317,41 @@ TEST(IoApic, MaskedLevelIsSentWhenUnmasked) {
   EXPECT_FALSE(bench.cpu.interrupt);
   bench.set(IoApic::IOREDTBL + 2 * 11, 0x8050);
   EXPECT_TRUE(bench.cpu.interrupt);
+}
+
+TEST(LocalApic, AfterALoadTheRegistersAreWhereTheBaseSays) {
+  ApicBench apic;
+  const auto version_at = [&](u64 base) {
+    u64 value = 0;
+    return apic.machine().system_memory().load(base + LocalApic::VERSION, 4, value) == mem::MemTxResult::Ok ? value : 0;
+  };
+  ASSERT_TRUE(apic->write_register(0x1b, 0xfec1'0900));
+  const qom::FieldTree elsewhere = apic.save();
+  ASSERT_TRUE(apic->write_register(0x1b, 0xfec1'0d00));
+  const qom::FieldTree x2apic = apic.save();
+  apic.reset();
+  ASSERT_TRUE(apic.load(elsewhere).has_value());
+  EXPECT_EQ(version_at(0xfee0'0000), 0u);
+  EXPECT_EQ(version_at(0xfec1'0000) & 0xff, 0x14u);
+  ASSERT_TRUE(apic.load(x2apic).has_value());
+  EXPECT_EQ(version_at(0xfec1'0000), 0u);
+}
+
+TEST(LocalApic, RefusesStatesThatCannotBe) {
+  ApicBench apic;
+  apic.enable();
+  apic.write32(LocalApic::LVT_TIMER, 0x2'0041);
+  apic.write32(LocalApic::TIMER_INITIAL, 1000);
+  Device& device = apic.device();
+  for (const i64 start : {INT64_MIN, INT64_MAX}) {
+    EXPECT_FALSE(test::load_with(device, "count_start_ns", start).has_value());
+  }
+  apic.reset();
+  EXPECT_FALSE(test::load_with(device, "base", u64(0xfee0'0500)).has_value());
+  apic.reset();
+  EXPECT_FALSE(test::load_with(device, "divide", u64(0x10)).has_value());
+  apic.reset();
+  EXPECT_FALSE(test::load_with(device, "tpr", u64(0x100)).has_value());
 }
 
 TEST(IoApic, StateSurvivesARoundTrip) {

@@ -2,6 +2,7 @@
 // Drives the RTL8139 in C mode and in C+ mode as its drivers would.
 #include "hw/net/rtl8139.h"
 
+#include "support/saved_fields.h"
 #include "unit/hw/net/nic_bench.h"
 
 namespace emu::test {
@@ -211,6 +212,17 @@ TEST_F(Rtl8139Test, SavesAndLoads) {
   start();
   bench.peer->give(frame_to("525400123456", 60));
   bench.expect_round_trip();
+}
+
+TEST_F(Rtl8139Test, ALoadedTimerMayHaveBegunAtAnyTime) {
+  start();
+  bench.write(0x54, 33'000);
+  for (const i64 begin : {INT64_MIN, INT64_MAX}) {
+    hw::Device& card = bench.card();
+    ASSERT_TRUE(load_with(card, "timer_base", begin).has_value());
+    bench.advance(std::chrono::microseconds(10));
+    bench.read(0x48);
+  }
 }
 
 }  // namespace

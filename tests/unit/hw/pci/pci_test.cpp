@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 
 #include "unit/hw/pci/pci_bench.h"
 
@@ -141,6 +145,37 @@ TEST(PciDevice, DmaReachesMemoryOnlyAsBusMaster) {
   EXPECT_TRUE(function.space().read<Le32>(0x1000).has_value());
   bench.config_write(kDevfn, 4, 0, 2);
   EXPECT_FALSE(function.space().read<Le32>(0x1000).has_value());
+}
+
+TEST(PciDevice, WhatEndsAfterItLeftItsBusReachesNoMemory) {
+  I440FxBench bench;
+  auto& function = bench.place_function<TestFunction>("03.0");
+  bench.config_write(kDevfn, 4, pci::kCommandMaster, 2);
+  static_cast<Device&>(function).unrealize_all();
+  EXPECT_FALSE(function.space().read<Le32>(0x1000).has_value());
+  EXPECT_NE(function.space().write<Le32>(0x1000, 1), mem::MemTxResult::Ok);
+}
+
+TEST(PciDevice, ExpansionRomIsReadThroughItsBar) {
+  I440FxBench bench;
+  const std::string path = testing::TempDir() + "pci_rom_" + std::to_string(::getpid());
+  std::ofstream(path, std::ios::binary) << "\x55\xaa" << std::string(3000, 'r');
+  auto& function = place<TestFunction>(bench.machine());
+  Device& device = function;
+  ASSERT_TRUE(device.set("addr", "03.0").has_value());
+  ASSERT_TRUE(device.set("romfile", path).has_value());
+  ASSERT_TRUE(device.realize_on(&bench.bus()).has_value());
+  reset_device(device);
+  std::filesystem::remove(path);
+  bench.config_write(kDevfn, pci::ROM_ADDRESS, 0xffff'fffe, 4);
+  EXPECT_EQ(bench.config_read(kDevfn, pci::ROM_ADDRESS, 4), 0xffff'f000u);  // 3002 bytes need 4 KiB
+  bench.config_write(kDevfn, pci::ROM_ADDRESS, 0xe800'0000, 4);
+  bench.config_write(kDevfn, pci::COMMAND, pci::kCommandMemory, 2);
+  EXPECT_EQ(bench.load(0xe800'0000, 2), 0xffffu);  // not enabled
+  bench.config_write(kDevfn, pci::ROM_ADDRESS, 0xe800'0001, 4);
+  EXPECT_EQ(bench.load(0xe800'0000, 4), 0x7272'aa55u);
+  bench.store(0xe800'0000, 0, 4);
+  EXPECT_EQ(bench.load(0xe800'0000, 4), 0x7272'aa55u);
 }
 
 TEST(PciDevice, CapabilitiesAreInAList) {

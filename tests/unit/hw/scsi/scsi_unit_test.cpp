@@ -349,9 +349,11 @@ TEST(ScsiUnitCd, LockedTrayStaysClosedAndTheGuestIsAsked) {
   EXPECT_EQ(bench.fail({START_STOP_UNIT, 0, 0, 0, 2, 0}), sense::kRemovalPrevented);
   EXPECT_FALSE(bench.unit().eject_requested(false));
   EXPECT_EQ(bench.run({GET_EVENT_STATUS, 1, 0, 0, 0x10, 0, 0, 0, 8, 0}).at(4), 1);
+  EXPECT_THAT(bench.disk().tray_moves, testing::IsEmpty());
   bench.run({PREVENT_ALLOW, 0, 0, 0, 0, 0});
   EXPECT_EQ(bench.fail({START_STOP_UNIT, 0, 0, 0, 2, 0}), sense::kNone);
   EXPECT_TRUE(bench.unit().is_tray_open());
+  EXPECT_THAT(bench.disk().tray_moves, ElementsAre(1));
   EXPECT_EQ(bench.fail({READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0}), sense::kNoMediumTrayOpen);
   EXPECT_EQ(bench.fail({START_STOP_UNIT, 0, 0, 0, 3, 0}), sense::kNone);
   EXPECT_EQ(bench.fail({READ_10, 0, 0, 0, 0, 0, 0, 0, 1, 0}), sense::kMediumChanged);

@@ -5,8 +5,10 @@
 
 #include <sys/resource.h>
 
+#include <atomic>
 #include <cerrno>
 #include <random>
+#include <thread>
 
 #include "support/fake_block_backend.h"
 #include "support/io_thread.h"
@@ -412,6 +414,49 @@ TEST_F(VirtioScsiTest, NoEventsWithoutTheFeatures) {
   bench->machine().run_main_loop();
   EXPECT_TRUE(bench->queues[kEvents].take_used().empty());
   EXPECT_EQ(bench->virtio().offered_features() & 0xf, 0u);
+}
+
+TEST_F(VirtioScsiTest, AnIoThreadServesTheQueuesWithoutTheMachineLock) {
+  const auto add_thread = [](VirtioScsi&, test::BenchMachine& machine) {
+    machine.tree().container("/objects").adopt("io0", machine.tree().make<test::ThreadObject>());
+  };
+  const std::initializer_list<std::pair<std::string, qom::PropertyValue>> properties = {
+      {"iothread", "io0"}, {"num_queues", u64(2)}};
+  bench = std::make_unique<Bench>(properties, add_thread, [](qom::TypeRegistry& registry) {
+    test::register_io_thread(registry);
+    register_scsi_devices(registry);
+    test::register_fake_backend(registry);
+  });
+  auto* thread = dynamic_cast<test::ThreadObject*>(bench->machine().tree().find("/objects/io0"));
+  ASSERT_NE(thread, nullptr);
+  auto& drive = test::add_disk(bench->machine().tree(), "d0", 1 << 20);
+  drive.moves = true;
+  ASSERT_TRUE(plug_user_device(bench->machine(), "scsi-hd", "dev-d0", {{"drive", "d0"}}, &bench->device().scsi_bus())
+                  .has_value());
+  EXPECT_EQ(drive.at, &thread->loop());
+  start();
+  const mem::MachineLockScope lock(bench->machine().memory().lock());  // nobody else can have it from here on
+  for (unsigned i = 0; i < 200; ++i) {
+    const unsigned queue = kRequests + i % 2;
+    put_request(kReadOne, 0, 0, i);
+    bench->queues[queue].add({{kRequest, kRequestBytes}, {kResponse, kResponseBytes, true}, {kDataIn, 512, true}});
+    bench->device().kick(queue);
+    std::vector<test::Used> used;
+    for (unsigned tries = 0; used.empty() && tries < 20000; ++tries) {
+      used = bench->queues[queue].take_used();
+      if (used.empty()) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    }
+    ASSERT_EQ(used.size(), 1u);
+    EXPECT_EQ(answer().status, i == 0 ? CHECK_CONDITION : GOOD);  // the first is told of the power-on
+  }
+  std::atomic<bool> settled = false;  // the last command is over, and not only answered
+  thread->loop().post([&settled] { settled = true; });
+  while (!settled) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  device("d0").unrealize_all();
+  bench->machine().run_main_loop();
+  EXPECT_EQ(drive.frontend, nullptr);
+  static_cast<Device&>(bench->device()).unrealize_all();
+  EXPECT_FALSE(thread->is_in_use());
 }
 
 TEST_F(VirtioScsiTest, PropertiesThatCannotBe) {

@@ -372,6 +372,18 @@ TEST_F(MmioTransport, ALegacyDriverGetsItsNumbers) {
   EXPECT_TRUE(irq.is_high());
 }
 
+TEST_F(MmioTransport, TheLineFollowsOnceEverythingIsLoaded) {
+  make(false);
+  slot->config_interrupt();
+  const qom::FieldTree saved = static_cast<Device*>(slot)->save();
+  slot->lower_interrupts();
+  ASSERT_TRUE(static_cast<Device*>(slot)->load(saved).has_value());
+  EXPECT_FALSE(irq.is_high());
+  ASSERT_TRUE(static_cast<Device*>(slot)->finish_load().has_value());
+  EXPECT_TRUE(irq.is_high());
+  EXPECT_EQ(get(0x60), 2u);
+}
+
 TEST_F(MmioTransport, NoAccessToAnyRegisterHarms) {
   make(false);
   std::minstd_rand random(5);
