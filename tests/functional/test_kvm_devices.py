@@ -216,6 +216,23 @@ def test_a_thousand_starts_and_stops_leak_nothing():
         assert state() == before
 
 
+# --- What programs hear of it ---
+
+@needs_kvm
+@pytest.mark.parametrize("chips", CHIPS)
+def test_programs_hear_of_a_vcpu_that_halts(tmp_path, chips):
+    """The kernel answers few questions about a vCPU in KVM_RUN, and one that halts there stays."""
+    log = tmp_path / "bios"
+    with Machine("-accel", f"kvm,kernel-irqchip={chips}", "-cpu", "host", "-boot", "menu=on,splash-time=60000", "-chardev",
+                 f"file,id=d,path={log}", "-device", "isa-debugcon,iobase=0x402,chardev=d") as qmp:
+        assert qmp.command("query-kvm") == {"enabled": True, "present": True}
+        emu_wait(lambda: log.exists() and "Press ESC for boot menu" in log.read_text(errors="replace"), 120)
+        for target in ("vm", "vcpu") * 5:
+            (stats,) = qmp.command("query-stats", target=target)
+            assert stats["provider"] == "kvm" and stats["stats"]
+            time.sleep(0.1)
+
+
 # --- Where there is none ---
 
 def without_node(*arguments):

@@ -9,6 +9,7 @@ namespace {
 
 using namespace virtio;
 using test::Buffer;
+using test::kDriverReady;
 using test::Used;
 
 class QueueDevice final : public VirtioDevice {
@@ -345,10 +346,10 @@ TEST_P(BadRings, RingOutsideRam) {
   bench.virtio().write_status(0);
   bench.virtio().write_status(kAcknowledge | kDriver);
   bench.virtio().accept_word(1, 1 | (GetParam() ? 4 : 0));
-  bench.virtio().write_status(Bench::kReady);
+  bench.virtio().write_status(kDriverReady);
   queue().setup().descriptors = queue().setup().driver_area = queue().setup().device_area = u64(1) << 40;
   bench.virtio().enable_queue(0);
-  bench.virtio().write_status(Bench::kReady | kDriverOk);
+  bench.virtio().write_status(kDriverReady | kDriverOk);
   expect_broken();
 }
 
@@ -437,11 +438,11 @@ TEST(VirtioDevice, FeaturesThatWereNotOfferedAreRefused) {
   v.write_status(kAcknowledge | kDriver);
   v.accept_word(0, 1);
   v.accept_word(1, 1);
-  v.write_status(Bench::kReady);
+  v.write_status(kDriverReady);
   EXPECT_EQ(v.status(), kAcknowledge | kDriver);
   v.accept_word(0, 0);
-  v.write_status(Bench::kReady);
-  EXPECT_EQ(v.status(), Bench::kReady);
+  v.write_status(kDriverReady);
+  EXPECT_EQ(v.status(), kDriverReady);
   v.accept_word(0, 1u << 28);  // too late
   EXPECT_EQ(v.accepted_word(0), 0u);
 }
@@ -449,7 +450,7 @@ TEST(VirtioDevice, FeaturesThatWereNotOfferedAreRefused) {
 TEST(VirtioDevice, AModernDriverMustAcceptVersion1) {
   Bench bench;
   bench.virtio().write_status(kAcknowledge | kDriver);
-  bench.virtio().write_status(Bench::kReady);
+  bench.virtio().write_status(kDriverReady);
   EXPECT_EQ(bench.virtio().status(), kAcknowledge | kDriver);
 }
 

@@ -192,14 +192,42 @@ class DriverQueue {
   bool wrap_ = true, used_wrap_ = true;
 };
 
+/// A bench's memory, and where its queues' rings begin: below them is room for buffers.
+inline constexpr u64 kBenchRam = 16 << 20, kBenchRings = 8 << 20;
+inline constexpr u8 kDriverReady = hw::virtio::kAcknowledge | hw::virtio::kDriver | hw::virtio::kFeaturesOk;
+
+/// The driver's part of 3.1.1: negotiates all of `wanted` that is offered (and VERSION_1), and sets up all queues, of
+/// `queue_size` entries where that is not 0.
+inline std::vector<DriverQueue> play_driver(hw::VirtioDevice& device, mem::AddressSpace& memory, u64 wanted,
+                                            u16 queue_size = 0) {
+  device.write_status(0);
+  device.write_status(hw::virtio::kAcknowledge);
+  device.write_status(hw::virtio::kAcknowledge | hw::virtio::kDriver);
+  const u64 features = device.offered_features() & (wanted | hw::virtio::kFeatureVersion1);
+  device.accept_word(0, u32(features));
+  device.accept_word(1, u32(features >> 32));
+  device.write_status(kDriverReady);
+  EXPECT_EQ(device.status(), kDriverReady);
+  const bool packed = (features & hw::virtio::kFeatureRingPacked) != 0;
+  std::vector<DriverQueue> queues;
+  for (u32 i = 0; i < device.queue_count(); ++i) {
+    auto& setup = device.queue(i)->setup();
+    if (queue_size != 0) setup.size = queue_size;
+    queues.emplace_back(memory, kBenchRings + i * DriverQueue::kBytes, setup.size, packed);
+    setup.descriptors = queues[i].descriptors();
+    setup.driver_area = queues[i].driver_area();
+    setup.device_area = queues[i].device_area();
+    device.queue(i)->set_vector(u16(i + 1));
+    device.enable_queue(i);
+  }
+  device.write_status(kDriverReady | hw::virtio::kDriverOk);
+  return queues;
+}
+
 /// `VirtioBench<VirtioRng> bench;` makes and realizes a device; start() plays the driver's part of 3.1.1.
 template <typename T>
 class VirtioBench {
  public:
-  static constexpr u64 kRam = 16 << 20;
-  /// Where queue rings begin; below it is room for buffers.
-  static constexpr u64 kRings = 8 << 20;
-
   explicit VirtioBench(std::initializer_list<std::pair<std::string, qom::PropertyValue>> properties = {},
                        std::function<void(T&, BenchMachine&)> before = {},
                        std::function<void(qom::TypeRegistry&)> more_types = {}) {
@@ -209,7 +237,7 @@ class VirtioBench {
     registry_.add<T>("bench-device");
     if (more_types) more_types(registry_);
     machine_ = std::make_unique<BenchMachine>(registry_);
-    machine_->add_ram(0, kRam);
+    machine_->add_ram(0, kBenchRam);
     transport_ = &hw::place<TestTransport>(*machine_);
     EXPECT_TRUE(static_cast<hw::Device*>(transport_)->realize_on(&machine_->system_bus()).has_value());
     device_ = &hw::place<T>(*machine_);
@@ -231,30 +259,9 @@ class VirtioBench {
   BenchMachine& machine() { return *machine_; }
   mem::AddressSpace& memory() { return machine_->system_memory(); }
 
-  /// Negotiates all of `wanted` that is offered (and VERSION_1), and sets up all queues.
+  /// See play_driver().
   void start(u64 wanted = ~u64(0), u16 queue_size = 0) {
-    hw::VirtioDevice& v = *device_;
-    v.write_status(0);
-    v.write_status(hw::virtio::kAcknowledge);
-    v.write_status(hw::virtio::kAcknowledge | hw::virtio::kDriver);
-    const u64 features = v.offered_features() & (wanted | hw::virtio::kFeatureVersion1);
-    v.accept_word(0, u32(features));
-    v.accept_word(1, u32(features >> 32));
-    v.write_status(kReady);
-    EXPECT_EQ(v.status(), kReady);
-    queues.clear();
-    for (u32 i = 0; i < v.queue_count(); ++i) {
-      auto& setup = v.queue(i)->setup();
-      if (queue_size != 0) setup.size = queue_size;
-      const bool packed = (features & hw::virtio::kFeatureRingPacked) != 0;
-      queues.emplace_back(memory(), kRings + i * DriverQueue::kBytes, setup.size, packed);
-      setup.descriptors = queues[i].descriptors();
-      setup.driver_area = queues[i].driver_area();
-      setup.device_area = queues[i].device_area();
-      v.queue(i)->set_vector(u16(i + 1));
-      v.enable_queue(i);
-    }
-    v.write_status(kReady | hw::virtio::kDriverOk);
+    queues = play_driver(*device_, memory(), wanted, queue_size);
     machine_->run_main_loop();
   }
   /// Offers a chain, notifies, and lets the main loop run.
@@ -276,7 +283,6 @@ class VirtioBench {
   u64 config(u64 offset, unsigned size) { return virtio().read_config(offset, size); }
   bool needs_reset() { return (virtio().status() & hw::virtio::kNeedsReset) != 0; }
 
-  static constexpr u8 kReady = hw::virtio::kAcknowledge | hw::virtio::kDriver | hw::virtio::kFeaturesOk;
   std::vector<DriverQueue> queues;
 
  private:

@@ -110,7 +110,8 @@ class FakeBackend {
   u8* at(u64 address, u64 length, bool guest) {
     for (const Region& region : regions_) {
       const u64 start = guest ? region.told.guest : region.told.user;
-      if (address < start || address - start > region.told.size || length > region.told.size - (address - start)) continue;
+      if (address < start || address - start > region.told.size || length > region.told.size - (address - start))
+        continue;
       return region.memory + region.told.mmap_offset + (address - start);
     }
     ADD_FAILURE() << "no memory at " << address;
@@ -130,7 +131,8 @@ class FakeBackend {
       {
         const std::lock_guard hold(mutex_);
         for (auto& [index, ring] : rings_) {
-          if (ring.started && ring.enabled && ring.kick) polled.push_back({ring.kick.get(), POLLIN, 0}), which.push_back(index);
+          if (ring.started && ring.enabled && ring.kick)
+            polled.push_back({ring.kick.get(), POLLIN, 0}), which.push_back(index);
         }
       }
       ::poll(polled.data(), polled.size(), -1);
@@ -204,7 +206,8 @@ class FakeBackend {
       }
     }
     std::vector<u8> payload(header.size);
-    if (header.size != 0 && ::recv(socket_.get(), payload.data(), payload.size(), MSG_WAITALL) != ssize_t(header.size)) {
+    if (header.size != 0 &&
+        ::recv(socket_.get(), payload.data(), payload.size(), MSG_WAITALL) != ssize_t(header.size)) {
       return false;
     }
     EXPECT_EQ(header.flags & hw::vhost_user::kVersionMask, hw::vhost_user::kVersion);

@@ -55,8 +55,6 @@ class FakeBoard final : public qom::Object, public target::Accelerated, public t
 
 class VhostBench {
  public:
-  static constexpr u64 kRam = 16 << 20, kRings = 8 << 20;
-  static constexpr u8 kReady = hw::virtio::kAcknowledge | hw::virtio::kDriver | hw::virtio::kFeaturesOk;
   enum class Ram { Shared, Private };
   enum class Accelerator { There, None };
 
@@ -68,7 +66,7 @@ class VhostBench {
     registry.add<TestTransport>("test-transport");
     machine = std::make_unique<BenchMachine>(registry);
     machine->event_loop = &loop;
-    machine->add_ram(0, kRam, {.shared = ram == Ram::Shared});
+    machine->add_ram(0, kBenchRam, {.shared = ram == Ram::Shared});
     if (accelerator == Accelerator::There) {
       board = &machine->tree().container("/machine").adopt("board", std::make_unique<FakeBoard>());
     }
@@ -121,28 +119,9 @@ class VhostBench {
     if (device != nullptr) static_cast<hw::Device*>(std::exchange(device, nullptr))->unrealize_all();
   }
 
-  /// 3.1.1, with all that is offered.
+  /// See play_driver().
   void start(u64 wanted = ~u64(0)) {
-    hw::VirtioDevice& v = *device;
-    v.write_status(0);
-    v.write_status(hw::virtio::kAcknowledge);
-    v.write_status(hw::virtio::kAcknowledge | hw::virtio::kDriver);
-    const u64 features = v.offered_features() & (wanted | hw::virtio::kFeatureVersion1);
-    v.accept_word(0, u32(features));
-    v.accept_word(1, u32(features >> 32));
-    v.write_status(kReady);
-    EXPECT_EQ(v.status(), kReady);
-    queues.clear();
-    for (u32 i = 0; i < v.queue_count(); ++i) {
-      auto& setup = v.queue(i)->setup();
-      queues.emplace_back(machine->system_memory(), kRings + i * DriverQueue::kBytes, setup.size, false);
-      setup.descriptors = queues[i].descriptors();
-      setup.driver_area = queues[i].driver_area();
-      setup.device_area = queues[i].device_area();
-      v.queue(i)->set_vector(u16(i + 1));
-      v.enable_queue(i);
-    }
-    v.write_status(kReady | hw::virtio::kDriverOk);
+    queues = play_driver(*device, machine->system_memory(), wanted);
     turn();
   }
   /// Has `text` turned into capitals; empty when that does not happen.

@@ -17,6 +17,7 @@ namespace emu::hw {
 namespace {
 
 using namespace virtio;
+using test::kBenchRam;
 using test::VhostBench;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -97,7 +98,7 @@ TEST_F(VhostVsockTest, RingsAreGivenInTheKernelsOrder) {
               ElementsAre("features 0x130000000", "memory 1", "num 0 128", "base 0 0", "addr 0 0x800000", "kick 0",
                           "call 0", "num 1 128", "base 1 0", "addr 1 0x840000", "kick 1", "call 1", "running 1"));
   EXPECT_EQ(kernel.memory.guest_phys_addr, 0u);
-  EXPECT_EQ(kernel.memory.memory_size, VhostBench::kRam);
+  EXPECT_EQ(kernel.memory.memory_size, kBenchRam);
   bench.set_running(false);
   EXPECT_THAT(kernel.take(), ElementsAre("running 0", "get base 0", "get base 1"));
   bench.unplug();
@@ -214,9 +215,10 @@ TEST_F(VhostKernelNetTest, TheInterfaceIsLentAndBound) {
   EXPECT_TRUE(interface.lent);
   bench.start();
   EXPECT_EQ(interface.header, 12u);
-  EXPECT_THAT(kernel.take(), ElementsAre("open /dev/vhost-net", "owner", "features 0x130000000", "memory 1", "num 0 256",
-                                         "base 0 0", "addr 0 0x800000", "kick 0", "call 0", "num 1 256", "base 1 0",
-                                         "addr 1 0x840000", "kick 1", "call 1", "backend 0 55", "backend 1 55"));
+  EXPECT_THAT(kernel.take(),
+              ElementsAre("open /dev/vhost-net", "owner", "features 0x130000000", "memory 1", "num 0 256", "base 0 0",
+                          "addr 0 0x800000", "kick 0", "call 0", "num 1 256", "base 1 0", "addr 1 0x840000", "kick 1",
+                          "call 1", "backend 0 55", "backend 1 55"));
   bench.set_running(false);
   EXPECT_THAT(kernel.take(), ElementsAre("backend 0 -1", "get base 0", "backend 1 -1", "get base 1"));
   bench.unplug();

@@ -12,6 +12,8 @@ namespace {
 using namespace virtio;
 using namespace vhost_user;
 using test::FakeBackend;
+using test::kBenchRam;
+using test::kDriverReady;
 using test::VhostBench;
 using ::testing::HasSubstr;
 
@@ -149,13 +151,13 @@ TEST_F(VhostUserTest, ARingOutsideMemoryBreaksTheDevice) {
   disk->write_status(0);
   disk->write_status(kAcknowledge | kDriver);
   disk->accept_word(1, 1);
-  disk->write_status(VhostBench::kReady);
+  disk->write_status(kDriverReady);
   auto& setup = disk->queue(0)->setup();
-  setup.descriptors = VhostBench::kRam - 16;
+  setup.descriptors = kBenchRam - 16;
   setup.driver_area = 0x1000;
   setup.device_area = 0x2000;
   disk->enable_queue(0);
-  disk->write_status(VhostBench::kReady | kDriverOk);
+  disk->write_status(kDriverReady | kDriverOk);
   EXPECT_TRUE(bench.needs_reset());
   EXPECT_EQ(backend.count(Request::SetVringKick), 0u);
 }
