@@ -2,9 +2,7 @@
 """The monitor for programs, on the real program."""
 import json
 import os
-import pathlib
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -302,17 +300,6 @@ def test_pretty_monitor_spreads_its_answers():
         assert json.loads(text)["QMP"] and b'\n    "QMP": {' in text
         process.terminate()
         assert process.wait(30) == 0
-
-
-def test_greeting_and_round_trips_are_no_slower_than_qemus():
-    qemu = shutil.which("qemu-system-x86_64")
-    if qemu is None:
-        pytest.skip("qemu-system-x86 is not installed")
-    if pathlib.Path(emu.BINARY).resolve().parent.name != "release":
-        pytest.skip("not a release build")
-    done = subprocess.run([emu.SOURCE / "tests/bench/control", "--a", f"{qemu} -accel tcg", "--b", emu.BINARY,
-                           "--starts", "5", "--trips", "200"], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_manual_lists_exactly_the_commands_and_events_there_are():
