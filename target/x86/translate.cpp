@@ -51,6 +51,25 @@ void find_live_flags(std::span<Insn> insns, Mode mode) {
   }
 }
 
+/// Emits instructions until the block ends, or has all its exits. Gives their number.
+unsigned emit_block(const target::TranslateRequest& request, std::span<const Insn> insns, ir::Builder& builder) {
+  const Mode mode{request.mode};
+  builder.begin(request.pc);
+  builder.block().wide_vectors = mode.has(Mode::kAvx);
+  const u64 decoded_end = request.pc + insns.back().offset + insns.back().length;
+  Emitter emitter(builder, request.pc, mode, decoded_end, insns.size() == 1);
+  unsigned emitted = 0;
+  while (emitted < insns.size() && !emitter.is_ended() && emitter.exits() < kMaxExits) {
+    emitter.emit(insns[emitted], emitted > 0 ? &insns[emitted - 1] : nullptr);
+    ++emitted;
+  }
+  const unsigned end = insns[emitted - 1].offset + insns[emitted - 1].length;
+  emitter.finish_block(request.pc + end);
+  builder.block().guest_bytes = end;
+  builder.block().guest_insns = emitted;
+  return emitted;
+}
+
 }  // namespace
 
 X86Translator::X86Translator(ir::HelperTable helpers, InsnFeatures features)
@@ -91,20 +110,11 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
     if (insn.row->has(kBranch) && ++branches == kMaxBranches) break;
   }
   find_live_flags({insns, count}, mode);
-
-  builder.begin(request.pc);
-  builder.block().wide_vectors = mode.has(Mode::kAvx);
-  const u64 decoded_end = request.pc + insns[count - 1].offset + insns[count - 1].length;
-  Emitter emitter(builder, request.pc, mode, decoded_end, count == 1);
-  unsigned emitted = 0;
-  while (emitted < count && !emitter.is_ended() && emitter.exits() < kMaxExits) {
-    emitter.emit(insns[emitted], emitted > 0 ? &insns[emitted - 1] : nullptr);
-    ++emitted;
+  if (const unsigned emitted = emit_block(request, {insns, count}, builder); emitted < count) {
+    // The flags of the last one are seen at the block's end, whatever would have overwritten them.
+    find_live_flags({insns, emitted}, mode);
+    emit_block(request, {insns, emitted}, builder);
   }
-  const unsigned end = emitted > 0 ? insns[emitted - 1].offset + insns[emitted - 1].length : 0u;
-  emitter.finish_block(request.pc + end);
-  builder.block().guest_bytes = end;
-  builder.block().guest_insns = emitted;
   return result;
 }
 

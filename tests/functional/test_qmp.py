@@ -10,8 +10,6 @@ import subprocess
 import tempfile
 import time
 
-import pytest
-
 import emu
 from gdb_remote import Remote
 from qmp import Client, Machine

@@ -272,6 +272,24 @@ TEST(TranslateBlock, FlagsAreExactAtAFaultAlthoughOverwrittenLater) {
   EXPECT_EQ(tcg::pack_flags(h.cc_op, h.cc_a, h.cc_b), u64(kCF | kZF | kAF | kPF));
 }
 
+TEST(TranslateBlock, FlagsAreExactWhereABlockHasNoMoreExits) {
+  Bench b;
+  b.state().gpr(RAX) = 1;
+  b.state().gpr(RBX) = 0x40;
+  std::vector<u8> code;
+  // add [bx], al, which may trap; add cx, dx
+  for (int i = 0; i < 40; ++i) code.insert(code.end(), {0x00, 0x07, 0x01, 0xd1});
+  b.translate(code, 0x7c00, kProtected16);
+  const unsigned stores = (b.block().guest_insns + 1) / 2;
+  ASSERT_LT(stores, 32u);
+  ASSERT_EQ(b.block().guest_insns % 2, 1u) << "the last one is the store";
+  b.poke(0x40, 0x100 - stores, 1);
+  b.run(code, 0x7c00, kProtected16);
+  EXPECT_EQ(b.peek(0x40, 1), 0u);
+  const tcg::EnvHeader& h = b.state().hdr;
+  EXPECT_EQ(tcg::pack_flags(h.cc_op, h.cc_a, h.cc_b), u64(kCF | kZF | kAF | kPF));
+}
+
 TEST(TranslateBlock, DeadFlagsAreNotProduced) {
   Bench b;
   b.translate({0x01, 0xd8, 0x29, 0xd8, 0xeb, 0xfe}, 0x1000, kLong);  // add; sub; jmp
