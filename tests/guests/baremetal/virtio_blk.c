@@ -62,7 +62,7 @@ void main(void) {
   blk_available.index = 0;
   blk_start(kVector);
   transfer(sleep_for);
-  CHECK(interrupts > 0);
+  while (interrupts == 0) wait_for_interrupt();  // each request may have been done before anybody slept
   print("interrupts\n");
   pass();
 }
