@@ -320,7 +320,7 @@ struct Insn {
   u8 length_log2 = 4;   ///< of the vector's bytes: 4, 5, 6
   u8 evex_ll = 0;       ///< L'L as it stands
   bool evex_b = false, zeroing = false;
-  bool differs_by_maker = false;  ///< #UD by Intel's manual, but not on AMD's processors
+  bool differs_by_maker = false;  ///< whether it is #UD differs between makers, or generations, of processors
   u8 mask = 0;          ///< aaa
   bool evex_reg_high = false, evex_vvvv_high = false;  ///< R' and V', inverted
 

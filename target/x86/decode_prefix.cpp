@@ -127,7 +127,8 @@ void scan_evex(Cursor& at, Mode mode, Insn& insn, Opening& opening) {
     opening.is_bad_vex = true;
   else
     opening.map = Map(map);
-  if (!code64) {  // there they mean nothing
+  if (!code64) {  // there they mean nothing; with V' some processors raise #UD
+    insn.differs_by_maker = insn.evex_vvvv_high;
     insn.rex = 0x40;
     insn.evex_reg_high = insn.evex_vvvv_high = false;
   }
@@ -404,7 +405,7 @@ bool names(const Row& row, Operand wanted) {
 /// The rest of SDM vol. 2, 2.7.11: what EVEX fields may hold.
 bool is_valid_evex(const Row& row, Insn& insn, bool code64) {
   const bool has_b = row.is(kEmbeddedRounding) || row.is(kSuppress);
-  insn.differs_by_maker = (insn.mask == 0 && insn.zeroing) || (insn.evex_b && !insn.is_memory && !has_b);
+  insn.differs_by_maker |= (insn.mask == 0 && insn.zeroing) || (insn.evex_b && !insn.is_memory && !has_b);
   if (insn.evex_vvvv_high && !names_vvvv(row)) return false;
   if (insn.mask == 0 ? row.is(kNeedsMask) || insn.zeroing : row.is(kNoMask)) return false;
   const bool to_memory = insn.is_memory && (row.operands[0] == Operand::W || row.operands[0] == Operand::M);
@@ -421,9 +422,9 @@ bool is_valid_evex(const Row& row, Insn& insn, bool code64) {
 }
 
 bool is_valid_opmask(const Row& row, Insn& insn) {
-  if (!names(row, Operand::KG) || insn.reg < 8) return true;  // the top bit of vvvv means nothing
-  insn.differs_by_maker = true;
-  return false;
+  const bool is_high = names(row, Operand::KG) && insn.reg >= 8;
+  insn.differs_by_maker = is_high || (names(row, Operand::KH) && insn.vvvv >= 8);
+  return !is_high;  // the top bit of vvvv means nothing
 }
 
 bool is_valid(const Row& row, Insn& insn, Mode mode) {
