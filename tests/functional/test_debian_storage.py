@@ -38,6 +38,7 @@ def test_a_full_host_stops_the_machine_and_loses_nothing(controller, image_forma
     subprocess.run(["qemu-img", "create", "-q", "-f", image_format, str(data), "128M"], check=True)
     disks = [*debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
              *debian_guest.disk(data, controller, "data", image_format, ",werror=enospc")]
+    disks[3] += ",bootindex=0"  # the firmware would ask the empty disk first
     name = "vdb" if controller == "virtio-blk" else "sda"
     with debian_guest.Console(emu.BINARY, tmp_path, "-cpu", "max", "-smp", "2", *disks, qmp=True) as guest:
         guest.login(600)
