@@ -331,11 +331,11 @@ void Emitter::adcx(const Insn& insn) {
   }
   Value& carry = through_of ? adx_.overflow : adx_.carry;
   const Value result = b_.with_carry(Opcode::AddCarry, a, b, carry);
-  carry = b_.carry_out(Opcode::CarryOut, a, b, result);
   set_gpr(insn.reg, insn.size, result);
+  carry = b_.carry_out(Opcode::CarryOut, a, b, result);
   if (!wants_flags(insn)) return;
-  const Value overflow = b_.shl(b_.zext(Type::I64, adx_.overflow), b_.i8(11));
-  b_.set_flags(b_.fl_unpack(b_.or_(b_.or_(adx_.others, b_.zext(Type::I64, adx_.carry)), overflow)));
+  const Value but_overflow = b_.or_(adx_.others, b_.zext(Type::I64, adx_.carry));
+  b_.set_flags(b_.flags2(Opcode::FlJoin, but_overflow, b_.zext(Type::I64, adx_.overflow)));
   adx_.flags = b_.get_flags();
 }
 

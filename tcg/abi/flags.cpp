@@ -53,6 +53,7 @@ u64 pack_flags(u32 op, u64 a, u64 b) {
       return zero_sign_parity(a, width) | when((b & low_mask(width)) != sign, kFlagCarry | kFlagOverflow);
     }
     case CcKind::Carries: return from_carries(a, b, width);
+    case CcKind::Joined: return (a & (kFlagsAll & ~kFlagOverflow)) | when(b & 1, kFlagOverflow);
   }
   return 0;
 }

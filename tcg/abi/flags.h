@@ -36,6 +36,8 @@ enum class CcKind : u32 {
   MulS,     ///< the same with carry = overflow = high != sign of low
   Carries,  ///< cc_a = result, cc_b = carry out of each bit: carry = msb, adjust = bit 3, overflow = top two bits
             ///< differ
+  Joined,   ///< cc_a = PackedFlag bits but for overflow, cc_b = overflow (bit 0): rows of ADCX and ADOX, which keep two
+            ///< carries apart (width ignored)
 };
 
 constexpr u32 cc_op(CcKind kind, unsigned log2_bytes) { return u32(kind) << 2 | log2_bytes; }

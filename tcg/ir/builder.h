@@ -76,7 +76,8 @@ class Builder {
   Value carry_out(Opcode opcode, Value a, Value b, Value result);  ///< CarryOut BorrowOut
 
   Value flags3(Opcode opcode, Value a, Value b, Value result);  ///< FlAdd FlAdc FlSub FlSbb
-  Value flags2(Opcode opcode, Value a, Value b);  ///< FlCmp FlTest FlInc FlDec FlShl FlShr FlMulU FlMulS FlSetCarry
+  Value flags2(Opcode opcode, Value a, Value b);  ///< FlCmp FlTest FlInc FlDec FlShl FlShr FlMulU FlMulS
+                                                          ///< FlJoin FlSetCarry
   Value fl_logic(Value result);
   Value fl_unpack(Value packed);
   Value fl_fcmp(Value a, Value b, bool is_f64, bool signal_quiet);

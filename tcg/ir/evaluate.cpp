@@ -209,6 +209,8 @@ FlagTuple evaluate_flags(Opcode opcode, Type type, u64 a, u64 b, u64 c) {
       return tuple(CcKind::MulS, a, b);
     case Opcode::FlUnpack:
       return FlagTuple{0, a & tcg::kFlagsAll, 0};
+    case Opcode::FlJoin:
+      return tuple(CcKind::Joined, a, b);
     case Opcode::FlSetCarry:
       return FlagTuple{0, (b & ~u64(tcg::kFlagCarry)) | (a & 1), 0};
     default:

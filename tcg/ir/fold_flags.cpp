@@ -74,6 +74,10 @@ Value Builder::fl_pack(Value flags) {
   if (constant_flags(flags.ref, packed)) return i64(packed);
   const Op inner = definition(flags);
   if (inner.opcode == Opcode::FlUnpack) return and_(operand(inner.a, Type::I64), i64(tcg::kFlagsAll));
+  if (inner.opcode == Opcode::FlJoin) {
+    const Value others = and_(operand(inner.a, Type::I64), i64(tcg::kFlagsAll & ~tcg::kFlagOverflow));
+    return or_(others, shl(and_(operand(inner.b, Type::I64), i64(1)), i8(11)));
+  }
   return emit(Opcode::FlPack, Type::I64, flags.ref);
 }
 
@@ -105,6 +109,12 @@ Value Builder::fl_is(Cond condition, Value flags) {
                                       operand(maker.a, maker.type), operand(maker.b, maker.type),
                                       operand(maker.c, maker.type));
         return inverted ? not_(carry) : carry;
+      }
+      break;
+    case Opcode::FlJoin:
+      if (base == Cond::Below || base == Cond::Overflow) {
+        const Value bit = trunc(Type::I1, operand(base == Cond::Below ? maker.a : maker.b, Type::I64));
+        return inverted ? not_(bit) : bit;
       }
       break;
     case Opcode::FlSetCarry:

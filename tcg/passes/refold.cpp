@@ -112,6 +112,7 @@ class Refolder {
         return builder_.flags2(op.opcode, value(op.a, Type::I1), b(op));
       case Opcode::FlCmp:
       case Opcode::FlTest:
+      case Opcode::FlJoin:
       case Opcode::FlInc:
       case Opcode::FlDec:
       case Opcode::FlShl:

@@ -470,6 +470,11 @@ void Assembler::bt_imm(Width w, Reg value, u8 index) {
   int_rr(w, 0x0fba, Reg(4), value);
   put8(index);
 }
+void Assembler::bt_imm(Width w, const Mem& value, u8 index) {
+  ++flags_version_;
+  int_rm(w, 0x0fba, Reg(4), value, 1);
+  put8(index);
+}
 
 // Filling
 

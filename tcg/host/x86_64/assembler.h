@@ -191,6 +191,7 @@ class Assembler {
   void bt(Width w, Reg value, Reg index);  ///< 16 bits and more
   void bts(Width w, Reg value, Reg index);  ///< index modulo the width
   void bt_imm(Width w, Reg value, u8 index);
+  void bt_imm(Width w, const Mem& value, u8 index);
 
   // Atomics and barriers
   void lock_xadd(Width w, const Mem& m, Reg r);

@@ -160,12 +160,22 @@ void Compiler::analyse() {
   }
 }
 
-/// Whether a CarryOut or BorrowOut stands right behind the operation that it is of.
+/// Whether a CarryOut or BorrowOut stands behind the operation that it is of, with nothing between them but moves of its
+/// result, which leave the host's flags alone.
 bool Compiler::follows_its_sum(u32 carry) const {
-  const Op &op = block_->ops[carry], &sum = block_->ops[carry - 1];
+  const Op& op = block_->ops[carry];
+  if (!op.c.is_value()) return false;
+  const Op& sum = block_->ops[op.c.id()];
   const Opcode maker = op.opcode == Opcode::CarryOut ? Opcode::AddCarry : Opcode::SubBorrow;
-  return sum.opcode == maker && sum.type == op.type && op.c == Ref::value(carry - 1) && op.a == sum.a && op.b == sum.b &&
-         (values_[carry - 1].uses != 0);
+  if (sum.opcode != maker || sum.type != op.type || op.a != sum.a || op.b != sum.b) return false;
+  if (values_[op.c.id()].uses == 0) return false;
+  Ref result = op.c;
+  for (u32 i = op.c.id() + 1; i < carry; ++i) {
+    const Op& between = block_->ops[i];
+    if ((between.opcode != Opcode::Set && between.opcode != Opcode::Zext) || between.a != result) return false;
+    if (between.opcode == Opcode::Zext) result = Ref::value(i);
+  }
+  return true;
 }
 
 /// Whether the carry of an operation is taken up at once, by one that still finds it in the host's flag.

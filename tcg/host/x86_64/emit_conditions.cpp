@@ -109,7 +109,7 @@ Cc Compiler::condition(Ref i1) {
 Cc Compiler::carry_of(u32 id) {
   const Op& op = block_->ops[id];
   if (follows_its_sum(id)) {  // nothing between them changes flags
-    if (host_flags_of_ != id - 1 || host_flags_version_ != hot_.flags_version()) too_complex_ = true;
+    if (host_flags_of_ != op.c.id() || host_flags_version_ != hot_.flags_version()) too_complex_ = true;
     return Cc::Below;
   }
   const Width w = width_of(op.type);
@@ -122,12 +122,7 @@ Cc Compiler::carry_of(u32 id) {
 void Compiler::set_host_carry(Ref i1) {
   const Operand o = i1.is_value() && values_[i1.id()].where != Where::Nowhere ? operand(i1, Type::I1) : Operand{};
   if (o.kind == Operand::Gpr) return hot_.bt_imm(Width::d, o.reg, 0);
-  if (o.kind == Operand::Slot) {
-    const Reg t = temp();
-    hot_.movzx(Width::b, t, slot(o.offset));
-    hot_.bt_imm(Width::d, t, 0);
-    return release(t);
-  }
+  if (o.kind == Operand::Slot) return hot_.bt_imm(Width::d, slot(o.offset), 0);
   const Cc cc = condition(i1);
   if (cc == Cc::Below) return;
   const Reg t = temp();
@@ -250,6 +245,12 @@ Cc Compiler::test_flags(Cond cond, Ref flags) {
       hot_.test(w, r, r);
       if (cc_kind(s.cc_op) == CcKind::MulU) return nonzero(cond);
       return u8(cond) & 1 ? Cc::NotSign : Cc::Sign;
+    }
+    case CcKind::Joined: {
+      if (base == Cond::Less || base == Cond::LessEqual) return test_flags_slowly(cond, s);
+      if (base != Cond::Overflow) return test_packed_state(cond, s);
+      hot_.test_imm(Width::b, use_reg(op.b, Type::I64), 1);
+      return nonzero(cond);
     }
     case CcKind::Packed:
       return test_packed_state(cond, s);

@@ -41,6 +41,7 @@ bool Compiler::emit_flags(u32 id, const Op& op) {
     case Opcode::FlMulU:
     case Opcode::FlMulS:
     case Opcode::FlUnpack:
+    case Opcode::FlJoin:
       return true;  // where they are used
     case Opcode::FlInc:
     case Opcode::FlDec:
@@ -180,6 +181,9 @@ FlagsState Compiler::flags_state(Ref flags) {
       break;
     case Opcode::FlUnpack:
       tuple(CcKind::Packed, operand(op.a, Type::I64), zero);
+      break;
+    case Opcode::FlJoin:
+      tuple(CcKind::Joined, operand(op.a, Type::I64), operand(op.b, Type::I64));
       break;
     default:
       tuple(CcKind::Packed, own(), zero);

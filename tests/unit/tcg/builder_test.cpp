@@ -179,6 +179,10 @@ TEST_F(BuilderTest, conditions_of_known_producers) {
   EXPECT_EQ(b_.fl_is(Cond::Below, b_.flags2(Opcode::FlSetCarry, carry, before)).ref, carry.ref);
   const Value inc = b_.flags2(Opcode::FlInc, x, b_.flags2(Opcode::FlSetCarry, carry, before));
   EXPECT_EQ(b_.fl_is(Cond::Below, inc).ref, carry.ref);
+  const Value joined = b_.flags2(Opcode::FlJoin, b_.or_(b_.i64(tcg::kFlagZero), b_.zext(Type::I64, carry)), b_.i64(1));
+  EXPECT_EQ(b_.constant_of(b_.fl_is(Cond::Overflow, joined)), 1u);
+  EXPECT_NE(block_.ops[b_.fl_is(Cond::Below, joined).ref.id()].opcode, Opcode::FlIs);
+  EXPECT_NE(block_.ops[b_.fl_pack(joined).ref.id()].opcode, Opcode::FlPack);
   const Value constant = b_.flags2(Opcode::FlCmp, b_.i32(3), b_.i32(5));
   EXPECT_EQ(b_.constant_of(b_.fl_is(Cond::Sign, constant)), 1u);
   EXPECT_EQ(b_.constant_of(b_.fl_pack(constant)), u64(tcg::kFlagCarry | tcg::kFlagSign | tcg::kFlagAdjust));

@@ -137,6 +137,16 @@ TEST(FlagsOfTheHost, are_ours_for_64_bits) { compare_with_host<u64>(); }
 
 #endif
 
+TEST(Flags, joined_flags_have_their_overflow_apart) {
+  const auto joined = [](u64 others, u64 overflow) {
+    return ir::evaluate_flags(Opcode::FlJoin, Type::I64, others, overflow, 0).packed();
+  };
+  EXPECT_EQ(joined(kFlagZero | kFlagCarry, 0), u64(kFlagZero | kFlagCarry));
+  EXPECT_EQ(joined(kFlagsAll, 0), u64(kFlagsAll & ~kFlagOverflow));
+  EXPECT_EQ(joined(kFlagParity, 3), u64(kFlagParity | kFlagOverflow));
+  EXPECT_EQ(joined(~u64(0), 2), u64(kFlagsAll & ~kFlagOverflow));
+}
+
 TEST(Flags, values_above_the_width_do_not_matter) {
   RandomBlock random(5);
   for (int i = 0; i < 20000; ++i) {

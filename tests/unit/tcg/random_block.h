@@ -347,6 +347,7 @@ inline ir::Ref RandomBlock::flags() {
       return fl(is_signed ? Opcode::FlMulS : Opcode::FlMulU, low, high);
     }
     case 15:
+      if (chance(50)) return emit(Opcode::FlJoin, Type::I64, pick(Type::I64), pick(Type::I64));
       return emit(Opcode::FlSetCarry, Type::I1, pick(Type::I1), pick(Type::Flags));
     default:
       if (options_.floats && chance(50)) {

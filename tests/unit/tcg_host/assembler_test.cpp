@@ -111,6 +111,7 @@ TEST(Assembler, WritesShiftsAndBits) {
   EXPECT_ASM(a.popcnt(Width::d, r9, rdi), "popcnt r9d, edi");
   EXPECT_ASM(a.bt(Width::d, r9, rdi), "bt r9d, edi");
   EXPECT_ASM(a.bt_imm(Width::q, r9, 33), "bt r9, 0x21");
+  EXPECT_ASM(a.bt_imm(Width::d, ptr(rsp, 0x150), 0), "bt dword ptr [rsp + 0x150], 0");
 }
 
 TEST(Assembler, WritesLockedForms) {
