@@ -159,7 +159,7 @@ BlockCache::Inserted BlockCache::revive(const BlockKey& key, std::span<const u8>
   }
   for (u32 i = 0; i < b->link_count; ++i) {
     Link& l = b->links[i];
-    if (std::exchange(l.is_stale, false)) backend_->unlink(code_->span(b->hot + l.offset, kLinkSiteBytes), l.stub);
+    if (std::exchange(l.is_stale, false)) backend_->unlink(code_->span(b->site_of(l), kLinkSiteBytes), l.stub);
   }
   backend_->restore_entry(code_->span(b->entry(), b->hot_size - b->entry_offset), b->entry_bytes);
   add_locked(*b, self);
@@ -201,7 +201,7 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
   if (target.key.mode != mode) return false;
   for (u32 i = 0; i < from->link_count; ++i) {
     Link& l = from->links[i];
-    if (from->hot + l.offset != site) continue;
+    if (from->site_of(l) != site) continue;
     if (l.to != nullptr || l.target_pc != target.key.pc) return false;
     if (mode != (l.mode >= 0 ? u32(l.mode) : from->key.mode)) return false;
     if (l.free_epoch != 0 && !quiescence_.passed(l.free_epoch, self)) return false;
@@ -221,7 +221,7 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
 }
 
 void BlockCache::unlink_locked(Link& l) {
-  const u8* site = l.from->hot + l.offset;
+  const u8* site = l.from->site_of(l);
   backend_->unlink(code_->span(site, kLinkSiteBytes), l.stub);
   l.to = nullptr;
   l.next_incoming = nullptr;

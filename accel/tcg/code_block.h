@@ -17,11 +17,11 @@ struct CodeBlock;
 
 /// A direct exit of a block. On the incoming list of its target while it is linked. Cache lock.
 struct Link {
-  i32 offset = 0;  ///< of the site from CodeBlock::hot; outside the hot part when among the stubs
+  u32 offset = 0;  ///< of the site, as ir::CodeParts counts
   ir::LinkKind kind = ir::LinkKind::SamePage;
   u64 target_pc = 0;
   i64 mode = -1;  ///< of the target, if not that of the block
-  i32 key = 0;    ///< LinkSite::key
+  u32 key = 0;    ///< LinkSite::key
   CodeBlock* from = nullptr;
   CodeBlock* to = nullptr;
   const u8* stub = nullptr;  ///< where the site leads when it is not linked
@@ -85,6 +85,8 @@ struct CodeBlock {
   u64 publish_epoch = 0;          ///< grace period after which no vCPU can write the source unseen
 
   bool straddles() const { return second_page != mem::kNoRamPage; }
+  ir::CodeParts parts() const { return {hot, cold, hot_size}; }
+  const u8* site_of(const Link& link) const { return parts().at(link.offset); }
   const u8* entry() const { return hot + entry_offset; }
   const u8* body() const { return hot + body_offset; }
   u32 page_offset() const { return u32(key.pc & (mem::kPageSize - 1)); }
