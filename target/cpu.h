@@ -160,6 +160,9 @@ class Translator {
   virtual const ir::HelperTable& helpers() const = 0;
   /// Translates one extended block into `builder` (begun here). Any thread.
   virtual TranslateResult translate(const TranslateRequest& request, GuestCode& code, ir::Builder& builder) = 0;
+  /// Whether translate() makes of a branch to that pc no more than an exit: where a movable block (ir::Block) is moved
+  /// to, all its exits must be so.
+  virtual bool may_branch_to(u64) const { return true; }
   /// Guest listing of the block's bytes for -d in_asm.
   virtual std::string disassemble(std::span<const u8> bytes, u64 pc, u32 mode) const = 0;
 };

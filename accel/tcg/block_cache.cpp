@@ -13,7 +13,6 @@ using State = CodeBlock::State;
 
 namespace {
 
-constexpr size_t kLinkSiteBytes = 22;  ///< at most, of any host
 // What stores to a page with code cost, in stores that change no code.
 constexpr u32 kTrapCost = 1, kInvalidationCost = 16;
 
@@ -100,14 +99,16 @@ BlockCache::Inserted BlockCache::insert(std::unique_ptr<CodeBlock> block, std::s
     b.own_source.assign(source.begin(), source.end());
     b.source = b.own_source;
   }
-  if (hot != nullptr) {
-    code_->record(b.hot, b.hot_size, &b);
-    code_->record(b.cold, b.cold_size, &b);
-    statistics_.code_bytes.add(b.hot_size + b.cold_size);
-  }
+  if (hot != nullptr) record_code_locked(b);
   add_locked(b, self);
   statistics_.blocks.add();
   return {.block = &b};
+}
+
+void BlockCache::record_code_locked(CodeBlock& b) {
+  code_->record(b.hot, b.hot_size, &b);
+  code_->record(b.cold, b.cold_size, &b);
+  statistics_.code_bytes.add(b.hot_size + b.cold_size);
 }
 
 /// From here on lookups find the block.
@@ -133,6 +134,7 @@ void BlockCache::add_locked(CodeBlock& b, Self self) {
   std::atomic<CodeBlock*>& head = bucket(b.key);
   b.hash_next.store(head.load(std::memory_order_relaxed), std::memory_order_relaxed);
   head.store(&b, std::memory_order_release);
+  add_place_locked(b);
 }
 
 /// A guest makes ever new pairs, as its programs come to lie elsewhere each time: those that have been idle go at some
@@ -159,7 +161,7 @@ BlockCache::Inserted BlockCache::revive(const BlockKey& key, std::span<const u8>
   }
   for (u32 i = 0; i < b->link_count; ++i) {
     Link& l = b->links[i];
-    if (std::exchange(l.is_stale, false)) backend_->unlink(code_->span(b->hot + l.offset, kLinkSiteBytes), l.stub);
+    if (std::exchange(l.is_stale, false)) backend_->unlink(code_->span(b->site_of(l), kLinkSiteBytes), l.stub);
   }
   backend_->restore_entry(code_->span(b->entry(), b->hot_size - b->entry_offset), b->entry_bytes);
   add_locked(*b, self);
@@ -201,7 +203,7 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
   if (target.key.mode != mode) return false;
   for (u32 i = 0; i < from->link_count; ++i) {
     Link& l = from->links[i];
-    if (from->hot + l.offset != site) continue;
+    if (from->site_of(l) != site) continue;
     if (l.to != nullptr || l.target_pc != target.key.pc) return false;
     if (mode != (l.mode >= 0 ? u32(l.mode) : from->key.mode)) return false;
     if (l.free_epoch != 0 && !quiescence_.passed(l.free_epoch, self)) return false;
@@ -221,7 +223,7 @@ bool BlockCache::link(const u8* site, CodeBlock& target, u32 mode, Self self) {
 }
 
 void BlockCache::unlink_locked(Link& l) {
-  const u8* site = l.from->hot + l.offset;
+  const u8* site = l.from->site_of(l);
   backend_->unlink(code_->span(site, kLinkSiteBytes), l.stub);
   l.to = nullptr;
   l.next_incoming = nullptr;
@@ -257,6 +259,7 @@ void BlockCache::kill_locked(CodeBlock& block, Fate fate) {
       break;
     }
   }
+  remove_place_locked(block);
   release_page_id_locked(block);
   page_locked(block.key.page).remove(block);
   if (block.straddles()) page_locked(block.second_page).remove(block);

@@ -18,6 +18,10 @@
 #include "accel/tcg/statistics.h"
 #include "softmmu/memory/memory.h"
 
+namespace emu::target {
+class Translator;
+}
+
 namespace emu::accel {
 
 /// Reaches the tables of vCPUs. Implemented by the accelerator; called with the cache lock held, queues and kicks.
@@ -41,6 +45,8 @@ class BlockCache {
   void judge_by_granules(bool judge) { by_granules_ = judge; }
   /// Whether blocks whose source was overwritten are kept. Before any vCPU runs.
   void keep_dead_blocks(bool keep) { keeps_dead_ = keep; }
+  /// Lets blocks be cloned. Before any vCPU runs.
+  void keep_places() { places_ = std::make_unique<std::atomic<CodeBlock*>[]>(kPlaces); }
   /// Whether pages with many stores beside their code come to be checked.
   void check_pages(bool check) { checks_pages_ = check; }
   /// Tests move the time by which the cost of stores is judged themselves.
@@ -80,6 +86,18 @@ class BlockCache {
   Inserted revive(const BlockKey& key, std::span<const u8> bytes, Self self);
   /// False: revive() has none, without a lock.
   bool may_revive(const BlockKey& key) const { return graveyard_.may_hold(key); }
+  /// Where a clone's code goes. `lookup`: the thunk.
+  struct CloneRoom {
+    CodeCache::Chunk &hot, &cold;
+    const u8* lookup = nullptr;
+  };
+  /// In place of a translation, after begin_translation(): makes the block of this key from one of the same bytes at
+  /// another virtual page. Null: there is none, it cannot be moved there, or there is no room.
+  Inserted clone(const BlockKey& key, const CloneRoom& room, const target::Translator& translator, Self self);
+  /// False: clone() has none, without a lock.
+  bool may_clone(const BlockKey& key) const {
+    return places_ && place(key).load(std::memory_order_relaxed) != nullptr;
+  }
   enum class CheckVerdict : u8 { Same, Differs, LockWasTaken };
   /// Before a Checked block, or one of a checked page, is entered from C++: compares its bytes, and publishes it if its
   /// time has come. Differs: the block is dead.
@@ -112,7 +130,8 @@ class BlockCache {
   u64 reuse_generation() const { return reuse_generation_.load(std::memory_order_acquire); }
 
  private:
-  static constexpr size_t kBuckets = size_t(1) << 17;
+  static constexpr size_t kBuckets = size_t(1) << 17, kPlaces = size_t(1) << 16;
+  static constexpr size_t kLinkSiteBytes = 22;  ///< at most, of any host
   struct PageIdKey {
     u64 virtual_page;
     u32 ram_page;
@@ -131,6 +150,7 @@ class BlockCache {
   std::unique_lock<std::mutex> try_lock();
   void release_page_id_locked(const CodeBlock& block);
   std::atomic<CodeBlock*>& bucket(const BlockKey& key) const { return buckets_[key.hash() & (kBuckets - 1)]; }
+  std::atomic<CodeBlock*>& place(const BlockKey& key) const { return places_[key.place_hash() & (kPlaces - 1)]; }
   PageCode& page_locked(mem::RamPage page);
   PageCode* find_page_locked(mem::RamPage page);
   bool fits_pages_locked(const CodeBlock& block);
@@ -142,7 +162,12 @@ class BlockCache {
   void protect_locked(PageCode& code, Self except);
   bool source_matches_locked(const CodeBlock& block, std::span<const u8> source);
   u64 write_epoch_locked(const CodeBlock& block);
+  void record_code_locked(CodeBlock& block);
   void add_locked(CodeBlock& block, Self self);
+  void add_place_locked(CodeBlock& block);
+  void remove_place_locked(CodeBlock& block);
+  const CodeBlock* original_locked(const BlockKey& key, const target::Translator& translator);
+  static std::unique_ptr<CodeBlock> copy_of(const CodeBlock& from, const BlockKey& key, const ir::CodeParts& at);
   enum class Fate : u8 {
     Buried,   ///< the same bytes may come back
     Retired,  ///< it is not to be used again
@@ -163,6 +188,7 @@ class BlockCache {
 
   mutable std::mutex mutex_;
   std::unique_ptr<std::atomic<CodeBlock*>[]> buckets_;
+  std::unique_ptr<std::atomic<CodeBlock*>[]> places_;  ///< of blocks that can be cloned, one for each place; or null
   std::unordered_map<u32, std::unique_ptr<PageCode>> pages_;
   PageCode* last_page_ = nullptr;  ///< that page_locked() gave last
   std::map<PageIdKey, PageId> page_ids_;

@@ -17,11 +17,11 @@ struct CodeBlock;
 
 /// A direct exit of a block. On the incoming list of its target while it is linked. Cache lock.
 struct Link {
-  i32 offset = 0;  ///< of the site from CodeBlock::hot; outside the hot part when among the stubs
+  u32 offset = 0;  ///< of the site, as ir::CodeParts counts
   ir::LinkKind kind = ir::LinkKind::SamePage;
   u64 target_pc = 0;
   i64 mode = -1;  ///< of the target, if not that of the block
-  i32 key = 0;    ///< LinkSite::key
+  u32 key = 0;    ///< LinkSite::key
   CodeBlock* from = nullptr;
   CodeBlock* to = nullptr;
   const u8* stub = nullptr;  ///< where the site leads when it is not linked
@@ -39,9 +39,15 @@ struct BlockKey {
   /// Not 0: at most so many instructions, to stop after exactly that many under -icount. Only entered from C++.
   u32 limit = 0;
   bool operator==(const BlockKey&) const = default;
-  size_t hash() const {
+  u32 page_offset() const { return u32(pc & (mem::kPageSize - 1)); }
+  size_t hash() const { return hash_at(pc); }
+  /// The same for every virtual page.
+  size_t place_hash() const { return hash_at(page_offset()); }
+
+ private:
+  size_t hash_at(u64 at) const {
     const u64 form = u64(unshared) << 63 | u64(limit) << 32 | mode;
-    u64 h = (pc ^ (u64(page) << 32) ^ (form * 0x9e3779b97f4a7c15)) * 0xff51afd7ed558ccd;
+    const u64 h = (at ^ (u64(page) << 32) ^ (form * 0x9e3779b97f4a7c15)) * 0xff51afd7ed558ccd;
     return size_t(h ^ (h >> 32));
   }
 };
@@ -72,10 +78,11 @@ struct CodeBlock {
   u32 entry_offset = 0;
   u32 body_offset = 0;
   const u8* stale_stub = nullptr;
-  std::span<const u8> side_table;
+  std::span<const u8> side_table;  ///< then the relocations, then the source
   std::unique_ptr<Link[]> links;
   u32 link_count = 0;
   Link* incoming = nullptr;
+  CodeBlock* place_next = nullptr;  ///< of the blocks that can be cloned
 
   std::unique_ptr<ir::Block> ir;  ///< interpreter mode
   std::span<const u8> source;     ///< guest bytes it was made from: beside the stubs, or in own_source
@@ -85,9 +92,17 @@ struct CodeBlock {
   u64 publish_epoch = 0;          ///< grace period after which no vCPU can write the source unseen
 
   bool straddles() const { return second_page != mem::kNoRamPage; }
+  ir::CodeParts parts() const { return {hot, cold, hot_size}; }
+  const u8* site_of(const Link& link) const { return parts().at(link.offset); }
+  /// Of a block whose code can be moved to another pc; else empty.
+  std::span<const u8> relocations() const {
+    if (hot == nullptr || !own_source.empty()) return {};
+    const u8* at = side_table.data() + side_table.size();
+    return {at, size_t(source.data() - at)};
+  }
   const u8* entry() const { return hot + entry_offset; }
   const u8* body() const { return hot + body_offset; }
-  u32 page_offset() const { return u32(key.pc & (mem::kPageSize - 1)); }
+  u32 page_offset() const { return key.page_offset(); }
   u32 first_bytes() const { return std::min<u32>(guest_bytes, u32(mem::kPageSize) - page_offset()); }
 };
 

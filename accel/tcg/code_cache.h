@@ -3,6 +3,7 @@
 // that each thread fills by itself. Hot code and cold code (stubs, side tables) have chunks of their own.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "tcg/ir/backend.h"
+#include "util/bits.h"
 #include "util/result.h"
 
 namespace emu::accel {
@@ -47,6 +49,7 @@ class CodeCache {
     u64 serial = 0;
     size_t left() const { return exec == nullptr ? 0 : kChunkBytes - used; }
     const u8* next() const { return exec + used; }
+    void take(size_t bytes) { used = std::min(kChunkBytes, size_t(align_up(used + bytes, 16))); }
   };
   /// Gives out a chunk. False: the cache is full, segments must be evicted first.
   bool take_chunk(Chunk& chunk);

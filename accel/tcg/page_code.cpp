@@ -33,6 +33,11 @@ void PageCode::remove(CodeBlock& block) {
   if (at == blocks_.end()) return;
   *at = blocks_.back();
   blocks_.pop_back();
+  granules_are_stale_ = true;  // a page may hold thousands of clones, which often go together
+}
+
+void PageCode::recount_granules() {
+  granules_are_stale_ = false;
   granules_ = 0;
   for (const CodeBlock* b : blocks_) {
     const auto [first, end] = extent(*b);

@@ -26,7 +26,10 @@ class PageCode {
   void add(CodeBlock& block);
   void remove(CodeBlock& block);
   /// Whether a granule that [offset, offset + length) touches holds code.
-  bool granules_overlap(u32 offset, u32 length) const { return (granules_ & mask_of(offset, length)) != 0; }
+  bool granules_overlap(u32 offset, u32 length) {
+    if (granules_are_stale_) recount_granules();
+    return (granules_ & mask_of(offset, length)) != 0;
+  }
   /// Whether the block's own bytes on this page overlap.
   bool overlaps(const CodeBlock& block, u32 offset, u32 length) const;
 
@@ -53,6 +56,7 @@ class PageCode {
   static u64 mask_of(u32 offset, u32 length);
   /// The block's bytes on this page, as [first, second).
   std::pair<u32, u32> extent(const CodeBlock& block) const;
+  void recount_granules();
 
   static constexpr u32 kStormCost = 1024;  ///< in one millisecond: about a seventh of the time
   static constexpr u32 kLookAtClock = 64;
@@ -66,6 +70,7 @@ class PageCode {
   std::atomic<bool> checked_{false};
   std::vector<CodeBlock*> blocks_;
   u64 granules_ = 0;
+  bool granules_are_stale_ = false;  ///< those of blocks that went are still among them
   std::atomic<unsigned> translating_{0};
 };
 

@@ -122,7 +122,9 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
 
   // translate.cpp
   Lookup translate(const accel::BlockKey& key, bool global);
+  accel::BlockCache::Inserted clone(const accel::BlockKey& key);
   enum class Compiled : u8 { Ok, NoRoom, Shorter };
+  bool has_room();
   Compiled compile(accel::CodeBlock& block, std::span<const u8> source);
   bool build_ir(const target::TranslateRequest& request, target::GuestCode& code, target::TranslateResult& result);
   void log_translation(const accel::CodeBlock& block, std::span<const u8> source);

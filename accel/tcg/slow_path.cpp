@@ -63,7 +63,7 @@ RuntimeVcpu::Site& RuntimeVcpu::site_at(u64 return_site) {
   const u8* address = reinterpret_cast<const u8*>(return_site);
   CodeBlock* block = shared_.code->find(address);
   EMU_CHECK(block != nullptr);
-  auto point = ir::find_recovery_point(block->side_table, u32(return_site - reinterpret_cast<u64>(block->hot)));
+  auto point = ir::find_recovery_point(block->side_table, block->parts().offset_of(address), block->key.pc);
   EMU_CHECK(point.has_value());
   site = {return_site, generation, block, std::move(*point)};
   return site;
@@ -143,7 +143,7 @@ const u8* RuntimeVcpu::access(Site& site) {
   if (site.point.retry != 0 && !crosses && (va & align) == 0 && !is_there) {
     switch (memory_.refill(va, bytes, is_load ? Access::Load : Access::Store, record.mem.view)) {
       case GuestMemory::Refill::Ready:
-        return site.block->hot + site.point.retry;
+        return site.block->parts().at(site.point.retry);
       case GuestMemory::Refill::Fault:
         if (record.mem.stack) cpu_.stack_access_faulted();
         return leave_at_instruction(site, ExitReason::Fault);
@@ -157,7 +157,7 @@ const u8* RuntimeVcpu::access(Site& site) {
     return leave_at_instruction(site, ExitReason::Fault);
   }
   EMU_CHECK(site.point.resume != 0);
-  return site.block->hot + site.point.resume;
+  return site.block->parts().at(site.point.resume);
 }
 
 /// The instruction again, and what follows it, in a block whose accesses do not share checks.
@@ -275,9 +275,10 @@ const u8* RuntimeVcpu::link_miss(EnvHeader& env) {
 
 /// The link that a link miss is about, by its key's address.
 const Link& RuntimeVcpu::missed_link(u64 key) const {
-  const CodeBlock* from = shared_.code->find(reinterpret_cast<const u8*>(key));
+  const u8* address = reinterpret_cast<const u8*>(key);
+  const CodeBlock* from = shared_.code->find(address);
   EMU_CHECK(from != nullptr);
-  const i64 offset = i64(key - reinterpret_cast<u64>(from->hot));
+  const u32 offset = from->parts().offset_of(address);
   for (u32 i = 0; i < from->link_count; ++i) {
     if (from->links[i].key == offset) return from->links[i];
   }
@@ -305,7 +306,7 @@ const u8* RuntimeVcpu::continue_at(u64 pc, u64 link_key) {
     const bool was_executable = env_.view->exec[exec_tlb_index(pc)] == block.page_id;
     if (!was_executable && !block.straddles()) tlb_.install_exec(pc, view(), block.page_id, found.global);
     if (was_executable && link != nullptr && shared_.techniques.links &&
-        shared_.blocks->link(link->from->hot + link->offset, block, env_.mode, &participant_)) {
+        shared_.blocks->link(link->from->site_of(*link), block, env_.mode, &participant_)) {
       statistics_.links_made.add();
     }
   }

@@ -36,6 +36,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "host bytes cold", s.host_bytes_cold);
   line(out, "host instructions", s.host_insns);
   line(out, "side table bytes", s.side_table_bytes);
+  line(out, "relocation bytes", s.relocation_bytes);
   line(out, "stores to homes", s.home_stores);
   line(out, "helper calls emitted", s.helper_calls_emitted);
   line(out, "operations not needed", s.dropped_ops);
@@ -44,6 +45,8 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "translation ns", s.translate_ns);
   line(out, "publishing ns", s.publish_ns);
   line(out, "publishing interrupted", s.publish_interrupted);
+  line(out, "clones", s.clones);
+  line(out, "cloning ns", s.clone_ns);
   line(out, "slow accesses", s.slow_accesses);
   line(out, "recovery points decoded", s.site_misses);
   line(out, "L1 TLB misses", s.l1_misses);
@@ -95,6 +98,7 @@ std::string describe_ratios(const VcpuStatistics& s) {
 std::string describe(const CacheStatistics& s) {
   std::string out;
   line(out, "blocks", s.blocks);
+  line(out, "blocks cloned", s.clones);
   line(out, "code bytes", s.code_bytes);
   line(out, "publications", s.publications);
   out += fmt::format("  {:<28} {}\n", "cache lock found taken", s.lock_taken.load(std::memory_order_relaxed));

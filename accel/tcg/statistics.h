@@ -31,6 +31,8 @@ struct VcpuStatistics {
   Counter publish_ns;          ///< of translations: marking the page and adding the block, without longer interruptions
   Counter publish_interrupted; ///< and those that took longer than kInterruptedNs, since the host took the processor
   Counter host_bytes_hot, host_bytes_cold, host_insns, home_stores, helper_calls_emitted, side_table_bytes;
+  Counter relocation_bytes;
+  Counter clones, clone_ns;    ///< blocks that were copied from another virtual page in place of a translation
   Counter dropped_ops;         ///< of blocks as translated: values and flags that nothing looks at
   Counter fused_conditions, shared_checks;  ///< of blocks as emitted (ir::CompiledBlock)
   Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
@@ -46,7 +48,7 @@ struct VcpuStatistics {
 /// Of the whole machine; written under the block cache's lock, but for the first.
 struct CacheStatistics {
   std::atomic<u64> lock_taken{0};  ///< times that a vCPU found the cache's lock taken, and went on without it
-  Counter blocks, invalidated_blocks, revived_blocks, checked_pages, invalidations, unlinks, evicted_segments,
+  Counter blocks, clones, invalidated_blocks, revived_blocks, checked_pages, invalidations, unlinks, evicted_segments,
       code_bytes, publications;
 };
 

@@ -74,6 +74,7 @@ Result<void> TcgAccelerator::prepare(target::Vcpu& first, mem::Memory& memory) {
   if (!shared_.techniques.refill) shared_.thunks.leave_refills_to_cpp();
   if (!shared_.techniques.quick_helpers) shared_.thunks.quick_helper = shared_.thunks.quick_helper_full;
   shared_.blocks->use_code(*shared_.backend, *shared_.code);
+  if (shared_.techniques.clones) shared_.blocks->keep_places();
   return {};
 }
 

@@ -31,6 +31,7 @@ constexpr Name kNames[] = {
     {"flag-fusion", &Techniques::flag_fusion},
     {"segments", &Techniques::segments},
     {"kept-contexts", &Techniques::kept_contexts},
+    {"clones", &Techniques::clones},
 };
 
 }  // namespace

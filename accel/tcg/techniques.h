@@ -24,6 +24,7 @@ struct Techniques {
   bool flag_fusion = true;    ///< a condition is used as host flags where it is made, not by way of a register
   bool segments = true;       ///< code memory is evicted in parts; else all of it, when it is full
   bool kept_contexts = true;  ///< address-space switches with a PCID keep what the TLB knows
+  bool clones = true;         ///< code that is met at another virtual page is copied, not translated again
 };
 
 /// All but those that `without` names, "links:refill". Unknown names are errors.

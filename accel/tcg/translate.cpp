@@ -217,6 +217,13 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
     const BlockCache::Inserted revived = shared_.blocks->revive(key, bytes.first(), &participant_);
     if (revived.lock_was_taken) return {Lookup::What::Alone};
     if (revived.block != nullptr) return {Lookup::What::Block, revived.block, global};
+    const BlockCache::Inserted cloned = clone(key);
+    if (cloned.lock_was_taken) return {Lookup::What::Alone};
+    if (cloned.block != nullptr) {
+      statistics_.clones.add();
+      statistics_.clone_ns.add(u64((std::chrono::steady_clock::now() - begin) / std::chrono::nanoseconds(1)));
+      return {Lookup::What::Block, cloned.block, global};
+    }
     TranslateResult result;
     target::TranslateRequest request{.pc = key.pc, .mode = key.mode, .max_insns = max_insns, .cpu = &cpu_};
     const u64 page_end = align_down(key.pc, kPageSize) + kPageSize;
@@ -298,16 +305,41 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   }
 }
 
-/// Host code of scratch_ir_ into this thread's chunks: hot code; stubs, the stale stub, the side table and the source.
-RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8> source) {
+/// A copy of the block that another virtual page has, if it may be made: no breakpoint is to cut it or has cut the
+/// original, and nobody wants to read about its translation.
+BlockCache::Inserted RuntimeVcpu::clone(const BlockKey& key) {
+  if (key.limit != 0 || !shared_.blocks->may_clone(key)) return {};
+  if (!shared_.debug.points().breakpoints.empty()) return {};
+  if (log::enabled_at(log::Mask::InAsm | log::Mask::Op | log::Mask::OpOpt | log::Mask::OutAsm, key.pc)) return {};
+  if (!has_room()) return {};
+  const BlockCache::Inserted done = shared_.blocks->clone(key, {hot_chunk_, cold_chunk_, shared_.thunks.lookup},
+                                                          *shared_.translator, &participant_);
+  if (done.block == nullptr) return done;
+  EMU_TRACE("clone_block", "vcpu {} pc {:#x} mode {:#x} bytes {} instructions {}", cpu_.index(), key.pc, key.mode,
+            done.block->guest_bytes, done.block->guest_insns);
+  if (shared_.perf.is_open()) shared_.perf.add(key.pc, key.mode, {done.block->hot, done.block->hot_size});
+  return done;
+}
+
+/// Whether there is some in both of this thread's chunks.
+bool RuntimeVcpu::has_room() {
   CodeCache& code = *shared_.code;
   const auto refill = [&](CodeCache::Chunk& chunk, size_t least) {
     return (chunk.left() >= least && code.is_current(chunk)) || code.take_chunk(chunk);
   };
+  return refill(hot_chunk_, kMinHotRoom) && refill(cold_chunk_, kMinColdRoom);
+}
+
+/// Host code of scratch_ir_ into this thread's chunks: hot code; stubs, the stale stub, the side table, the
+/// relocations and the source.
+RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8> source) {
+  CodeCache& code = *shared_.code;
   for (int attempt = 0;; ++attempt) {
-    if (!refill(hot_chunk_, kMinHotRoom) || !refill(cold_chunk_, kMinColdRoom)) return Compiled::NoRoom;
+    if (!has_room()) return Compiled::NoRoom;
     // A block that straddles two pages is never linked to; its entry is 8 modulo 16, by which the link-miss thunk knows
     // that the jump cache is the way to it.
+    const bool is_clonable =
+        shared_.techniques.clones && !block.straddles() && !block.compares && block.key.limit == 0;
     const size_t skew = block.straddles() ? tcg::kUnlinkableEntry : 0;
     const ir::CodeSpan hot = code.span(hot_chunk_.next() + skew, hot_chunk_.left() - skew);
     const ir::CodeSpan cold = code.span(cold_chunk_.next(), cold_chunk_.left());
@@ -321,13 +353,15 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
                                      .share_checks = shared_.techniques.check_sharing && !block.key.unshared,
                                      .fuse_flags = shared_.techniques.flag_fusion,
                                      .count = shared_.options.count,
-                                     .icount = shared_.icount != nullptr};
+                                     .icount = shared_.icount != nullptr,
+                                     .relocatable = is_clonable};
     const ir::CompileStatus status = shared_.backend->compile(request, compiled_);
     if (status == ir::CompileStatus::TooComplex) return Compiled::Shorter;
 
     size_t cold_used = 0;
+    const size_t data_bytes = compiled_.side_table.size() + compiled_.relocations.size() + source.size();
     bool fits = status == ir::CompileStatus::Ok &&
-                compiled_.cold_size + kStubRoom + compiled_.side_table.size() + source.size() + 16 <= cold.size;
+                compiled_.cold_size + kStubRoom + data_bytes + 16 <= cold.size;
     if (fits) {
       cold_used = compiled_.cold_size;
       const u8* stub = cold.exec + cold_used;
@@ -345,7 +379,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
       const size_t stub_bytes =
           shared_.backend->emit_checked_stub(code.span(stub, cold.size - cold_used), block.key.pc, bytes, source,
                                              hot.exec + compiled_.body, shared_.thunks.checked);
-      fits = stub_bytes != 0 && cold_used + stub_bytes + compiled_.side_table.size() + source.size() <= cold.size;
+      fits = stub_bytes != 0 && cold_used + stub_bytes + data_bytes <= cold.size;
       cold_used += stub_bytes;
       if (fits) shared_.backend->redirect_entry(code.span(hot.exec + compiled_.entry, 8), stub);
     }
@@ -356,15 +390,15 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
       cold_chunk_ = {};
       continue;
     }
-    // Empty, it may have no address at all.
-    if (!compiled_.side_table.empty()) {
-      std::memcpy(cold.write + cold_used, compiled_.side_table.data(), compiled_.side_table.size());
-    }
-    block.side_table = {cold.exec + cold_used, compiled_.side_table.size()};
-    cold_used += compiled_.side_table.size();
-    std::memcpy(cold.write + cold_used, source.data(), source.size());
-    block.source = {cold.exec + cold_used, source.size()};
-    cold_used += source.size();
+    const auto append = [&](std::span<const u8> data) {
+      std::copy(data.begin(), data.end(), cold.write + cold_used);
+      const std::span<const u8> copy{cold.exec + cold_used, data.size()};
+      cold_used += data.size();
+      return copy;
+    };
+    block.side_table = append(compiled_.side_table);
+    append(compiled_.relocations);
+    block.source = append(source);
 
     block.hot = hot.exec;
     block.cold = cold.exec;
@@ -383,11 +417,12 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
                         .key = site.key,
                         .from = &block};
     }
-    hot_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(hot_chunk_.used + skew + block.hot_size, 16)));
-    cold_chunk_.used = std::min(CodeCache::kChunkBytes, size_t(align_up(cold_chunk_.used + cold_used, 16)));
+    hot_chunk_.take(skew + block.hot_size);
+    cold_chunk_.take(cold_used);
     statistics_.host_bytes_hot.add(compiled_.hot_size);
     statistics_.host_bytes_cold.add(cold_used);
     statistics_.side_table_bytes.add(compiled_.side_table.size());
+    statistics_.relocation_bytes.add(compiled_.relocations.size());
     statistics_.host_insns.add(compiled_.host_insns);
     statistics_.home_stores.add(compiled_.home_stores);
     statistics_.helper_calls_emitted.add(compiled_.helper_calls);

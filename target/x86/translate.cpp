@@ -56,6 +56,7 @@ unsigned emit_block(const target::TranslateRequest& request, std::span<const Ins
   const Mode mode{request.mode};
   builder.begin(request.pc);
   builder.block().wide_vectors = mode.has(Mode::kAvx);
+  builder.block().movable = mode.has(Mode::kCode64) && !mode.has(Mode::kTF);  // elsewhere pcs wrap, or are values
   const u64 decoded_end = request.pc + insns.back().offset + insns.back().length;
   Emitter emitter(builder, request.pc, mode, decoded_end, insns.size() == 1);
   unsigned emitted = 0;
@@ -117,6 +118,9 @@ target::TranslateResult X86Translator::translate(const target::TranslateRequest&
   }
   return result;
 }
+
+/// Others are tested: Emitter::check_branch_limit().
+bool X86Translator::may_branch_to(u64 pc) const { return is_canonical_48(pc); }
 
 void Emitter::emit(const Insn& insn, const Insn* previous) {
   previous_ = previous;

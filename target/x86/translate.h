@@ -21,6 +21,7 @@ class X86Translator final : public target::Translator {
   const ir::HelperTable& helpers() const override { return helpers_; }
   target::TranslateResult translate(const target::TranslateRequest& request, target::GuestCode& code,
                                     ir::Builder& builder) override;
+  bool may_branch_to(u64 pc) const override;
   std::string disassemble(std::span<const u8> bytes, u64 pc, u32 mode) const override;
 
  private:

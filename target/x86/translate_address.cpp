@@ -63,6 +63,7 @@ Emitter::Effective Emitter::effective(const Insn& insn) {
   if (insn.base == kBaseRip) {
     const u64 target = next_pc(insn) + u64(i64(insn.disp));
     e.offset = insn.address == 3 ? b_.pc_constant(target) : b_.i64(u32(target));
+    if (insn.address != 3) b_.block().movable = false;
     return e;
   }
   Value sum;

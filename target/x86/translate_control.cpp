@@ -13,9 +13,6 @@ namespace {
 enum Hint : unsigned { kJump = 0, kCall = 1, kReturn = 2 };
 static_assert(kTrapBadTarget == ir::kBadTargetTrap);
 
-/// Whether bits 63..47 are equal; with five-level paging bits 56..47 may differ, which C++ knows.
-bool is_canonical_48(u64 linear) { return u64(i64(linear) >> 47) + 1 <= 1; }
-
 }  // namespace
 
 // ---- Leaving
@@ -60,6 +57,7 @@ void Emitter::check_branch_limit(const Insn& insn, Value taken) {
   if (code64()) {
     const u64 target = wrap_pc(next_pc(insn) + insn.imm);
     if (is_canonical_48(target)) return;
+    b_.block().movable = false;
     const Value there = b_.i64(target);
     call(H_check_target, {taken.type == Type::Void ? there : b_.select(taken, there, b_.pc_constant(next_pc(insn)))});
     return;

@@ -16,6 +16,9 @@
 
 namespace emu::x86 {
 
+/// Whether bits 63..47 are equal; with five-level paging bits 56..47 may differ, which C++ knows.
+constexpr bool is_canonical_48(u64 linear) { return u64(i64(linear) >> 47) + 1 <= 1; }
+
 /// IR fields of numbered registers.
 constexpr ir::FieldId field_at(Field first, unsigned index) { return ir::FieldId(unsigned(first) + index); }
 constexpr ir::FieldId gpr_field(unsigned reg) { return field_at(F_RAX, reg); }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tcg/abi/thunks.h"
+#include "tcg/ir/relocation.h"
 #include "tcg/ir/side_table.h"
 #include "util/result.h"
 
@@ -18,6 +19,23 @@ struct CodeSpan {
   size_t size = 0;
 };
 
+/// Places in a block's code are offsets that hold wherever its two parts lie: from the beginning of the hot part, or
+/// this and what it is from the beginning of the cold part.
+inline constexpr u32 kColdOffset = u32(1) << 19;
+
+/// Where the parts of a block's code lie.
+struct CodeParts {
+  const u8* hot = nullptr;
+  const u8* cold = nullptr;
+  u32 hot_size = 0;
+  const u8* at(u32 offset) const { return offset < kColdOffset ? hot + offset : cold + (offset - kColdOffset); }
+  /// Of an address in one of the parts, or of the end of the hot part: return addresses.
+  u32 offset_of(const u8* address) const {
+    const u64 in_hot = u64(address - hot);
+    return in_hot <= hot_size ? u32(in_hot) : kColdOffset + u32(address - cold);
+  }
+};
+
 enum class LinkKind : u8 {
   SamePage,   ///< the target is in the block's own page: linked without a guard
   CrossPage,  ///< guarded by the exec TLB id of the target page
@@ -25,17 +43,11 @@ enum class LinkKind : u8 {
 
 /// A direct exit. The site is 8-byte aligned and starts unlinked: a jump to its stub (env.pc := target, link_miss).
 struct LinkSite {
-  i32 offset = 0;         ///< from CompiledBlock hot exec base; negative or beyond hot_size when among the stubs
+  u32 offset = 0;         ///< as CodeParts counts
   u64 target_pc = 0;
   LinkKind kind = LinkKind::SamePage;
   i64 mode = -1;          ///< mode key of the target where it is not the block's own
-  i32 key = 0;            ///< from the hot exec base: what RuntimeCallbacks::link_miss is given for it
-};
-
-/// A word in code that changes when the block is cloned at another virtual page.
-struct Relocation {
-  u32 offset = 0;
-  enum class Form : u8 { Abs64, Abs32, Disp32 } form = Form::Abs64;
+  u32 key = 0;            ///< counted alike: what RuntimeCallbacks::link_miss is given for it
 };
 
 struct CompileRequest {
@@ -43,7 +55,7 @@ struct CompileRequest {
   const StateLayout* layout = nullptr;
   const HelperTable* helpers = nullptr;
   const tcg::ThunkTable* thunks = nullptr;
-  CodeSpan hot;    ///< block body; 16-byte aligned
+  CodeSpan hot;    ///< block body; 16-byte aligned; at most kColdOffset bytes
   CodeSpan cold;   ///< stubs, anywhere within +-2 GiB of hot
   bool allow_same_page_links = true;  ///< false for page-straddling blocks
   bool share_checks = true;           ///< accesses off one base have one TLB check
@@ -54,16 +66,17 @@ struct CompileRequest {
   /// that does not reach; links enter it at the exit check. Who leaves it in the middle gives back what was not
   /// executed.
   bool icount = false;
+  bool relocatable = false;  ///< CompiledBlock::relocations are wanted
 };
 
-/// What compile() made. Offsets are from hot.exec, those of recovery points, too (keys modulo 2^32).
+/// What compile() made. Offsets are as CodeParts counts, those of recovery points, too.
 struct CompiledBlock {
   u32 hot_size = 0;
   u32 cold_size = 0;
   u32 entry = 0;          ///< with the exit check; 8-byte aligned; where jump caches, cross-page links and enter() go
   u32 body = 0;           ///< past the exit check; where forward same-page links go
   std::vector<LinkSite> links;
-  std::vector<Relocation> relocations;
+  std::vector<u8> relocations;  ///< packed; empty: not asked for, or the code fits no other pc
   std::vector<u8> side_table;
   u32 host_insns = 0;     ///< emitted in the hot part, for density counters
   u32 home_stores = 0;    ///< stores of pinned fields to their homes in the hot part (a design counter)
@@ -95,6 +108,13 @@ class HostBackend {
   virtual const u8* link(CodeSpan site, LinkKind kind, u64 target_pc, u32 page_id, const u8* target) = 0;
   /// Restores the jump to the stub with one atomic store (a site may be linked again only after quiescence).
   virtual void unlink(CodeSpan site, const u8* stub) = 0;
+  /// Makes a copy of a block's code right for its place. `hot` and `cold` hold the bytes of a block at `from`, whose
+  /// sites may be linked; its pc is `pc_moves` more now, by whole pages. Parts are aligned to 16 bytes. False: a pc is
+  /// too large for its word, so the copy is of no use. Each link is to be reset then.
+  virtual bool relocate(CodeSpan hot, CodeSpan cold, const CodeParts& from, u64 pc_moves,
+                        std::span<const u8> relocations) const = 0;
+  /// Makes a copied site lead to its stub; `key` is the address of its LinkSite::key.
+  virtual void reset_link(CodeSpan site, const u8* key) const = 0;
   /// Overwrites the first bytes of a block's entry so that whoever enters goes to `stub`, with one atomic store;
   /// returns the bytes that were there. restore_entry() puts them back.
   virtual u64 redirect_entry(CodeSpan entry, const u8* stub) = 0;

@@ -127,7 +127,7 @@ bool is_volatile_field(const StateField& field) {
 void Block::clear() {
   pc = 0;
   guest_bytes = guest_insns = 0;
-  wide_vectors = uses_fpu = folded = false;
+  wide_vectors = uses_fpu = movable = folded = false;
   ops.clear();
   pool.clear();
   mems.clear();

@@ -92,6 +92,9 @@ struct Block {
   u32 guest_insns = 0;
   bool wide_vectors = false;     ///< pinned vectors are 256 bits wide here; else they keep 128 of them
   bool uses_fpu = false;         ///< holds X87 ops: the x87 unit must be live at entry
+  /// Nothing in it depends on its pc but pc_relative constants and exits, and those move as it does, by whole pages:
+  /// its code can be made to fit another pc. Front ends say so.
+  bool movable = false;
   bool folded = false;           ///< Builder made every op and no exit is known to be taken: another fold finds nothing
   std::vector<Op> ops;
   std::vector<PoolConstant> pool;

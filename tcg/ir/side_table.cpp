@@ -26,6 +26,17 @@ enum Tag : u8 {
 constexpr u64 zigzag(i64 v) { return u64(v) << 1 ^ u64(v >> 63); }
 constexpr i64 unzigzag(u64 v) { return i64(v >> 1 ^ (0 - (v & 1))); }
 
+/// A location is a number whose low bits say what the others are, or one of the first three, by themselves.
+enum LocationTag : u64 {
+  kNone = 0,
+  kLongConstant = 4,  ///< all 64 bits follow
+  kLongFromPc = 8,
+  kConstant = 1,
+  kState = 2,
+  kFromPc = 3,
+  kLocationMask = 3,
+};
+
 /// Writes where `out` points to and moves it on: there is room, see kMostOfPoint.
 void put(u8*& out, u64 v) {
   for (; v >= 0x80; v >>= 7) *out++ = u8(v | 0x80);
@@ -35,19 +46,22 @@ void put(u8*& out, u64 v) {
 void put(u8*& out, const Location& at) {
   switch (at.where) {
     case Location::Where::None:
-      put(out, 0);
+      put(out, kNone);
       break;
     case Location::Where::State:
-      put(out, at.value << 2 | 2);
+      put(out, at.value << 2 | kState);
       break;
-    case Location::Where::Constant:
+    case Location::Where::Pc:
+    case Location::Where::Constant: {
+      const bool from_pc = at.where == Location::Where::Pc;
       if (zigzag(i64(at.value)) >> 62 == 0) {
-        put(out, zigzag(i64(at.value)) << 2 | 1);
+        put(out, zigzag(i64(at.value)) << 2 | (from_pc ? kFromPc : kConstant));
       } else {
-        put(out, 3);
+        put(out, from_pc ? kLongFromPc : kLongConstant);
         put(out, at.value);
       }
       break;
+    }
   }
 }
 
@@ -84,7 +98,7 @@ bool same(const std::vector<FieldLocation>& x, const std::vector<FieldLocation>&
 /// Reads what put() wrote; a truncated table gives zeros and ok() false.
 class Reader {
  public:
-  explicit Reader(std::span<const u8> bytes) : bytes_(bytes) {}
+  Reader(std::span<const u8> bytes, u64 pc) : bytes_(bytes), pc_(pc) {}
   bool at_end() const { return bytes_.empty(); }
   bool ok() const { return ok_; }
 
@@ -110,15 +124,16 @@ class Reader {
 
   Location location() {
     const u64 v = number();
-    switch (v & 3) {
-      case 1:
+    switch (v & kLocationMask) {
+      case kConstant:
         return {Location::Where::Constant, u64(unzigzag(v >> 2))};
-      case 2:
+      case kState:
         return {Location::Where::State, v >> 2};
-      case 3:
-        return {Location::Where::Constant, number()};
+      case kFromPc:
+        return {Location::Where::Constant, pc_ + u64(unzigzag(v >> 2))};
       default:
-        return {};
+        if (v == kNone) return {};
+        return {Location::Where::Constant, number() + (v == kLongFromPc ? pc_ : 0)};
     }
   }
 
@@ -149,6 +164,7 @@ class Reader {
 
  private:
   std::span<const u8> bytes_;
+  const u64 pc_;
   bool ok_ = true;
 };
 
@@ -176,8 +192,8 @@ void read_point(Reader& in, RecoveryPoint& p) {
     const u64 op = in.number();
     if (op != 0) p.flags = {false, u32(op - 1), in.location(), in.location()};
   }
-  p.resume = tag & kResume ? i64(p.key) + in.signed_number() : 0;
-  p.retry = tag & kRetry ? i64(p.key) + in.signed_number() : 0;
+  p.resume = tag & kResume ? p.key + u32(in.signed_number()) : 0;
+  p.retry = tag & kRetry ? p.key + u32(in.signed_number()) : 0;
   p.access = tag & kAccess ? in.access() : AccessRecord{};
 }
 
@@ -229,8 +245,8 @@ void SideTableWriter::add(const RecoveryPoint& p) {
     }
     last_.flags = p.flags;
   }
-  if (p.resume != 0) tag |= kResume, put(out, zigzag(p.resume - i64(p.key)));
-  if (p.retry != 0) tag |= kRetry, put(out, zigzag(p.retry - i64(p.key)));
+  if (p.resume != 0) tag |= kResume, put(out, zigzag(i32(p.resume - p.key)));
+  if (p.retry != 0) tag |= kRetry, put(out, zigzag(i32(p.retry - p.key)));
   if (p.access.opcode != Opcode::Nop) tag |= kAccess, put(out, p.access);
   *tag_at = tag;
   bytes_.resize(size_t(out - bytes_.data()));
@@ -245,8 +261,8 @@ size_t SideTableWriter::finish(std::vector<u8>& out) {
   return bytes_.size();
 }
 
-std::optional<RecoveryPoint> find_recovery_point(std::span<const u8> table, u32 key) {
-  Reader in(table);
+std::optional<RecoveryPoint> find_recovery_point(std::span<const u8> table, u32 key, u64 pc) {
+  Reader in(table, pc);
   RecoveryPoint point;
   while (!in.at_end()) {
     read_point(in, point);

@@ -3,7 +3,8 @@
 // accelerators; see translator.md section 1, "Precise exceptions by side table".
 //
 // A thunk stores every host register to a slot of the state before C++ looks (tcg/abi/thunks.h), so each location is
-// either a constant or an offset into the state; readers need to know no host register.
+// either a constant or an offset into the state; readers need to know no host register. Nothing in a table depends on
+// where the block or its code lies: a copy of the block elsewhere has the same table.
 #pragma once
 
 #include <optional>
@@ -16,7 +17,12 @@ namespace emu::ir {
 
 /// Where a value is while the state is spilled.
 struct Location {
-  enum class Where : u8 { None, Constant, State } where = Where::None;
+  enum class Where : u8 {
+    None,
+    Constant,
+    State,
+    Pc,  ///< a constant that moves with the block: counted from the block's pc. Readers are given a Constant.
+  } where = Where::None;
   u64 value = 0;  ///< the constant, or the byte offset from the EnvHeader
 };
 
@@ -46,12 +52,12 @@ struct AccessRecord {
 };
 
 struct RecoveryPoint {
-  u32 key = 0;                   ///< host return address - start of the block's hot code
+  u32 key = 0;                   ///< host return address, as CodeParts counts
   u32 pc_delta = 0;              ///< guest instruction: pc = block pc + pc_delta
   u32 insn_index = 0;            ///< instructions of the block completed before this one
   u32 next_pc_delta = 0;         ///< the following instruction, for leaving after this one completed
-  i64 resume = 0;                ///< host address after the access, counted alike; 0: none
-  i64 retry = 0;                 ///< host address that performs the access again, counted alike; 0: none
+  u32 resume = 0;                ///< host address after the access, counted alike; 0: none
+  u32 retry = 0;                 ///< host address that performs the access again, counted alike; 0: none
   AccessRecord access;
   std::vector<FieldLocation> fields;
   FlagsLocation flags;
@@ -72,8 +78,8 @@ class SideTableWriter {
   RecoveryPoint last_;
 };
 
-/// Finds a point by key in an encoded table. Cold path; allocates.
-std::optional<RecoveryPoint> find_recovery_point(std::span<const u8> table, u32 key);
+/// Finds a point by key in the encoded table of a block at `pc`. Cold path; allocates.
+std::optional<RecoveryPoint> find_recovery_point(std::span<const u8> table, u32 key, u64 pc);
 
 /// Moves every guest register and the flags home, given that all slots named by `point` are filled.
 void apply_recovery(const RecoveryPoint& point, const StateLayout& layout, tcg::EnvHeader& env);

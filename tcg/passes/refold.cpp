@@ -19,6 +19,7 @@ class Refolder {
     Block& to = builder_.block();
     to.guest_bytes = from_.guest_bytes;
     to.wide_vectors = from_.wide_vectors;
+    to.movable = from_.movable;
   }
 
  private:

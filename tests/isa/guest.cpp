@@ -239,6 +239,7 @@ bool GuestRunner::compile(Code& code, const ir::Block& block, size_t room_at, bo
   u8* hot = room_ + room_at;
   u8* cold = hot + kHotBytes;
   code.hot = hot;
+  code.cold = cold;
   const ir::CompileRequest request{.block = &block,
                                    .layout = &translator_.layout(),
                                    .helpers = &translator_.helpers(),
@@ -366,8 +367,8 @@ const u8* GuestRunner::leave(ExitReason reason) {
 }
 
 ir::RecoveryPoint GuestRunner::point() {
-  const u32 key = u32(cpu_->env().return_site - reinterpret_cast<u64>(running_->hot));
-  auto found = ir::find_recovery_point(running_->compiled.side_table, key);
+  const u32 key = running_->parts().offset_of(reinterpret_cast<const u8*>(cpu_->env().return_site));
+  auto found = ir::find_recovery_point(running_->compiled.side_table, key, running_->pc);
   EMU_CHECK(found.has_value());
   return *found;
 }
@@ -402,7 +403,6 @@ const u8* GuestRunner::access() {
   EnvHeader& env = cpu_->env();
   const u64 va = env.slow_address;
   const unsigned bytes = 1u << r.mem.log2_bytes;
-  const u8* base = running_->hot;
   const bool atomic = r.opcode == ir::Opcode::Rmw || r.opcode == ir::Opcode::Cas;
   const u64 align = low_mask(atomic ? r.mem.log2_bytes : r.mem.align_log2);
   const bool inside = (va & 4095) + bytes <= 4096 && (va & align) == 0;
@@ -415,7 +415,7 @@ const u8* GuestRunner::access() {
     tcg::TlbEntry& e = view_->l1[tcg::tlb_index(va)];
     e.rd = page;
     if (kind == PageKind::ReadWrite) e.wr = page;
-    return base + p.retry;
+    return running_->parts().at(p.retry);
   }
   if (r.unshares) {
     unshares_at_ = p;
@@ -423,7 +423,7 @@ const u8* GuestRunner::access() {
   }
   if (!perform(r, va)) return leave_at(p, p.pc_delta, ExitReason::Fault);
   EMU_CHECK(p.resume != 0);
-  return base + p.resume;
+  return running_->parts().at(p.resume);
 }
 
 bool GuestRunner::perform(const ir::AccessRecord& r, u64 va) {

@@ -75,9 +75,10 @@ class GuestRunner {
   const u8* leave_at(const ir::RecoveryPoint& point, u32 delta, tcg::ExitReason reason);
   const u8* access();
   struct Code {
-    const u8* hot = nullptr;
+    const u8 *hot = nullptr, *cold = nullptr;
     u64 pc = 0;
     ir::CompiledBlock compiled;
+    ir::CodeParts parts() const { return {hot, cold, compiled.hot_size}; }
   };
   bool compile(Code& code, const ir::Block& block, size_t room_at, bool share_checks);
   void compile_rest(const ir::RecoveryPoint& from);

@@ -274,7 +274,7 @@ Operand Compiler::operand(Ref r, Type type) {
 void Compiler::load_constant(Reg dst, const Operand& constant) {
   if (constant.pc_relative) {
     hot_.mov_imm64(dst, constant.value);
-    relocate(hot_, hot_.position() - 8, ir::Relocation::Form::Abs64);
+    relocate(hot_, hot_.position() - 8, ir::Relocation::Form::Pc64);
   } else {
     hot_.mov_imm(dst, constant.value);
   }
@@ -293,9 +293,12 @@ void Compiler::load(Reg dst, const Operand& from, Width w, bool clean) {
       break;
     case Operand::Constant: {
       Operand c = from;
-      if (w != Width::q) c.value &= low_mask(bits(w));
+      if (w != Width::q) {
+        if (c.pc_relative) movable_ = false;  // a part of a pc does not move by whole pages
+        c.pc_relative = false;
+        c.value &= low_mask(bits(w));
+      }
       load_constant(dst, c);
-      if (clean && c.pc_relative && w != Width::q) hot_.movzx(w, dst, dst);
       break;
     }
     default:
@@ -410,7 +413,7 @@ ir::Location Compiler::location(const Operand& o) const {
     case Operand::Slot:
       return {W::State, u64(o.offset)};
     case Operand::Constant:
-      return {W::Constant, o.value};
+      return o.pc_relative ? ir::Location{W::Pc, o.value - block_->pc} : ir::Location{W::Constant, o.value};
     default:
       return {};
   }

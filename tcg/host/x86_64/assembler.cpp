@@ -24,6 +24,7 @@ void Assembler::reset(u8* write, const u8* exec, size_t size) {
   instructions_ = 0;
   labels_.clear();
   fixups_.clear();
+  far_jumps_.clear();
 }
 
 void Assembler::overflow() {
@@ -171,6 +172,7 @@ void Assembler::patch_rel32(size_t end, const u8* target) {
   const i64 distance = target - (exec_ + end);
   EMU_CHECK(fits32(distance));
   u32_at(end - 4, u32(distance));
+  if (notes_far_jumps_ && size_t(target - exec_) >= size_t(end_ - write_)) far_jumps_.push_back({u32(end), target});
 }
 
 void Assembler::patch_imm32(size_t end, u32 value) {

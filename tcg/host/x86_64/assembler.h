@@ -97,6 +97,13 @@ class Assembler {
   size_t offset_of(Label label) const { return size_t(labels_[label.id]); }
   /// Makes the rel32 that ends at `end` reach `target`.
   void patch_rel32(size_t end, const u8* target);
+  /// A rel32 that leads out of the span, as patch_rel32() was told.
+  struct FarJump {
+    u32 end = 0;
+    const u8* target = nullptr;
+  };
+  void note_far_jumps(bool note) { notes_far_jumps_ = note; }
+  std::span<const FarJump> far_jumps() const { return far_jumps_; }
   void patch_imm32(size_t end, u32 value);
 
   // Jumps. The forms without operand leave a rel32 to be patched and return the position behind it.
@@ -322,6 +329,8 @@ class Assembler {
   unsigned flags_version_ = 0;
   std::vector<i64> labels_;  ///< offset, -1 while unbound
   std::vector<Fixup> fixups_;
+  std::vector<FarJump> far_jumps_;
+  bool notes_far_jumps_ = false;
   u8 nowhere_[64];
 };
 

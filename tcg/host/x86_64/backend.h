@@ -26,6 +26,9 @@ class X64Backend final : public ir::HostBackend {
   ir::CompileStatus compile(const ir::CompileRequest& request, ir::CompiledBlock& result) override;
   const u8* link(ir::CodeSpan site, ir::LinkKind kind, u64 target_pc, u32 page_id, const u8* target) override;
   void unlink(ir::CodeSpan site, const u8* stub) override;
+  bool relocate(ir::CodeSpan hot, ir::CodeSpan cold, const ir::CodeParts& from, u64 pc_moves,
+                std::span<const u8> relocations) const override;
+  void reset_link(ir::CodeSpan site, const u8* key) const override;
   u64 redirect_entry(ir::CodeSpan entry, const u8* stub) override;
   void restore_entry(ir::CodeSpan entry, u64 bytes) override;
   size_t emit_pc_stub(ir::CodeSpan room, u64 pc, const u8* thunk) override;

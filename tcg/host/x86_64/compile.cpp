@@ -42,9 +42,14 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   layout_ = request.layout;
   result_ = &result;
   clear(result);
+  EMU_CHECK(request.hot.size <= ir::kColdOffset);
   if (block_->ops.size() < 2 || block_->ops.size() > kMaxOps) return ir::CompileStatus::TooComplex;
   hot_.reset(request.hot.write, request.hot.exec, request.hot.size);
   cold_.reset(request.cold.write, request.cold.exec, request.cold.size);
+  movable_ = request.relocatable && block_->movable;
+  relocations_.clear();
+  hot_.note_far_jumps(movable_);
+  cold_.note_far_jumps(movable_);
   side_table_.clear();
   stubs_.clear();
   recovery_count_ = 0;
@@ -78,6 +83,7 @@ ir::CompileStatus Compiler::compile(const ir::CompileRequest& request, ir::Compi
   finish_stub_counts();
   if (hot_.overflowed() || cold_.overflowed()) return ir::CompileStatus::NoRoom;
 
+  finish_relocations();
   result.hot_size = u32(hot_.position());
   result.cold_size = u32(cold_.position());
   result.entry = u32(entry_);

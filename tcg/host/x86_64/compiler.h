@@ -328,7 +328,6 @@ class Compiler {
   void emit_link_miss(u64 pc, Assembler& a, size_t from, u32 link);
   void call_with_pc(const u8* thunk, u64 pc);
   void emit_access_stub(const Stub& stub);
-  bool is_pc_relative_target(u64 pc) const;
   void emit_link(Assembler& a, u64 pc, i64 mode = -1);
   void emit_mode(u64 pc, u32 mode);
 
@@ -344,7 +343,10 @@ class Compiler {
   void store_pc(Assembler& a, u64 pc);
   void emit_cold();
   u32 offset_in(const Assembler& a, size_t position) const;
+
+  // relocate.cpp
   void relocate(const Assembler& a, size_t position, ir::Relocation::Form form);
+  void finish_relocations();
 
   const RegisterMap& map_;
   const ir::CompileRequest* request_ = nullptr;
@@ -390,6 +392,8 @@ class Compiler {
   u32 insn_index_ = 0, insn_delta_ = 0;
   std::vector<u32> insn_deltas_;
   bool too_complex_ = false;
+  bool movable_ = false;  ///< relocations are wanted, and what is emitted so far can be moved
+  std::vector<ir::Relocation> relocations_;
   size_t entry_ = 0, body_ = 0;
 };
 

@@ -62,21 +62,17 @@ bool Compiler::emit_exit(u32 id, const Op& op) {
 }
 
 u32 Compiler::offset_in(const Assembler& a, size_t position) const {
-  return u32(a.exec_base() + position - hot_.exec_base());
-}
-
-void Compiler::relocate(const Assembler& a, size_t position, ir::Relocation::Form form) {
-  result_->relocations.push_back({offset_in(a, position), form});
+  return (&a == &cold_ ? ir::kColdOffset : 0) + u32(position);
 }
 
 /// env.pc := pc, which moves with the block. Overwrites r11 if the word does not fit an immediate.
 void Compiler::store_pc(Assembler& a, u64 pc) {
   if (i64(pc) == i64(i32(pc))) {
     a.mov_imm(Width::q, slot(kPc), i32(pc));
-    relocate(a, a.position() - 4, ir::Relocation::Form::Abs32);
+    relocate(a, a.position() - 4, ir::Relocation::Form::Pc32);
   } else {
     a.mov_imm64(r11, pc);
-    relocate(a, a.position() - 8, ir::Relocation::Form::Abs64);
+    relocate(a, a.position() - 8, ir::Relocation::Form::Pc64);
     a.mov(Width::q, slot(kPc), r11);
   }
 }
@@ -146,8 +142,8 @@ void Compiler::emit_link(Assembler& a, u64 pc, i64 mode) {
   const size_t from = a.jmp_forward();
   if (!same_page) a.fill(kCrossLinkBytes - (from - site), 0xcc);
   finish_counted_exit(a);
-  result_->links.push_back({i32(offset_in(a, site)), pc, same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage,
-                             mode});
+  const ir::LinkKind kind = same_page ? ir::LinkKind::SamePage : ir::LinkKind::CrossPage;
+  result_->links.push_back({offset_in(a, site), pc, kind, mode});
   const u32 link = u32(result_->links.size()) - 1;
   if (in_cold) return emit_link_miss(pc, a, from, link);
   Stub stub;
@@ -160,16 +156,16 @@ void Compiler::emit_link(Assembler& a, u64 pc, i64 mode) {
 
 /// A call whose return address says which link it is.
 void Compiler::emit_link_miss(u64 pc, Assembler& a, size_t from, u32 link) {
-  a.patch_rel32(from, cold_.here());
+  a.patch_imm32(from, u32(cold_.here() - (a.exec_base() + from)));  // no far jump: copies reset their links
   call_with_pc(request_->thunks->link_miss, pc);
-  result_->links[link].key = i32(offset_in(cold_, cold_.position() - sizeof pc));
+  result_->links[link].key = offset_in(cold_, cold_.position() - sizeof pc);
 }
 
 /// In the cold part: a call with `pc`, which moves with the block, behind it. The thunk does not return there.
 void Compiler::call_with_pc(const u8* thunk, u64 pc) {
   cold_.call(thunk);
   cold_.bytes(reinterpret_cast<const u8*>(&pc), 8);
-  relocate(cold_, cold_.position() - 8, ir::Relocation::Form::Abs64);
+  relocate(cold_, cold_.position() - 8, ir::Relocation::Form::Pc64);
 }
 
 /// The jump cache, inline: see jump_cache_index().
@@ -270,7 +266,7 @@ void Compiler::emit_call(u32 id, const Op& op) {
   if (!leaf) {
     ir::RecoveryPoint& p = recovery_[recovery];
     p.key = offset_in(hot_, hot_.position());
-    p.resume = i64(hot_.position());
+    p.resume = offset_in(hot_, hot_.position());
     side_table_.add(p);
   }
   if (helper.effects & ir::kHelperWritesState) home_flags_.clear();

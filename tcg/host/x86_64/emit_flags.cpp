@@ -151,10 +151,13 @@ FlagsState Compiler::flags_state(Ref flags) {
         tuple(CcKind::Logic, own(), zero);
       } else {
         tuple(CcKind::Logic, value_of(op.a), value_of(op.b));
-        if (s.a.kind == Operand::Constant && s.b.kind == Operand::Constant)
+        if (s.a.kind == Operand::Constant && s.b.kind == Operand::Constant && op.a != op.b) {
+          if (s.a.pc_relative || s.b.pc_relative) movable_ = false;
           s.a.value &= s.b.value;
-        else
+          s.a.pc_relative = false;
+        } else {
           s.pending_and = op.a != op.b;
+        }
       }
       break;
     case Opcode::FlInc:
@@ -201,7 +204,7 @@ void Compiler::store_flags(Assembler& a, const FlagsState& s, Reg t) {
       a.mov(Width::q, into, slot(o.offset));
     } else if (o.pc_relative) {
       a.mov_imm64(into, o.value);
-      relocate(a, a.position() - 8, ir::Relocation::Form::Abs64);
+      relocate(a, a.position() - 8, ir::Relocation::Form::Pc64);
     } else {
       a.mov_imm(into, o.value);
     }

@@ -176,8 +176,8 @@ const u8* Compiler::access_thunk(const ir::MemInfo& mem, bool write, unsigned al
 /// Behind the access: where to resume, and the stub.
 void Compiler::finish_access(const Access& access, u32 recovery, const u8* thunk) {
   ir::RecoveryPoint& p = recovery_[recovery];
-  p.resume = i64(hot_.position());
-  p.retry = i64(access.retry);
+  p.resume = offset_in(hot_, hot_.position());
+  p.retry = offset_in(hot_, access.retry);
   Stub stub;
   stub.kind = Stub::Access;
   stub.from = access.miss;
@@ -223,7 +223,7 @@ void Compiler::emit_store_to(Assembler& a, const Mem& host, const Operand& v, co
     u64 value = v.value;
     if (mem.big_endian) value = __builtin_bswap64(value) >> (64 - bits(size));
     a.mov_imm(size, host, i32(value));
-    if (v.pc_relative) relocate(a, a.position() - 4, ir::Relocation::Form::Abs32);
+    if (v.pc_relative) relocate(a, a.position() - 4, ir::Relocation::Form::Pc32);
   } else if (mem.big_endian && size != Width::b) {
     a.movbe(size, host, v.reg);
   } else {
@@ -496,7 +496,7 @@ void Compiler::emit_slow_only(u32 id, const Op& op) {
   }
   hot_.call(request_->thunks->access_slow);
   p.key = offset_in(hot_, hot_.position());
-  p.resume = i64(hot_.position());
+  p.resume = offset_in(hot_, hot_.position());
   side_table_.add(p);
   drop_windows();  // the access may have changed mappings
   may_have_touched_device_ = true;

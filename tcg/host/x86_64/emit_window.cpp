@@ -173,7 +173,7 @@ void Compiler::emit_window_stub(const Stub& stub) {
   cold_.call(stub.thunk);
   ir::RecoveryPoint& p = recovery_[stub.recovery];
   p.key = offset_in(cold_, cold_.position());
-  p.retry = i64(cold_.here() - hot_.exec_base());
+  p.retry = p.key;
   cold_.jmp(hot_.exec_base() + stub.resume);
   side_table_.add(p);
 }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr u8 kJmp32 = 0xe9;
 constexpr size_t kCrossLinkBytes = 22;
+constexpr size_t kCallBytes = 5;
 
 u64 load_word(const u8* at) {
   return std::atomic_ref(*reinterpret_cast<u64*>(const_cast<u8*>(at))).load(std::memory_order_relaxed);
@@ -65,6 +66,11 @@ const u8* X64Backend::link(ir::CodeSpan site, ir::LinkKind kind, u64 target_pc, 
 
 void X64Backend::unlink(ir::CodeSpan site, const u8* stub) {
   store_word(site.write, with_jump(load_word(site.write), site.exec, stub));
+}
+
+/// The stub is a call, and the key what follows it.
+void X64Backend::reset_link(ir::CodeSpan site, const u8* key) const {
+  store_word(site.write, with_jump(load_word(site.write), site.exec, key - kCallBytes));
 }
 
 u64 X64Backend::redirect_entry(ir::CodeSpan entry, const u8* stub) {

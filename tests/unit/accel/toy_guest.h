@@ -79,6 +79,7 @@ class ToyTranslator final : public target::Translator {
   target::TranslateResult translate(const target::TranslateRequest& request, target::GuestCode& code,
                                     ir::Builder& b) override {
     b.begin(request.pc);
+    b.block().movable = true;
     const std::span<const u8> first = code.first();
     u32 at = 0;
     for (unsigned n = 0; n < request.max_insns; ++n, at += 4) {
@@ -141,7 +142,7 @@ class ToyTranslator final : public target::Translator {
         return false;
       case kJr: b.exit_indirect(b.get(a)); return true;
       case kJump: b.exit_direct(pc + u64(i64(c) * 4)); return true;
-      case kSys: b.exit_system(b.i64(pc + 4), u32(c)); return true;
+      case kSys: b.exit_system(b.pc_constant(pc + 4), u32(c)); return true;
       case kAmoAdd: b.set(a, b.rmw(ir::RmwOp::Add, b.get(rb), b.get(rc), mem(0, 3))); return false;
       case kHelpSt: b.call(store_, {b.get(rb), b.get(a)}); return false;
       case kTrap:

@@ -39,8 +39,8 @@ RecoveryPoint draw_point(RandomBlock& random, const RecoveryPoint& last) {
     p.flags = {};
     if (random.chance(70)) p.flags = {false, random.below(48), draw_location(random), draw_location(random)};
   }
-  p.resume = random.chance(50) ? i64(p.key) - 20 : 0;
-  p.retry = random.chance(50) ? -i64(random.below(1000)) - 1 : 0;
+  p.resume = random.chance(50) ? p.key + random.below(100) : 0;
+  p.retry = random.chance(50) ? 1 + random.below(1000) : 0;
   p.access = {};
   if (random.chance(70)) {
     p.access.opcode = ir::Opcode(u16(ir::Opcode::Ld) + random.below(5));
@@ -117,12 +117,29 @@ TEST(SideTable, every_point_is_found_as_it_was_added) {
     ASSERT_EQ(bytes.size(), size + 1);
     const std::span<const u8> encoded(bytes.data() + 1, size);
     for (const RecoveryPoint& p : points) {
-      const auto found = ir::find_recovery_point(encoded, p.key);
+      const auto found = ir::find_recovery_point(encoded, p.key, 0x1000);
       ASSERT_TRUE(found);
       expect_equal(p, *found);
     }
-    EXPECT_FALSE(ir::find_recovery_point(encoded, 0xfffffff0));
-    for (size_t cut = 0; cut < size; ++cut) (void)ir::find_recovery_point(encoded.first(cut), points.back().key);
+    EXPECT_FALSE(ir::find_recovery_point(encoded, 0xfffffff0, 0));
+    for (size_t cut = 0; cut < size; ++cut) (void)ir::find_recovery_point(encoded.first(cut), points.back().key, 0);
+  }
+}
+
+TEST(SideTable, constants_from_the_pc_move_with_it) {
+  for (const u64 distance : {u64(0), u64(0x20), u64(-0x7fffffff), u64(1) << 61, u64(1) << 63}) {
+    RecoveryPoint p;
+    p.key = 12;
+    p.access = {.opcode = ir::Opcode::St, .type = ir::Type::I64, .value = {Location::Where::Pc, distance}};
+    ir::SideTableWriter writer;
+    writer.add(p);
+    std::vector<u8> bytes;
+    writer.finish(bytes);
+    for (const u64 pc : {u64(0x1000), u64(0x7f12'3456'7000)}) {
+      const auto found = ir::find_recovery_point(bytes, 12, pc);
+      ASSERT_TRUE(found);
+      expect_equal(found->access.value, {Location::Where::Constant, pc + distance});
+    }
   }
 }
 

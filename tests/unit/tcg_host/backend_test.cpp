@@ -12,13 +12,14 @@ class Backend : public testing::TestWithParam<bool> {
     const auto parsed = ir::parse(fmt::format("block 0x1000 bytes=8{}\n insn #0x0\n{}", fpu ? " fpu" : "", body),
                                   bench_.layout, bench_.helpers, block_);
     ASSERT_TRUE(parsed) << parsed.error().message();
+    block_.movable = true;
     const auto valid = ir::verify(block_, bench_.layout, bench_.helpers);
     ASSERT_TRUE(valid) << valid.error().message();
     ASSERT_EQ(bench_.compile(block_), ir::CompileStatus::Ok);
   }
   ir::InterpretResult run() { return bench_.run(memory_, 1); }
   ir::CodeSpan site(size_t i) {
-    u8* at = bench_.hot() + bench_.compiled.links[i].offset;
+    u8* at = const_cast<u8*>(bench_.parts().at(bench_.compiled.links[i].offset));
     return {at, at, 32};
   }
 
@@ -75,7 +76,7 @@ TEST_P(Backend, LinksWithinAPageJumpStraightToTheTarget) {
   EXPECT_EQ(bench_.compiled.links[0].kind, ir::LinkKind::SamePage);
   EXPECT_EQ(bench_.compiled.links[0].target_pc, 0x1100u);
   EXPECT_EQ(run().pc, 0x1100u);
-  EXPECT_EQ(bench_.state().hdr.exit_arg, reinterpret_cast<u64>(bench_.hot()) + u64(i64(bench_.compiled.links[0].key)));
+  EXPECT_EQ(bench_.state().hdr.exit_arg, reinterpret_cast<u64>(bench_.parts().at(bench_.compiled.links[0].key)));
   const u8* stub = bench_.backend->link(site(0), ir::LinkKind::SamePage, 0x1100, 0, bench_.thunks.checked);
   EXPECT_EQ(run().reason, ExitReason::Checked);
   bench_.backend->unlink(site(0), stub);
@@ -143,14 +144,42 @@ TEST_P(Backend, EntryCanBeRedirectedAndRestored) {
 
 TEST_P(Backend, RelocationsNameEveryPc) {
   compile("   v2 = call.i64 digest, 0x1\n   st.i64 [0x40000000] 8, pc(0x1008)\n   exit_direct pc(0x1100)\n");
-  unsigned words = 0;
-  for (const ir::Relocation& r : bench_.compiled.relocations) {
+  std::vector<u64> words;
+  ir::for_each_relocation(bench_.compiled.relocations, [&](const ir::Relocation& r) {
+    if (r.form != ir::Relocation::Form::Pc64 && r.form != ir::Relocation::Form::Pc32) return;
     u64 word = 0;
-    std::memcpy(&word, bench_.hot() + i64(i32(r.offset)), r.form == ir::Relocation::Form::Abs64 ? 8 : 4);
-    EXPECT_TRUE(word == 0x1000 || word == 0x1008 || word == 0x1100) << word;
-    ++words;
-  }
-  EXPECT_EQ(words, 3u);  // call, store, link
+    std::memcpy(&word, bench_.parts().at(r.offset), r.end() - r.offset);
+    words.push_back(word);
+  });
+  EXPECT_EQ(words, (std::vector<u64>{0x1000, 0x1008, 0x1100}));  // call, store, link
+}
+
+TEST_P(Backend, ABlockThatUsesAPartOfAPcFitsNoOther) {
+  compile("   v2 = trunc.i32 pc(0x1008)\n   set d0, v2\n   exit_direct pc(0x1100)\n");
+  EXPECT_TRUE(bench_.compiled.relocations.empty());
+  compile("   exit_direct pc(0x1100)\n");
+  EXPECT_FALSE(bench_.compiled.relocations.empty());
+  block_.movable = false;
+  ASSERT_EQ(bench_.compile(block_), ir::CompileStatus::Ok);
+  EXPECT_TRUE(bench_.compiled.relocations.empty());
+}
+
+TEST_P(Backend, NothingButCodeDependsOnWhereTheCodeLies) {
+  compile("   v2 = get.i64 r3\n   v3 = call.i64 digest, 0x1\n   st.i64 [v2] 8, pc(0x1008)\n   v5 = ld.i64 [v3] 8\n"
+          "   set r3, v5\n   exit_direct pc(0x1100)\n");
+  ir::CompiledBlock elsewhere;
+  u8 *hot = bench_.hot() + 0x4000, *cold = bench_.cold() + 0x5010;
+  const ir::CompileRequest request{.block = &block_,
+                                   .layout = &bench_.layout,
+                                   .helpers = &bench_.helpers,
+                                   .thunks = &bench_.thunks,
+                                   .hot = {hot, hot, 0x1000},
+                                   .cold = {cold, cold, 0x1000}};
+  ASSERT_EQ(bench_.backend->compile(request, elsewhere), ir::CompileStatus::Ok);
+  EXPECT_EQ(elsewhere.side_table, bench_.compiled.side_table);
+  ASSERT_EQ(elsewhere.links.size(), 1u);
+  EXPECT_EQ(elsewhere.links[0].offset, bench_.compiled.links[0].offset);
+  EXPECT_EQ(elsewhere.links[0].key, bench_.compiled.links[0].key);
 }
 
 TEST_P(Backend, X87StoresWithoutPopKeepTheStack) {

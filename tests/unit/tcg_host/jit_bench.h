@@ -58,10 +58,12 @@ class JitBench {
         .hot = {code_ + kHotAt, code_ + kHotAt, hot_bytes},
         .cold = {code_ + kHotAt + kHotBytes, code_ + kHotAt + kHotBytes, cold_bytes ? cold_bytes : cold_room},
         .share_checks = share_checks,
-        .fuse_flags = fuse_flags};
+        .fuse_flags = fuse_flags,
+        .relocatable = true};
     return backend->compile(request, compiled);
   }
 
+  ir::CodeParts parts() const { return {code_ + kHotAt, code_ + kHotAt + kHotBytes, compiled.hot_size}; }
   u8* hot() { return code_ + kHotAt; }
   u8* cold() { return hot() + kHotBytes; }
   tcg::View& view() { return *view_; }
@@ -166,8 +168,8 @@ class JitBench {
     return thunks.exit_from_callback;
   }
   ir::RecoveryPoint point() {
-    const u32 key = u32(state().hdr.return_site - reinterpret_cast<u64>(code_ + kHotAt));
-    auto found = ir::find_recovery_point(compiled.side_table, key);
+    const u32 key = parts().offset_of(reinterpret_cast<const u8*>(state().hdr.return_site));
+    auto found = ir::find_recovery_point(compiled.side_table, key, block_->pc);
     EMU_CHECK(found.has_value());
     return *found;
   }
@@ -210,7 +212,6 @@ class JitBench {
     const ir::AccessRecord& r = p.access;
     const u64 va = state().hdr.slow_address;
     const unsigned bytes = 1u << r.mem.log2_bytes;
-    const u8* base = code_ + kHotAt;
     const bool atomic = r.opcode == ir::Opcode::Rmw || r.opcode == ir::Opcode::Cas;
     const u64 align = atomic ? bytes - 1 : low_mask(r.mem.align_log2);
     const bool inside = (va & 0xfff) + bytes <= 0x1000 && !(va & align);
@@ -221,11 +222,11 @@ class JitBench {
     if (p.retry && inside && !is_there && random_() % 4) {
       if (page == kGuestPage) {
         e = {page, page, reinterpret_cast<u64>(memory_->page) - page, 0};
-        return ++refills, base + p.retry;
+        return ++refills, parts().at(p.retry);
       }
       if (page == kReadOnlyPage && !writes) {
         e = {page, tcg::tlb_invalid(tcg::tlb_index(va)), reinterpret_cast<u64>(memory_->read_only) - page, 0};
-        return ++refills, base + p.retry;
+        return ++refills, parts().at(p.retry);
       }
     }
     if (r.unshares) {
@@ -275,7 +276,7 @@ class JitBench {
         std::memcpy(to, &v, 8);
       }
     }
-    return base + p.resume;
+    return parts().at(p.resume);
   }
 
   tcg::EnvStorage storage_;

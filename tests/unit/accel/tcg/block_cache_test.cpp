@@ -31,6 +31,10 @@ class NotingBackend final : public ir::HostBackend {
     return nullptr;
   }
   void unlink(ir::CodeSpan site, const u8*) override { linked.erase(site.exec); }
+  bool relocate(ir::CodeSpan, ir::CodeSpan, const ir::CodeParts&, u64, std::span<const u8>) const override {
+    return false;
+  }
+  void reset_link(ir::CodeSpan, const u8*) const override {}
   u64 redirect_entry(ir::CodeSpan entry, const u8*) override {
     redirected.insert(entry.exec);
     return 0;
