@@ -24,8 +24,8 @@ class BlockFrontend {
   virtual bool is_medium_locked() const { return false; }
   /// A drive whose medium comes and goes: CD-ROM, floppy.
   virtual bool is_removable() const { return false; }
-  /// The device's id, or its path when it has none: what QMP commands take as `id` and queries show as `qdev`. Empty: the
-  /// front end is the device, an object of the tree, which is asked itself.
+  /// The device's id, or its path when it has none: what QMP commands take as `id` and queries show as `qdev`. Empty:
+  /// the front end is the device, an object of the tree, which is asked itself.
   virtual std::string device_name() const { return {}; }
 };
 

@@ -125,7 +125,9 @@ Result<DriveSpec> take_drive_spec(Options& options, bool is_cdrom) {
   const bool has_image = node.has("filename") || node.has("driver") || node.has("file.driver") ||
                          node.has("file.filename") || node.has("node-name");
   if (!has_image) {
-    for (const char* harmless : {"cache.direct", "cache.no-flush", "discard", "detect-zeroes", "file.aio"}) node.take(harmless);
+    for (const char* harmless : {"cache.direct", "cache.no-flush", "discard", "detect-zeroes", "file.aio"}) {
+      node.take(harmless);
+    }
     EMU_TRY(node.finish());
     return spec;
   }

@@ -25,7 +25,8 @@ struct DriveSpec {
   bool snapshot = false;        ///< changes are thrown away at the end
 };
 
-/// Takes what -drive says of image, cache and errors; the keys it does not know go to the node. `is_cdrom`: media=cdrom.
+/// Takes what -drive says of image, cache and errors; the keys it does not know go to the node.
+/// `is_cdrom`: media=cdrom.
 Result<DriveSpec> take_drive_spec(Options& options, bool is_cdrom);
 
 /// cache=: "writeback", "none", "writethrough", "directsync", "unsafe".

@@ -176,10 +176,10 @@ Result<void> BlockStore::set_limits(DiskBackend& drive, const std::string& group
     run_sync(loop_, drive.set_throttle("", nullptr));
     return {};
   }
-  const std::string name = group.empty() ? drive.throttle_group_name().empty() ? drive.name().empty() ? drive.settings().id
-                                                                                                       : drive.name()
-                                                                               : drive.throttle_group_name()
-                                         : group;
+  std::string name = group;
+  if (name.empty()) name = drive.throttle_group_name();
+  if (name.empty()) name = drive.name();
+  if (name.empty()) name = drive.settings().id;
   auto shared = graph_.own_throttle_group(name);
   shared->set_config(limits);
   run_sync(loop_, drive.set_throttle(name, shared));

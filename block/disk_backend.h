@@ -142,7 +142,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
   }
   /// Another device may write, too (share-rw=on). Before attach().
   void set_share_writes(bool share) { share_writes_ = share; }
-  /// Both of that, as a device's properties say it. Errors: what -drive says already, or what cannot be. Before attach().
+  /// Both of that, as a device's properties say it. Errors: what -drive says already, or what cannot be.
+  /// Before attach().
   Result<void> set_wishes(const DeviceWishes& wishes);
 
   std::shared_ptr<ThrottleGroup> throttle_group() const { return group_; }

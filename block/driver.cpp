@@ -150,8 +150,8 @@ Task<Result<NodeRef>> OpenContext::open_child(Options& options, std::string role
     co_return found;
   }
   // The header's image counts as long as the user names no other.
-  const bool names_one = below.has("filename") || below.has("driver") || below.has("file") || below.has("file.driver") ||
-                         below.has("file.filename");
+  const bool names_one = below.has("filename") || below.has("driver") || below.has("file") ||
+                         below.has("file.driver") || below.has("file.filename");
   if (is_file && below.empty()) {
     if (const auto filename = options.take("filename")) below.set("filename", *filename);
   } else if (!names_one && !implied.filename.empty()) {

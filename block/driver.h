@@ -30,8 +30,8 @@ struct NodeSettings {
   DetectZeroes detect_zeroes = DetectZeroes::Off;
 };
 
-/// Lent to Driver::open. Make the node with `loop`, `settings.name` and `settings.read_only`; over a child that works on
-/// an I/O thread it moves there.
+/// Lent to Driver::open. Make the node with `loop`, `settings.name` and `settings.read_only`; over a child that works
+/// on an I/O thread it moves there.
 struct OpenContext {
   NodeGraph& graph;
   EventLoop& loop;

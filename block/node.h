@@ -89,8 +89,8 @@ Access backing_access(Access own);
 enum class Preallocation : u8 { Off, Metadata, Falloc, Full };
 
 /// All requests are made and end on the thread of loop(); several are under way at once, in no order but what
-/// awaiting gives. Offsets and lengths lie inside bytes() (BlockBackend and formats check) and heed limits(); where bytes() ends
-/// inside a block of limits(), that block is read and written whole, and reads as zeroes behind the end.
+/// awaiting gives. Offsets and lengths lie inside bytes() (BlockBackend and formats check) and heed limits(); where
+/// bytes() ends inside a block of limits(), that block is read and written whole, and reads as zeroes behind the end.
 /// Nodes are opened by the graph (graph.h), and closed by it: close() ends what is under way, and says what failed.
 class Node : public std::enable_shared_from_this<Node> {
  public:

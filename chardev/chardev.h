@@ -72,8 +72,8 @@ class Chardev {
 
   /// Descriptors that the other end sent along with what was received since the last call. Loop's thread.
   virtual std::vector<Fd> take_fds() { return {}; }
-  /// The connected socket, for a front end that takes nothing by receive(), because what it speaks carries descriptors both
-  /// ways; stays ours. -1: there is none. Loop's thread.
+  /// The connected socket, for a front end that takes nothing by receive(), because what it speaks carries descriptors
+  /// both ways; stays ours. -1: there is none. Loop's thread.
   virtual int socket() const { return -1; }
   /// Cuts the connection, as if the other end had. Any thread; for those that can.
   virtual bool can_yank() const { return false; }

@@ -12,6 +12,7 @@
 #include "hw/machine/board.h"
 #include "hw/machine/machine.h"
 #include "monitor/schema/schema.h"
+#include "net/program_rights.h"
 
 namespace emu::block {
 class BlockStore;
@@ -144,6 +145,9 @@ class MachineControl {
 
   /// Makes a byte stream at /chardevs/ID; gives the path of a pty.
   virtual Result<std::string> add_chardev(const chardev::ChardevOptions& options) = 0;
+
+  /// What -sandbox leaves to programs that back ends start.
+  virtual net::ProgramRights program_rights() const { return {}; }
 
   /// A server for debuggers there: "tcp::1234", "chardev:ID", "none"; in place of the one there was.
   virtual Result<void> set_debugger(const std::string& where) {

@@ -12,6 +12,7 @@
 #include "net/filter_dump.h"
 #include "net/hub.h"
 #include "net/register.h"
+#include "net/smb_server.h"
 #include "net/stream_net.h"
 #include "net/tap_net.h"
 #include "net/vhost_user_net.h"
@@ -169,6 +170,30 @@ Result<std::unique_ptr<BackendClient>> open_stream(const NetdevServices& service
   return std::unique_ptr<BackendClient>(std::move(client));
 }
 
+/// A program that the sandbox ends as it starts would be of no use to the guest.
+Result<void> check_programs(const UserOptions& user, const ProgramRights& rights) {
+  const auto refuse = [](std::string_view key, std::string_view right) {
+    return error(Error(fmt::format("{} starts a program, which -sandbox {}=deny does not let run", key, right))
+                     .with_hint(fmt::format("take {0}=deny away, or '{1}'", right, key)));
+  };
+  if (!user.smb.empty() && !rights.start) return refuse("smb", "spawn");
+  if (!user.smb.empty() && !rights.change_user) return refuse("smb", "elevateprivileges");
+  for (const GuestForward& rule : user.guest_forwards) {
+    if (!rule.command.empty() && !rights.start) return refuse("guestfwd", "spawn");
+  }
+  return {};
+}
+
+/// A dry run checks what smbd needs, and makes no folder for it.
+Result<std::unique_ptr<BackendClient>> open_user(const NetdevServices& services, UserOptions user) {
+  EMU_TRY(check_programs(user, services.programs));
+  if (services.dry_run != nullptr && !user.smb.empty()) {
+    EMU_TRY(SmbServer::check_program(), "smb");
+    user.smb.clear();
+  }
+  return open_as<UserNet>(services, user, services.open_stream);
+}
+
 /// Checks what open() would, without what others would notice.
 Result<std::unique_ptr<BackendClient>> open_dry(const NetdevServices& services, const Parsed& parsed) {
   if (const auto* tap = std::get_if<TapOptions>(&parsed)) {
@@ -196,7 +221,7 @@ Result<std::unique_ptr<BackendClient>> open(const NetdevServices& services, cons
                                             const Parsed& parsed) {
   const bool is_inside = std::holds_alternative<UserOptions>(parsed) || std::holds_alternative<HubPortOptions>(parsed);
   if (services.dry_run != nullptr && !is_inside) return open_dry(services, parsed);
-  if (const auto* user = std::get_if<UserOptions>(&parsed)) return open_as<UserNet>(services, *user, services.open_stream);
+  if (const auto* user = std::get_if<UserOptions>(&parsed)) return open_user(services, *user);
   if (const auto* tap = std::get_if<TapOptions>(&parsed)) {
     EMU_TRY(check_tap(*tap));
     return open_as<TapNet>(services, *tap);
@@ -341,7 +366,7 @@ std::string netdev_help() {
          "  user     [net=ADDR[/MASK]][,host=ADDR][,dhcpstart=ADDR][,dns=ADDR][,dnssearch=DOMAIN][,domainname=DOMAIN]\n"
          "           [,hostname=NAME][,restrict=on][,hostfwd=RULE][,guestfwd=RULE][,tftp=DIR][,bootfile=FILE]\n"
          "           [,tftp-server-name=NAME][,ipv4=on|off][,ipv6=on|off][,ipv6-net=ADDR[/BITS]][,ipv6-host=ADDR]\n"
-         "           [,ipv6-dns=ADDR]\n"
+         "           [,ipv6-dns=ADDR][,smb=DIR[,smbserver=ADDR]]\n"
          "  vhost-user chardev=ID[,queues=N]\n"
          "All take id=ID.\n";
 }

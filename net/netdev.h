@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "net/backend.h"
+#include "net/program_rights.h"
 #include "net/socket_address.h"
 #include "net/user_net.h"
 #include "util/options.h"
@@ -26,6 +27,7 @@ struct NetdevServices {
   /// What fd=NAME stands for that is no number (getfd): it is taken, and closed if the back end cannot be made.
   std::function<Result<Fd>(const std::string& name)> find_fd = {};
   StreamListener stream_changed = {};
+  ProgramRights programs = {};
   /// For a dry run: no client connects, no script or helper runs and no file is made; something silent stands in. The
   /// addresses of servers are taken and kept here, so that two who want the same are found.
   std::vector<Fd>* dry_run = nullptr;

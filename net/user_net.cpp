@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "net/offload.h"
+#include "net/smb_server.h"
 #include "net/user_segments.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -267,6 +268,7 @@ Result<void> UserNet::open(const UserOptions& options, EventLoop& loop, const St
   if (slirp_ == nullptr) return error("libslirp refuses this configuration");
   for (const HostForward& rule : options_.host_forwards) EMU_TRY(add_host_forward(rule));
   for (const GuestForward& rule : options_.guest_forwards) EMU_TRY(add_guest_forward(rule, open_stream));
+  if (!options_.smb.empty()) EMU_TRY(share_folder());
   source_ = new Source(*this);
   return {};
 }
@@ -311,6 +313,16 @@ Result<void> UserNet::add_guest_forward(const GuestForward& rule, const StreamOp
   }
   forward->stream->set_sink(forward.get());
   forwards_.push_back(std::move(forward));
+  return {};
+}
+
+Result<void> UserNet::share_folder() {
+  smb_ = EMU_TRY(SmbServer::create(options_.smb), "smb");
+  for (const u16 port : SmbServer::kPorts) {
+    in_addr server = options_.smb_server;
+    if (slirp_add_exec(slirp_, smb_->command().c_str(), &server, port) == 0) continue;
+    return error("smb: {}:{} cannot be served", text_of(server), port);
+  }
   return {};
 }
 

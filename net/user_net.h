@@ -16,6 +16,8 @@ struct Slirp;  // NOLINT: libslirp's name; its header stays out of ours
 
 namespace emu::net {
 
+class SmbServer;
+
 /// A byte stream of the host behind guestfwd=...-STREAM. Loop's thread.
 class ForwardStream {
  public:
@@ -65,6 +67,7 @@ class UserNet final : public BackendClient {
   struct Alarm;
 
   Result<void> add_guest_forward(const GuestForward& rule, const StreamOpener& open_stream);
+  Result<void> share_folder();
   /// Makes a copy of the guest's what libslirp wants; false: it cannot be, and is dropped.
   bool finish(std::span<u8> frame, const PacketOffload& offload) const;
   bool raises_segment_size() const { return peer_takes_.checksum && (peer_takes_.tso4 || peer_takes_.tso6); }
@@ -80,6 +83,7 @@ class UserNet final : public BackendClient {
   std::unique_ptr<Callbacks> callbacks_;
   Source* source_ = nullptr;
   std::vector<std::unique_ptr<Forward>> forwards_;
+  std::unique_ptr<SmbServer> smb_;
   std::vector<std::unique_ptr<Alarm>> alarms_;
   PacketQueue to_guest_;
   OffloadSender sender_;  ///< for peers that do not take what their drivers' predecessors took

@@ -5,9 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "net/smb_server.h"
 #include "util/string.h"
 
 namespace emu::net {
@@ -67,6 +69,14 @@ Result<void> check_inside(const UserOptions& user, in_addr address, std::string_
   char text[INET_ADDRSTRLEN];
   return error("{}={} is not an address in the guest's network", key,
                ::inet_ntop(AF_INET, &address, text, sizeof text));
+}
+
+/// An address in the guest's network; the one with that number when it is not given.
+Result<in_addr> take_inside(Options& options, const UserOptions& user, const char* key, u32 number) {
+  in_addr address = from_host_order(host_order(user.network) | (number & ~host_order(user.mask)));
+  if (const auto given = options.take(key)) address = EMU_TRY(parse_v4(*given, key));
+  EMU_TRY(check_inside(user, address, key));
+  return address;
 }
 
 /// Options of a protocol that is switched off would do nothing.
@@ -144,17 +154,9 @@ Result<void> take_network(Options& options, UserOptions& user) {
   }
   user.mask = from_host_order(mask);
   user.network = from_host_order(host_order(user.network) & mask);
-  const auto inside = [&](const char* key, u32 number) -> Result<in_addr> {
-    const auto given = options.take(key);
-    if (given) return parse_v4(*given, key);
-    return from_host_order(host_order(user.network) | (number & ~mask));
-  };
-  user.host = EMU_TRY(inside("host", 2));
-  user.dns = EMU_TRY(inside("dns", 3));
-  user.dhcp_start = EMU_TRY(inside("dhcpstart", 15));
-  EMU_TRY(check_inside(user, user.host, "host"));
-  EMU_TRY(check_inside(user, user.dns, "dns"));
-  EMU_TRY(check_inside(user, user.dhcp_start, "dhcpstart"));
+  user.host = EMU_TRY(take_inside(options, user, "host", 2));
+  user.dns = EMU_TRY(take_inside(options, user, "dns", 3));
+  user.dhcp_start = EMU_TRY(take_inside(options, user, "dhcpstart", 15));
   if (host_order(user.host) == host_order(user.dns)) return error("'dns' and 'host' are the same address");
   for (const auto& [key, address] : {std::pair("host", user.host), std::pair("dns", user.dns)}) {
     if (host_order(user.dhcp_start) != host_order(address)) continue;
@@ -192,6 +194,29 @@ Result<void> take_v6_network(Options& options, UserOptions& user) {
   EMU_TRY(check_inside(user, user.dns6, "ipv6-dns"));
   if (std::memcmp(&user.host6, &user.dns6, sizeof user.host6) == 0) {
     return error("'ipv6-dns' and 'ipv6-host' are the same address");
+  }
+  return {};
+}
+
+/// smb=FOLDER[,smbserver=ADDRESS], the fourth address when none is given. After the forwards.
+Result<void> take_smb(Options& options, UserOptions& user) {
+  const auto folder = options.take("smb");
+  if (!folder) {
+    if (options.has("smbserver")) return error("'smbserver' goes with 'smb' only");
+    return {};
+  }
+  user.smb = EMU_TRY(path_to_share(*folder), "smb");
+  user.smb_server = EMU_TRY(take_inside(options, user, "smbserver", 4));
+  for (const auto& [key, address] :
+       {std::pair("host", user.host), std::pair("dns", user.dns), std::pair("dhcpstart", user.dhcp_start)}) {
+    if (host_order(user.smb_server) != host_order(address)) continue;
+    return error("'smbserver' and '{}' are the same address", key);
+  }
+  for (const GuestForward& rule : user.guest_forwards) {
+    const auto& ports = SmbServer::kPorts;
+    const bool is_its_port = std::find(ports.begin(), ports.end(), rule.port) != ports.end();
+    if (!is_its_port || host_order(rule.server) != host_order(user.smb_server)) continue;
+    return error("guestfwd: port {} of that address is where 'smb' is served", rule.port);
   }
   return {};
 }
@@ -249,7 +274,9 @@ Result<UserOptions> take_user_options(Options& options) {
   user.ipv4 = v4.value_or(!v6.value_or(false));
   user.ipv6 = v6.value_or(!v4.value_or(false));
   if (!user.ipv4 && !user.ipv6) return error("ipv4 and ipv6 cannot both be off");
-  if (!user.ipv4) EMU_TRY(refuse_options_of(options, "ipv4", {"net", "host", "dns", "dhcpstart", "tftp", "bootfile"}));
+  if (!user.ipv4) {
+    EMU_TRY(refuse_options_of(options, "ipv4", {"net", "host", "dns", "dhcpstart", "tftp", "bootfile", "smb"}));
+  }
   if (!user.ipv6) {
     EMU_TRY(refuse_options_of(options, "ipv6", {"ipv6-net", "ipv6-prefix", "ipv6-prefixlen", "ipv6-host", "ipv6-dns"}));
   }
@@ -282,11 +309,7 @@ Result<UserOptions> take_user_options(Options& options) {
   for (const std::string& rule : options.take_all("guestfwd")) {
     user.guest_forwards.push_back(EMU_TRY(parse_guest_forward(rule), "guestfwd"));
   }
-  const bool smb = options.take("smb").has_value();
-  if (options.take("smbserver").has_value() || smb) {
-    return error(Error("'smb' is not supported")
-                     .with_hint("run a file server on the host: the guest finds it at its gateway's address"));
-  }
+  EMU_TRY(take_smb(options, user));
   return user;
 }
 

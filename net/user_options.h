@@ -28,10 +28,11 @@ struct GuestForward {
 
 struct UserOptions {
   bool ipv4 = true, ipv6 = true, restricted = false;
-  in_addr network = {}, mask = {}, host = {}, dhcp_start = {}, dns = {};
+  in_addr network = {}, mask = {}, host = {}, dhcp_start = {}, dns = {}, smb_server = {};
   in6_addr prefix6 = {}, host6 = {}, dns6 = {};
   u8 prefix6_length = 64;
   std::string hostname, tftp, tftp_server_name, bootfile, domain;
+  std::string smb;  ///< a folder that smbd serves at smb_server; empty: none
   std::vector<std::string> dns_search;
   std::vector<HostForward> host_forwards;
   std::vector<GuestForward> guest_forwards;

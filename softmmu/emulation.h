@@ -68,6 +68,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   block::BlockStore& disks() override { return *disks_; }
   Result<std::string> add_chardev(const chardev::ChardevOptions& options) override;
   Result<void> set_debugger(const std::string& where) override;
+  net::ProgramRights program_rights() const override;
 
  private:
   /// That there are here: with the host's own where it runs the guest.

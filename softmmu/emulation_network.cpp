@@ -24,9 +24,16 @@ Result<void> Emulation::make_network() {
                                      .open_stream = forward_opener(),
                                      .find_fd = {},
                                      .stream_changed = monitor::stream_events(*monitors_),
+                                     .programs = program_rights(),
                                      .dry_run = options_.dry_run ? &reserved_sockets_ : nullptr};
   for (const auto& [id, options] : network_.netdevs) EMU_TRY(net::add_netdev(services, id, options), "-netdev");
   return {};
+}
+
+net::ProgramRights Emulation::program_rights() const {
+  const SandboxOptions& sandbox = options_.sandbox;
+  if (!sandbox.on) return {};
+  return {.start = sandbox.spawn, .change_user = sandbox.privileges != SandboxOptions::Privileges::Deny};
 }
 
 /// For guestfwd=. A dry run checks the stream, and takes none.

@@ -88,7 +88,9 @@ class BlkdebugNode final : public FilterNode {
   }
 
   static Task<Result<NodeRef>> open(OpenContext& context, Options options) {
-    if (options.has("config")) co_return error("blkdebug: config= is not there yet: write the rules as inject-error.0.*");
+    if (options.has("config")) {
+      co_return error("blkdebug: config= is not there yet: write the rules as inject-error.0.*");
+    }
     auto rules = take_rules(options);
     EMU_CO_TRY(rules);
     std::string role = "image";

@@ -38,7 +38,8 @@ Result<void> ThrottleConfig::check() const {
   for (const char* unit : {"bps", "iops"}) {
     const unsigned first = unit[0] == 'b' ? 0 : 3;
     const auto is_set = [&](unsigned i, auto member) { return limits[first + i].*member != 0; };
-    if ((is_set(0, &ThrottleLimit::average) && (is_set(1, &ThrottleLimit::average) || is_set(2, &ThrottleLimit::average))) ||
+    if ((is_set(0, &ThrottleLimit::average) &&
+         (is_set(1, &ThrottleLimit::average) || is_set(2, &ThrottleLimit::average))) ||
         (is_set(0, &ThrottleLimit::most) && (is_set(1, &ThrottleLimit::most) || is_set(2, &ThrottleLimit::most)))) {
       return error("bps/iops/max total values and read/write values cannot be used at the same time");
     }
@@ -58,7 +59,9 @@ Result<void> ThrottleConfig::check() const {
     if (limit.most != 0 && limit.most < limit.average) {
       return error("bps_max/iops_max cannot be lower than bps/iops: {}-max is", kNames[i]);
     }
-    if (limit.length_s > kMost / std::max<u64>(limit.most, 1)) return error("burst length too high for this burst rate");
+    if (limit.length_s > kMost / std::max<u64>(limit.most, 1)) {
+      return error("burst length too high for this burst rate");
+    }
   }
   if (iops_size != 0 && limits[3].average == 0 && limits[4].average == 0 && limits[5].average == 0) {
     return error("iops size requires an iops value to be set");
@@ -145,9 +148,11 @@ const ThrottleGroupObject::Members ThrottleGroupObject::kMembers[kThrottledCount
     {&ThrottleGroupObject::bps_total_, &ThrottleGroupObject::bps_total_max_, &ThrottleGroupObject::bps_total_length_},
     {&ThrottleGroupObject::bps_read_, &ThrottleGroupObject::bps_read_max_, &ThrottleGroupObject::bps_read_length_},
     {&ThrottleGroupObject::bps_write_, &ThrottleGroupObject::bps_write_max_, &ThrottleGroupObject::bps_write_length_},
-    {&ThrottleGroupObject::iops_total_, &ThrottleGroupObject::iops_total_max_, &ThrottleGroupObject::iops_total_length_},
+    {&ThrottleGroupObject::iops_total_, &ThrottleGroupObject::iops_total_max_,
+     &ThrottleGroupObject::iops_total_length_},
     {&ThrottleGroupObject::iops_read_, &ThrottleGroupObject::iops_read_max_, &ThrottleGroupObject::iops_read_length_},
-    {&ThrottleGroupObject::iops_write_, &ThrottleGroupObject::iops_write_max_, &ThrottleGroupObject::iops_write_length_},
+    {&ThrottleGroupObject::iops_write_, &ThrottleGroupObject::iops_write_max_,
+     &ThrottleGroupObject::iops_write_length_},
 };
 
 void ThrottleGroupObject::describe(qom::TypeInfo<ThrottleGroupObject>& type) {

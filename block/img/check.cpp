@@ -36,7 +36,8 @@ void print_json(const qcow2::CheckReport& report, const std::string& filename) {
 
 void print_human(const qcow2::CheckReport& report, bool repaired) {
   if (repaired && report.errors_fixed + report.leaks_fixed != 0) {
-    fmt::print("The following inconsistencies were found and repaired:\n\n    {} leaked clusters\n    {} corruptions\n\n"
+    fmt::print("The following inconsistencies were found and repaired:\n\n"
+               "    {} leaked clusters\n    {} corruptions\n\n"
                "Double checking the fixed image now...\n", report.leaks_fixed, report.errors_fixed);
   }
   if (report.errors == 0 && report.leaks == 0 && report.failures == 0) {
@@ -56,9 +57,10 @@ void print_human(const qcow2::CheckReport& report, bool repaired) {
   }
   if (report.total_clusters != 0 && report.allocated_clusters != 0) {
     const double allocated = double(report.allocated_clusters);
-    fmt::print("{}/{} = {:.2f}% allocated, {:.2f}% fragmented, {:.2f}% compressed clusters\n", report.allocated_clusters,
-               report.total_clusters, allocated * 100 / double(report.total_clusters),
-               double(report.fragmented_clusters) * 100 / allocated, double(report.compressed_clusters) * 100 / allocated);
+    fmt::print("{}/{} = {:.2f}% allocated, {:.2f}% fragmented, {:.2f}% compressed clusters\n",
+               report.allocated_clusters, report.total_clusters, allocated * 100 / double(report.total_clusters),
+               double(report.fragmented_clusters) * 100 / allocated,
+               double(report.compressed_clusters) * 100 / allocated);
   }
   if (report.end_offset != 0) fmt::print("Image end offset: {}\n", report.end_offset);
 }

@@ -99,8 +99,9 @@ Task<Result<void>> copy_all(const Copy& copy, Progress& progress) {
     auto extent = co_await chain_status(copy.source, at, std::min(most, copy.source->bytes() - at));
     EMU_CO_TRY(extent);
     const u64 bytes = extent->bytes;
-    const bool below = !copy.backing.empty() &&
-                       (!extent->extent.allocated || (extent->depth > 0 && is_same_file(extent->node->filename(), copy.backing)));
+    const bool below =
+        !copy.backing.empty() &&
+        (!extent->extent.allocated || (extent->depth > 0 && is_same_file(extent->node->filename(), copy.backing)));
     const bool zero = extent->extent.zero || !extent->extent.allocated;
     IoStatus status = 0;
     if (below || (zero && copy.reads_zero && copy.sparse_bytes != 0)) {
@@ -150,7 +151,9 @@ int convert_command(Tool& tool, const std::vector<std::string>& words) {
   if (copy.compressed && target_format != "qcow2") return tool.fail("Compression not supported for this file format");
   if (const auto text = arguments->get("S")) {
     const auto bytes = parse_size(*text);
-    if (!bytes || *bytes % 512 != 0) return tool.fail("Invalid buffer size for sparse output specified. Valid sizes are multiples of 512.");
+    if (!bytes || *bytes % 512 != 0) {
+      return tool.fail("Invalid buffer size for sparse output specified. Valid sizes are multiples of 512.");
+    }
     copy.sparse_bytes = std::min(*bytes, kChunk);
   }
   const std::string cache = arguments->get("T").value_or("writeback");
@@ -219,7 +222,9 @@ Task<Result<u64>> first_difference(const NodeRef& a, const NodeRef& b, u64 at, u
     if (there == 0) continue;
     const iovec part = {buffer->data(), there};
     const IoStatus status = co_await node->read(at, IoVec(&part, 1));
-    if (status != 0) co_return error("Error while reading offset {} of {}: {}", at, node->filename(), std::strerror(status));
+    if (status != 0) {
+      co_return error("Error while reading offset {} of {}: {}", at, node->filename(), std::strerror(status));
+    }
   }
   u8* const end = left.data() + bytes;
   co_return u64(std::mismatch(left.data(), end, right.data()).first - left.data());
@@ -293,7 +298,9 @@ int compare_command(Tool& tool, const std::vector<std::string>& words) {
   if (result.status > kDifferent) return tool.fail(result.message, result.status);
   if (!quiet) {
     const u64 common = std::min(nodes[0]->bytes(), nodes[1]->bytes());
-    if (!same_size && (result.status == kSame || result.mismatch >= common)) fmt::print("Warning: Image size mismatch!\n");
+    if (!same_size && (result.status == kSame || result.mismatch >= common)) {
+      fmt::print("Warning: Image size mismatch!\n");
+    }
     if (result.status == kSame) fmt::print("Images are identical.\n");
     else if (result.message.empty()) fmt::print("Content mismatch at offset {}!\n", result.mismatch);
     else fmt::print("Strict mode: Offset {} block status mismatch!\n", result.mismatch);

@@ -220,7 +220,9 @@ bool is_tool_name(const std::string& argv0) {
 int run(const std::vector<std::string>& arguments) {
   const std::string path = arguments.empty() ? "system-emu-img" : arguments[0];
   Tool tool(path.substr(path.rfind('/') + 1));
-  if (arguments.size() < 2) return tool.fail("Not enough arguments\nTry '" + tool.program() + " --help' for more information");
+  if (arguments.size() < 2) {
+    return tool.fail("Not enough arguments\nTry '" + tool.program() + " --help' for more information");
+  }
   const std::string& name = arguments[1];
   if (name == "--help" || name == "-h") {
     print_help();

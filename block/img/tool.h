@@ -20,7 +20,8 @@ namespace emu::block::img {
 /// Options with one letter or a long name, and the rest.
 class Arguments {
  public:
-  /// `letters`: as for getopt, "f:q". `longs`: "output=" takes a value, "shrink" does not, "object=o" stands for a letter.
+  /// `letters`: as for getopt, "f:q". `longs`: "output=" takes a value, "shrink" does not, "object=o" stands for
+  /// a letter.
   static Result<Arguments> parse(const std::vector<std::string>& words, const std::string& letters,
                                  const std::vector<std::string>& longs);
   bool has(const std::string& name) const { return values_.contains(name); }

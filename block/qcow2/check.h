@@ -26,8 +26,8 @@ struct CheckReport {
   bool is_usable() const { return errors == 0 && failures == 0; }
 };
 
-/// The image is open, nothing is under way and nothing dirty. For repair it must be writable; then the dirty and corrupt
-/// bits go when nothing is wrong any more. `say` hears one line for each finding.
+/// The image is open, nothing is under way and nothing dirty. For repair it must be writable; then the dirty and
+/// corrupt bits go when nothing is wrong any more. `say` hears one line for each finding.
 Task<Result<CheckReport>> check(Image& image, Repair repair, std::function<void(const std::string&)> say);
 
 }  // namespace emu::block::qcow2

@@ -6,7 +6,8 @@
 namespace emu::block::qcow2 {
 
 ClusterMap::ClusterMap(const Geometry& geometry, HostFile& file, CorruptionSink sink)
-    : geometry_(geometry), file_(file), sink_(std::move(sink)), slice_bytes_(std::min(kSliceBytes, geometry.cluster())) {}
+    : geometry_(geometry), file_(file), sink_(std::move(sink)),
+      slice_bytes_(std::min(kSliceBytes, geometry.cluster())) {}
 
 Task<IoStatus> ClusterMap::open(u64 l1_offset, u64 l1_entries) {
   l1_offset_ = l1_offset;
@@ -79,7 +80,8 @@ Task<IoStatus> ClusterMap::load(u64 guest) {
   slice.data = Buffer(slice_bytes_);
   const IoStatus status = co_await file_.read(offset, slice.data.data(), slice_bytes_);
   if (status != 0) co_return status;
-  // Meanwhile somebody else may have loaded it, and changed it; or the table may be another one: the caller looks again.
+  // Meanwhile somebody else may have loaded it, and changed it; or the table may be another one:
+  // the caller looks again.
   if (offset != slice_offset(guest) || slices_.contains(offset)) co_return 0;
   make_room();
   slice.last_use = ++uses_;
@@ -92,7 +94,8 @@ void ClusterMap::make_room() {
   for (int tries = 0; slices_.size() >= kMostSlices && tries < 4; ++tries) {
     auto oldest = slices_.end();
     std::size_t bucket = (uses_ * 2654435761u + unsigned(tries)) % slices_.bucket_count();
-    for (int seen = 0, looked = 0; seen < 16 && looked < 256; ++looked, bucket = (bucket + 1) % slices_.bucket_count()) {
+    for (int seen = 0, looked = 0; seen < 16 && looked < 256;
+         ++looked, bucket = (bucket + 1) % slices_.bucket_count()) {
       for (auto it = slices_.begin(bucket); it != slices_.end(bucket); ++it) {
         ++seen;
         if (it->second.dirty || it->second.in_commit) continue;

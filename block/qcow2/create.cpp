@@ -88,12 +88,13 @@ Result<void> check_create_options(const CreateOptions& options) {
     return error("Refcount width must be a power of two and may not exceed 64 bits");
   }
   if (options.version < 3) {
-    const char* const what = options.refcount_bits != 16   ? "Different refcount widths than 16 bits require"
-                             : options.lazy_refcounts      ? "Lazy refcounts only supported with"
-                             : options.extended_l2         ? "Extended L2 entries are only supported with"
-                             : !options.data_file.empty()  ? "External data files are only supported with"
-                             : options.compression != Compression::Zlib ? "Non-zlib compression type is only supported with"
-                                                                        : nullptr;
+    const char* const what = options.refcount_bits != 16  ? "Different refcount widths than 16 bits require"
+                             : options.lazy_refcounts     ? "Lazy refcounts only supported with"
+                             : options.extended_l2        ? "Extended L2 entries are only supported with"
+                             : !options.data_file.empty() ? "External data files are only supported with"
+                             : options.compression != Compression::Zlib
+                                 ? "Non-zlib compression type is only supported with"
+                                 : nullptr;
     if (what) return error("{} compatibility level 1.1 and above (use version=v3 or greater)", what);
   }
   if (options.extended_l2 && options.cluster < (16u << 10)) {

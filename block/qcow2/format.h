@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The numbers of the qcow2 format, and one guest cluster's mapping in a form that has no special cases. Sections (§) are
-// those of the published description "Qcow2 Image File Format", docs/interop/qcow2 of QEMU.
+// The numbers of the qcow2 format, and one guest cluster's mapping in a form that has no special cases. Sections (§)
+// are those of the published description "Qcow2 Image File Format", docs/interop/qcow2 of QEMU.
 #pragma once
 
 #include <algorithm>

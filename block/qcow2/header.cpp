@@ -97,7 +97,9 @@ Result<void> parse_v3_fields(Header& header, std::span<const u8> cluster) {
   header.header_length = load_be32(&cluster[100]);
   if (header.header_length < kV3HeaderBytes) return error("qcow2 header too short: {} bytes", header.header_length);
   if (header.header_length > header.cluster()) return error("qcow2 header exceeds cluster size");
-  if (header.header_length % 8 != 0) return error("qcow2 header length {} is not a multiple of 8", header.header_length);
+  if (header.header_length % 8 != 0) {
+    return error("qcow2 header length {} is not a multiple of 8", header.header_length);
+  }
   if (header.header_length > cluster.size()) return error("qcow2 header is cut off at {} bytes", cluster.size());
   if (header.refcount_order > 6) return error("refcount width exceeds 64 bits (order {})", header.refcount_order);
   return {};
@@ -210,7 +212,8 @@ Result<Header> parse_header(std::span<const u8> cluster) {
   // Unknown features first: they may be why the rest looks odd.
   std::vector<u8> feature_names;
   const u64 backing_offset = load_be64(&cluster[8]);
-  const u64 end = backing_offset > header.header_length ? std::min<u64>(cluster.size(), backing_offset) : cluster.size();
+  const u64 end =
+      backing_offset > header.header_length ? std::min<u64>(cluster.size(), backing_offset) : cluster.size();
   const Result<void> extensions = parse_extensions(header, cluster, end, feature_names);
   if (const u64 unknown = header.incompatible & ~kKnownIncompatible) {
     return error("unsupported qcow2 features: {}", name_features(unknown, feature_names));
@@ -323,7 +326,9 @@ Result<Buffer> make_header(const Header& header) {
       std::memcpy(p + at, header.backing_file.data(), header.backing_file.size());
     }
   }
-  if (!fits) return error("the names of backing and data file do not fit into the first cluster ({} bytes)", cluster.size());
+  if (!fits) {
+    return error("the names of backing and data file do not fit into the first cluster ({} bytes)", cluster.size());
+  }
   return cluster;
 }
 

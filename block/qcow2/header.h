@@ -87,8 +87,8 @@ bool looks_like_qcow2(std::span<const u8> first_bytes);
 /// How many bytes parse_header() wants to see, from the first 512: one cluster. Errors: not qcow2.
 Result<u64> header_bytes_wanted(std::span<const u8> first_sector);
 
-/// `first_cluster`: from the start of the file; shorter if the file is. Checked here is all that does not need the file's
-/// length: see check_layout(). Errors: one sentence that names the field.
+/// `first_cluster`: from the start of the file; shorter if the file is. Checked here is all that does not need the
+/// file's length: see check_layout(). Errors: one sentence that names the field.
 Result<Header> parse_header(std::span<const u8> first_cluster);
 
 /// Tables lie inside the file and do not overlap each other or the header.

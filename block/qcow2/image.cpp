@@ -12,7 +12,8 @@ namespace emu::block::qcow2 {
 Image::Image(EventLoop& loop, std::string name, NodeRef file, ImageOptions options, bool read_only)
     : Node(loop, std::move(name), read_only), file_(std::move(file)), options_(std::move(options)) {}
 
-Task<Result<std::shared_ptr<Image>>> Image::open(EventLoop& loop, std::string name, NodeRef file, ImageOptions options) {
+Task<Result<std::shared_ptr<Image>>> Image::open(EventLoop& loop, std::string name, NodeRef file,
+                                                 ImageOptions options) {
   const bool read_only = options.read_only || (options.auto_read_only && file->is_read_only());
   if (!read_only && file->is_read_only()) {
     co_return error("{} is read-only; the image cannot be opened for writing", file->filename());

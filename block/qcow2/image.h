@@ -3,8 +3,8 @@
 //
 // Order of what reaches the file (docs/devel/qcow2.md). Requests write data only; tables change in memory.
 // commit() writes them, with a flush between the steps: (1) data, reference counts, new tables that nothing points to
-// yet; (2) what says where reference counts are; (3) L2 and L1 entries; then (4) counts of what is no longer referred to
-// go down, in memory. So at any moment the image in the file is one that checks clean but for leaked clusters.
+// yet; (2) what says where reference counts are; (3) L2 and L1 entries; then (4) counts of what is no longer referred
+// to go down, in memory. So at any moment the image in the file is one that checks clean but for leaked clusters.
 #pragma once
 
 #include <functional>
@@ -77,7 +77,8 @@ class Image final : public Node {
   Access child_access(std::string_view role, Access own) const override;
   Result<void> replace_child(std::string_view role, NodeRef node) override;
 
-  /// One guest cluster (less only at the end of the image), compressed if that makes it smaller. `offset` is a cluster's.
+  /// One guest cluster (less only at the end of the image), compressed if that makes it smaller.
+  /// `offset` is a cluster's.
   Task<IoStatus> write_compressed(u64 offset, IoVec from);
   /// Gives every cluster of the range a place in the file, without data.
   Task<Result<void>> preallocate(u64 from, u64 to, Preallocation preallocation);
@@ -123,7 +124,9 @@ class Image final : public Node {
   bool is_metadata(u64 cluster_offset) const;
   Task<IoStatus> write_header();
   Task<IoStatus> first_write();
-  u64 last_cluster(u64 offset, u64 bytes) const { return (offset + std::max<u64>(bytes, 1) - 1) >> geometry_.cluster_bits; }
+  u64 last_cluster(u64 offset, u64 bytes) const {
+    return (offset + std::max<u64>(bytes, 1) - 1) >> geometry_.cluster_bits;
+  }
 
   // image_read.cpp
   Run run_in_slice(const ClusterMap::Slice& slice, u64 offset, u64 most, Places places = Places::OfData);

@@ -43,12 +43,14 @@ Task<IoStatus> Image::commit_if_needed(u64 ticket) {
 Task<IoStatus> Image::commit_locked() {
   const u64 covers = flush_tickets_;
   if (use_lazy_refcounts_ && !header_.has(kDirty) && (map_->is_dirty() || refcounts_->is_dirty())) {
-    const IoStatus marked = co_await set_feature_bits(header_.incompatible | kDirty, header_.compatible, header_.autoclear);
+    const IoStatus marked =
+        co_await set_feature_bits(header_.incompatible | kDirty, header_.compatible, header_.autoclear);
     if (marked != 0) co_return marked;
   }
   // What is taken here is a picture of one moment: entries in it refer to clusters that are counted in it.
   const std::vector<TableWrite> entries = map_->take_dirty();
-  // While the dirty bit is set, counts may wait for the end; not so the place of their table, since the old one is freed.
+  // While the dirty bit is set, counts may wait for the end; not so the place of their table, since the old one
+  // is freed.
   const bool counts_too = !header_.has(kDirty) || !use_lazy_refcounts_ || refcounts_->has_moved();
   Refcounts::Dirty counts;
   if (counts_too) counts = refcounts_->take_dirty();

@@ -88,7 +88,8 @@ Task<IoStatus> Image::read(u64 offset, IoVec to) {
   const IoStatus allowed = check_request(offset, bytes, false);
   if (allowed != 0) co_return allowed;
   if (bytes == 0) co_return 0;
-  RangeLock::Guard guard(ranges_, offset >> geometry_.cluster_bits, last_cluster(offset, bytes), RangeLock::Mode::Shared);
+  RangeLock::Guard guard(ranges_, offset >> geometry_.cluster_bits, last_cluster(offset, bytes),
+                         RangeLock::Mode::Shared);
   co_await guard.acquired();
   // The usual case without another coroutine in between.
   if (map_->table_of(offset) != 0) {
@@ -114,7 +115,8 @@ Task<IoStatus> Image::read_unlocked(u64 offset, IoVec to, u64 skip, u64 bytes) {
       case Run::Kind::Zero: fill_zero(to, skip + done, run.bytes); break;
       case Run::Kind::Backing: status = co_await read_backing(offset + done, to, skip + done, run.bytes); break;
       case Run::Kind::Compressed:
-        status = co_await read_compressed(run.state, (offset + done) & geometry_.cluster_mask(), to, skip + done, run.bytes);
+        status =
+            co_await read_compressed(run.state, (offset + done) & geometry_.cluster_mask(), to, skip + done, run.bytes);
         break;
       case Run::Kind::Data: {
         const std::vector<iovec> part = slice_of(to, skip + done, run.bytes);
@@ -174,7 +176,8 @@ Task<Result<Extent>> Image::status(u64 offset, u64 length) {
   Extent extent;
   if (offset >= header_.bytes) co_return extent;
   length = std::min(length, header_.bytes - offset);
-  RangeLock::Guard guard(ranges_, offset >> geometry_.cluster_bits, last_cluster(offset, length), RangeLock::Mode::Shared);
+  RangeLock::Guard guard(ranges_, offset >> geometry_.cluster_bits, last_cluster(offset, length),
+                         RangeLock::Mode::Shared);
   co_await guard.acquired();
   Run run;
   IoStatus status = co_await next_run(offset, length, &run, Places::OfAll);

@@ -182,7 +182,8 @@ Task<Result<void>> Image::preallocate(u64 from, u64 to, Preallocation preallocat
       }
       state.host = place.offset + i * cluster;
       state.copied = true;
-      state.allocated = preallocation == Preallocation::Full || !geometry_.subclusters ? geometry_.all_subclusters() : 0;
+      state.allocated =
+          preallocation == Preallocation::Full || !geometry_.subclusters ? geometry_.all_subclusters() : 0;
       status = co_await set_state(at + i * cluster, state);
       if (status != 0) co_return failed(status);
     }

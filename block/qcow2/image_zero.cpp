@@ -57,7 +57,8 @@ Task<IoStatus> Image::write_zeroes_locked(u64 offset, u64 length, IoFlags flags,
   }
   for (u64 at = offset; at < end;) {
     // Nothing mapped and nothing below: zeroes already.
-    if (map_->table_of(at) == 0 && align_down(at, geometry_.cluster()) >= backing_bytes() && !header_.is_raw_external()) {
+    if (map_->table_of(at) == 0 && align_down(at, geometry_.cluster()) >= backing_bytes() &&
+        !header_.is_raw_external()) {
       at = std::min(end, align_down(at, geometry_.l2_span()) + geometry_.l2_span());
       continue;
     }

@@ -63,8 +63,8 @@ class AsyncMutex {
   std::deque<std::coroutine_handle<>> waiters_;
 };
 
-/// Ranges of guest clusters under requests: shared ones pass each other, exclusive ones nobody. First come, first served,
-/// so that nobody starves.
+/// Ranges of guest clusters under requests: shared ones pass each other, exclusive ones nobody. First come, first
+/// served, so that nobody starves.
 class RangeLock {
  public:
   enum class Mode : u8 { Shared, Exclusive };

@@ -26,7 +26,7 @@ void Piix4Pm::describe(TypeInfo<Piix4Pm>& type) {
   type.property("acpi-root-pci-hotplug", &Piix4Pm::root_hotplug_, "whether devices come and go on pci.0");
   type.irq_out("sci", &Piix4Pm::sci_);
   type.irq_out("smi", &Piix4Pm::smi_);
-  type.region("apm-io", 2, &Piix4Pm::read_apm, &Piix4Pm::write_apm, {.valid = {1, 1}, .impl = {1, 1}});
+  type.region("apm-io", ApmPort::kBytes, &Piix4Pm::read_apm, &Piix4Pm::write_apm, {.valid = {1, 1}, .impl = {1, 1}});
   type.region("pm-smbus", 16, &Piix4Pm::read_smbus, &Piix4Pm::write_smbus, {.valid = {1, 1}, .impl = {1, 1}});
   type.region("acpi-pci-hotplug", AcpiPciHotplug::kBytes, &Piix4Pm::read_hotplug, &Piix4Pm::write_hotplug,
               {.valid = {4, 4}, .impl = {4, 4}});
@@ -53,7 +53,7 @@ Result<void> Piix4Pm::realize() {
                {.valid = {1, 4}, .impl = {1, 4}})),
            -1);
   pci_bus().ports().add(kGpePort, pm_->gpe_region());
-  pci_bus().ports().add(kSmiPort, region("apm-io"));
+  pci_bus().ports().add(ApmPort::kPort, region("apm-io"));
   if (root_hotplug_) {
     hotplug_ = std::make_unique<AcpiPciHotplug>(pci_bus(), [this] { pm_->raise_gpe(AcpiPciHotplug::kGpe); });
     pci_bus().ports().add(AcpiPciHotplug::kPort, region("acpi-pci-hotplug"));
@@ -86,6 +86,7 @@ void Piix4Pm::unrealize() {
 
 void Piix4Pm::reset_enter() {
   state_ = {};
+  apm_.reset();
   refresh_ports();
 }
 
@@ -96,9 +97,9 @@ void Piix4Pm::reset_hold() {
 
 void Piix4Pm::fields(Archive& ar) {
   pm_->fields(ar);
-  ar("apm_command", state_.apm_command)("apm_status", state_.apm_status)("smbus_status", state_.smbus_status);
-  ar("smbus_control", state_.smbus_control)("smbus_command", state_.smbus_command)("smbus_address",
-                                                                                   state_.smbus_address);
+  apm_.fields(ar);
+  ar("smbus_status", state_.smbus_status)("smbus_control", state_.smbus_control);
+  ar("smbus_command", state_.smbus_command)("smbus_address", state_.smbus_address);
   ar("smbus_data0", state_.smbus_data0)("smbus_data1", state_.smbus_data1);
   AcpiPciHotplug::State hotplug;
   if (hotplug_ != nullptr) hotplug = hotplug_->state();
@@ -130,20 +131,8 @@ AcpiPmBlock::Sleep Piix4Pm::sleep(unsigned type) const {
   return AcpiPmBlock::Sleep::None;
 }
 
-// SMI command port, §7.2.6. ------------------------------------------------------------------------------------------
-
-u64 Piix4Pm::read_apm(u64 offset, unsigned) { return offset == 0 ? state_.apm_command : state_.apm_status; }
-
 void Piix4Pm::write_apm(u64 offset, u64 value, unsigned) {
-  if (offset == 1) {
-    state_.apm_status = u8(value);
-    return;
-  }
-  state_.apm_command = u8(value);
-  // Works without firmware in SMM too, so that the OS can always switch to ACPI mode.
-  if (value == kAcpiEnable) pm_->set_acpi_mode(true);
-  if (value == kAcpiDisable) pm_->set_acpi_mode(false);
-  if (config().get32(DEVACTB) & kApmcEnable) smi_.pulse();
+  if (apm_.write(offset, u8(value), *pm_) && (config().get32(DEVACTB) & kApmcEnable)) smi_.pulse();
 }
 
 // System management bus: a host controller on an empty bus. ----------------------------------------------------------

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "hw/acpi/apm_port.h"
 #include "hw/acpi/pci_hotplug.h"
 #include "hw/acpi/pm_block.h"
 #include "hw/pci/pci_bus.h"
@@ -16,8 +17,8 @@ namespace emu::hw {
 class Piix4Pm final : public PciDevice {
  public:
   enum Reg : unsigned { PMBA = 0x40, DEVACTB = 0x58, PMREGMISC = 0x80, SMBBA = 0x90, SMBHSTCFG = 0xd2 };
-  static constexpr u16 kGpePort = 0xafe0, kSmiPort = 0xb2;
-  static constexpr u8 kAcpiEnable = 0xf1, kAcpiDisable = 0xf0;  ///< commands at the SMI port
+  static constexpr u16 kGpePort = 0xafe0;
+  static constexpr u8 kAcpiEnable = 0xf1, kAcpiDisable = 0xf0;  ///< commands at the APM port
   static constexpr u32 kApmcEnable = bit(25);                   // DEVACTB
 
   Piix4Pm() : PciDevice({.vendor = 0x8086, .device = 0x7113, .revision = 3, .class_code = pci::kClassOtherBridge}) {}
@@ -34,7 +35,6 @@ class Piix4Pm final : public PciDevice {
 
  private:
   struct State {
-    u8 apm_command = 0, apm_status = 0;
     u8 smbus_status = 0, smbus_control = 0, smbus_command = 0, smbus_address = 0, smbus_data0 = 0, smbus_data1 = 0;
   };
   void fields(Archive& ar);
@@ -43,7 +43,7 @@ class Piix4Pm final : public PciDevice {
   void refresh_ports();
   AcpiPmBlock::Sleep sleep(unsigned type) const;
 
-  u64 read_apm(u64 offset, unsigned size);
+  u64 read_apm(u64 offset, unsigned) { return apm_.read(offset); }
   void write_apm(u64 offset, u64 value, unsigned size);
   u64 read_hotplug(u64 offset, unsigned) { return hotplug_->read(offset); }
   void write_hotplug(u64 offset, u64 value, unsigned) { hotplug_->write(offset, value); }
@@ -51,6 +51,7 @@ class Piix4Pm final : public PciDevice {
   void write_smbus(u64 offset, u64 value, unsigned size);
 
   State state_;
+  ApmPort apm_{{.acpi_enable = kAcpiEnable, .acpi_disable = kAcpiDisable}};
   bool disable_s3_ = false, disable_s4_ = false;
   u8 s4_value_ = 2;
   bool root_hotplug_ = true;

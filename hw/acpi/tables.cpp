@@ -85,10 +85,10 @@ struct FixedHardware {
 
 FixedHardware fixed_hardware(const AcpiConfig& config) {
   if (config.chipset == AcpiConfig::Chipset::Q35) {
-    return {true, Ich9Lpc::kSmiPort,    u16(config.pm_base + Ich9Lpc::GPE0),
+    return {true, ApmPort::kPort,       u16(config.pm_base + Ich9Lpc::GPE0),
             16,   Ich9Lpc::kAcpiEnable, Ich9Lpc::kAcpiDisable};
   }
-  return {false, Piix4Pm::kSmiPort, Piix4Pm::kGpePort, 4, Piix4Pm::kAcpiEnable, Piix4Pm::kAcpiDisable};
+  return {false, ApmPort::kPort, Piix4Pm::kGpePort, 4, Piix4Pm::kAcpiEnable, Piix4Pm::kAcpiDisable};
 }
 
 u32 write_fadt(Writer& w, const AcpiConfig& config, u32 facs, u32 dsdt) {

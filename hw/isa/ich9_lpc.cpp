@@ -25,7 +25,7 @@ void Ich9Lpc::describe(TypeInfo<Ich9Lpc>& type) {
   type.property("disable_s4", &Ich9Lpc::disable_s4_, "whether suspend to disk is refused");
   type.property("s4_val", &Ich9Lpc::s4_value_, "sleep type of suspend to disk");
   type.irq_out("smi", &Ich9Lpc::smi_);
-  type.region("apm-io", 2, &Ich9Lpc::read_apm, &Ich9Lpc::write_apm, {.valid = {1, 1}, .impl = {1, 1}});
+  type.region("apm-io", ApmPort::kBytes, &Ich9Lpc::read_apm, &Ich9Lpc::write_apm, {.valid = {1, 1}, .impl = {1, 1}});
   type.region("acpi-smi", 8, &Ich9Lpc::read_smi, &Ich9Lpc::write_smi, {.valid = {1, 4}, .impl = {4, 4}});
   type.region("lpc-rcrb-mmio", kRootComplexBytes, &Ich9Lpc::read_root_complex, &Ich9Lpc::write_root_complex,
               {.valid = {1, 4}, .impl = {1, 4}});
@@ -45,7 +45,7 @@ Result<void> Ich9Lpc::realize() {
   pm_ = std::make_unique<AcpiPmBlock>(
       machine(), sci_, AcpiPmBlock::Options{.gpe_bytes = 8, .sleep = [this](unsigned t) { return sleep(t); }});
   make_pm_region();
-  pci_bus().ports().add(kSmiPort, region("apm-io"));
+  pci_bus().ports().add(ApmPort::kPort, region("apm-io"));
   set_config_defaults();
   return {};
 }
@@ -104,6 +104,7 @@ void Ich9Lpc::unrealize() { pm_.reset(); }
 
 void Ich9Lpc::reset_enter() {
   state_ = {};
+  apm_.reset();
   for (const unsigned route : kRoutes) {
     state_.root_complex[route] = u8(kRoutesReset);
     state_.root_complex[route + 1] = u8(kRoutesReset >> 8);
@@ -119,8 +120,8 @@ void Ich9Lpc::reset_hold() {
 void Ich9Lpc::fields(Archive& ar) {
   reset_control_.fields(ar);
   pm_->fields(ar);
-  ar("apm_command", state_.apm_command)("apm_status", state_.apm_status)("smi_enable", state_.smi_enable);
-  ar("smi_status", state_.smi_status)("root_complex", state_.root_complex);
+  apm_.fields(ar);
+  ar("smi_enable", state_.smi_enable)("smi_status", state_.smi_status)("root_complex", state_.root_complex);
 }
 
 Result<void> Ich9Lpc::after_load() {
@@ -172,16 +173,8 @@ AcpiPmBlock::Sleep Ich9Lpc::sleep(unsigned type) const {
 
 // System management interrupts. --------------------------------------------------------------------------------------
 
-u64 Ich9Lpc::read_apm(u64 offset, unsigned) { return offset == 0 ? state_.apm_command : state_.apm_status; }
-
 void Ich9Lpc::write_apm(u64 offset, u64 value, unsigned) {
-  if (offset == 1) {
-    state_.apm_status = u8(value);
-    return;
-  }
-  state_.apm_command = u8(value);
-  if (value == kAcpiEnable) pm_->set_acpi_mode(true);
-  if (value == kAcpiDisable) pm_->set_acpi_mode(false);
+  if (!apm_.write(offset, u8(value), *pm_)) return;
   if ((state_.smi_enable & kGlobalSmi) && (state_.smi_enable & kApmcSmi)) {
     state_.smi_status |= kApmcSmi;
     smi_.pulse();

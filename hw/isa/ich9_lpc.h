@@ -5,6 +5,7 @@
 #include <array>
 #include <memory>
 
+#include "hw/acpi/apm_port.h"
 #include "hw/acpi/pm_block.h"
 #include "hw/isa/pirq_router.h"
 #include "hw/isa/reset_control.h"
@@ -38,8 +39,7 @@ class Ich9Lpc final : public PciDevice {
   static constexpr u16 kSmiLock = bit(4);                       // GEN_PMCON_1
   static constexpr unsigned kPirqs = 8;
   static constexpr unsigned kFirstGsi = 16;
-  static constexpr u16 kSmiPort = 0xb2;
-  static constexpr u8 kAcpiEnable = 2, kAcpiDisable = 3;  ///< commands at the SMI port
+  static constexpr u8 kAcpiEnable = 2, kAcpiDisable = 3;  ///< commands at the APM port
 
   Ich9Lpc() : PciDevice({.vendor = 0x8086, .device = 0x2918, .revision = 2, .class_code = pci::kClassIsaBridge}) {}
   static void describe(TypeInfo<Ich9Lpc>& type);
@@ -64,7 +64,6 @@ class Ich9Lpc final : public PciDevice {
  private:
   static constexpr unsigned kRootComplexBytes = 0x4000;
   struct State {
-    u8 apm_command = 0, apm_status = 0;
     u32 smi_enable = kApmcSmi;  ///< tells firmware that SMM is set up already: there is none to set up
     u32 smi_status = 0;
     std::array<u8, kRootComplexBytes> root_complex{};
@@ -78,7 +77,7 @@ class Ich9Lpc final : public PciDevice {
   void refresh_sci();
   AcpiPmBlock::Sleep sleep(unsigned type) const;
 
-  u64 read_apm(u64 offset, unsigned size);
+  u64 read_apm(u64 offset, unsigned) { return apm_.read(offset); }
   void write_apm(u64 offset, u64 value, unsigned size);
   u64 read_smi(u64 offset, unsigned size);
   void write_smi(u64 offset, u64 value, unsigned size);
@@ -86,6 +85,7 @@ class Ich9Lpc final : public PciDevice {
   void write_root_complex(u64 offset, u64 value, unsigned size);
 
   State state_;
+  ApmPort apm_{{.acpi_enable = kAcpiEnable, .acpi_disable = kAcpiDisable}};
   bool disable_s3_ = false, disable_s4_ = false;
   u8 s4_value_ = 2;
   IsaBus* isa_ = nullptr;

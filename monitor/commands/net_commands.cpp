@@ -173,7 +173,8 @@ Result<void> add(CommandContext& context, Options options) {
                                      .loop = machine.loop(),
                                      .open_stream = stream_opener(machine),
                                      .find_fd = take_fd,
-                                     .stream_changed = stream_events(context.monitors)};
+                                     .stream_changed = stream_events(context.monitors),
+                                     .programs = context.control.program_rights()};
   EMU_TRY(net::add_netdev(services, std::move(options)));
   return {};
 }

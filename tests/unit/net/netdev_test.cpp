@@ -60,7 +60,6 @@ TEST(Netdev, RefusesInOneSentence) {
   EXPECT_THAT(bench.refusal("user,id=n,net=10.0.2.0/24,host=10.0.3.2"), ::testing::HasSubstr("not an address in the guest's"));
   EXPECT_THAT(bench.refusal("user,id=n,net=fish"), ::testing::HasSubstr("not an IPv4 address"));
   EXPECT_THAT(bench.refusal("user,id=n,hostfwd=tcp:22"), ::testing::HasSubstr("is no forwarding rule"));
-  EXPECT_THAT(bench.refusal("user,id=n,smb=/tmp"), ::testing::HasSubstr("not supported"));
   EXPECT_THAT(bench.refusal("user,id=n,ipv4=off,ipv6=off"), ::testing::HasSubstr("cannot both be off"));
   EXPECT_THAT(bench.refusal("tap,id=n,fd=3,ifname=tap0"), ::testing::HasSubstr("cannot be given"));
   EXPECT_THAT(bench.refusal("tap,id=n,fds=4:5:4"), ::testing::HasSubstr("4 is there twice"));

@@ -26,31 +26,26 @@ void fill_with_blocks(ToyMachine& m) {
   m.load(kCode, {li(0, 0), li(1, 2), li(2, 0), li(3, 1), insn(kSlli, 3, 3, 16), insn(kJr, 3)});
 }
 
-TEST(Jit, CodeMemoryIsReusedWhenItRunsOut) {
-  ToyMachine m(Engine::Jit, 1, {.code_cache_bytes = 2 << 20});
+struct CodeMemoryCase {
+  std::string_view name;
+  unsigned cpus;
+  const char* without;
+};
+class CodeMemory : public ::testing::TestWithParam<CodeMemoryCase> {};
+
+TEST_P(CodeMemory, IsReusedWhenItRunsOut) {
+  const CodeMemoryCase& how = GetParam();
+  ToyMachine m(Engine::Jit, how.cpus, {.code_cache_bytes = 2 << 20, .without = how.without});
   fill_with_blocks(m);
   ASSERT_TRUE(m.run(kCode));
-  EXPECT_EQ(m.reg(2), 60000u);
+  for (unsigned cpu = 0; cpu < how.cpus; ++cpu) EXPECT_EQ(m.reg(2, cpu), 60000u);
   EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u) << m.accel().statistics();
 }
 
-TEST(Jit, CodeMemoryIsReusedUnderTwoCpus) {
-  ToyMachine m(Engine::Jit, 2, {.code_cache_bytes = 2 << 20});
-  fill_with_blocks(m);
-  ASSERT_TRUE(m.run(kCode));
-  EXPECT_EQ(m.reg(2, 0), 60000u);
-  EXPECT_EQ(m.reg(2, 1), 60000u);
-  EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u);
-}
-
-TEST(Jit, CodeMemoryInOnePieceIsReusedUnderTwoCpus) {
-  ToyMachine m(Engine::Jit, 2, {.code_cache_bytes = 2 << 20, .without = "segments"});
-  fill_with_blocks(m);
-  ASSERT_TRUE(m.run(kCode));
-  EXPECT_EQ(m.reg(2, 0), 60000u);
-  EXPECT_EQ(m.reg(2, 1), 60000u);
-  EXPECT_GT(m.accel().blocks().statistics().evicted_segments.get(), 1u);
-}
+INSTANTIATE_TEST_SUITE_P(Jit, CodeMemory,
+                         ::testing::Values(CodeMemoryCase{"OneCpu", 1, ""}, CodeMemoryCase{"TwoCpus", 2, ""},
+                                           CodeMemoryCase{"TwoCpusInOnePiece", 2, "segments"}),
+                         [](const auto& one) { return std::string(one.param.name); });
 
 TEST(Jit, ConditionsGoByWayOfRegistersWithoutFusion) {
   ToyMachine m(Engine::Jit, 1, {.without = "flag-fusion"});

@@ -63,7 +63,7 @@ TEST(Piix4Pm, PowerButtonRaisesSciInAcpiModeOnly) {
   ASSERT_EQ(bench.machine().power_listeners.size(), 1u);
   bench.machine().power_listeners[0]->powerdown_requested();
   EXPECT_FALSE(bench.sci());
-  bench.out(Piix4Pm::kSmiPort, Piix4Pm::kAcpiEnable, 1);
+  bench.out(ApmPort::kPort, Piix4Pm::kAcpiEnable, 1);
   EXPECT_EQ(bench.in(kControl, 2) & 1, 1u);
   EXPECT_TRUE(bench.sci());
   bench.out(kStatus, AcpiPmBlock::kPowerButton, 2);
@@ -116,12 +116,12 @@ TEST(Piix4Pm, WideAccessReachesStatusAndEnable) {
 TEST(Piix4Pm, SmiCommandRaisesSmiWhenEnabled) {
   PmBench bench;
   bench.config_write(kPm, Piix4Pm::DEVACTB, 0, 4);  // set at reset, so that firmware looks for no SMM
-  bench.out(Piix4Pm::kSmiPort, 0x55, 1);
+  bench.out(ApmPort::kPort, 0x55, 1);
   EXPECT_EQ(bench.smi.rises(), 0u);
   bench.config_write(kPm, Piix4Pm::DEVACTB, Piix4Pm::kApmcEnable, 4);
-  bench.out(Piix4Pm::kSmiPort, 0x55, 1);
+  bench.out(ApmPort::kPort, 0x55, 1);
   EXPECT_EQ(bench.smi.rises(), 1u);
-  EXPECT_EQ(bench.in(Piix4Pm::kSmiPort, 1), 0x55u);
+  EXPECT_EQ(bench.in(ApmPort::kPort, 1), 0x55u);
 }
 
 TEST(Piix4Pm, EmptySmbusReportsADeviceError) {

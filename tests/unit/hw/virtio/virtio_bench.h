@@ -2,8 +2,10 @@
 // A virtio device on a transport of ours, and a driver that plays the guest through memory.
 #pragma once
 
+#include <chrono>
 #include <cstring>
 #include <deque>
+#include <thread>
 
 #include "hw/virtio/virtio_device.h"
 #include "support/device_bench.h"
@@ -191,6 +193,18 @@ class DriverQueue {
   u16 avail_ = 0, used_ = 0;
   bool wrap_ = true, used_wrap_ = true;
 };
+
+/// What has been used of a queue that another thread serves, once that is something; empty when it stays nothing.
+inline std::vector<Used> wait_for_used(DriverQueue& queue) {
+  constexpr unsigned kMostTries = 20000;
+  std::vector<Used> used;
+  for (unsigned tries = 0; tries < kMostTries; ++tries) {
+    used = queue.take_used();
+    if (!used.empty()) break;
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  return used;
+}
 
 /// A bench's memory, and where its queues' rings begin: below them is room for buffers.
 inline constexpr u64 kBenchRam = 16 << 20, kBenchRings = 8 << 20;

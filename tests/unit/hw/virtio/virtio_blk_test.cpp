@@ -421,12 +421,7 @@ TEST_F(Blk, AnIoThreadServesTheQueuesWithoutTheMachineLock) {
     const u32 queue = i % 2;
     bench->queues[queue].add({{kHeader, 16}, {kData, 512, true}, {kStatus, 1, true}});
     bench->device().kick(queue);
-    std::vector<test::Used> used;
-    for (unsigned tries = 0; used.empty() && tries < 20000; ++tries) {
-      used = bench->queues[queue].take_used();
-      if (used.empty()) std::this_thread::sleep_for(std::chrono::microseconds(50));
-    }
-    ASSERT_EQ(used.size(), 1u);
+    ASSERT_EQ(test::wait_for_used(bench->queues[queue]).size(), 1u);
     ASSERT_EQ(status(), kOk);
   }
   static_cast<Device&>(bench->device()).unrealize_all();

@@ -441,12 +441,7 @@ TEST_F(VirtioScsiTest, AnIoThreadServesTheQueuesWithoutTheMachineLock) {
     put_request(kReadOne, 0, 0, i);
     bench->queues[queue].add({{kRequest, kRequestBytes}, {kResponse, kResponseBytes, true}, {kDataIn, 512, true}});
     bench->device().kick(queue);
-    std::vector<test::Used> used;
-    for (unsigned tries = 0; used.empty() && tries < 20000; ++tries) {
-      used = bench->queues[queue].take_used();
-      if (used.empty()) std::this_thread::sleep_for(std::chrono::microseconds(50));
-    }
-    ASSERT_EQ(used.size(), 1u);
+    ASSERT_EQ(test::wait_for_used(bench->queues[queue]).size(), 1u);
     EXPECT_EQ(answer().status, i == 0 ? CHECK_CONDITION : GOOD);  // the first is told of the power-on
   }
   std::atomic<bool> settled = false;  // the last command is over, and not only answered
