@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Going back: reverse steps and reverse continue, by packets and with Debian's gdb, on small guests and on Linux."""
 import re
+import socket
 import subprocess
+import time
 
 import pytest
 
@@ -196,6 +198,31 @@ def test_info_replay_says_what_is_recorded(small):
         remote.ask("bs")
         assert "Instructions 0 to 10 are recorded" in say() and "the machine is at 9" in say()
         remote.ask(STEP)
+
+
+def test_bytes_on_a_serial_line_end_the_history(small, tmp_path):
+    guest, _ = small("spins", "-serial", f"unix:{tmp_path / 'serial'},server=on,wait=off")
+    with guest:
+        remote = connect(guest)
+
+        def wait_for_new_history():
+            end = time.monotonic() + 30
+            while b"when the machine runs next".hex() not in run(remote, "info replay"):
+                assert time.monotonic() < end
+            assert remote.ask("bs") == BEGIN
+
+        remote.ask(STEP)
+        line = socket.socket(socket.AF_UNIX)
+        line.connect(str(tmp_path / "serial"))
+        wait_for_new_history()
+        for _ in range(3):
+            remote.ask(STEP)
+        assert remote.ask("bs") == ONE
+        line.sendall(b"x")
+        wait_for_new_history()
+        remote.ask(STEP)
+        assert remote.ask("bs") == ONE
+        line.close()
 
 
 def run(remote, line):
