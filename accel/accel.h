@@ -52,6 +52,8 @@ enum class DebugRun : u8 { Continue, Step, Hold };
 /// Whether interrupts are taken before the instruction that is stepped.
 enum class StepEvents : u8 { Taken, Deferred };
 
+class Rewind;
+
 /// What the accelerator tells the machine. Called on vCPU threads.
 class AccelClient {
  public:
@@ -144,6 +146,9 @@ class Accelerator {
 
   /// What moves the machine's virtual clock, if that counts instructions; else null. Lives as long as this.
   virtual ClockCounter* counter() { return nullptr; }
+
+  /// What can run a stretch again, if that is possible with its options; else null. Lives as long as this.
+  virtual Rewind* rewind() { return nullptr; }
 
   /// What it brings that boards go by, before they make CPUs; null: nothing. Lives as long as this.
   virtual target::Acceleration* acceleration() { return nullptr; }

@@ -30,6 +30,11 @@ void RunControl::leave() {
   changed_.notify_all();
 }
 
+void RunControl::wait_to_stop() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return stop_.load(); });
+}
+
 void RunControl::wait_until_still() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return running_ == 0; });

@@ -19,6 +19,8 @@ class RunControl {
   /// vCPU thread: sleeps while it should stop or is held (which changes only while it should stop); false when it
   /// should end.
   bool wait_to_run(const std::atomic<bool>& held);
+  /// Main thread: sleeps until somebody says that vCPUs should stop.
+  void wait_to_stop();
   /// Main thread: sleeps until no vCPU runs.
   void wait_until_still();
   bool is_still() const;

@@ -12,6 +12,7 @@ namespace emu::chardev {
 
 std::size_t Chardev::write(std::span<const u8> data) {
   if (data.empty()) return 0;
+  if (muted_) return data.size();
   const std::size_t taken = do_write(data);
   EMU_TRACE("chr_write", "id {} bytes {} taken {}", id_, data.size(), taken);
   // A full disk must not stop the guest: what the log cannot take is lost.

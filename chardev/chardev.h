@@ -2,6 +2,7 @@
 // A byte stream to the outside (terminal, file, socket) and whoever in the machine uses it.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -84,6 +85,9 @@ class Chardev {
   virtual MuxChardev* as_mux() { return nullptr; }
   virtual RingBufferChardev* as_ring_buffer() { return nullptr; }
 
+  /// While a machine writes again what it wrote before: it is taken, and goes nowhere. Nobody writes meanwhile.
+  void set_muted(bool muted) { muted_ = muted; }
+
   /// logfile=: everything that is written also goes here. Before the first write.
   Result<void> log_to(const std::string& path, bool append);
 
@@ -97,6 +101,7 @@ class Chardev {
   const std::string id_;
   ChardevFrontend* frontend_ = nullptr;
   Fd log_;
+  std::atomic<bool> muted_{false};
 };
 
 /// Takes everything, brings nothing.

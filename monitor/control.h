@@ -101,6 +101,8 @@ struct OptionInfo {
   }
 };
 
+class TimeTravel;
+
 /// Main thread, machine lock not held.
 class MachineControl {
  public:
@@ -153,6 +155,9 @@ class MachineControl {
   virtual Result<void> set_debugger(const std::string& where) {
     return error("no debugger can be attached: {}", where);
   }
+
+  /// Earlier moments of the guest; null: this machine knows of none.
+  virtual TimeTravel* time_travel() { return nullptr; }
 
   /// Runs `work` while no vCPU does, machine lock not held; what they did before goes on afterwards.
   template <typename Work>

@@ -4,6 +4,7 @@
 #include "monitor/commands.h"
 #include "monitor/cpu_view.h"
 #include "monitor/monitors.h"
+#include "monitor/time_travel.h"
 #include "monitor/page_tables.h"
 
 namespace emu::monitor {
@@ -120,6 +121,11 @@ Result<Reply> info_pic(CommandContext& context, const Arguments&) {
   return reply;
 }
 
+Result<Reply> info_replay(CommandContext& context, const Arguments&) {
+  const TimeTravel* past = context.control.time_travel();
+  return Reply{past == nullptr ? "This machine records nothing\n" : past->describe()};
+}
+
 Result<Reply> info_roms(CommandContext& context, const Arguments&) {
   mem::MachineLockScope guard(context.control.machine().memory().lock());
   return Reply{context.control.board().describe_roms()};
@@ -178,6 +184,7 @@ void register_info_commands(CommandRegistry& registry) {
                 .syntax = "[-a|vcpu]",
                 .help = "show the cpu registers (-a: of all cpus; vcpu: of that one)",
                 .run = info_registers});
+  add("replay", "show what of the past is recorded, for debuggers that go back", info_replay);
   add("roms", "show roms", info_roms);
   registry.add({.name = "info symbol",
                 .arguments = {{"addr", ArgKind::Expression}},

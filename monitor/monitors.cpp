@@ -13,6 +13,7 @@
 #include "monitor/dump/dump_job.h"
 #include "monitor/hmp/parse.h"
 #include "monitor/qmp/session.h"
+#include "monitor/time_travel.h"
 #include "util/log.h"
 
 namespace emu::monitor {
@@ -160,6 +161,7 @@ std::string Monitors::run_line(Session& session, std::string_view line) {
                        parsed->command->name);
   }
   CommandContext here = context(session);
+  note_command(parsed->command->name);
   auto reply = parsed->command->run(here, parsed->arguments);
   if (!reply) return fmt::format("Error: {}\n", reply.error().text());
   return std::move(reply->text);
@@ -170,6 +172,18 @@ std::string Monitors::run_line_alone(Session& session, std::string_view line) {
   std::string said;
   run_alone([&] { said = run_line(session, line); });
   return said;
+}
+
+void Monitors::note_command(std::string_view name) {
+  constexpr std::string_view kHarmless[] = {"cont", "cpu", "gdbserver", "help", "human-monitor-command", "log",
+                                            "print", "quit", "stop", "symbol-add", "x", "qom-get"};
+  constexpr std::string_view kFamilies[] = {"info", "query-", "qmp_", "qom-list", "device-list-", "trace-"};
+  TimeTravel* const past = control_.time_travel();
+  if (past == nullptr || std::find(std::begin(kHarmless), std::end(kHarmless), name) != std::end(kHarmless)) return;
+  for (std::string_view family : kFamilies) {
+    if (name.starts_with(family)) return;
+  }
+  past->touched();
 }
 
 Symbols::Reader Monitors::guest_symbols() {

@@ -97,6 +97,8 @@ class Monitors {
   /// Runs `work` on the main thread after that time, machine lock not held.
   void after(ClockNs delay, std::function<void()> work);
 
+  /// A command is about to be executed, which may change the guest: then what is recorded of it ends.
+  void note_command(std::string_view name);
   /// One line of the human monitor; gives what a person would see ("\n" line ends).
   std::string run_line(Session& session, std::string_view line);
   /// The same for who cannot wait: while another command does, all that is said is that it does.

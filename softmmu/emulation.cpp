@@ -18,6 +18,7 @@
 #include "softmmu/help.h"
 #include "softmmu/machine_options.h"
 #include "softmmu/objects.h"
+#include "softmmu/reverse/obstacles.h"
 #include "util/event_notifier.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -157,6 +158,10 @@ Result<void> Emulation::build() {
     mem::MachineLockScope guard(machine_->memory().lock());  // it listens to address spaces
     for (const hw::BoardCpu& cpu : board_->cpus()) EMU_TRY(accelerator_->add_vcpu(*cpu.cpu, *cpu.memory, cpu.ports));
   }
+  history_ = std::make_unique<History>(
+      *machine_, *board_, accelerator_->rewind(),
+      [this] { return find_obstacle(options_, *machine_, accelerator_->rewind() != nullptr); },
+      [this] { run_state_.went_back(); });
   // Before a monitor greets: who has seen the greeting may end us by a signal, and expects an orderly end.
   EMU_TRY(watch_signals());
   EMU_TRY(make_monitors());

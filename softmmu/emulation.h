@@ -18,6 +18,7 @@
 #include "softmmu/deadline.h"
 #include "softmmu/parts.h"
 #include "softmmu/qtest/qtest.h"
+#include "softmmu/reverse/history.h"
 #include "softmmu/run_state.h"
 #include "softmmu/start_options.h"
 
@@ -69,6 +70,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   Result<std::string> add_chardev(const chardev::ChardevOptions& options) override;
   Result<void> set_debugger(const std::string& where) override;
   net::ProgramRights program_rights() const override;
+  monitor::TimeTravel* time_travel() override { return history_.get(); }
 
  private:
   /// That there are here: with the host's own where it runs the guest.
@@ -129,6 +131,7 @@ class Emulation final : public monitor::MachineControl, private block::BlockErro
   ConsolePlan consoles_;
   NetworkOptions network_;
   std::unique_ptr<accel::Accelerator> accelerator_;
+  std::unique_ptr<History> history_;
   std::unique_ptr<monitor::Monitors> monitors_;
   std::vector<std::unique_ptr<monitor::HmpSession>> people_;
   std::vector<std::unique_ptr<monitor::QmpSession>> programs_;

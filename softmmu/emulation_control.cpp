@@ -12,6 +12,7 @@ namespace emu::softmmu {
 /// Whoever asks: a monitor, a debugger.
 Result<void> Emulation::cont() {
   if (preconfig_) return error("the machine waits for x-exit-preconfig: nothing has been reset yet");
+  if (history_ != nullptr && !is_running() && run_state_.state() != State::Suspended) history_->about_to_run();
   return run_state_.cont();
 }
 

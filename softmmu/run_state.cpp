@@ -178,6 +178,10 @@ Result<void> RunState::cont() {
   return {};
 }
 
+void RunState::went_back() {
+  if (!is_running() && is_legal_transition(state_, State::Paused)) enter(State::Paused);
+}
+
 void RunState::stop() {
   if (is_running() || state_ == State::Suspended) stop_as(State::Paused);
 }
@@ -204,6 +208,7 @@ void RunState::reset_machine() {
     accelerator_->pause_all();  // it ran the loop: somebody may have said cont
   }
   mem::MachineLockScope guard(machine_->memory().lock());
+  machine_->note_outside();
   board_->reset();
 }
 

@@ -89,6 +89,8 @@ class RunState final : public hw::MachineEvents, public accel::AccelClient {
   /// The monitor's cont and stop. Errors: the guest has shut down and must be reset first.
   Result<void> cont();
   void stop();
+  /// The machine stands at an earlier moment, from which it shall go on: it has not shut down, or panicked, any more.
+  void went_back();
   /// Stops vCPUs and time and enters `state`, unless the table forbids it. Running is entered by cont().
   void stop_as(State state);
   void reset(hw::ResetCause cause) { enqueue(ResetRequest{cause}); }

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 
+#include "qom/archive.h"
 #include "tcg/abi/env.h"
 #include "tcg/ir/builder.h"
 #include "util/result.h"
@@ -244,6 +245,14 @@ class Vcpu : public CpuSignals {
   virtual u64 debug_pc() const = 0;
   /// A debugger goes step by step: of an instruction that repeats itself one round is a step. Own thread.
   virtual void set_stepping(bool) {}
+
+  /// All of its state: registers, what it waits for, what it has pending. Paused.
+  virtual qom::FieldTree save_state() { return {}; }
+  /// Errors: the CPU's state cannot be loaded, or this is none of such a CPU; then it must be reset. Paused.
+  virtual Result<void> load_state(const qom::FieldTree&) { return error("the state of this CPU cannot be loaded"); }
+  /// A hash of pc and general registers: tells moments apart between which no instruction was completed (rounds of a
+  /// repeated one, a fault and its delivery).
+  virtual u64 fingerprint() const { return debug_pc(); }
 };
 
 }  // namespace emu::target

@@ -34,4 +34,11 @@ u64 random_u64() {
   return value ^ (value >> 31);
 }
 
+std::optional<u64> random_position() {
+  if (!g_seeded) return std::nullopt;
+  return g_state.load();
+}
+
+void set_random_position(u64 position) { g_state = position; }
+
 }  // namespace emu

@@ -67,6 +67,7 @@ void Icount::wait_for_turn(unsigned vcpu) {
 
 void Icount::pass_turn_locked(unsigned vcpu) {
   settle();
+  note(Decision::Kind::Turn, vcpu);
   yields_ = false;
   kept_end_.reset();
   slice_end_ = grant_end_ + slice();
@@ -120,6 +121,12 @@ void Icount::publish(i64 count) {
   published_ns_.store(time_of(count).count(), std::memory_order_release);
 }
 
+/// While nobody executes anything.
+void Icount::skip_time_to(ClockNs time) {
+  note(Decision::Kind::Time, time.count());
+  move_time_to(time);
+}
+
 void Icount::move_time_to(ClockNs time) {
   base_ns_ = time;
   base_count_ = grant_end_;
@@ -130,6 +137,7 @@ void Icount::run_due_timers() {
   const auto deadline = client_.next_timer();
   if (!deadline || *deadline > time_of(grant_end_)) return;
   activity_++;
+  note(Decision::Kind::Timers);
   client_.run_timers();
 }
 
@@ -138,7 +146,7 @@ void Icount::run_due_timers() {
 void Icount::rest() {
   const i64 end = grant_end_;
   settle();
-  if (end > grant_end_) kept_end_ = end;
+  if (end > grant_end_ && !is_replaying()) kept_end_ = end;
 }
 
 void Icount::grant() {
@@ -178,7 +186,7 @@ void Icount::idle() {
   const ClockNs now = time_of(grant_end_);
   if (deadline && *deadline > now && !options_.sleep) {
     skipped_ns_ += (*deadline - now).count();
-    move_time_to(*deadline);
+    skip_time_to(*deadline);
   } else if (!deadline || *deadline > now) {
     sleep_until(deadline);
   }
@@ -205,7 +213,7 @@ void Icount::sleep_until(std::optional<ClockNs> deadline) {
   const ClockNs passed = Clock::monotonic_now() - start;
   const ClockNs after = deadline ? std::min(*deadline, before + passed) : before + passed;
   slept_ns_ += (after - before).count();
-  move_time_to(after);
+  skip_time_to(after);
 }
 
 void Icount::kicked(bool to_stop) {

@@ -17,6 +17,8 @@
 #include <vector>
 
 #include "accel/accel.h"
+#include "accel/rewind.h"
+#include "accel/tcg/run_log.h"
 #include "tcg/abi/env.h"
 
 namespace emu::accel {
@@ -31,6 +33,8 @@ class CountedVcpu {
   virtual bool wants_turn() const = 0;
   /// Makes it come back to its loop soon. Any thread.
   virtual void look_up() = 0;
+  /// See target::Vcpu::fingerprint(). On the thread that has the turn, between instructions.
+  virtual u64 fingerprint() const = 0;
 };
 
 class Icount final : public ClockCounter {
@@ -74,6 +78,26 @@ class Icount final : public ClockCounter {
   ClockNs counted() const override;
   void deadline_moved() override;
 
+  // Going back (icount_replay.cpp). Main thread, nobody runs
+  RunLog& log() { return log_; }
+  const RunLog& log() const { return log_; }
+  CounterState save() const;
+  void restore(const CounterState& state);
+  void return_to_present(const CounterState& end);
+  void cut();
+  /// The moment between two instructions; also on the thread that has the turn.
+  Moment now() const;
+  bool is_replaying() const { return log_.is_replaying(); }
+  void run_due_timers();  ///< also on the thread that has the turn, which has settled
+
+  // The thread that has the turn
+  /// The vCPU is about to decide that by itself; it is written down.
+  void note(Decision::Kind kind, i64 value = 0);
+  /// Takes a decision of the log that concerns no vCPU: timers, time, turns.
+  void repeat(const Decision& decision);
+  /// The vCPU may execute that many.
+  void grant_for_replay(i64 instructions);
+
  private:
   struct Seat {
     CountedVcpu& vcpu;
@@ -88,7 +112,7 @@ class Icount final : public ClockCounter {
   void settle();
   void publish(i64 count);
   void move_time_to(ClockNs time);
-  void run_due_timers();
+  void skip_time_to(ClockNs time);
   std::optional<unsigned> next_to_run() const;
   void pass_turn_locked(unsigned vcpu);
   bool end_slice();
@@ -122,6 +146,7 @@ class Icount final : public ClockCounter {
   u64 activity_ = 0;
   i64 settled_ = 0;
   std::optional<i64> kept_end_;  ///< of the grant that a stop interrupted
+  RunLog log_;
 
   // Read by anybody
   std::atomic<i64> published_count_{0}, published_ns_{0}, skipped_ns_{0}, slept_ns_{0};

@@ -3,8 +3,8 @@
 //
 //   run loop:  requests → events → halt → mode → block (found or translated) → enter → what it left for → again
 //
-// Files: vcpu_thread.cpp (thread, kick, halt, requests), run_loop.cpp (blocks and exits), translate.cpp,
-// slow_path.cpp (callbacks of thunks).
+// Files: vcpu_thread.cpp (thread, kick, halt, requests), run_loop.cpp (blocks and exits), rerun.cpp (the same way
+// again), translate.cpp, slow_path.cpp (callbacks of thunks).
 #pragma once
 
 #include <atomic>
@@ -36,6 +36,8 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   void join();
   std::string dump_tlb() { return tlb_.dump(); }  ///< paused
   void set_debug_run(accel::DebugRun run, accel::StepEvents events);  ///< paused
+  u64 polled_activity() const { return polled_activity_; }            ///< paused
+  void set_polled_activity(u64 activity) { polled_activity_ = activity; }
 
   // CpuServices, own thread
   void leave_block() override;
@@ -52,6 +54,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   i64 instructions_left() override;
   bool wants_turn() const override;
   void look_up() override { kick(kExitWork); }
+  u64 fingerprint() const override { return cpu_.fingerprint(); }
 
   // What thunks call (slow_path.cpp)
   static const u8* slow_access(EnvHeader& env);
@@ -101,8 +104,16 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   bool pass_idle();
   void wait_for_code_memory();
   void step();
+  void execute_alone(bool rounds);
   void note_debug_stop(const accel::DebugStop& stop);
   void report_debug_stop();
+
+  // rerun.cpp
+  void rerun_one();
+  void act_again(const accel::Moment& now);
+  void decide_again(const accel::Moment& now, const accel::Decision& decision);
+  void execute_again(const accel::Moment& now, bool rounds);
+  void diverge(const char* what);
 
   // run_loop.cpp
   void run_one();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 
 #include "accel/accel.h"
@@ -14,6 +15,7 @@
 #include "accel/tcg/icount.h"
 #include "accel/tcg/perf_files.h"
 #include "accel/tcg/quiescence.h"
+#include "accel/tcg/rerun_state.h"
 #include "accel/tcg/techniques.h"
 #include "tcg/ir/backend.h"
 
@@ -30,6 +32,8 @@ struct TcgShared {
   DebugTable debug;
   bool overcommitted = false;                ///< there are more vCPUs than processors for them
   std::unique_ptr<Icount> icount = nullptr;  ///< null: vCPUs run side by side, in the host's time
+  RerunState rerun = {};                     ///< while the icount replays
+  std::function<void()> stop_vcpus = {};     ///< asks all to stop; any thread
   std::unique_ptr<ir::HostBackend> backend;  ///< null: interpret
   std::unique_ptr<CodeCache> code;
   tcg::ThunkTable thunks;

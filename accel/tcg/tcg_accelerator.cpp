@@ -20,6 +20,9 @@ Result<std::unique_ptr<TcgAccelerator>> TcgAccelerator::create(const AccelOption
   if (!accel->shared_.techniques.huge_pages) EMU_TRY(accel->refuse_huge_pages());
   if (options.icount.enabled) {
     accel->shared_.icount = std::make_unique<Icount>(options.icount, client, accel->shared_.run.stop_flag());
+    accel->shared_.stop_vcpus = [raw = accel.get()] { raw->stop_vcpus(); };
+    // Otherwise the host's time moves the guest's.
+    if (!options.icount.adaptive && !options.icount.align) accel->rewind_.emplace(accel->shared_, accel->vcpus_);
   }
   if (options.perf_map) EMU_TRY(accel->shared_.perf.open_map());
   if (options.jit_dump) EMU_TRY(accel->shared_.perf.open_dump());
@@ -104,8 +107,12 @@ void TcgAccelerator::resume_all() {
 }
 
 void TcgAccelerator::request_pause_all() {
-  shared_.run.set_stop(true);
   if (shared_.icount != nullptr) shared_.icount->paused();
+  stop_vcpus();
+}
+
+void TcgAccelerator::stop_vcpus() {
+  shared_.run.set_stop(true);
   vcpus_.kick_all();
 }
 

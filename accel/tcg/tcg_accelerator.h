@@ -9,6 +9,7 @@
 #include "accel/accel.h"
 #include "accel/tcg/runtime_vcpu.h"
 #include "accel/tcg/shared.h"
+#include "accel/tcg/tcg_rewind.h"
 #include "accel/vcpu_crew.h"
 
 namespace emu::accel {
@@ -39,6 +40,7 @@ class TcgAccelerator final : public Accelerator,
   std::string statistics() const override;
   std::string dump_tlb(unsigned vcpu) const override;
   ClockCounter* counter() override { return shared_.icount.get(); }
+  Rewind* rewind() override { return rewind_ ? &*rewind_ : nullptr; }
 
   const tcg::RuntimeVcpu& vcpu(unsigned index) const { return vcpus_[index]; }
   const BlockCache& blocks() const { return *shared_.blocks; }
@@ -48,6 +50,7 @@ class TcgAccelerator final : public Accelerator,
   TcgAccelerator(const AccelOptions& options, AccelClient& client) : shared_{.client = client, .options = options} {}
   Result<void> prepare(target::Vcpu& first, mem::Memory& memory);
   Result<void> refuse_huge_pages();
+  void stop_vcpus();  ///< asks them to; any thread
   mem::MachineLock* machine_lock() const;  ///< null before the first vCPU
 
   // MemoryListener: a new flat view was published
@@ -62,6 +65,7 @@ class TcgAccelerator final : public Accelerator,
   bool refused_huge_pages_ = false;  ///< and they are allowed again at the end
   std::vector<mem::AddressSpace*> spaces_;  ///< listened to
   VcpuCrew<tcg::RuntimeVcpu> vcpus_{shared_.run};
+  std::optional<TcgRewind> rewind_;
 };
 
 }  // namespace emu::accel

@@ -456,6 +456,7 @@ void RuntimeVcpu::log_translation(const CodeBlock& block, std::span<const u8> so
 /// The instruction at pc by itself, interpreted: code that is not in RAM, and stores that hit their own block.
 void RuntimeVcpu::interpret_alone(u64 pc) {
   statistics_.single_steps.add();
+  if (shared_.icount != nullptr && shared_.icount->is_replaying()) shared_.rerun.alone_at = shared_.icount->now();
   const L2Entry* entry = tlb_.translate(pc, Access::Fetch, view());
   if (entry == nullptr) {
     handle_exit(ExitReason::Fault);

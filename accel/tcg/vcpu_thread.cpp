@@ -90,6 +90,11 @@ void RuntimeVcpu::thread_main() {
     mode_is_stale_ = true;
     while (serve_requests()) {
       if (shared_.icount != nullptr && !take_turn()) continue;
+      if (shared_.icount != nullptr && shared_.icount->is_replaying()) {
+        rerun_one();
+        quiescent();
+        continue;
+      }
       if (run_as_ == DebugRun::Step) {
         step();
       } else {
@@ -118,6 +123,7 @@ bool RuntimeVcpu::serve_requests() {
 
 void RuntimeVcpu::take_events() {
   while (cpu_.has_deliverable_event()) {
+    if (shared_.icount != nullptr) shared_.icount->note(Decision::Kind::Event);
     if (!cpu_.take_event()) return;
     mode_is_stale_ = true;
     step_alone_ = false;
@@ -174,7 +180,7 @@ bool RuntimeVcpu::take_turn() {
     quiescent();
     return false;
   }
-  if (!icount.wants_grant()) return true;
+  if (icount.is_replaying() || !icount.wants_grant()) return true;
   offline();  // timers may take the machine lock, and so their time
   icount.grant();
   quiescent();
@@ -185,6 +191,7 @@ bool RuntimeVcpu::take_turn() {
 bool RuntimeVcpu::pass_idle() {
   if (cpu_.idle_poll_ns() != 0) {
     polled_activity_ = shared_.icount->activity();
+    shared_.icount->note(Decision::Kind::Poll);
     if (cpu_.idle_poll()) return true;
   }
   statistics_.halts.add();
@@ -224,15 +231,19 @@ void RuntimeVcpu::step() {
     }
     if (halt_if_idle()) return;
   }
+  execute_alone(/*rounds=*/true);
+  note_debug_stop({.why = DebugStop::Why::Step});
+}
+
+/// The instruction, or one round of it if it repeats itself and `rounds` says so.
+void RuntimeVcpu::execute_alone(bool rounds) {
   if (mode_is_stale_) load_mode();
   env_.leave = kLeaveNot;
   step_alone_ = false;
-  if (env_.guest_debug == 0 || !guest_debug_event()) {
-    cpu_.set_stepping(true);
-    interpret_alone(env_.pc);
-    cpu_.set_stepping(false);
-  }
-  note_debug_stop({.why = DebugStop::Why::Step});
+  if (env_.guest_debug != 0 && guest_debug_event()) return;
+  cpu_.set_stepping(rounds);
+  interpret_alone(env_.pc);
+  cpu_.set_stepping(false);
 }
 
 /// The first counts: a watchpoint that was hit goes before the end of the step that hit it.

@@ -238,12 +238,14 @@ size_t Serial16550::can_receive() {
 }
 
 void Serial16550::receive(std::span<const u8> data) {
+  ++stream_events_;
   std::lock_guard guard(mutex_);
   receive_locked(data);
   update_locked();
 }
 
 void Serial16550::event(chardev::ChardevEvent event) {
+  ++stream_events_;
   std::lock_guard guard(mutex_);
   if (event == chardev::ChardevEvent::Break) {
     const u8 zero = 0;
@@ -258,6 +260,7 @@ void Serial16550::event(chardev::ChardevEvent event) {
 }
 
 void Serial16550::writable() {
+  ++stream_events_;
   std::lock_guard guard(mutex_);
   if (!state_.transmit.empty()) flush_locked();
   update_locked();

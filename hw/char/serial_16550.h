@@ -50,6 +50,8 @@ class Serial16550 final : public chardev::ChardevFrontend {
   void receive(std::span<const u8> data) override;
   void event(chardev::ChardevEvent event) override;
   void writable() override;
+  /// How often the stream, not the guest, has changed the chip. Main loop.
+  u64 stream_events() const { return stream_events_; }
 
  private:
   bool fifo_enabled() const { return state_.fcr & 1; }
@@ -67,6 +69,7 @@ class Serial16550 final : public chardev::ChardevFrontend {
   IrqLine& irq_;
   chardev::Chardev* stream_ = nullptr;
   bool line_open_ = false;
+  u64 stream_events_ = 0;
   std::mutex mutex_;
 };
 
@@ -79,6 +82,7 @@ class IsaSerial final : public IsaDevice {
   void reset_enter() override { uart_.reset_state(); }
   void reset_hold() override { uart_.refresh(); }
   u16 port() const { return u16(iobase_); }
+  u64 stream_events() const { return uart_.stream_events(); }
   u32 irq_number() const { return irq_number_; }
 
  private:

@@ -49,6 +49,15 @@ void Machine::poll_grace() {
 }
 
 void Machine::run_on_main_loop(std::function<void()> work) {
+  tell([this, work = std::move(work)] {
+    note_outside();  // when that is, is the host's affair
+    work();
+  });
+}
+
+/// On the main loop, with the machine lock; what changes no device.
+void Machine::tell(std::function<void()> work) {
+  if (repeats_) return;
   loop_.post([this, alive = alive_, work = std::move(work)] {
     if (!*alive) return;
     mem::MachineLockScope guard(memory_.lock());
@@ -56,45 +65,47 @@ void Machine::run_on_main_loop(std::function<void()> work) {
   });
 }
 
-void Machine::request_shutdown(ShutdownCause cause) {
+/// Requests for which no vCPU shall execute another instruction before they are looked at.
+void Machine::stop_and_tell(std::function<void()> work) {
+  if (repeats_) return;
   events_.stop_vcpus_soon();
-  run_on_main_loop([this, cause] { events_.shutdown_requested(cause); });
+  tell(std::move(work));
+}
+
+void Machine::request_shutdown(ShutdownCause cause) {
+  stop_and_tell([this, cause] { events_.shutdown_requested(cause); });
 }
 
 void Machine::request_reset(ResetCause cause) {
-  events_.stop_vcpus_soon();
-  run_on_main_loop([this, cause] { events_.reset_requested(cause); });
+  stop_and_tell([this, cause] { events_.reset_requested(cause); });
 }
 
 void Machine::request_exit(int status) {
-  events_.stop_vcpus_soon();
-  run_on_main_loop([this, status] { events_.exit_requested(status); });
+  stop_and_tell([this, status] { events_.exit_requested(status); });
 }
 
 void Machine::request_suspend() {
-  events_.stop_vcpus_soon();
-  run_on_main_loop([this] { events_.suspend_requested(); });
+  stop_and_tell([this] { events_.suspend_requested(); });
 }
 
 void Machine::request_wakeup(WakeupReason reason) {
-  run_on_main_loop([this, reason] { events_.wakeup_requested(reason); });
+  tell([this, reason] { events_.wakeup_requested(reason); });
 }
 
 void Machine::report_rtc_change(i64 offset_s, const std::string& path) {
-  run_on_main_loop([this, offset_s, path] { events_.rtc_changed(offset_s, path); });
+  tell([this, offset_s, path] { events_.rtc_changed(offset_s, path); });
 }
 
 void Machine::report_balloon_change(u64 balloon_bytes) {
-  run_on_main_loop([this, balloon_bytes] { events_.balloon_changed(balloon_bytes); });
+  tell([this, balloon_bytes] { events_.balloon_changed(balloon_bytes); });
 }
 
 void Machine::report_device_deleted(const std::string& id, const std::string& path) {
-  run_on_main_loop([this, id, path] { events_.device_deleted(id, path); });
+  tell([this, id, path] { events_.device_deleted(id, path); });
 }
 
 void Machine::report_panic(PanicKind kind) {
-  events_.stop_vcpus_soon();
-  run_on_main_loop([this, kind] { events_.panicked(kind); });
+  stop_and_tell([this, kind] { events_.panicked(kind); });
 }
 
 /// As QEMU: a file of that name as it stands wins over the folders.
@@ -115,10 +126,12 @@ void Machine::set_running(bool running) {
 }
 
 void Machine::press_power_button() {
+  note_outside();
   for (PowerListener* listener : listeners_) listener->powerdown_requested();
 }
 
 void Machine::wake_up(WakeupReason reason) {
+  note_outside();
   for (PowerListener* listener : listeners_) listener->woken_up(reason);
 }
 

@@ -76,6 +76,11 @@ class Machine final : public MachineServices {
   /// By the board, before devices are made.
   void set_vcpu_count(unsigned count) { vcpu_count_ = count; }
   EventLoop* main_event_loop() override { return &loop_; }
+  /// Something that does not follow from the state of CPUs and devices is about to change it. Main thread.
+  void note_outside() { ++outside_; }
+  u64 outside_count() const { return outside_; }
+  /// While the machine does again what it did before, what it asks for has been granted already. vCPUs stand still.
+  void set_repeating(bool repeating) { repeats_ = repeating; }
   void run_on_main_loop(std::function<void()> work) override;
 
   /// Starts or stops the virtual clock and tells listeners. Machine lock.
@@ -86,6 +91,8 @@ class Machine final : public MachineServices {
 
  private:
   void poll_grace();
+  void tell(std::function<void()> work);
+  void stop_and_tell(std::function<void()> work);
 
   EventLoop& loop_;
   MachineEvents& events_;
@@ -99,6 +106,8 @@ class Machine final : public MachineServices {
   Bus* system_bus_ = nullptr;
   std::vector<std::string> data_dirs_;
   unsigned vcpu_count_ = 1;
+  u64 outside_ = 0;
+  std::atomic<bool> repeats_{false};
   std::vector<PowerListener*> listeners_;
   std::vector<TimerAttachment> timers_;  ///< each clock's, run with the machine lock held
   std::atomic<bool> grace_poll_posted_{false};

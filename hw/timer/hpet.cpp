@@ -65,7 +65,10 @@ void Hpet::rearm(unsigned n) {
   const u64 distance = (c.compare - counter()) & mask_of(c);
   // Too far for our clock (centuries): a comparator that was just passed waits for the counter to wrap, as on the part.
   if (distance > u64(INT64_MAX) / kPeriodNs) return timers_[n].cancel();
-  timers_[n].arm_after(ClockNs(i64(distance * kPeriodNs)));
+  // When the counter gets there, whenever this is asked: a state that is loaded fires at the same time.
+  const u64 ticks = (u64(clock().now().count()) - u64(state_.start_ns)) / kPeriodNs;
+  const ClockNs last_tick(i64(u64(state_.start_ns) + ticks * kPeriodNs));
+  timers_[n].arm_at(saturating_add(last_tick, ClockNs(i64(distance * kPeriodNs))));
 }
 
 void Hpet::fire(unsigned n) {

@@ -55,6 +55,11 @@ bool MachineTarget::write_memory(unsigned cpu, u64 address, AddressKind kind, st
   return true;
 }
 
+TimeTravel* MachineTarget::time_travel() {
+  TimeTravel* const past = control_.time_travel();
+  return past != nullptr && !past->obstacle() ? past : nullptr;
+}
+
 Result<void> MachineTarget::resume(std::span<const accel::DebugRun> runs, accel::StepEvents events) {
   for (unsigned cpu = 0; cpu < runs.size(); ++cpu) control_.accelerator().set_debug_run(cpu, runs[cpu], events);
   auto resumed = control_.cont();

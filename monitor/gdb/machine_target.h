@@ -23,6 +23,7 @@ class MachineTarget final : public Target {
   std::string cpu_state(unsigned cpu) const override;
   bool read_memory(unsigned cpu, u64 address, AddressKind kind, std::span<u8> to) override;
   bool write_memory(unsigned cpu, u64 address, AddressKind kind, std::span<const u8> from) override;
+  TimeTravel* time_travel() override;
   Result<void> set_points(const accel::DebugPoints& points) override {
     return control_.accelerator().set_debug_points(points);
   }

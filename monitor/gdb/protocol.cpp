@@ -21,6 +21,7 @@ constexpr const char* kOk = "OK";
 // Error numbers of errno, in decimal digits, as other stubs write them; debuggers only show them.
 constexpr const char* kBadAddress = "E14";
 constexpr const char* kInvalid = "E22";
+constexpr const char* kFailed = "E05";
 constexpr std::size_t kMostBytes = (kPacketSize - 32) / 2;  ///< of memory in one packet
 
 std::span<const u8> bytes_of(const std::string& text) {
@@ -49,10 +50,12 @@ void Protocol::connected() {
   if (target_.is_running()) target_.stop();
   last_stop_ = {};  // nothing that the debugger has to be told of
   forget_points();
+  if (TimeTravel* past = target_.time_travel()) past->begin();
 }
 
 void Protocol::disconnected() {
   waiting_ = false;
+  if (TimeTravel* past = target_.time_travel()) past->end();
   if (software_.empty() && hardware_.empty() && watchpoints_.empty()) return;
   forget_points();
 }
@@ -138,6 +141,12 @@ std::string Protocol::stop_reply() const {
 }
 
 void Protocol::debug_stopped(unsigned cpu, const accel::DebugStop& stop) {
+  note_stop(cpu, stop);
+  if (waiting_) reply(stop_reply());
+  waiting_ = false;
+}
+
+void Protocol::note_stop(unsigned cpu, const accel::DebugStop& stop) {
   if (cpu < target_.cpu_count()) cpu_ = cpu;
   run_cpu_ = cpu_;
   last_stop_ = {kSigTrap, cpu_, ""};
@@ -152,8 +161,6 @@ void Protocol::debug_stopped(unsigned cpu, const accel::DebugStop& stop) {
   } else if (stop.why == Why::Breakpoint && wants_hwbreak_) {
     last_stop_.reason = "hwbreak:;";
   }
-  if (waiting_) reply(stop_reply());
-  waiting_ = false;
 }
 
 void Protocol::machine_stopped(std::string_view status) {
@@ -232,6 +239,8 @@ std::string Protocol::answer(std::string_view packet) {
     case 'C':
     case 'S':
       return resume_old(kind, rest);
+    case 'b':
+      return go_back(rest);
     case 'H':
       return select_thread(rest);
     case 'T': {
@@ -296,8 +305,9 @@ std::string Protocol::supported(std::string_view features) {
     if (one == "swbreak+") wants_swbreak_ = true;
     if (one == "hwbreak+") wants_hwbreak_ = true;
   }
-  return fmt::format("PacketSize={:x};qXfer:features:read+;QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+{}",
-                     kPacketSize, multiprocess_ ? ";multiprocess+" : "");
+  return fmt::format("PacketSize={:x};qXfer:features:read+;QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+{}{}",
+                     kPacketSize, multiprocess_ ? ";multiprocess+" : "",
+                     target_.time_travel() != nullptr ? ";ReverseStep+;ReverseContinue+" : "");
 }
 
 std::string Protocol::read_file(std::string_view request) {
@@ -359,6 +369,7 @@ std::string Protocol::monitor_command(std::string_view digits) {
 
 std::string Protocol::detach() {
   forget_points();
+  if (TimeTravel* past = target_.time_travel()) past->end();
   const std::vector<DebugRun> runs(target_.cpu_count(), DebugRun::Continue);
   if (auto resumed = target_.resume(runs, StepEvents::Taken); !resumed) log::warn("gdb: {}", resumed.error().text());
   return kOk;
@@ -411,7 +422,7 @@ std::string Protocol::write_registers(std::string_view digits) {
     ok &= registers.write(number, bytes.subspan(at, size));
     at += size;
   }
-  return ok ? kOk : kInvalid;
+  return changed(ok, kInvalid);
 }
 
 std::string Protocol::read_register(std::string_view text) {
@@ -427,7 +438,13 @@ std::string Protocol::write_register(std::string_view text) {
   if (!number || !take(text, '=') || *number >= register_count(cpu_)) return kInvalid;
   const auto value = from_hex(text);
   if (!value || value->size() != register_bytes(cpu_, unsigned(*number))) return kInvalid;
-  return target_.registers(cpu_).write(unsigned(*number), bytes_of(*value)) ? kOk : kInvalid;
+  return changed(target_.registers(cpu_).write(unsigned(*number), bytes_of(*value)), kInvalid);
+}
+
+/// The answer to what has changed the machine, perhaps in part.
+std::string Protocol::changed(bool done, const char* otherwise) {
+  if (TimeTravel* past = target_.time_travel()) past->touched();
+  return done ? kOk : otherwise;
 }
 
 // --- Memory ---
@@ -461,7 +478,7 @@ std::string Protocol::write_memory(std::string_view text, bool is_binary) {
   if (!data || data->size() != *length) return kInvalid;
   if (data->empty()) return kOk;
   const AddressKind kind = physical_ ? AddressKind::Physical : AddressKind::Virtual;
-  return target_.write_memory(cpu_, *address, kind, bytes_of(*data)) ? kOk : kBadAddress;
+  return changed(target_.write_memory(cpu_, *address, kind, bytes_of(*data)), kBadAddress);
 }
 
 // --- Break- and watchpoints ---
@@ -504,13 +521,47 @@ std::string Protocol::resume(std::span<const DebugRun> runs) {
   if (std::all_of(chosen.begin(), chosen.end(), [](DebugRun run) { return run == DebugRun::Hold; })) return kInvalid;
   // Timers are told by interrupts here, so one bit rules both.
   const StepEvents events = step_bits_ & (kStepNoIrq | kStepNoTimer) ? StepEvents::Deferred : StepEvents::Taken;
+  const bool was_in_past = target_.time_travel() != nullptr && target_.time_travel()->is_in_past();
+  if (std::string stopped = go_through_past(chosen); !stopped.empty()) return stopped;
   waiting_ = true;
   if (auto resumed = target_.resume(chosen, events); !resumed) {
     waiting_ = false;
+    if (was_in_past) {  // it comes to where it had shut down
+      last_stop_ = {kSigTrap, cpu_, "replaylog:end;"};
+      return stop_reply();
+    }
     log::warn("gdb: {}", resumed.error().text());
     return kInvalid;
   }
   return "";
+}
+
+// --- Going back ---
+
+void Protocol::arrived(const TimeTravel::Arrival& arrival) {
+  if (arrival.stop) return note_stop(arrival.cpu, *arrival.stop);
+  last_stop_ = {kSigTrap, cpu_, "replaylog:begin;"};
+}
+
+std::string Protocol::go_back(std::string_view how) {
+  TimeTravel* const past = target_.time_travel();
+  if (past == nullptr || (how != "s" && how != "c")) return "";
+  const auto there = how == "s" ? past->step_back(run_cpu_.value_or(cpu_)) : past->run_back();
+  if (!there) return kFailed;
+  arrived(*there);
+  return stop_reply();
+}
+
+std::string Protocol::go_through_past(std::span<const DebugRun> runs) {
+  TimeTravel* const past = target_.time_travel();
+  if (past == nullptr || !past->is_in_past()) return "";
+  const auto step = std::find(runs.begin(), runs.end(), DebugRun::Step);
+  const auto there =
+      past->run_forward(step == runs.end() ? std::nullopt : std::optional(unsigned(step - runs.begin())));
+  if (!there) return kFailed;
+  if (!*there) return "";
+  arrived(**there);
+  return stop_reply();
 }
 
 std::string Protocol::resume_old(char action, std::string_view text) {

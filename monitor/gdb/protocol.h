@@ -62,11 +62,17 @@ class Protocol {
   std::string resume_old(char action, std::string_view text);
   std::string resume_each(std::string_view actions);
   std::string resume(std::span<const accel::DebugRun> runs);
+  std::string go_back(std::string_view how);
+  /// Through what was recorded; empty: to its end, and the machine is to run.
+  std::string go_through_past(std::span<const accel::DebugRun> runs);
+  void arrived(const TimeTravel::Arrival& arrival);
   std::string select_thread(std::string_view text);
   std::string monitor_command(std::string_view digits);
   std::string detach();
 
   void reply(std::string_view data);
+  void note_stop(unsigned cpu, const accel::DebugStop& stop);
+  std::string changed(bool done, const char* otherwise);
   void forget_points();
   /// False: the machine does not take them.
   bool apply_points();

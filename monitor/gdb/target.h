@@ -8,6 +8,7 @@
 
 #include "accel/accel.h"
 #include "monitor/cpu_view.h"
+#include "monitor/time_travel.h"
 #include "target/debug_registers.h"
 #include "util/result.h"
 
@@ -25,6 +26,9 @@ class Target {
   /// False when any byte of it is not there; nothing is written then.
   virtual bool read_memory(unsigned cpu, u64 address, AddressKind kind, std::span<u8> to) = 0;
   virtual bool write_memory(unsigned cpu, u64 address, AddressKind kind, std::span<const u8> from) = 0;
+
+  /// For going back; null: there is no way.
+  virtual TimeTravel* time_travel() { return nullptr; }
 
   virtual Result<void> set_points(const accel::DebugPoints& points) = 0;
   virtual bool is_running() const = 0;

@@ -227,6 +227,7 @@ Result<Json> QmpSession::run(Request& request) {
   }
   session_.received_fds = std::move(request.fds);
   CommandContext context = monitors_.context(session_);
+  monitors_.note_command(command->name);
   auto result = command->run(context, request.arguments);
   session_.received_fds.clear();
   return result;

@@ -139,6 +139,9 @@ class X86Cpu final : public target::Vcpu {
   bool wakeup_pending() const override;
   std::string dump_registers() const override;
   u64 debug_pc() const override { return s_->hdr.pc; }
+  qom::FieldTree save_state() override;
+  Result<void> load_state(const qom::FieldTree& state) override;
+  u64 fingerprint() const override;
 
   void set_interrupt(bool level) override;
   void nmi() override;
@@ -177,6 +180,7 @@ class X86Cpu final : public target::Vcpu {
   friend struct CpuTestAccess;
   friend struct DebugRegisterAccess;
   friend struct KvmStateAccess;  // target/x86/kvm
+  friend struct SavedState;      // saved_state.cpp
   struct Pending {
     bool valid = false;
     u8 vector = 0;

@@ -138,6 +138,7 @@ ROWS = {
     "info registers": ([("info registers", r"^CPU#0\nEAX="), ("info registers 1", "^CPU#1"),
                         ("info registers -a", "CPU#1")],
                        [("info registers 9", "CPU not available")]),
+    "info replay": ([("info replay", "Going back is not possible: it needs -icount shift=N")], []),
     "info roms": ([("info roms", 'name="bios-256k.bin"')], []),
     "info symbol": ([("info symbol 0x10", "no symbol is known for 0x10")],
                     [("info symbol zzz", "unknown symbol 'zzz'")]),

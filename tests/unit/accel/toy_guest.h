@@ -262,6 +262,22 @@ class ToyVcpu final : public target::Vcpu {
   bool wakeup_pending() const override { return !shutdown_ && enabled_ && line_.load(); }
   std::string dump_registers() const override { return fmt::format("pc {:#x}", state_.hdr.pc); }
   u64 debug_pc() const override { return state_.hdr.pc; }
+  u64 fingerprint() const override {
+    u64 hash = state_.hdr.pc;
+    for (u64 r : state_.reg) hash = hash * 0x100000001b3 + r;
+    return hash;
+  }
+  qom::FieldTree save_state() override {
+    qom::FieldTree out;
+    qom::Archive ar = qom::Archive::saver(out, 1);
+    fields(ar);
+    return out;
+  }
+  Result<void> load_state(const qom::FieldTree& state) override {
+    qom::Archive ar = qom::Archive::loader(state, 1);
+    fields(ar);
+    return ar.finish();
+  }
 
   void set_interrupt(bool level) override {
     line_ = level;
@@ -280,6 +296,11 @@ class ToyVcpu final : public target::Vcpu {
   std::atomic<u64> walks{0};
 
  private:
+  void fields(qom::Archive& ar) {
+    ar("reg", state_.reg)("pc", state_.hdr.pc)("table", state_.table)("return_pc", state_.return_pc);
+    ar("handler", state_.handler)("irq_handler", state_.irq_handler);
+    ar("user", user_)("fault", fault_)("line", line_)("enabled", enabled_)("halted", halted_)("shutdown", shutdown_);
+  }
   /// What becomes deliverable on this thread has to be asked for: generated code may go on without the run loop.
   void enable() {
     enabled_ = true;

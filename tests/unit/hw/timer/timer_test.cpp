@@ -195,6 +195,21 @@ TEST(Hpet, StateSurvivesARoundTrip) {
   EXPECT_EQ(hpet.irq("irq", 21).rises(), 1u);
 }
 
+TEST(Hpet, FiresWhenItsCounterGetsThereLoadedOrNot) {
+  HpetBench hpet;
+  hpet.advance(3ns);
+  hpet.write64(Hpet::CONFIG, 1);
+  hpet.advance(4ns);  // in the middle of a tick
+  hpet.write64(HpetBench::timer(1), Hpet::kTnEnable | u64(21) << 9);
+  hpet.write64(HpetBench::timer(1) + 8, 1000);
+  hpet.advance(5002ns);
+  hpet.expect_round_trip();
+  hpet.advance(10002ns - 5009ns);
+  EXPECT_EQ(hpet.irq("irq", 21).rises(), 0u);
+  hpet.advance(1ns);
+  EXPECT_EQ(hpet.irq("irq", 21).rises(), 1u);
+}
+
 TEST(Hpet, ALoadedStartMayBeAnyNumber) {
   HpetBench hpet;
   hpet.write64(Hpet::CONFIG, 1);

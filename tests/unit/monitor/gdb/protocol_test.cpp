@@ -12,6 +12,7 @@ namespace emu::monitor::gdb {
 namespace {
 
 using accel::DebugRun;
+using accel::DebugStop;
 
 class FakeRegisters final : public target::DebugRegisters {
  public:
@@ -40,6 +41,35 @@ class FakeRegisters final : public target::DebugRegisters {
  private:
   const std::string architecture_ = "fake";
   std::vector<target::DebugFeature> features_;
+};
+
+/// Ten moments of CPU 1; the debugger arrives where `next` says.
+struct FakePast final : TimeTravel {
+  std::optional<std::string> obstacle() const override { return std::nullopt; }
+  std::string describe() const override { return ""; }
+  void begin() override { done += "begin "; }
+  void end() override { done += "end "; }
+  void about_to_run() override { done += "run "; }
+  void touched() override { done += "touched "; }
+  Result<Arrival> step_back(unsigned cpu) override { return went(fmt::format("step{} ", cpu)); }
+  Result<Arrival> run_back() override { return went("back "); }
+  bool is_in_past() const override { return in_past; }
+  Result<std::optional<Arrival>> run_forward(std::optional<unsigned> step) override {
+    done += step ? fmt::format("over{} ", *step) : "forward ";
+    if (fails) return error("the guest ran another way");
+    in_past = next.has_value();
+    return next;
+  }
+  Result<Arrival> went(const std::string& how) {
+    done += how;
+    if (fails) return error("the guest ran another way");
+    in_past = true;
+    return *next;
+  }
+
+  std::optional<Arrival> next;
+  bool in_past = false, fails = false;
+  std::string done;
 };
 
 class FakeTarget final : public Target {
@@ -81,7 +111,9 @@ class FakeTarget final : public Target {
     return line == "long" ? std::string(20000, 'x') : "said " + std::string(line);
   }
   void quit() override { quits++; }
+  TimeTravel* time_travel() override { return past; }
 
+  TimeTravel* past = nullptr;
   static constexpr u64 kPhysicalAt = 0x1800;
   std::vector<FakeRegisters> cpus;
   u8 memory[0x2000] = {};
@@ -430,6 +462,75 @@ TEST(GdbPackets, NumbersHave64Bits) {
   EXPECT_EQ(take_number(text), std::nullopt);
   text = "x";
   EXPECT_EQ(take_number(text), std::nullopt);
+}
+
+TEST_F(GdbProtocol, GoingBackIsOfferedWhereThereIsAWay) {
+  EXPECT_EQ(ask("qSupported").find("Reverse"), std::string::npos);
+  EXPECT_EQ(ask("bs"), "");
+  EXPECT_EQ(ask("bc"), "");
+  FakePast past;
+  target_.past = &past;
+  EXPECT_NE(ask("qSupported").find(";ReverseStep+;ReverseContinue+"), std::string::npos);
+  EXPECT_EQ(ask("b"), "");
+  EXPECT_EQ(ask("bx"), "");
+  EXPECT_EQ(past.done, "");
+}
+
+TEST_F(GdbProtocol, GoingBackArrivesWithAStop) {
+  FakePast past;
+  target_.past = &past;
+  protocol_.connected();
+  past.next = TimeTravel::Arrival{1, DebugStop{.why = DebugStop::Why::Step}};
+  EXPECT_EQ(ask("Hc2"), "OK");
+  EXPECT_EQ(ask("bs"), "T05thread:02;");
+  EXPECT_EQ(ask("Z2,1000,8"), "OK");
+  past.next = TimeTravel::Arrival{0, DebugStop{.why = DebugStop::Why::Watchpoint, .address = 0x1000}};
+  EXPECT_EQ(ask("bc"), "T05thread:01;watch:1000;");
+  EXPECT_EQ(ask("?"), "T05thread:01;watch:1000;");
+  past.next = TimeTravel::Arrival{};
+  EXPECT_EQ(ask("bc"), "T05thread:01;replaylog:begin;");
+  past.fails = true;
+  EXPECT_EQ(ask("bs"), "E05");
+  EXPECT_EQ(past.done, "begin step1 back back step0 ");
+  EXPECT_FALSE(target_.running);
+}
+
+TEST_F(GdbProtocol, GoingOnInThePastTakesTheRecordedWay) {
+  FakePast past;
+  target_.past = &past;
+  past.in_past = true;
+  past.next = TimeTravel::Arrival{1, DebugStop{.why = DebugStop::Why::Step}};
+  EXPECT_EQ(ask("vCont;s:2;c"), "T05thread:02;");
+  past.next = TimeTravel::Arrival{1, DebugStop{.why = DebugStop::Why::Breakpoint, .address = 0x20}};
+  EXPECT_EQ(ask("vCont;c"), "T05thread:02;");
+  EXPECT_FALSE(target_.running);
+  past.next = std::nullopt;  // the present comes first
+  raw(frame("vCont;c"));
+  EXPECT_TRUE(target_.running);
+  EXPECT_EQ(past.done, "over1 forward forward ");
+}
+
+TEST_F(GdbProtocol, ThePastOfAMachineThatHasShutDownEndsThere) {
+  FakePast past;
+  target_.past = &past;
+  past.in_past = true;
+  target_.refuses = true;
+  EXPECT_EQ(ask("vCont;c"), "T05thread:01;replaylog:end;");
+  EXPECT_EQ(ask("vCont;c"), "E22");
+}
+
+TEST_F(GdbProtocol, ChangesEndTheRecordedFuture) {
+  FakePast past;
+  target_.past = &past;
+  ask("M10,1:55");
+  EXPECT_EQ(std::exchange(past.done, ""), "touched ");
+  ask("P0=0100000000000000");
+  EXPECT_EQ(std::exchange(past.done, ""), "touched ");
+  ask("m10,1");
+  ask("g");
+  EXPECT_EQ(past.done, "");
+  EXPECT_EQ(ask("D"), "OK");
+  EXPECT_EQ(past.done, "end ");
 }
 
 }  // namespace
