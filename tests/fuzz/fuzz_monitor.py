@@ -31,7 +31,7 @@ class Failure(Exception):
 class Program:
     """The program with one socket, in a folder of its own."""
 
-    def __init__(self, option):
+    def __init__(self, option, more=()):
         self.folder = tempfile.TemporaryDirectory()
         with open(self.folder.name + "/bios", "wb") as bios:
             # Counts, so that there are instructions to break at and memory to watch.
@@ -39,7 +39,7 @@ class Program:
                        bytes([0xe9, 0x0d, 0xff]).ljust(16, b"\xf4"))
         self.log = open(self.folder.name + "/log", "w+b")
         arguments = [BINARY, "-display", "none", "-nodefaults", "-smp", "2", "-m", "16", "-bios", "bios", "-serial", "null",
-                     "-chardev", "ringbuf,id=ring", "-D", "log2", option, "unix:socket,server=on,wait=off"]
+                     "-chardev", "ringbuf,id=ring", "-D", "log2", option, "unix:socket,server=on,wait=off", *more]
         self.process = subprocess.Popen(arguments, cwd=self.folder.name, stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=self.log, restore_signals=False, env={**os.environ, **SANITIZERS},
                                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20)))
@@ -311,6 +311,12 @@ class GdbFuzzer:
         return None
 
 
+class ReverseFuzzer(GdbFuzzer):
+    """A machine that can go back."""
+    more = ["-icount", "shift=3,sleep=off", "-seed", "1", "-rtc", "clock=vm"]
+    PACKETS = GdbFuzzer.PACKETS + ["bs", "bc", "bs", "bc", "bs", "vCont;s:p1.1", "s", "qRcmd,696e666f207265706c6179"] * 3
+
+
 def run_gdb(program, fuzzer):
     """Each batch has a connection of its own, and a good debugger comes after it."""
     alive = program.exchange(fuzzer.batch(), seconds=0.1)
@@ -327,22 +333,22 @@ def run_gdb(program, fuzzer):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("language", choices=["qmp", "hmp", "gdb"])
+    parser.add_argument("language", choices=["qmp", "hmp", "gdb", "reverse"])
     parser.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS", 600)))
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1000000)
     arguments = parser.parse_args()
     print(f"fuzzing {arguments.language}, --seed {arguments.seed}", flush=True)
     source = random.Random(arguments.seed)
-    fuzzer = {"qmp": QmpFuzzer, "hmp": HmpFuzzer, "gdb": GdbFuzzer}[arguments.language](source)
+    fuzzer = {"qmp": QmpFuzzer, "hmp": HmpFuzzer, "gdb": GdbFuzzer, "reverse": ReverseFuzzer}[arguments.language](source)
     end, batches, starts, program, sent = time.monotonic() + arguments.seconds, 0, 0, None, b""
     first_kib = None
     try:
         while time.monotonic() < end:
             if program is None:
-                program, starts, first_kib = Program(fuzzer.option), starts + 1, None
+                program, starts, first_kib = Program(fuzzer.option, getattr(fuzzer, "more", ())), starts + 1, None
                 fuzzer.greet(program)
             batches += 1
-            if arguments.language == "gdb":
+            if isinstance(fuzzer, GdbFuzzer):
                 alive = run_gdb(program, fuzzer)
             else:
                 sent = fuzzer.batch()
