@@ -235,11 +235,7 @@ Result<void> History::go_to_count(i64 count) {
   EMU_TRY(checkpoints_[from].restore(parts()));
   if (count - checkpoints_[from].count() > kFar) {
     EMU_TRY(run_to_count(count - kNear, Hits::Ignored));
-    if (!is_timer_due()) {
-      Checkpoint near = Checkpoint::take(parts(), &checkpoints_[from]);
-      near.is_at_begin = true;
-      add(std::move(near));
-    }
+    if (!is_timer_due()) add_on_the_way();
   }
   if (rewind().now().count < count) EMU_TRY(run_to_count(count, Hits::Ignored));
   return {};
@@ -279,11 +275,36 @@ Result<std::optional<DebugHit>> History::last_hit(std::size_t from, const Moment
   return rest.last_hit ? rest.last_hit : last;
 }
 
+/// Checkpoints on a long way that will be run more than once, and then only from the last of them.
+Result<void> History::spread_checkpoints(i64 end) {
+  const auto from = newest_before(end);
+  if (!from) return {};
+  const i64 begin = checkpoints_[*from].count();
+  const i64 pieces = std::min((end - begin) / kSpacing, kMostPieces);
+  if (pieces < 2) return {};
+  EMU_TRY(checkpoints_[*from].restore(parts()));
+  for (i64 piece = 1; piece < pieces; ++piece) {
+    EMU_TRY(run_to_count(begin + (end - begin) / pieces * piece, Hits::Ignored));
+    if (!is_timer_due()) add_on_the_way();
+  }
+  return {};
+}
+
+/// Here, where a run has just come to its count.
+void History::add_on_the_way() {
+  Checkpoint made = Checkpoint::take(parts(), &checkpoints_.back());
+  made.is_at_begin = true;
+  add(std::move(made));
+}
+
 Result<Arrival> History::find_hit() {
   Moment end = rewind().now();
+  EMU_TRY(spread_checkpoints(end.count));
   for (std::size_t from = checkpoints_.size(); from-- > 0;) {
     const Moment begin = checkpoints_[from].counter().at;
-    if (is_behind(begin, end)) continue;
+    // One within the same instruction may be behind.
+    const bool is_unclear = from != 0 && begin.count == end.count && !checkpoints_[from].is_at_begin;
+    if (is_behind(begin, end) || is_unclear) continue;
     if (const auto hit = EMU_TRY(last_hit(from, end))) {
       // From the same checkpoint: a nearer one may have been made between.
       EMU_TRY(checkpoints_[from].restore(parts()));

@@ -40,6 +40,7 @@ class History final : public monitor::TimeTravel {
   /// One is made so far before a moment that took a longer way to reach: the next step back begins there.
   static constexpr i64 kNear = 100'000, kFar = 2'000'000;
   static constexpr std::size_t kMost = 16;
+  static constexpr i64 kMostPieces = 8;
   /// Within `Rerunning`, what the machine asks for and writes has no effect.
   class Rerunning;
 
@@ -66,6 +67,8 @@ class History final : public monitor::TimeTravel {
   Result<accel::RerunResult> run_to_count(i64 count, Hits hits);
   Result<accel::RerunResult> act_until(const accel::Moment& moment, Hits hits);
   Result<Arrival> go_to_begin();
+  Result<void> spread_checkpoints(i64 end);
+  void add_on_the_way();
   Result<std::optional<accel::DebugHit>> last_hit(std::size_t from, const accel::Moment& end);
 
   hw::Machine& machine_;

@@ -32,8 +32,8 @@ def make_small(tmp_path):
         image[0xfff0:0xfff3] = bytes([0xe9, 0x0d, 0xe0])
         (tmp_path / "bios").write_bytes(image)
         written = tmp_path / "written"
-        return Debuggee("-bios", str(tmp_path / "bios"), *Q35, "-m", "16", "-nodefaults", "-debugcon", f"file:{written}",
-                        *repeatable, *options), written
+        return Debuggee("-bios", str(tmp_path / "bios"), *Q35, "-m", "16", "-nodefaults", "-debugcon",
+                        f"file:{written}", *repeatable, *options), written
     return small
 
 
@@ -113,6 +113,26 @@ def test_breakpoints_are_met_again_on_the_way_back(small, name):
         guest.process.wait(60)
         assert written.read_bytes() == gone_back, "the run is the one that it would have been"
 
+
+
+def test_how_long_it_slept_in_the_hosts_time_is_recorded(small):
+    guest, _ = small("sleeps", repeatable=["-icount", "shift=0,sleep=on", *REPEATABLE[2:]])
+    with guest:
+        remote = connect(guest)
+        assert remote.ask(f"Z0,{HANDLER['sleeps']:x},1") == "OK"
+        seen = []
+        for _ in range(20):
+            assert go_on(remote) == "T05thread:01;swbreak:;"
+            for _ in range(3):  # past RDTSC
+                assert remote.ask(STEP) == ONE
+            seen.append(moment(remote))
+        for _ in range(20):
+            assert remote.ask("bc") == "T05thread:01;swbreak:;"
+        for there in seen:
+            for _ in range(3):
+                assert remote.ask(STEP) == ONE
+            assert moment(remote) == there, "the same time stamp"
+            go_on(remote)
 
 
 def test_changes_of_the_past_begin_another_future(small):
@@ -252,8 +272,8 @@ def reversible_smp_guest(*options):
 
 def test_gdb_goes_back_to_breakpoints_and_watched_writes():
     with reversible_smp_guest() as guest:
-        text = guest.script("hbreak start_other", "continue", "watch wakes", "continue", "p wakes", "continue", "p wakes",
-                            "reverse-continue", "p wakes", "x/i $pc", "reverse-continue", "p wakes",
+        text = guest.script("hbreak start_other", "continue", "watch wakes", "continue", "p wakes", "continue",
+                            "p wakes", "reverse-continue", "p wakes", "x/i $pc", "reverse-continue", "p wakes",
                             "stepi", "p wakes", "reverse-continue", "p $pc == start_other",
                             "reverse-continue")
         values = re.findall(r"\$\d+ = (\d+)", text)
@@ -343,7 +363,6 @@ def test_gdb_goes_back_in_linux(symbols, tmp_path, cpus):
             "delete", "hbreak start_kernel", "reverse-continue", "p $sp == $first", "delete",
             "break driver_init", "continue", "p $sp == $there", "monitor info replay", "delete", "detach",
             symbols=symbols, timeout=400)
-        print(text)
         assert re.findall(r"\$\d+ = (\d+)", text) == ["1", "0", "1", "1", "1", "1"], text
         assert "differences: 0 of" in text
         assert guest.process.wait(200) == 0
@@ -351,7 +370,26 @@ def test_gdb_goes_back_in_linux(symbols, tmp_path, cpus):
     assert b"VFS: Unable to mount root fs" in before
     console.unlink()
     undisturbed = emu.run("-m", "128", "-smp", str(cpus), "-kernel", str(LINUX / "vmlinuz"), "-append",
-                          "console=ttyS0 nokaslr panic=-1", "-serial", f"file:{console}", "-display", "none", "-monitor",
-                          "none", "-no-reboot", *REPEATABLE, timeout=200)
+                          "console=ttyS0 nokaslr panic=-1", "-serial", f"file:{console}", "-display", "none",
+                          "-monitor", "none", "-no-reboot", *REPEATABLE, timeout=200)
     assert undisturbed.returncode == 0
     assert console.read_bytes().splitlines()[:100] == before.splitlines()[:100]
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_gdb_goes_back_through_programs(symbols, cpus):
+    """Page faults, system calls and task switches of the first programs: to where they ended, and forward again."""
+    with Debuggee("-m", "192", "-smp", str(cpus), "-kernel", str(LINUX / "vmlinuz"), "-initrd",
+                  str(LINUX / "initrd.cpio"), "-append", "console=ttyS0 nokaslr panic=-1 inventory", "-serial", "null",
+                  *REPEATABLE) as guest:
+        there = ["p $rsp", "p $rdi", "p $rbx"]
+        text = guest.script("hbreak run_init_process", "continue", "delete", "break do_exit",
+                            "continue", *there, "continue", *there, "continue", *there, "monitor info replay",
+                            "reverse-continue", *there, "reverse-continue", *there, "reverse-stepi", "stepi", *there,
+                            "continue", *there, "delete", "hbreak run_init_process", "reverse-continue", "bt 1",
+                            symbols=symbols, timeout=200)
+        values = [value.split(" = ")[1] for value in re.findall(r"^\$\d+ = .*", text, re.MULTILINE)]
+        first, second, third = values[0:3], values[3:6], values[6:9]
+        assert first != second != third
+        assert values[9:] == second + first + first + second, text
+        assert re.search(r"#0 .*run_init_process \(\)\n[^\n]*\Z", text.rstrip()), text
