@@ -14,7 +14,8 @@ def options(description, extra):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--a", default="qemu-system-x86_64 -accel tcg -cpu max", help="the program to compare with")
     parser.add_argument("--b", default="build/release/system-emu -accel tcg -cpu max", help="the program under test")
-    parser.add_argument("--disk", type=pathlib.Path, help="folder that make-debian-disk filled", default=debian_guest.DISK_FOLDER)
+    parser.add_argument("--disk", type=pathlib.Path, help="folder that make-debian-disk filled",
+                        default=debian_guest.DISK_FOLDER)
     parser.add_argument("--smp", type=int, default=1)
     parser.add_argument("--machine", default="pc")
     parser.add_argument("--runs", type=int, default=1)
@@ -66,7 +67,8 @@ def report(chosen, results):
     wanted.pop("all", None)
     failed += [f"nothing is called {name}" for name in wanted]
     if chosen.json:
-        chosen.json.write_text(json.dumps({"a": chosen.a, "b": chosen.b, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        chosen.json.write_text(json.dumps({"a": chosen.a, "b": chosen.b, "rows": rows}, indent=1) + "\n",
+                               encoding="utf-8")
     for line in failed:
         print(line, file=sys.stderr)
     return 1 if failed else 0

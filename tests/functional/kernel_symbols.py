@@ -127,14 +127,16 @@ def symbol_file(symbols):
     body = bytearray()
     for name, kind, data, link, info, entry in (
             (b".symtab", SYMTAB, entries, len(regions) + 2, 1, 24), (b".strtab", STRTAB, texts, 0, 0, 0)):
-        headers.append(struct.pack("<IIQQQQIIQQ", named(name), kind, 0, 0, at + len(body), len(data), link, info, 8, entry))
+        headers.append(struct.pack("<IIQQQQIIQQ", named(name), kind, 0, 0, at + len(body), len(data), link, info, 8,
+                                   entry))
         body += data
     name = named(b".shstrtab")
     headers.append(struct.pack("<IIQQQQIIQQ", name, STRTAB, 0, 0, at + len(body), len(section_names), 0, 0, 1, 0))
     body += section_names
     body += bytes(-len(body) % 8)
     header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
-        "<HHIQQQIHHHHHH", 2, 62, 1, marks[b"_stext"], 0, at + len(body), 0, 64, 0, 0, 64, len(headers), len(headers) - 1)
+        "<HHIQQQIHHHHHH", 2, 62, 1, marks[b"_stext"], 0, at + len(body), 0, 64, 0, 0, 64, len(headers),
+        len(headers) - 1)
     return header + bytes(body) + b"".join(headers)
 
 

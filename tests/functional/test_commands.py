@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each command of QMP, called with right arguments and with wrong ones. A command that is added without a row here fails the
-test. (Wrong types, missing and unknown arguments are made from the schema: test_qmp_schema.py.)"""
+"""Each command of QMP, called with right arguments and with wrong ones. A command that is added without a row here
+fails the test. (Wrong types, missing and unknown arguments are made from the schema: test_qmp_schema.py.)"""
 import json
 import os
 import re
@@ -44,8 +44,8 @@ NULL = {"type": "null", "data": {}}
 NODE = {"driver": "null-co", "node-name": "n", "size": 1 << 20}
 RAM = {"qom-type": "memory-backend-ram", "id": "r", "size": 1 << 20}
 
-# Steps, each row on a machine of its own. A row needs a right and a wrong call of its command; those without arguments get
-# one that they do not have.
+# Steps, each row on a machine of its own. A row needs a right and a wrong call of its command; those without arguments
+# get one that they do not have.
 ROWS = {
     "add-fd": [good("add-fd", {"fdset-id": 5, "opaque": "o"}, {"fdset-id": 5}, FD),
                bad("add-fd", {"fdset-id": 5}, "No file descriptor supplied"),

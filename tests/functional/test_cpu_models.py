@@ -38,7 +38,8 @@ def test_models_are_those_of_qemu():
         rows = {row["name"]: row for row in qmp.command("query-cpu-definitions")}
         for name in NAMES:
             for spelling in (name, name + "-v1"):
-                props = qmp.command("query-cpu-model-expansion", type="full", model={"name": spelling})["model"]["props"]
+                props = qmp.command("query-cpu-model-expansion", type="full",
+                                    model={"name": spelling})["model"]["props"]
                 for key in IDENTITY:
                     assert props[key] == theirs[name][key], (spelling, key, props[key], theirs[name][key])
                 dropped = set(rows[spelling]["unavailable-features"])
@@ -49,7 +50,8 @@ def test_models_are_those_of_qemu():
                 if name == "qemu64":
                     wanted.discard("svm")  # ours has none from the start: a warning at each start helps nobody
                 if name.startswith("EPYC"):
-                    wanted.discard("monitor")  # guests would idle with MWAIT, which has to poll: docs/user/cpu-models.md
+                    # Guests would idle with MWAIT, which has to poll: docs/user/cpu-models.md
+                    wanted.discard("monitor")
                 assert (on | dropped) - OURS == wanted - OURS, (spelling, (on | dropped) ^ wanted)
 
 
@@ -69,7 +71,8 @@ def test_wrong_names_are_answered_with_the_nearest():
 
 
 def test_host_features_can_be_taken_away():
-    result = emu.run("-S", "-accel", "tcg,host-features=-avx512", "-display", "none", "-monitor", "stdio", stdin="quit\n")
+    result = emu.run("-S", "-accel", "tcg,host-features=-avx512", "-display", "none", "-monitor", "stdio",
+                     stdin="quit\n")
     assert result.returncode == 0, result.stderr
     said = emu.refused("-accel", "tcg,host-features=-avx2:-bmi2", "-display", "none")
     assert "below x86-64-v3" in said and "it has no avx2, bmi2" in said, said

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of the host in a Debian guest over virtio-9p: trees in both directions with equal hashes. ctest label debian."""
+"""Folders of the host in a Debian guest over virtio-9p: trees in both directions with equal hashes.
+ctest label debian."""
 import hashlib
 import os
 import pathlib
@@ -60,7 +61,8 @@ def share(tag, folder, *options):
 
 def exercise(guest, mounted):
     """What programs do to files, each with its check in the guest."""
-    guest.run(f"mkdir {mounted}/work && cd {mounted}/work && echo one >a && echo two >>a && test \"$(cat a)\" = \"one\ntwo\"")
+    guest.run(f"mkdir {mounted}/work && cd {mounted}/work && echo one >a && echo two >>a && "
+              "test \"$(cat a)\" = \"one\ntwo\"")
     guest.run(f"cd {mounted}/work && ln -s a link && test $(readlink link) = a && test \"$(cat link)\" = \"$(cat a)\"")
     guest.run(f"cd {mounted}/work && chmod 751 a && test $(stat -c %a a) = 751 && touch -d @1000000000 a && "
               "test $(stat -c %Y a) = 1000000000")
@@ -118,7 +120,8 @@ def test_debian_9p(tmp_path):
             assert guest.run(f"cd /mnt/{tag} && rm -r doc work && ls | cat") == "\n".join(
                 sorted({"deep", "größe ☃", "link", "many"} | ({"out"} if tag == "plain" else set()))), tag
         # In the mapped folder nothing is the guest's: owner, mode and kind are beside the file.
-        guest.run("cd /mnt/mapped && mknod disk b 8 1 && ln -s /etc/passwd secret && echo x >owned && chown 12:34 owned && "
+        guest.run("cd /mnt/mapped && mknod disk b 8 1 && ln -s /etc/passwd secret && "
+                  "echo x >owned && chown 12:34 owned && "
                   "chmod 4711 owned && test \"$(stat -c '%a %u %g' owned)\" = '4711 12 34' && "
                   "test \"$(stat -c %F disk)\" = 'block special file'")
         for name in ("disk", "secret", "owned"):

@@ -44,8 +44,8 @@ def arguments(folder):
     unit = 0
     for number, (device, image_format, created, options) in enumerate(DISKS):
         path = folder / f"disk{number}"
-        subprocess.run(["qemu-img", "create", "-q", "-f", image_format, *(["-o", created] if created else []), str(path),
-                        str(size_of(number))], check=True, timeout=60)
+        subprocess.run(["qemu-img", "create", "-q", "-f", image_format, *(["-o", created] if created else []),
+                        str(path), str(size_of(number))], check=True, timeout=60)
         lines += ["-drive", f"if=none,id=d{number},file={path},format={image_format},{options}",
                   "-device", device.replace("NAME", f"d{number}").replace("UNIT", str(unit))]
         unit += device.startswith(AHCI[:6])

@@ -17,7 +17,8 @@ SETTLED = 10
 MOST_GUEST_KIB = 16 << 10
 USES = {  # device, and a command that is true once the guest uses it
     "virtio-rng-pci": "grep -q virtio_rng /sys/class/misc/hw_random/rng_available",
-    "virtio-blk-pci,drive=data": "test -b /dev/vdb && dd if=/dev/vdb of=/tmp/d bs=64k count=16 iflag=direct 2>/dev/null",
+    "virtio-blk-pci,drive=data": "test -b /dev/vdb && "
+                                 "dd if=/dev/vdb of=/tmp/d bs=64k count=16 iflag=direct 2>/dev/null",
 }
 
 

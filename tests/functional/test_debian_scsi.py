@@ -45,7 +45,8 @@ def use_and_remove(guest, client, image, number):
 def change_media(guest, client, second):
     """The guest opens the tray, once nobody locks it any more; a person changes what is in it."""
     assert guest.run("dd if=/dev/sr0 bs=2048 count=1 2>/dev/null | tr -d 1 | wc -c") == "0"
-    # CDROM_LOCKDOOR, then CDROMEJECT, which gives the status of the command: CHECK CONDITION while udev's lock is there.
+    # CDROM_LOCKDOOR, then CDROMEJECT, which gives the status of the command: CHECK CONDITION while udev's lock
+    # is there.
     call = ("perl -e 'use Fcntl; sysopen(F, \"/dev/sr0\", O_RDONLY | O_NONBLOCK) or die $!; "
             "ioctl(F, 0x5329, %d) or die $!; print 0 + ioctl(F, 0x5309, 0)'")
     assert guest.run(call % 1) == "2"

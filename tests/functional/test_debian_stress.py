@@ -23,8 +23,9 @@ TROUBLE = r"BUG:|WARNING:|Oops|Call Trace|I/O error|soft lockup|hung task|NETDEV
 MEMORY = ["-object", "memory-backend-ram,id=ram,size=1G,prealloc=on", "-machine", "q35,memory-backend=ram"]
 STRESS = (f"stress-ng --cpu 2 --vm 1 --vm-bytes 96M --switch 1 --fork 1 --verify --metrics-brief --timeout {SECONDS}s "
           ">/tmp/stress 2>&1; echo $? >/tmp/stress.status")
-FIO = ("fio --name=mix --filename=/dev/vdb --direct=1 --ioengine=libaio --rw=randrw --bsrange=4k-64k --iodepth=32 --numjobs=2 "
-       f"--size=96m --offset_increment=128m --time_based --runtime={SECONDS} --verify=crc32c --verify_fatal=1 --minimal "
+FIO = ("fio --name=mix --filename=/dev/vdb --direct=1 --ioengine=libaio --rw=randrw --bsrange=4k-64k --iodepth=32 "
+       f"--numjobs=2 --size=96m --offset_increment=128m --time_based --runtime={SECONDS} "
+       "--verify=crc32c --verify_fatal=1 --minimal "
        ">/tmp/fio 2>&1; echo $? >/tmp/fio.status")
 
 
@@ -58,7 +59,8 @@ def test_everything_at_once(tmp_path):
     if shutil.which("iperf3") is None:
         pytest.skip("no iperf3: apt-get install iperf3")
     data = tmp_path / "data"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=full", str(data), "256M"], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=full", str(data), "256M"],
+                   check=True)
     port = debian_guest.free_port()
     arguments = [*MEMORY, "-cpu", "max", "-smp", "4", *debian_guest.disk(debian_guest.overlay(tmp_path), "virtio-blk"),
                  *debian_guest.disk(data, "virtio-blk", "data", "qcow2"),

@@ -274,7 +274,8 @@ def test_a_debugger_may_come_over_tcp():
 
 def test_generated_code_is_the_same_while_nothing_is_set(tmp_path):
     """Blocks and their sizes, as the log lists them: without a debugger, and with one that has removed its points."""
-    guest = ["-kernel", str(GUEST.parent / "hello64.elf"), "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", "null"]
+    guest = ["-kernel", str(GUEST.parent / "hello64.elf"), "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+             "-debugcon", "null"]
 
     def blocks(name):
         return [line for line in (tmp_path / name).read_text().splitlines() if line.startswith("out_asm: ")]

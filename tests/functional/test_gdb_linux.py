@@ -97,7 +97,8 @@ def test_a_session_with_a_kernel_reads_as_in_qemu(symbols, tmp_path):
         pathlib.Path(os.environ["EMU_KEEP"], "qemu").write_text(theirs)
 
     # It did what it says...
-    assert re.search(r"hit Breakpoint 1, 0x\w+ in start_kernel \(\)\n#0 +0x\w+ in start_kernel \(\)\n#1 .* in secondary_startup_64",
+    assert re.search(r"hit Breakpoint 1, 0x\w+ in start_kernel \(\)\n"
+                     r"#0 +0x\w+ in start_kernel \(\)\n#1 .* in secondary_startup_64",
                      ours), ours
     assert "Old value = 0\nNew value = 1\n" in ours, ours
     assert "visited: " in ours and "interrupt" not in ours.split("visited: ")[1].split("\n")[0], ours

@@ -16,8 +16,8 @@ class Linux:
 
     def __init__(self, folder, machine, *arguments):
         self.console = folder / "console"
-        self.machine = qmp.Machine("-M", machine, "-m", "256", "-kernel", GUEST / "vmlinuz", "-initrd", GUEST / "initrd.cpio",
-                                   "-append", "console=ttyS0 quiet", "-no-reboot", "-serial",
+        self.machine = qmp.Machine("-M", machine, "-m", "256", "-kernel", GUEST / "vmlinuz", "-initrd",
+                                   GUEST / "initrd.cpio", "-append", "console=ttyS0 quiet", "-no-reboot", "-serial",
                                    f"unix:{self.console},server=on,wait=off", *arguments)
         self.text = ""
 
@@ -63,7 +63,8 @@ def cycle(linux, count, **where):
         linux.wait(BY_KIND, "1")
         assert linux.run("lspci -n -d 1234:11e8 | wc -l") == "1"
         linux.client.command("device_del", id=name)
-        assert linux.client.wait_event("DEVICE_DELETED")["data"] == {"device": name, "path": f"/machine/peripheral/{name}"}
+        gone = linux.client.wait_event("DEVICE_DELETED")["data"]
+        assert gone == {"device": name, "path": f"/machine/peripheral/{name}"}
         linux.wait(BY_KIND, "0")
         assert linux.client.refused("device_del", id=name)["class"] == "DeviceNotFound"
 

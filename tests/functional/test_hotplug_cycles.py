@@ -15,7 +15,8 @@ UP, DOWN, EJECT = 0xAE00, 0xAE04, 0xAE08
 
 BACK_ENDS = ["-blockdev", "driver=null-co,node-name=disk,size=1M", "-netdev", "hubport,id=net,hubid=0"]
 DEVICES = [{"driver": "edu"}, {"driver": "virtio-rng-pci"}, {"driver": "virtio-blk-pci", "drive": "disk"},
-           {"driver": "virtio-net-pci", "netdev": "net"}, {"driver": "virtio-9p-pci", "fsdev": "share", "mount_tag": "x"},
+           {"driver": "virtio-net-pci", "netdev": "net"},
+           {"driver": "virtio-9p-pci", "fsdev": "share", "mount_tag": "x"},
            {"driver": "e1000", "netdev": "net"}, {"driver": "virtio-serial-pci"}, {"driver": "virtio-balloon-pci"}]
 
 
@@ -37,7 +38,8 @@ def count(process):
 
 
 def calm(process, wanted=None, seconds=60):
-    """What is in use once other threads have put away what devices left to them: as much as wanted, or a steady number."""
+    """What is in use once other threads have put away what devices left to them: as much as wanted,
+    or a steady number."""
     end = time.monotonic() + seconds
     before = None
     while time.monotonic() < end:

@@ -9,17 +9,18 @@ import emu
 from qmp import Machine
 from test_ci import POWER_OFF, Q35
 
-# Real mode, entered at the reset vector: the timer's interrupt at 1000 Hz through the 8259 (the local APIC, in its way without
-# firmware, is switched off), each of which writes the time stamp and what the code that it interrupted has computed to port
-# 0xe9; a hundred of them, then power-off. What is computed between depends on time stamps, and takes another branch with them;
-# the second form sleeps instead.
+# Real mode, entered at the reset vector: the timer's interrupt at 1000 Hz through the 8259 (the local APIC, in its way
+# without firmware, is switched off), each of which writes the time stamp and what the code that it interrupted has
+# computed to port 0xe9; a hundred of them, then power-off. What is computed between depends on time stamps, and takes
+# another branch with them; the second form sleeps instead.
 SPINS = bytes.fromhex(
-    "fa31c08ed88ed0bc0070e800005d89e8055800a32000b800f0a32200b011e620b008e621b004e621b001e621b0fee621b034e643b0a9e640b004e640"
-    "66b91b0000000f3280e4f70f30b96400fb0f316601c6f7c60100740766c1c3036631f385c975eaeb210f316601c36689c788d8e6e96689f8e6e988e0"
-    "e6e966c1e810e6e949b020e620cffa")
+    "fa31c08ed88ed0bc0070e800005d89e8055800a32000b800f0a32200b011e620b008e621b004e621b001e621b0fee621b034e643b0a9e640"
+    "b004e64066b91b0000000f3280e4f70f30b96400fb0f316601c6f7c60100740766c1c3036631f385c975eaeb210f316601c36689c788d8e6"
+    "e96689f8e6e988e0e6e966c1e810e6e949b020e620cffa")
 SLEEPS = bytes.fromhex(
-    "fa31c08ed88ed0bc0070e800005d89e8054700a32000b800f0a32200b011e620b008e621b004e621b001e621b0fee621b034e643b0a9e640b004e640"
-    "66b91b0000000f3280e4f70f30b96400fbf485c975fbeb210f316601c36689c788d8e6e96689f8e6e988e0e6e966c1e810e6e949b020e620cffa")
+    "fa31c08ed88ed0bc0070e800005d89e8054700a32000b800f0a32200b011e620b008e621b004e621b001e621b0fee621b034e643b0a9e640"
+    "b004e64066b91b0000000f3280e4f70f30b96400fbf485c975fbeb210f316601c36689c788d8e6e96689f8e6e988e0e6e966c1e810e6e949"
+    "b020e620cffa")
 TICKS = 100
 
 

@@ -96,7 +96,8 @@ def random_raw(path, seed, size):
     for _ in range(80):
         offset = rng.randrange(0, size // 512) * 512
         length = min(rng.choice([512, 4096, 65536, 200 * 512]), size - offset)
-        data[offset:offset + length] = rng.randbytes(length) if rng.randrange(2) else bytes([rng.randrange(1, 255)]) * length
+        data[offset:offset + length] = (rng.randbytes(length) if rng.randrange(2)
+                                        else bytes([rng.randrange(1, 255)]) * length)
     path.write_bytes(data)
 
 
@@ -263,7 +264,8 @@ def test_broken_counts_are_found_and_mended(tmp_path):
 def test_a_dirty_image_is_repaired_before_it_is_written(tmp_path):
     image, source = tmp_path / "a.qcow2", tmp_path / "s.raw"
     qemu_img("create", "-f", "qcow2", "-o", "lazy_refcounts=on", image, 4 * MIB)
-    killed = subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 5 0 2M", "-c", "flush", "-c", "sigraise 9", str(image)],
+    killed = subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 5 0 2M", "-c", "flush", "-c", "sigraise 9",
+                             str(image)],
                             capture_output=True, timeout=60)
     assert killed.returncode == -9
     assert json.loads(img("info", "--output=json", image))["dirty-flag"] is True
@@ -282,14 +284,16 @@ def test_what_people_read_is_the_same(tmp_path, monkeypatch):
         for old in tmp_path.iterdir():
             old.unlink()
         text = ""
-        for line in ("create -f qcow2 a.qcow2 64M", "create -f qcow2 -b a.qcow2 -F qcow2 b.qcow2", "create -f raw c.raw 1G",
+        for line in ("create -f qcow2 a.qcow2 64M", "create -f qcow2 -b a.qcow2 -F qcow2 b.qcow2",
+                     "create -f raw c.raw 1G",
                      "create -f qcow2 -o compat=v2,cluster_size=4k,preallocation=metadata d.qcow2 1M",
                      "create -f raw x", "create -f qcow2 -o foo=1 x 1M", "create -f foo x 1M", "create -f qcow2 x 1Q",
                      "create -f qcow2 -o cluster_size=3k x 1M", "create -f qcow2 -o refcount_bits=3 x 1M",
                      "create -f qcow2 -o compat=0.10,lazy_refcounts=on x 1M",
-                     "map b.qcow2", "map --output=json b.qcow2", "check b.qcow2", "check --output=json b.qcow2", "check c.raw",
-                     "check d.qcow2", "resize b.qcow2 32M", "resize --shrink b.qcow2 32M", "resize b.qcow2 +1M",
-                     "compare a.qcow2 b.qcow2", "compare -s a.qcow2 b.qcow2", "compare a.qcow2 missing", "foo"):
+                     "map b.qcow2", "map --output=json b.qcow2", "check b.qcow2", "check --output=json b.qcow2",
+                     "check c.raw", "check d.qcow2", "resize b.qcow2 32M", "resize --shrink b.qcow2 32M",
+                     "resize b.qcow2 +1M", "compare a.qcow2 b.qcow2", "compare -s a.qcow2 b.qcow2",
+                     "compare a.qcow2 missing", "foo"):
             done = subprocess.run([tool, *line.split()], capture_output=True, text=True, timeout=60)
             text += f"$ {line}\n{done.stdout}[{done.returncode}]\n"
         said[name] = text
@@ -333,7 +337,8 @@ def test_bad_images_are_refused_in_one_sentence(tmp_path):
 def test_an_image_in_use_is_refused(tmp_path):
     image = tmp_path / "a.qcow2"
     img("create", "-q", "-f", "qcow2", image, "4M")
-    user = subprocess.Popen(["qemu-io", "-f", "qcow2", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    user = subprocess.Popen(["qemu-io", "-f", "qcow2", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            text=True)
     try:
         user.stdin.write("write 0 512\n")
         user.stdin.flush()

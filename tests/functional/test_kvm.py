@@ -37,17 +37,18 @@ def boot(binary, guest, *arguments, cpu=CPU):
         pytest.skip(f"cannot run here: {elf.name} was not built")
     with tempfile.TemporaryDirectory() as folder:
         console = os.path.join(folder, "console")
-        done = subprocess.run([binary, *arguments, "-cpu", cpu, "-kernel", elf, "-display", "none", "-no-reboot", "-nic",
-                               "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon", f"file:{console}",
-                               "-serial", "none", "-monitor", "none"], stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=120)
+        done = subprocess.run([binary, *arguments, "-cpu", cpu, "-kernel", elf, "-display", "none", "-no-reboot",
+                               "-nic", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-debugcon",
+                               f"file:{console}", "-serial", "none", "-monitor", "none"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=120)
         with open(console) as file:
             return done.returncode, file.read()
 
 
 @needs_kvm
 @pytest.mark.parametrize("chips", CHIPS)
-@pytest.mark.parametrize("guest, options", [("hello32", ()), ("hello64", ()), ("lapic64", ()), ("pit64", ()), ("smc64", ()),
+@pytest.mark.parametrize("guest, options",
+                         [("hello32", ()), ("hello64", ()), ("lapic64", ()), ("pit64", ()), ("smc64", ()),
                                             ("smp64", ("-smp", "2"))])
 def test_guests_say_what_they_say_under_translation(guest, options, chips):
     translated = boot(emu.BINARY, guest, "-accel", "tcg", *options)
@@ -74,7 +75,8 @@ def test_firmware_comes_to_its_boot_menu(chips):
                                     "-device", "isa-debugcon,iobase=0x402,chardev=d"], stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            emu_wait(lambda: os.path.exists(path) and "Press ESC for boot menu" in open(path, errors="replace").read(), 120)
+            emu_wait(lambda: os.path.exists(path) and "Press ESC for boot menu" in open(path, errors="replace").read(),
+                     120)
         finally:
             process.kill()
             process.wait()
@@ -100,7 +102,8 @@ def test_it_is_listed_wherever_there_is_one():
 
 
 def test_what_is_missing_is_passed_over_in_one_line():
-    result = emu.run("-accel", "hvf", "-accel", "tcg", "-S", "-display", "none", "-monitor", "stdio", stdin="info kvm\nquit\n")
+    result = emu.run("-accel", "hvf", "-accel", "tcg", "-S", "-display", "none", "-monitor", "stdio",
+                     stdin="info kvm\nquit\n")
     assert result.returncode == 0
     assert "-accel hvf: this program does not have it; using tcg" in result.stderr
     assert "kvm support: disabled" in result.stdout
@@ -133,9 +136,10 @@ class Debuggee:
     def __init__(self, chips):
         self.folder = tempfile.TemporaryDirectory()
         path = os.path.join(self.folder.name, "gdb")
-        self.process = subprocess.Popen([emu.BINARY, "-accel", f"kvm,kernel-irqchip={chips}", "-kernel", GUESTS / "hello-pvh.elf",
-                                         "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-display", "none", "-no-reboot",
-                                         "-monitor", "none", "-serial", "none", "-gdb", f"unix:{path}", "-S"],
+        self.process = subprocess.Popen([emu.BINARY, "-accel", f"kvm,kernel-irqchip={chips}", "-kernel",
+                                         GUESTS / "hello-pvh.elf", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                                         "-display", "none", "-no-reboot", "-monitor", "none", "-serial", "none",
+                                         "-gdb", f"unix:{path}", "-S"],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.remote = Remote(path)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""-accel kvm: guests reach the same devices in the same order as under translation, whoever has the interrupt chips; CD-ROMs
-boot; nothing is lost over a thousand starts and stops; and what is said where there is no KVM."""
+"""-accel kvm: guests reach the same devices in the same order as under translation, whoever has the interrupt chips;
+CD-ROMs boot; nothing is lost over a thousand starts and stops; and what is said where there is no KVM."""
 import hashlib
 import os
 import re
@@ -46,8 +46,8 @@ def boot(folder, name, *arguments, binary=emu.BINARY):
 
 
 def accesses(folder, name, *arguments):
-    """What a guest asked of devices other than interrupt chips, in order. How often it polls is a matter of time: what is
-    asked several times in a row counts once."""
+    """What a guest asked of devices other than interrupt chips, in order. How often it polls is a matter of time: what
+    is asked several times in a row counts once."""
     log = folder / "trace"
     assert boot(folder, name, "-trace", "memory_region_ops_*", "-D", str(log), *arguments)[0] == PASSED
     found = []
@@ -103,8 +103,8 @@ def pictures(folder, *arguments):
     fifo = folder / "serial"
     fifo.unlink(missing_ok=True)
     shown = []
-    with Machine("-vga", "std", "-debugcon", f"file:{console}", *guest("draw64"), "-chardev", f"socket,id=s,path={fifo},server=on,wait=off",
-                 "-device", "isa-serial,chardev=s", *arguments) as qmp:
+    with Machine("-vga", "std", "-debugcon", f"file:{console}", *guest("draw64"), "-chardev",
+                 f"socket,id=s,path={fifo},server=on,wait=off", "-device", "isa-serial,chardev=s", *arguments) as qmp:
         import socket
         line = socket.socket(socket.AF_UNIX)
         emu_wait(fifo.exists, 30)
@@ -129,15 +129,16 @@ def test_what_a_guest_draws_is_seen(tmp_path, chips):
 
 @needs_kvm
 def test_a_dirty_ring_says_the_same_as_bitmaps(tmp_path):
-    lacks = "no dirty ring" in emu.run("-accel", "kvm,dirty-ring-size=4096", "-S", "-display", "none", "-monitor", "stdio",
-                                       stdin="quit\n").stderr
+    lacks = "no dirty ring" in emu.run("-accel", "kvm,dirty-ring-size=4096", "-S", "-display", "none", "-monitor",
+                                       "stdio", stdin="quit\n").stderr
     if lacks:
         pytest.skip("cannot run here: this host's KVM has no dirty ring")
     assert pictures(tmp_path, "-accel", "kvm,dirty-ring-size=4096") == pictures(tmp_path, "-accel", "kvm")
 
 
 def test_a_dirty_ring_of_another_size_is_refused():
-    assert "dirty-ring-size=1000: a power of two from 1024 to 65536" in emu.refused("-accel", "kvm,dirty-ring-size=1000")
+    said = emu.refused("-accel", "kvm,dirty-ring-size=1000")
+    assert "dirty-ring-size=1000: a power of two from 1024 to 65536" in said
 
 
 # --- GRUB from CD-ROM ---
@@ -154,8 +155,9 @@ def make_disc(tmp_path_factory):
     (root / "hello.txt").write_text("a file\n")
     early = folder / "early.cfg"
     early.write_text("serial --unit=0 --speed=115200\nterminal_input serial\nterminal_output serial\n")
-    made = subprocess.run(["grub-mkimage", "-O", "i386-pc-eltorito", "-p", "(nowhere)/boot/grub", "-c", str(early), "-o",
-                           str(root / "boot/image"), "biosdisk", "iso9660", "serial", "terminal"], capture_output=True, text=True)
+    made = subprocess.run(["grub-mkimage", "-O", "i386-pc-eltorito", "-p", "(nowhere)/boot/grub", "-c", str(early),
+                           "-o", str(root / "boot/image"), "biosdisk", "iso9660", "serial", "terminal"],
+                          capture_output=True, text=True)
     if made.returncode != 0:
         pytest.skip(f"cannot run here: {made.stderr.strip()}")
     subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-b", "boot/image", "-no-emul-boot", "-boot-load-size", "4",
@@ -165,9 +167,9 @@ def make_disc(tmp_path_factory):
 
 def rescue_shell(disc, *arguments, binary=emu.BINARY):
     """What the shell says to two commands."""
-    process = subprocess.Popen([binary, "-cdrom", str(disc), "-boot", "d", "-display", "none", "-nic", "none", "-serial",
-                                "stdio", "-monitor", "none", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([binary, "-cdrom", str(disc), "-boot", "d", "-display", "none", "-nic", "none",
+                                "-serial", "stdio", "-monitor", "none", *arguments], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     text = b""
     try:
         for command in (b"ls\r", b"ls (cd)/\r", b""):
@@ -223,8 +225,8 @@ def test_a_thousand_starts_and_stops_leak_nothing():
 def test_programs_hear_of_a_vcpu_that_halts(tmp_path, chips):
     """The kernel answers few questions about a vCPU in KVM_RUN, and one that halts there stays."""
     log = tmp_path / "bios"
-    with Machine("-accel", f"kvm,kernel-irqchip={chips}", "-cpu", "host", "-boot", "menu=on,splash-time=60000", "-chardev",
-                 f"file,id=d,path={log}", "-device", "isa-debugcon,iobase=0x402,chardev=d") as qmp:
+    with Machine("-accel", f"kvm,kernel-irqchip={chips}", "-cpu", "host", "-boot", "menu=on,splash-time=60000",
+                 "-chardev", f"file,id=d,path={log}", "-device", "isa-debugcon,iobase=0x402,chardev=d") as qmp:
         assert qmp.command("query-kvm") == {"enabled": True, "present": True}
         emu_wait(lambda: log.exists() and "Press ESC for boot menu" in log.read_text(errors="replace"), 120)
         for target in ("vm", "vcpu") * 5:
@@ -242,8 +244,8 @@ def without_node(*arguments):
     script = 'mkdir /tmp/.nodev.$$ && mount -t tmpfs none /tmp/.nodev.$$ && for n in null zero urandom ptmx tty; do ' \
              'touch /tmp/.nodev.$$/$n && mount --bind /dev/$n /tmp/.nodev.$$/$n 2>/dev/null; done; ' \
              'mount --move /tmp/.nodev.$$ /dev && rmdir /tmp/.nodev.$$; exec "$0" "$@"'
-    done = subprocess.run(["unshare", "-m", "sh", "-c", script, os.path.abspath(emu.BINARY), *arguments], input="quit\n",
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script, os.path.abspath(emu.BINARY), *arguments],
+                          input="quit\n", capture_output=True, text=True, timeout=60)
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"cannot run here: {done.stderr.strip()}")
     return done
@@ -260,12 +262,14 @@ def test_without_the_node_one_sentence_says_what_to_do():
     assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
 
 
-@pytest.mark.parametrize("choice", [("-machine", "accel=kvm:tcg"), ("-accel", "kvm", "-accel", "tcg"), ("-accel", "kvm:tcg")])
+@pytest.mark.parametrize("choice",
+                         [("-machine", "accel=kvm:tcg"), ("-accel", "kvm", "-accel", "tcg"), ("-accel", "kvm:tcg")])
 def test_without_the_node_translation_stands_in_and_one_line_says_so(choice):
     done = without_node(*choice, *MONITOR)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if "kvm" in line.lower()]
-    assert lines == ["system-emu: info: -accel kvm: no KVM on this host: /dev/kvm: No such file or directory; using tcg"], lines
+    assert lines == ["system-emu: info: -accel kvm: no KVM on this host: /dev/kvm: No such file or directory; "
+                     "using tcg"], lines
 
 
 @needs_kvm
@@ -277,7 +281,8 @@ def test_without_rights_one_sentence_says_what_to_do(tmp_path, choice, status):
     shutil.copy(emu.BINARY, binary)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         os.chmod(folder, 0o755)
-    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(binary), *choice, *MONITOR],
+    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(binary), *choice,
+                           *MONITOR],
                           input="quit\n", capture_output=True, text=True, timeout=60, cwd="/")
     assert done.returncode == status, done.stderr
     assert "-accel kvm: no rights to use /dev/kvm" in done.stderr

@@ -95,7 +95,8 @@ def disks(machine, number):
         machine.command("blockdev-del", node_name=name)
 
 
-@pytest.mark.parametrize("work, share", [(objects, 1), (chardevs, 1), (passed_descriptors, 4), (networks, 1), (disks, 1)])
+@pytest.mark.parametrize("work, share",
+                         [(objects, 1), (chardevs, 1), (passed_descriptors, 4), (networks, 1), (disks, 1)])
 def test_rounds_leave_nothing_behind(work, share):
     machine = Machine("-machine", "pc", "-S", "-m", "16")
     with machine as client:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each command that the monitor's help lists, with right arguments and with wrong ones. A command that is added without a
-row here fails the test."""
+"""Each command that the monitor's help lists, with right arguments and with wrong ones. A command that is added without
+a row here fails the test."""
 import os
 import re
 

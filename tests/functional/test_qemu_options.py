@@ -31,14 +31,17 @@ CLIENTS = [
     '-object {"qom-type":"rng-random","id":"r","filename":"/dev/zero"} -device {"driver":"virtio-rng-pci","rng":"r"}',
     '-object {"qom-type":"memory-backend-ram","id":"pc.ram","size":536870912} -machine pc,memory-backend=pc.ram',
     '-object {"qom-type":"secret","id":"masterKey0","format":"raw","data":"x"}',
-    '-machine q35 -device {"driver":"pcie-root-port","port":16,"chassis":1,"id":"pci.1","bus":"pcie.0","multifunction":true,"addr":"0x2"}',
+    '-machine q35 -device {"driver":"pcie-root-port","port":16,"chassis":1,"id":"pci.1","bus":"pcie.0",'
+    '"multifunction":true,"addr":"0x2"}',
     '-device {"driver":"qemu-xhci","id":"usb"}', '-device {"driver":"virtio-serial-pci","id":"virtio-serial0"}',
-    '-netdev {"type":"user","id":"h"} -device {"driver":"virtio-net-pci","netdev":"h","id":"net0","mac":"52:54:00:00:00:01"}',
+    '-netdev {"type":"user","id":"h"} '
+    '-device {"driver":"virtio-net-pci","netdev":"h","id":"net0","mac":"52:54:00:00:00:01"}',
     '-chardev pty,id=s -device {"driver":"isa-serial","chardev":"s","id":"serial0","index":0} -serial none',
     '-audiodev {"id":"audio1","driver":"none"}', '-device {"driver":"virtio-vga","id":"video0","max_outputs":1}',
     '-device {"driver":"virtio-balloon-pci","id":"balloon0"}',
     '-device {"driver":"ide-cd","bus":"ide.0","id":"sata0-0-0"}',
-    '-blockdev {"driver":"null-co","node-name":"n"} -device {"driver":"virtio-blk-pci","drive":"n","id":"d","bootindex":1}',
+    '-blockdev {"driver":"null-co","node-name":"n"} '
+    '-device {"driver":"virtio-blk-pci","drive":"n","id":"d","bootindex":1}',
     "-global kvm-pit.lost_tick_policy=delay", "-global ICH9-LPC.disable_s3=1", "-rtc base=utc,driftfix=slew",
     "-device ich9-intel-hda",
     "-device usb-tablet", "-device i6300esb", "-device pvpanic", "-device tpm-crb",

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The distribution's libvirt, unmodified, with our program as <emulator>: probe, define, start, suspend, resume, destroy.
+"""The distribution's libvirt, unmodified, with our program as <emulator>: probe, define, start,
+suspend, resume, destroy.
 
 The daemon runs in mount and network namespaces of its own, so that nothing of the host's libvirt is touched."""
 import os

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each command that the schema lists, with right arguments and with every kind of wrong ones: made from the schema, so that
-what it says is what handlers accept; and each answer is what the schema promises."""
+"""Each command that the schema lists, with right arguments and with every kind of wrong ones: made from the schema, so
+that what it says is what handlers accept; and each answer is what the schema promises."""
 import os
 import tempfile
 

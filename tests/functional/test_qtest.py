@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The qtest protocol and -accel qtest, on the real program: as libqtest starts it, and with lines nobody should send."""
+"""The qtest protocol and -accel qtest, on the real program: as libqtest starts it, and with lines
+nobody should send."""
 import base64
 import os
 import random

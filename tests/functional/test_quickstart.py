@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""quickstart names problem and fix when it cannot go on. Each problem is provoked with programs of ours first in PATH."""
+"""quickstart names problem and fix when it cannot go on. Each problem is provoked with programs of ours
+first in PATH."""
 import os
 import shutil
 import subprocess
@@ -13,7 +14,8 @@ BASH = shutil.which("bash")
 
 @pytest.fixture
 def quickstart(tmp_path):
-    """Runs `quickstart build` (or another command) with fake programs, of which dpkg-query says that no package is installed."""
+    """Runs `quickstart build` (or another command) with fake programs, of which dpkg-query says that no
+    package is installed."""
 
     def run(programs=None, hidden=(), command=("build",), **environment):
         tools = tmp_path / "tools"
@@ -27,7 +29,8 @@ def quickstart(tmp_path):
             (tools / name).write_text(f"#!{BASH}\n{script}\n")
             (tools / name).chmod(0o755)
         return subprocess.run([BASH, str(SOURCE / "quickstart"), *command], capture_output=True, text=True, timeout=60,
-                              check=False, stdin=subprocess.DEVNULL, env={**os.environ, "PATH": str(tools), **environment})
+                              check=False, stdin=subprocess.DEVNULL,
+                              env={**os.environ, "PATH": str(tools), **environment})
 
     return run
 
@@ -52,7 +55,8 @@ INSTALLED = 'shift 3; for p; do echo -n "install ok installed $p "; done'
 
 def test_other_distribution(quickstart, tmp_path):
     root = debian(tmp_path, "ID=fedora\nVERSION_ID=40\nPRETTY_NAME='Fedora Linux 40'\n")
-    expect_problem(quickstart(PREFLIGHT_ROOT=root), "this machine runs Fedora Linux 40", "Run it in a Debian 12 machine")
+    expect_problem(quickstart(PREFLIGHT_ROOT=root), "this machine runs Fedora Linux 40",
+                   "Run it in a Debian 12 machine")
 
 
 def test_neither_root_nor_sudo(quickstart, tmp_path):
@@ -77,7 +81,8 @@ def test_too_little_disk(quickstart):
 
 
 def test_old_processor(quickstart, tmp_path):
-    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu sse4_2 ssse3 popcnt cx16 lahf_lm movbe xsave abm bmi1 f16c fma avx\n")
+    flags = "fpu sse4_2 ssse3 popcnt cx16 lahf_lm movbe xsave abm bmi1 f16c fma avx"
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
     result = quickstart(PREFLIGHT_CPUINFO=str(tmp_path / "cpuinfo"))
     expect_problem(result, "this processor is not x86-64-v3: it lacks avx2 bmi2", "Use an Intel Haswell")
 
@@ -98,7 +103,8 @@ def test_fuzzers_run_for_as_long_as_told_on_builds_with_sanitizers(quickstart):
 
 
 def test_unknown_command_is_explained():
-    result = subprocess.run([BASH, str(SOURCE / "quickstart"), "bot"], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run([BASH, str(SOURCE / "quickstart"), "bot"], capture_output=True, text=True, timeout=60,
+                            check=False)
     assert result.returncode == 2
     assert "usage: quickstart build" in result.stderr
 
@@ -132,7 +138,8 @@ def test_nothing_skipped_is_nothing_said(report_skips):
 
 
 def test_what_the_machine_lacks_may_be_skipped(report_skips):
-    result = report_skips(GTEST_LOG.format(file="evex_test.cpp", reason="cannot run here: this processor has no AVX-512"))
+    result = report_skips(GTEST_LOG.format(file="evex_test.cpp",
+                                           reason="cannot run here: this processor has no AVX-512"))
     assert result.returncode == 0, result
     assert result.stderr == ("quickstart: skipped, because they cannot run on this machine:\n"
                              "Avx512State.XsaveRoundTrip: cannot run here: this processor has no AVX-512\n")
@@ -140,7 +147,8 @@ def test_what_the_machine_lacks_may_be_skipped(report_skips):
 
 def test_what_could_have_been_made_may_not(report_skips):
     result = report_skips(GTEST_LOG.format(file="x.cpp", reason="cannot run here: this processor has no AVX-512") +
-                          GTEST_LOG.format(file="tables_test.cpp", reason="iasl is not installed").replace("Avx512State", "Tables") +
+                          GTEST_LOG.format(file="tables_test.cpp",
+                                           reason="iasl is not installed").replace("Avx512State", "Tables") +
                           "SKIPPED: test_gdb.py::test_steps: Skipped: gdb-multiarch is not installed\n"
                           "SKIPPED: test_gdb.py::test_x: Skipped: cannot run here: one processor\n")
     assert result.returncode == 1, result

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot be opened at start is named in one sentence with what helps; a dry run says the same without opening it."""
+"""What cannot be opened at start is named in one sentence with what helps; a dry run says the same
+without opening it."""
 import os
 import socket
 import stat
@@ -82,7 +83,8 @@ def test_who_asked_for_a_stream_is_named(tmp_path, tcp_port):
 @pytest.mark.parametrize("line", [
     "-chardev udp,id=c,host=127.0.0.1,port=9,localaddr=127.0.0.1,localport={port}",
     "-netdev socket,id=n,udp=127.0.0.1:9,localaddr=127.0.0.1:{port}",
-    "-netdev dgram,id=n,remote.type=inet,remote.host=127.0.0.1,remote.port=9,local.type=inet,local.host=127.0.0.1,local.port={port}",
+    "-netdev dgram,id=n,remote.type=inet,remote.host=127.0.0.1,remote.port=9,"
+    "local.type=inet,local.host=127.0.0.1,local.port={port}",
     "-netdev user,id=n,hostfwd=udp:127.0.0.1:{port}-:53"])
 def test_a_udp_port_in_use_is_named(line, udp_port):
     text = said_both_ways("-machine", "none", *line.format(port=udp_port).split())
@@ -243,7 +245,8 @@ def test_values_that_the_user_network_cannot_keep_are_refused(options, thing, tm
 
 def test_a_tftp_folder_that_is_there_is_taken(tmp_path):
     accepted_dry("-netdev",
-                 f"user,id=n,tftp={tmp_path},bootfile=pxelinux.0,hostname=guest,dnssearch=a.example,dnssearch=b.example.")
+                 f"user,id=n,tftp={tmp_path},bootfile=pxelinux.0,hostname=guest,dnssearch=a.example,"
+                 "dnssearch=b.example.")
 
 
 # Images ---------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Devices that another process serves, under -accel kvm: the distribution's back ends, and what is said where that cannot be."""
+"""Devices that another process serves, under -accel kvm: the distribution's back ends, and what is said where that
+cannot be."""
 import contextlib
 import pathlib
 import shutil
@@ -14,7 +15,8 @@ from test_kvm import CHIPS, PASSED, needs_kvm
 from test_kvm_devices import DISK, boot, disk, guest
 
 MEMORY = ["-m", "128", "-object", "memory-backend-memfd,id=mem,size=128M", "-machine", "pc,memory-backend=mem"]
-FSD = next((path for path in ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd") if pathlib.Path(path).exists()), None)
+FSD = next((path for path in ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd") if pathlib.Path(path).exists()),
+           None)
 needs_storage_daemon = pytest.mark.skipif(shutil.which("qemu-storage-daemon") is None,
                                           reason="cannot run here: qemu-storage-daemon is not installed")
 

@@ -38,11 +38,12 @@ class Program:
             bios.write((b"\xf4" * 0xff00 + bytes([0x40, 0xa3, 0, 0x10, 0xeb, 0xfa])).ljust(0xfff0, b"\xf4") +
                        bytes([0xe9, 0x0d, 0xff]).ljust(16, b"\xf4"))
         self.log = open(self.folder.name + "/log", "w+b")
-        arguments = [BINARY, "-display", "none", "-nodefaults", "-smp", "2", "-m", "16", "-bios", "bios", "-serial", "null",
-                     "-chardev", "ringbuf,id=ring", "-D", "log2", option, "unix:socket,server=on,wait=off", *more]
+        arguments = [BINARY, "-display", "none", "-nodefaults", "-smp", "2", "-m", "16", "-bios", "bios", "-serial",
+                     "null", "-chardev", "ringbuf,id=ring", "-D", "log2", option, "unix:socket,server=on,wait=off", *more]
         self.process = subprocess.Popen(arguments, cwd=self.folder.name, stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=self.log, restore_signals=False, env={**os.environ, **SANITIZERS},
-                                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20)))
+                                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
+                                                                              (64 << 20, 64 << 20)))
         self.connect()
 
     def connect(self):
@@ -117,13 +118,14 @@ class Words:
     def text(self):
         pick = self.source.random()
         if pick < 0.5:
-            return self.source.choice(["", "ring", "a", "ide", "none", "null", "memory-backend-ram", "secret", "isa-serial",
-                                       "rip", "on", "off", "file", "help", "*", "x" * 300, "memory", "gdb", "serial0"])
+            return self.source.choice(["", "ring", "a", "ide", "none", "null", "memory-backend-ram", "secret",
+                                       "isa-serial", "rip", "on", "off", "file", "help", "*", "x" * 300, "memory",
+                                       "gdb", "serial0"])
         return "".join(self.source.choice(self.LETTERS) for _ in range(self.source.randrange(20)))
 
     def number(self):
-        return self.source.choice([0, 1, -1, 2, 7, 16, 255, 4096, 0xfffffff0, 1 << 31, 1 << 32, (1 << 63) - 1, -(1 << 63),
-                                   (1 << 64) - 1, self.source.randrange(1 << 20)])
+        return self.source.choice([0, 1, -1, 2, 7, 16, 255, 4096, 0xfffffff0, 1 << 31, 1 << 32, (1 << 63) - 1,
+                                   -(1 << 63), (1 << 64) - 1, self.source.randrange(1 << 20)])
 
     def path(self):
         return self.source.choice(["/machine", "/objects", "/chardevs/ring", "/machine/unattached/device[0]", "/",
@@ -163,7 +165,8 @@ class QmpFuzzer:
             line = next(line for line in program.received.split(b"\n") if b'"id": "schema"' in line)
             entities = json.loads(line)["return"]
             self.schema = {entity["name"]: entity for entity in entities}
-            self.commands = [e["name"] for e in entities if e["meta-type"] == "command" and e["name"] not in self.left_out]
+            self.commands = [e["name"] for e in entities
+                             if e["meta-type"] == "command" and e["name"] not in self.left_out]
 
     def value(self, name, depth=0):
         entity = self.schema.get(name, {"meta-type": "builtin", "json-type": "value"})
@@ -171,8 +174,9 @@ class QmpFuzzer:
             return self.words.any()
         kind = entity["meta-type"]
         if kind == "builtin":
-            return {"string": lambda: self.source.choice([self.words.text, self.words.path])(), "int": self.words.number,
-                    "boolean": lambda: self.source.random() < 0.5, "number": lambda: self.source.choice([0, 1.5, -1])}.get(
+            return {"string": lambda: self.source.choice([self.words.text, self.words.path])(),
+                    "int": self.words.number, "boolean": lambda: self.source.random() < 0.5,
+                    "number": lambda: self.source.choice([0, 1.5, -1])}.get(
                         entity["json-type"], self.words.any)()
         if kind == "enum":
             return self.source.choice([value["name"] if isinstance(value, dict) else value for value in
@@ -256,7 +260,8 @@ class HmpFuzzer:
             line = " ".join(words)
             if "wait" in line:
                 continue
-            text.append(line + self.source.choice(["\n"] * 20 + ["\t\n", "\x1b[A\n", "\x15\n", "\x01\x0b\n", "\x17\x08\x7f\n",
+            text.append(line + self.source.choice(["\n"] * 20 + ["\t\n", "\x1b[A\n", "\x15\n", "\x01\x0b\n",
+                                                                 "\x17\x08\x7f\n",
                                                                 "\x03", "\x1b[3~\x1b[H\x1b[F\n", "\0\n", "\x0c\n"]))
         return "".join(text).encode(errors="replace") + b"\x03\n"
 
@@ -268,14 +273,17 @@ class HmpFuzzer:
 class GdbFuzzer:
     option = "-gdb"
     farewell = b"$vKill;1#6e"
-    PACKETS = ["?", "g", "G00", "p0", "p10", "p99", "P0=0100000000000000", "m1000,10", "m0,ffffffff", "mffffffffffffffff,8",
-               "M1000,4:01020304", "X1000,4:abcd", "X1000,0:", "Z0,fff00,1", "z0,fff00,1", "Z1,fff02,1", "Z2,1000,2", "z2,1000,2",
-               "Z3,1000,8", "Z4,1000,4", "Z9,0,0", "vCont?", "vCont;s:p1.1;c:p1.-1", "vCont;c", "vCont;s", "c", "s", "C05", "S05",
-               "Hgp1.1", "Hgp0.0", "Hcp1.2", "Hc-1", "Tp1.2", "Tp1.99", "qSupported:multiprocess+;swbreak+;hwbreak+", "qC",
-               "qfThreadInfo", "qsThreadInfo", "qThreadExtraInfo,p1.1", "qAttached:1", "qXfer:features:read:target.xml:0,ffb",
-               "qXfer:features:read:x:0,1", "qXfer:features:read:target.xml:fffff,1", "qRcmd,696e666f20737461747573", "qRcmd,zz",
-               "qqemu.PhyMemMode", "Qqemu.PhyMemMode:1", "qqemu.sstepbits", "qqemu.sstep", "Qqemu.sstep=7", "D;1", "vMustReplyEmpty",
-               "QStartNoAckMode", "qTStatus", "!", "R00", "i", "vAttach;1", "qOffsets", "QThreadEvents:1", "vRun;", "vStopped"]
+    PACKETS = ["?", "g", "G00", "p0", "p10", "p99", "P0=0100000000000000", "m1000,10", "m0,ffffffff",
+               "mffffffffffffffff,8", "M1000,4:01020304", "X1000,4:abcd", "X1000,0:", "Z0,fff00,1", "z0,fff00,1",
+               "Z1,fff02,1", "Z2,1000,2", "z2,1000,2", "Z3,1000,8", "Z4,1000,4", "Z9,0,0", "vCont?",
+               "vCont;s:p1.1;c:p1.-1", "vCont;c", "vCont;s", "c", "s", "C05", "S05",
+               "Hgp1.1", "Hgp0.0", "Hcp1.2", "Hc-1", "Tp1.2", "Tp1.99", "qSupported:multiprocess+;swbreak+;hwbreak+",
+               "qC", "qfThreadInfo", "qsThreadInfo", "qThreadExtraInfo,p1.1", "qAttached:1",
+               "qXfer:features:read:target.xml:0,ffb", "qXfer:features:read:x:0,1",
+               "qXfer:features:read:target.xml:fffff,1", "qRcmd,696e666f20737461747573", "qRcmd,zz",
+               "qqemu.PhyMemMode", "Qqemu.PhyMemMode:1", "qqemu.sstepbits", "qqemu.sstep", "Qqemu.sstep=7", "D;1",
+               "vMustReplyEmpty", "QStartNoAckMode", "qTStatus", "!", "R00", "i", "vAttach;1", "qOffsets",
+               "QThreadEvents:1", "vRun;", "vStopped"]
 
     def __init__(self, source):
         self.source = source
@@ -294,7 +302,8 @@ class GdbFuzzer:
                     if change == 0 and at < len(packet):
                         packet[at] = self.source.choice(b"0123456789abcdefgGmMpPZz,:;-.+*}?=\xff\x00 ")
                     elif change == 1:
-                        packet[at:at] = bytes(self.source.choice(b"0fF,:;*}\x80") for _ in range(self.source.randrange(1, 40)))
+                        more = range(self.source.randrange(1, 40))
+                        packet[at:at] = bytes(self.source.choice(b"0fF,:;*}\x80") for _ in more)
                     else:
                         del packet[at:at + self.source.randrange(1, 4)]
             if packet[:1] == b"k" or packet[:5] == b"vKill":
@@ -304,7 +313,8 @@ class GdbFuzzer:
             if self.source.random() < 0.05:
                 check ^= self.source.randrange(256)
             stream += b"$" + data + b"#%02x" % check
-            stream += self.source.choice([b"+"] * 12 + [b"-", b"\x03", b"", b"$#", b"#00", b"++", self.source.randbytes(3).replace(b"$", b"")])
+            stream += self.source.choice([b"+"] * 12 + [b"-", b"\x03", b"", b"$#", b"#00", b"++",
+                                                        self.source.randbytes(3).replace(b"$", b"")])
         return stream + b"#00"
 
     def question(self):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Breaks qcow2 images at random and shows them to system-emu-img: no crash, no hang, nothing that sanitizers complain of.
+"""Breaks qcow2 images at random and shows them to system-emu-img: no crash, no hang, nothing that sanitizers
+complain of.
 
     fuzz_qcow2.py [--seconds 600] [--seed N]
 """
@@ -12,7 +13,8 @@ import sys
 import tempfile
 import time
 
-TOOL = os.path.join(os.path.dirname(os.path.abspath(os.environ.get("EMU_BINARY", "build/release/system-emu"))), "system-emu-img")
+TOOL = os.path.join(os.path.dirname(os.path.abspath(os.environ.get("EMU_BINARY", "build/release/system-emu"))),
+                    "system-emu-img")
 SANITIZED = 99
 ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": f"exitcode={SANITIZED}:detect_leaks=1",
                "UBSAN_OPTIONS": f"exitcode={SANITIZED}:halt_on_error=1:print_stacktrace=1"}
@@ -42,7 +44,8 @@ def make_images(folder, rng):
     for i, options in enumerate(OPTIONS):
         for compressed in ([], ["-c"]):
             name = f"good{i}{'c' if compressed else ''}"
-            tool(folder, "convert", *compressed, "-f", "raw", "-O", "qcow2", *(["-o", options] if options else []), "source.raw", name)
+            tool(folder, "convert", *compressed, "-f", "raw", "-O", "qcow2", *(["-o", options] if options else []),
+                 "source.raw", name)
             with open(folder + "/" + name, "rb") as image:
                 images.append(image.read())
     return images
@@ -72,7 +75,8 @@ def damaged(image, rng):
         elif kind == 2:
             image[at:at + 8] = rng.randbytes(8)
         else:
-            image[at & ~7:(at & ~7) + 8] = (rng.randrange(20) * cluster | rng.choice([0, 1 << 63, 1 << 62, 1])).to_bytes(8, "big")
+            entry = rng.randrange(20) * cluster | rng.choice([0, 1 << 63, 1 << 62, 1])
+            image[at & ~7:(at & ~7) + 8] = entry.to_bytes(8, "big")
     if rng.randrange(20) == 0:
         del image[rng.randrange(len(image)):]
     return bytes(image)
@@ -93,8 +97,9 @@ def main():
                 content = damaged(rng.choice(images), rng)
                 with open(folder + "/bad", "wb") as bad:
                     bad.write(content)
-                for command in rng.sample([["info", "bad"], ["check", "bad"], ["map", "--output=json", "bad"], ["check", "-r", "all", "bad"],
-                                           ["compare", "bad", "source.raw"], ["resize", "--shrink", "bad", "700k"],
+                for command in rng.sample([["info", "bad"], ["check", "bad"], ["map", "--output=json", "bad"],
+                                           ["check", "-r", "all", "bad"], ["compare", "bad", "source.raw"],
+                                           ["resize", "--shrink", "bad", "700k"],
                                            ["convert", "-n", "-f", "raw", "-O", "qcow2", "source.raw", "bad"]], 3):
                     tool(folder, *command)
                 rounds += 1

@@ -4,7 +4,8 @@
     run.py TARGET [--seconds 60] [--device NAME] [--keep FOLDER]
 
 Targets: devices (each in turn, for its share of the time), virtqueues (the same for devices with rings), states (both,
-whose saved states are damaged), scsi, qcow2, options. --keep gathers what was found worth keeping in FOLDER; the corpus itself is not changed.
+whose saved states are damaged), scsi, qcow2, options. --keep gathers what was found worth keeping in FOLDER; the corpus
+itself is not changed.
 """
 import argparse
 import os

@@ -69,8 +69,8 @@ def disk(path, controller, name="system", image_format="qcow2", options=""):
 
 
 def direct_kernel():
-    """Arguments that enter the disk's kernel at once, for tests of something else than starting. Whoever runs many things
-    on the host beside it need not fear that the kernel finds its timer late, and gives up."""
+    """Arguments that enter the disk's kernel at once, for tests of something else than starting. Whoever runs many
+    things on the host beside it need not fear that the kernel finds its timer late, and gives up."""
     return ["-kernel", DISK_FOLDER / "vmlinuz", "-initrd", DISK_FOLDER / "initrd.img", "-append",
             "root=LABEL=system ro console=ttyS0 no_timer_check"]
 
