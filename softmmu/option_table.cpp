@@ -32,7 +32,7 @@ constexpr OptionRow kRows[] = {
      "Given again, the first that works is taken. host-features=-avx512 "
      "makes translated code for a host without AVX-512. without= switches techniques of the translator off, to measure "
      "them: links, jump-cache, check-sharing, dead-code, refill, direct-entry, quick-helpers, string-runs, granules, "
-     "graveyard, checked-pages, huge-pages, flag-fusion, segments, kept-contexts, clones."},
+     "graveyard, checked-pages, huge-pages, flag-fusion, segments, kept-contexts, clones, plain-locks."},
     {"enable-kvm", Opt::EnableKvm, kNo, S::Standard, "", "Short for -accel kvm."},
     {"cpu", Opt::Cpu, kYes, S::Standard, "MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE...]",
      "Chooses the CPU model and switches features; '-cpu help' lists both."},

@@ -145,6 +145,7 @@ struct TranslateRequest {
   u32 mode = 0;        ///< mode key, see translator.md section 1
   unsigned max_insns = 64;
   u64 break_after = 0; ///< non-zero: end the block before this pc (breakpoint)
+  bool is_only_cpu = false;  ///< and no other process shares the guest's RAM
   const Vcpu* cpu = nullptr;  ///< for what is constant per CPU model (CPUID, features); never for anything not in `mode`
 };
 

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "accel/tcg/guest_memory.h"
@@ -137,6 +138,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   enum class Compiled : u8 { Ok, NoRoom, Shorter };
   bool has_room();
   Compiled compile(accel::CodeBlock& block, std::span<const u8> source);
+  bool may_leave_out_locks();
   bool build_ir(const target::TranslateRequest& request, target::GuestCode& code, target::TranslateResult& result);
   void log_translation(const accel::CodeBlock& block, std::span<const u8> source);
 
@@ -183,6 +185,7 @@ struct RuntimeVcpu final : public target::CpuServices, private accel::RunningBlo
   u64 polled_activity_ = ~u64(0);  ///< -icount: when a CPU that waits for memory to change looked last
 
   // Reused from block to block.
+  std::optional<bool> has_memory_alone_;  ///< no other CPU and no other process; once it was asked for
   ir::Block scratch_ir_;
   ir::Builder builder_;  ///< writes scratch_ir_
   ir::CompiledBlock compiled_;

@@ -30,6 +30,7 @@ struct TcgShared {
   RunControl run;
   SplitLocks split_locks;
   DebugTable debug;
+  bool has_one_vcpu = false;
   bool overcommitted = false;                ///< there are more vCPUs than processors for them
   std::unique_ptr<Icount> icount = nullptr;  ///< null: vCPUs run side by side, in the host's time
   RerunState rerun = {};                     ///< while the icount replays

@@ -42,6 +42,7 @@ std::string describe(const VcpuStatistics& s) {
   line(out, "operations not needed", s.dropped_ops);
   line(out, "conditions fused", s.fused_conditions);
   line(out, "checks shared", s.shared_checks);
+  line(out, "locks left out", s.plain_locks);
   line(out, "translation ns", s.translate_ns);
   line(out, "publishing ns", s.publish_ns);
   line(out, "publishing interrupted", s.publish_interrupted);

@@ -34,6 +34,7 @@ struct VcpuStatistics {
   Counter relocation_bytes;
   Counter clones, clone_ns;    ///< blocks that were copied from another virtual page in place of a translation
   Counter dropped_ops;         ///< of blocks as translated: values and flags that nothing looks at
+  Counter plain_locks;         ///< atomic instructions translated into loads and stores
   Counter fused_conditions, shared_checks;  ///< of blocks as emitted (ir::CompiledBlock)
   Counter l1_misses, l2_misses, walks, tlb_flushes, page_flushes, context_switches, contexts_made;
   Counter l2_refills;          ///< L1 entries filled by the refill thunks, but for those still in the EnvHeader

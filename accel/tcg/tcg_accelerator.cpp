@@ -87,6 +87,7 @@ Result<void> TcgAccelerator::add_vcpu(target::Vcpu& cpu, mem::AddressSpace& memo
     return error("vCPU {}: a machine has one instruction set", cpu.index());
   }
   vcpus_.add(std::make_unique<tcg::RuntimeVcpu>(shared_, cpu, memory, ports));
+  shared_.has_one_vcpu = vcpus_.size() == 1;
   shared_.overcommitted = vcpus_.size() > std::thread::hardware_concurrency();
   EMU_CHECK(shared_.icount == nullptr || cpu.index() + 1 == vcpus_.size());
   if (shared_.icount != nullptr) shared_.icount->add(vcpus_[cpu.index()], cpu.env());

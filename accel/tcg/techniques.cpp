@@ -32,6 +32,7 @@ constexpr Name kNames[] = {
     {"segments", &Techniques::segments},
     {"kept-contexts", &Techniques::kept_contexts},
     {"clones", &Techniques::clones},
+    {"plain-locks", &Techniques::plain_locks},
 };
 
 }  // namespace

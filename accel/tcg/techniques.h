@@ -25,6 +25,7 @@ struct Techniques {
   bool segments = true;       ///< code memory is evicted in parts; else all of it, when it is full
   bool kept_contexts = true;  ///< address-space switches with a PCID keep what the TLB knows
   bool clones = true;         ///< code that is met at another virtual page is copied, not translated again
+  bool plain_locks = true;    ///< on the only CPU, user code's atomic instructions are loads and stores
 };
 
 /// All but those that `without` names, "links:refill". Unknown names are errors.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Guest code to blocks.
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -204,6 +205,16 @@ bool RuntimeVcpu::build_ir(const target::TranslateRequest& request, target::Gues
   return true;
 }
 
+/// The set of CPUs, and the memory back ends that the machine has, are there before the first block.
+bool RuntimeVcpu::may_leave_out_locks() {
+  if (!has_memory_alone_) {
+    const std::vector<mem::RamRef> blocks = shared_.memory->ram_blocks();
+    const auto is_shared = [](const mem::RamRef& block) { return block->shared_fd() >= 0; };
+    has_memory_alone_ = shared_.has_one_vcpu && std::none_of(blocks.begin(), blocks.end(), is_shared);
+  }
+  return *has_memory_alone_ && shared_.techniques.plain_locks;
+}
+
 RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
   const auto begin = std::chrono::steady_clock::now();
   target::Translator& translator = *shared_.translator;
@@ -225,7 +236,8 @@ RuntimeVcpu::Lookup RuntimeVcpu::translate(const BlockKey& key, bool global) {
       return {Lookup::What::Block, cloned.block, global};
     }
     TranslateResult result;
-    target::TranslateRequest request{.pc = key.pc, .mode = key.mode, .max_insns = max_insns, .cpu = &cpu_};
+    target::TranslateRequest request{
+        .pc = key.pc, .mode = key.mode, .max_insns = max_insns, .is_only_cpu = may_leave_out_locks(), .cpu = &cpu_};
     const u64 page_end = align_down(key.pc, kPageSize) + kPageSize;
     request.break_after = shared_.debug.next_break(key.pc, page_end).value_or(0);
     bool built = build_ir(request, bytes, result);
@@ -428,6 +440,7 @@ RuntimeVcpu::Compiled RuntimeVcpu::compile(CodeBlock& block, std::span<const u8>
     statistics_.helper_calls_emitted.add(compiled_.helper_calls);
     statistics_.fused_conditions.add(compiled_.fused_conditions);
     statistics_.shared_checks.add(compiled_.shared_checks);
+    statistics_.plain_locks.add(scratch_ir_.plain_locks);
     if (log::enabled_at(log::Mask::OutAsm, block.key.pc)) {
       log::write("out_asm: {:#x}, {} + {} bytes\n{}\n", block.key.pc, block.hot_size, block.cold_size,
                  shared_.backend->disassemble({hot.exec, block.hot_size}, reinterpret_cast<u64>(hot.exec)));

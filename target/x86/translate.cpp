@@ -58,7 +58,7 @@ unsigned emit_block(const target::TranslateRequest& request, std::span<const Ins
   builder.block().wide_vectors = mode.has(Mode::kAvx);
   builder.block().movable = mode.has(Mode::kCode64) && !mode.has(Mode::kTF);  // elsewhere pcs wrap, or are values
   const u64 decoded_end = request.pc + insns.back().offset + insns.back().length;
-  Emitter emitter(builder, request.pc, mode, decoded_end, insns.size() == 1);
+  Emitter emitter(builder, request.pc, mode, decoded_end, insns.size() == 1, request.is_only_cpu);
   unsigned emitted = 0;
   while (emitted < insns.size() && !emitter.is_ended() && emitter.exits() < kMaxExits) {
     emitter.emit(insns[emitted], emitted > 0 ? &insns[emitted - 1] : nullptr);

@@ -23,6 +23,19 @@ bool is_same_register(const Insn& insn) {
 
 }  // namespace
 
+/// Whether a LOCK prefix is needed. On the only CPU no other is there to come between, and interrupts come between
+/// instructions. Left out in user code only: a kernel for one CPU has no such prefixes but where it means devices. An
+/// operation with 0 is a barrier, and stays one.
+bool Emitter::locks(const Insn& insn) const {
+  if (!insn.has(kHasLock)) return false;
+  const Operand source = insn.row->operands[1];
+  const bool is_sum = insn.row->map == kMapOne;  // an immediate of BTS and its like is the number of a bit
+  const bool is_barrier = is_sum && source >= Operand::Ib && source <= Operand::Iv && insn.imm == 0;
+  if (!is_only_cpu_ || mode_.cpl() != 3 || is_barrier) return true;
+  ++b_.block().plain_locks;
+  return false;
+}
+
 void Emitter::alu(const Insn& insn) {
   const Alu op = Alu(insn.row->arg);
   const bool with_carry = op == kAdc || op == kSbb;
@@ -44,7 +57,7 @@ void Emitter::alu(const Insn& insn) {
   }
   const Value carry = with_carry ? condition(2) : Value{};
   Value a, result;
-  if (insn.has(kHasLock)) {
+  if (locks(insn)) {
     const Value operand = with_carry ? b_.add(b, b_.zext(b.type, carry)) : b;
     a = rmw(kAluRmw[op], to, operand);
     result = b_.binary(kAluOpcode[op], a, operand);
@@ -80,7 +93,7 @@ void Emitter::test(const Insn& insn) {
 
 void Emitter::not_(const Insn& insn) {
   const Place to = place(insn, 0, AccessKind::ReadWrite);
-  if (insn.has(kHasLock)) {
+  if (locks(insn)) {
     rmw(RmwOp::Xor, to, constant(to.log2, ~u64(0)));
   } else {
     store(to, b_.not_(load(to)));
@@ -92,7 +105,7 @@ void Emitter::neg(const Insn& insn) {
   const Value a = load(to);
   const Value zero = constant(to.log2, 0);
   const Value result = b_.sub(zero, a);
-  if (insn.has(kHasLock)) {
+  if (locks(insn)) {
     // No single atomic operation negates: exchange if unchanged, else run the instruction again.
     const Value seen = b_.cas(to.value, a, result, to.mem);
     b_.side_exit(b_.compare(ir::Cond::NotEqual, seen, a), pc_of(insn));
@@ -107,7 +120,7 @@ void Emitter::inc_dec(const Insn& insn) {
   const bool is_dec = insn.row->arg == 1;
   const Place to = place(insn, 0, AccessKind::ReadWrite);
   const Value step = constant(to.log2, is_dec ? ~u64(0) : 1);
-  const bool is_locked = insn.has(kHasLock);
+  const bool is_locked = locks(insn);
   const Value a = is_locked ? rmw(RmwOp::Add, to, step) : load(to);
   const Value result = b_.add(a, step);
   if (!is_locked) store(to, result);
@@ -244,7 +257,7 @@ void Emitter::cmpxchg(const Insn& insn) {
   const Value expected = get_gpr(RAX, to.log2);
   const Value old_rax = b_.get(gpr_field(RAX));
   Value old, equal;
-  if (insn.has(kHasLock)) {
+  if (locks(insn)) {
     old = b_.cas(to.value, expected, source, to.mem);
     equal = b_.compare(ir::Cond::Equal, old, expected);
   } else {
@@ -299,7 +312,7 @@ void Emitter::xadd(const Insn& insn) {
   const Place from = place(insn, 1, AccessKind::ReadWrite);
   const Value b = load(from);
   Value a, result;
-  if (insn.has(kHasLock)) {
+  if (locks(insn)) {
     a = rmw(RmwOp::Add, to, b);
     result = b_.add(a, b);
     store(from, a);

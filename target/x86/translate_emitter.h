@@ -31,8 +31,8 @@ class Emitter {
   using Type = ir::Type;
 
   /// `end`: behind the block's last byte, which must be within the code segment.
-  Emitter(ir::Builder& builder, u64 pc, Mode mode, u64 end, bool is_alone)
-      : b_(builder), pc_(pc), end_(end), mode_(mode), is_alone_(is_alone) {}
+  Emitter(ir::Builder& builder, u64 pc, Mode mode, u64 end, bool is_alone, bool is_only_cpu)
+      : b_(builder), pc_(pc), end_(end), mode_(mode), is_alone_(is_alone), is_only_cpu_(is_only_cpu) {}
 
   /// Emits one instruction. `previous` is the one before it in the block, or null.
   void emit(const Insn& insn, const Insn* previous);
@@ -495,6 +495,7 @@ class Emitter {
   Linear destination_index(const Insn& insn, Value di, AccessKind kind);
   Value string_mode(const Insn& insn);
 
+  bool locks(const Insn& insn) const;
   bool is_repeated(const Insn& insn) const { return insn.prefixes & (kHasRep | kHasRepne); }
 
   ir::Builder& b_;
@@ -502,6 +503,7 @@ class Emitter {
   u64 end_;
   Mode mode_;
   bool is_alone_;  ///< the block has one instruction
+  bool is_only_cpu_;
   const Insn* previous_ = nullptr;
   unsigned exits_ = 0;
   struct {

@@ -154,7 +154,7 @@ void Emitter::bit_test(const Insn& insn) {
   const Value bit = b_.and_(fit(Type::I8, index), b_.i8(bits - 1));
   const auto one_bit = [&] { return b_.shl(constant(insn.size, 1), bit); };
   Value old;
-  if (insn.has(kHasLock) && kind != 0) {
+  if (kind != 0 && locks(insn)) {
     old = kind == 1   ? rmw(RmwOp::Or, p, one_bit())
           : kind == 2 ? rmw(RmwOp::And, p, b_.not_(one_bit()))
                       : rmw(RmwOp::Xor, p, one_bit());

@@ -126,7 +126,7 @@ bool is_volatile_field(const StateField& field) {
 
 void Block::clear() {
   pc = 0;
-  guest_bytes = guest_insns = 0;
+  guest_bytes = guest_insns = plain_locks = 0;
   wide_vectors = uses_fpu = movable = folded = false;
   ops.clear();
   pool.clear();

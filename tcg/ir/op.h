@@ -95,6 +95,7 @@ struct Block {
   /// Nothing in it depends on its pc but pc_relative constants and exits, and those move as it does, by whole pages:
   /// its code can be made to fit another pc. Front ends say so.
   bool movable = false;
+  u32 plain_locks = 0;           ///< atomic instructions that are loads and stores in it (statistics)
   bool folded = false;           ///< Builder made every op and no exit is known to be taken: another fold finds nothing
   std::vector<Op> ops;
   std::vector<PoolConstant> pool;

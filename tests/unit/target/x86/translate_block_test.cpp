@@ -145,6 +145,33 @@ TEST(TranslateBlock, StopsBeforeABreakpoint) {
   EXPECT_EQ(b.block().guest_insns, 4u);
 }
 
+/// Rmw and Cas operations that a LOCK instruction becomes.
+size_t atomics(std::initializer_list<u8> code, u32 mode, bool is_only_cpu) {
+  Bench b;
+  b.translate(code, 0x1000, mode, {}, {.is_only_cpu = is_only_cpu});
+  return size_t(std::count_if(b.block().ops.begin(), b.block().ops.end(), [](const ir::Op& op) {
+    return op.opcode == ir::Opcode::Rmw || op.opcode == ir::Opcode::Cas;
+  }));
+}
+
+TEST(TranslateBlock, UserCodeOnTheOnlyCpuLocksWhereItMeansABarrier) {
+  constexpr u32 kUser = kLong | 3u << Mode::kCplShift;
+  for (const auto& code : {std::initializer_list<u8>{0xf0, 0x48, 0x01, 0x03},              // lock add [rbx], rax
+                           std::initializer_list<u8>{0xf0, 0x48, 0x0f, 0xc1, 0x03},        // lock xadd [rbx], rax
+                           std::initializer_list<u8>{0xf0, 0x48, 0x0f, 0xb1, 0x0b},        // lock cmpxchg [rbx], rcx
+                           std::initializer_list<u8>{0xf0, 0xff, 0x03},                    // lock inc dword [rbx]
+                           std::initializer_list<u8>{0xf0, 0xf7, 0x13},                    // lock not dword [rbx]
+                           std::initializer_list<u8>{0xf0, 0xf7, 0x1b},                    // lock neg dword [rbx]
+                           std::initializer_list<u8>{0xf0, 0x83, 0x0b, 0x01},              // lock or dword [rbx], 1
+                           std::initializer_list<u8>{0xf0, 0x0f, 0xba, 0x2b, 0x00}}) {     // lock bts dword [rbx], 0
+    EXPECT_EQ(atomics(code, kUser, true), 0u) << unsigned(code.begin()[1]);
+    EXPECT_EQ(atomics(code, kUser, false), 1u);
+    EXPECT_EQ(atomics(code, kLong, true), 1u);  // a kernel's may mean a device
+  }
+  EXPECT_EQ(atomics({0xf0, 0x83, 0x0c, 0x24, 0x00}, kUser, true), 1u);  // lock or dword [rsp], 0
+  EXPECT_EQ(atomics({0x48, 0x87, 0x03}, kUser, true), 1u);              // xchg [rbx], rax
+}
+
 TEST(TranslateBlock, HoldsAtMost64Instructions) {
   Bench b;
   b.translate(std::vector<u8>(200, 0x90), 0x1000, kLong);
