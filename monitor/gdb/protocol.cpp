@@ -16,12 +16,7 @@ using accel::StepEvents;
 
 namespace {
 
-constexpr int kSigInt = 2, kSigQuit = 3, kSigTrap = 5, kSigAbrt = 6, kSigAlrm = 14;
-constexpr const char* kOk = "OK";
-// Error numbers of errno, in decimal digits, as other stubs write them; debuggers only show them.
-constexpr const char* kBadAddress = "E14";
-constexpr const char* kInvalid = "E22";
-constexpr const char* kFailed = "E05";
+constexpr int kSigInt = 2, kSigQuit = 3, kSigAbrt = 6, kSigAlrm = 14;
 constexpr std::size_t kMostBytes = (kPacketSize - 32) / 2;  ///< of memory in one packet
 
 std::span<const u8> bytes_of(const std::string& text) {
@@ -290,7 +285,8 @@ std::string Protocol::answer_query(std::string_view packet) {
     return to_hex(fmt::format("CPU#{} [{}]", thread->cpu, target_.cpu_state(thread->cpu)));
   }
   if (packet == "Attached" || packet.starts_with("Attached:")) return "1";
-  if (take(packet, "Xfer:features:read:")) return read_file(packet);
+  if (take(packet, "Xfer:features:read:")) return read_description(packet);
+  if (take(packet, "Xfer:memory-map:read::")) return read_part(kMemoryMap, packet);
   if (take(packet, "Rcmd,")) return monitor_command(packet);
   if (take(packet, "qemu.")) return answer_emulator_query(packet);
   return "";
@@ -305,27 +301,32 @@ std::string Protocol::supported(std::string_view features) {
     if (one == "swbreak+") wants_swbreak_ = true;
     if (one == "hwbreak+") wants_hwbreak_ = true;
   }
-  return fmt::format("PacketSize={:x};qXfer:features:read+;QStartNoAckMode+;vContSupported+;swbreak+;hwbreak+{}{}",
+  return fmt::format("PacketSize={:x};qXfer:features:read+;qXfer:memory-map:read+;QStartNoAckMode+;vContSupported+;"
+                     "swbreak+;hwbreak+{}{}",
                      kPacketSize, multiprocess_ ? ";multiprocess+" : "",
                      target_.time_travel() != nullptr ? ";ReverseStep+;ReverseContinue+" : "");
 }
 
-std::string Protocol::read_file(std::string_view request) {
+/// "target.xml:0,ffb": which file, from where, and how much of it.
+std::string Protocol::read_description(std::string_view request) {
   const std::size_t colon = request.find(':');
   if (colon == std::string_view::npos) return kInvalid;
   const std::string_view name = request.substr(0, colon);
-  request.remove_prefix(colon + 1);
-  const auto offset = take_number(request);
-  if (!offset || !take(request, ',')) return kInvalid;
-  const auto length = take_number(request);
-  if (!length || !request.empty()) return kInvalid;
   const auto file = description_file(target_.registers(0), name);
   if (!file) return "E00";
   if (name == "target.xml") described_ = true;
-  if (*offset > file->size()) return kInvalid;
+  return read_part(*file, request.substr(colon + 1));
+}
+
+/// "0,ffb" of `file`.
+std::string Protocol::read_part(std::string_view file, std::string_view request) {
+  const auto offset = take_number(request);
+  if (!offset || !take(request, ',')) return kInvalid;
+  const auto length = take_number(request);
+  if (!length || !request.empty() || *offset > file.size()) return kInvalid;
   // Escapes may double what is sent.
-  const std::string part = file->substr(*offset, std::min<u64>(*length, kMostBytes));
-  return (*offset + part.size() == file->size() ? "l" : "m") + part;
+  const std::string_view part = file.substr(*offset, std::min<u64>(*length, kMostBytes));
+  return fmt::format("{}{}", *offset + part.size() == file.size() ? 'l' : 'm', part);
 }
 
 std::string Protocol::answer_emulator_query(std::string_view name) {
@@ -511,96 +512,6 @@ std::string Protocol::change_point(std::string_view text, bool insert) {
   std::tie(software_, hardware_, watchpoints_) = before;
   apply_points();
   return kInvalid;
-}
-
-// --- Going on ---
-
-std::string Protocol::resume(std::span<const DebugRun> runs) {
-  std::vector<DebugRun> chosen(runs.begin(), runs.end());
-  if (!(step_bits_ & kStepEnabled)) std::replace(chosen.begin(), chosen.end(), DebugRun::Step, DebugRun::Continue);
-  if (std::all_of(chosen.begin(), chosen.end(), [](DebugRun run) { return run == DebugRun::Hold; })) return kInvalid;
-  // Timers are told by interrupts here, so one bit rules both.
-  const StepEvents events = step_bits_ & (kStepNoIrq | kStepNoTimer) ? StepEvents::Deferred : StepEvents::Taken;
-  const bool was_in_past = target_.time_travel() != nullptr && target_.time_travel()->is_in_past();
-  if (std::string stopped = go_through_past(chosen); !stopped.empty()) return stopped;
-  waiting_ = true;
-  if (auto resumed = target_.resume(chosen, events); !resumed) {
-    waiting_ = false;
-    if (was_in_past) {  // it comes to where it had shut down
-      last_stop_ = {kSigTrap, cpu_, "replaylog:end;"};
-      return stop_reply();
-    }
-    log::warn("gdb: {}", resumed.error().text());
-    return kInvalid;
-  }
-  return "";
-}
-
-// --- Going back ---
-
-void Protocol::arrived(const TimeTravel::Arrival& arrival) {
-  if (arrival.stop) return note_stop(arrival.cpu, *arrival.stop);
-  last_stop_ = {kSigTrap, cpu_, "replaylog:begin;"};
-}
-
-std::string Protocol::go_back(std::string_view how) {
-  TimeTravel* const past = target_.time_travel();
-  if (past == nullptr || (how != "s" && how != "c")) return "";
-  const auto there = how == "s" ? past->step_back(run_cpu_.value_or(cpu_)) : past->run_back();
-  if (!there) return kFailed;
-  arrived(*there);
-  return stop_reply();
-}
-
-std::string Protocol::go_through_past(std::span<const DebugRun> runs) {
-  TimeTravel* const past = target_.time_travel();
-  if (past == nullptr || !past->is_in_past()) return "";
-  const auto step = std::find(runs.begin(), runs.end(), DebugRun::Step);
-  const auto there =
-      past->run_forward(step == runs.end() ? std::nullopt : std::optional(unsigned(step - runs.begin())));
-  if (!there) return kFailed;
-  if (!*there) return "";
-  arrived(**there);
-  return stop_reply();
-}
-
-std::string Protocol::resume_old(char action, std::string_view text) {
-  const bool is_step = action == 's' || action == 'S';
-  if (action == 'C' || action == 'S') {
-    if (!take_number(text)) return kInvalid;  // the guest has no signals
-    if (!text.empty() && !take(text, ';')) return kInvalid;
-  }
-  if (!text.empty()) return kInvalid;  // another address: debuggers write the register
-  std::vector<DebugRun> runs(target_.cpu_count(), is_step ? DebugRun::Hold : DebugRun::Continue);
-  if (is_step) runs[run_cpu_.value_or(cpu_)] = DebugRun::Step;
-  return resume(runs);
-}
-
-std::string Protocol::resume_each(std::string_view actions) {
-  std::vector<std::optional<DebugRun>> chosen(target_.cpu_count());
-  while (!actions.empty()) {
-    const char kind = actions.front();
-    actions.remove_prefix(1);
-    if (kind != 'c' && kind != 's' && kind != 'C' && kind != 'S') return kInvalid;
-    if ((kind == 'C' || kind == 'S') && !take_number(actions)) return kInvalid;
-    ThreadId thread{ThreadId::Kind::All, 0};
-    if (take(actions, ':')) {
-      const auto named = take_thread(actions);
-      if (!named) return kInvalid;
-      thread = *named;
-    }
-    if (!actions.empty() && !take(actions, ';')) return kInvalid;
-    const DebugRun run = kind == 'c' || kind == 'C' ? DebugRun::Continue : DebugRun::Step;
-    const unsigned any = run_cpu_.value_or(cpu_);
-    for (unsigned cpu = 0; cpu < chosen.size(); ++cpu) {
-      const bool meant =
-          thread.kind == ThreadId::Kind::All || cpu == (thread.kind == ThreadId::Kind::One ? thread.cpu : any);
-      if (meant && !chosen[cpu]) chosen[cpu] = run;  // the leftmost that fits counts
-    }
-  }
-  std::vector<DebugRun> runs;
-  for (const auto& run : chosen) runs.push_back(run.value_or(DebugRun::Hold));
-  return resume(runs);
 }
 
 }  // namespace emu::monitor::gdb

@@ -42,6 +42,12 @@ class Protocol {
   // Bits of sstep, as QEMU's documentation has them.
   static constexpr u64 kStepEnabled = 1, kStepNoIrq = 2, kStepNoTimer = 4;
   static constexpr std::size_t kMostPoints = 4096;
+  static constexpr int kSigTrap = 5;
+  static constexpr const char* kOk = "OK";
+  // Error numbers of errno, in decimal digits, as other stubs write them; debuggers only show them.
+  static constexpr const char* kBadAddress = "E14";
+  static constexpr const char* kInvalid = "E22";
+  static constexpr const char* kFailed = "E05";
 
   void handle(std::string_view packet);
   /// Empty: unknown, as an unknown packet's answer is.
@@ -51,7 +57,8 @@ class Protocol {
   std::string answer_set(std::string_view packet);
   std::string answer_emulator_query(std::string_view name);
   std::string supported(std::string_view features);
-  std::string read_file(std::string_view request);
+  std::string read_description(std::string_view request);
+  static std::string read_part(std::string_view file, std::string_view request);
   std::string read_registers();
   std::string write_registers(std::string_view digits);
   std::string read_register(std::string_view text);

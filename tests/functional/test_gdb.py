@@ -69,6 +69,18 @@ def smp_guest(*arguments):
                     "-serial", "none")
 
 
+def test_map_of_memory_covers_every_address():
+    """gdb takes the map, and refuses no address by itself: the stub is asked for what is not mapped, too."""
+    with smp_guest() as guest:
+        text = guest.script("info mem", "x/2xb main", "set debug remote 1", "python", "try:",
+                            "  gdb.execute('output *(char*)0xffffffff81000000')", "except gdb.MemoryError as error:",
+                            "  print('refused:', error)", "end")
+        assert "Using memory regions provided by the target" in text, text
+        assert re.search(r"0x0000000000000000 0x8000000000000000 rw", text), text
+        assert re.search(r"0x8000000000000000 0x10000000000000000 rw", text), text
+        assert re.search(r"Sending packet: \$mffffffff81000000,1#.*Packet received: E14.*refused:", text, re.S), text
+
+
 def test_breakpoints_backtraces_and_threads():
     with smp_guest() as guest:
         text = guest.script("hbreak start_other", "continue", "bt", "info threads", "break on_wake", "continue", "bt",

@@ -280,7 +280,8 @@ class GdbFuzzer:
                "Hgp1.1", "Hgp0.0", "Hcp1.2", "Hc-1", "Tp1.2", "Tp1.99", "qSupported:multiprocess+;swbreak+;hwbreak+",
                "qC", "qfThreadInfo", "qsThreadInfo", "qThreadExtraInfo,p1.1", "qAttached:1",
                "qXfer:features:read:target.xml:0,ffb", "qXfer:features:read:x:0,1",
-               "qXfer:features:read:target.xml:fffff,1", "qRcmd,696e666f20737461747573", "qRcmd,zz",
+               "qXfer:features:read:target.xml:fffff,1", "qXfer:memory-map:read::0,ffb",
+               "qRcmd,696e666f20737461747573", "qRcmd,zz",
                "qqemu.PhyMemMode", "Qqemu.PhyMemMode:1", "qqemu.sstepbits", "qqemu.sstep", "Qqemu.sstep=7", "D;1",
                "vMustReplyEmpty", "QStartNoAckMode", "qTStatus", "!", "R00", "i", "vAttach;1", "qOffsets",
                "QThreadEvents:1", "vRun;", "vStopped"]

@@ -161,8 +161,8 @@ class GdbProtocol : public testing::Test {
 
 TEST_F(GdbProtocol, SupportedOffersWhatIsThere) {
   const std::string offered = ask("qSupported:multiprocess+;swbreak+;hwbreak+;xmlRegisters=i386");
-  for (const char* one :
-       {"PacketSize=4000", "qXfer:features:read+", "QStartNoAckMode+", "multiprocess+", "vContSupported+"}) {
+  for (const char* one : {"PacketSize=4000", "qXfer:features:read+", "qXfer:memory-map:read+", "QStartNoAckMode+",
+                          "multiprocess+", "vContSupported+"}) {
     EXPECT_NE(offered.find(one), std::string::npos) << one;
   }
 }
@@ -208,6 +208,18 @@ TEST_F(GdbProtocol, DescriptionComesInPieces) {
   EXPECT_EQ(ask("qXfer:features:read:nothing.xml:0,10"), "E00");
   EXPECT_EQ(ask("qXfer:features:read:target.xml:ffffff,10"), "E22");
   EXPECT_EQ(ask("qXfer:features:read:target.xml:0"), "E22");
+}
+
+TEST_F(GdbProtocol, MapOfMemoryCoversEveryAddress) {
+  const std::string map = ask("qXfer:memory-map:read::0,1000");
+  ASSERT_EQ(map[0], 'l');
+  EXPECT_NE(map.find("<memory type=\"ram\" start=\"0x0\" length=\"0x8000000000000000\"/>"), std::string::npos);
+  EXPECT_NE(map.find("<memory type=\"ram\" start=\"0x8000000000000000\" length=\"0x8000000000000000\"/>"),
+            std::string::npos);
+  EXPECT_EQ(ask("qXfer:memory-map:read::0,20").substr(1) + ask("qXfer:memory-map:read::20,1000").substr(1),
+            map.substr(1));
+  EXPECT_EQ(ask("qXfer:memory-map:read::ffff,10"), "E22");
+  EXPECT_EQ(ask("qXfer:memory-map:read:x:0,10"), "") << "it has no parts";
 }
 
 TEST_F(GdbProtocol, RegistersAreAllThereOnceTheDescriptionWasRead) {
