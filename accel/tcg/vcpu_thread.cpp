@@ -99,8 +99,10 @@ void RuntimeVcpu::thread_main() {
         step();
       } else {
         take_events();
-        if (halt_if_idle()) continue;
-        run_one();
+        if (!debug_stop_) {  // else what an interrupt pushed is watched
+          if (halt_if_idle()) continue;
+          run_one();
+        }
       }
       if (debug_stop_) [[unlikely]] report_debug_stop();
       quiescent();
@@ -122,7 +124,7 @@ bool RuntimeVcpu::serve_requests() {
 }
 
 void RuntimeVcpu::take_events() {
-  while (cpu_.has_deliverable_event()) {
+  while (!debug_stop_ && cpu_.has_deliverable_event()) {
     if (shared_.icount != nullptr) shared_.icount->note(Decision::Kind::Event);
     if (!cpu_.take_event()) return;
     mode_is_stale_ = true;

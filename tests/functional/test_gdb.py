@@ -113,6 +113,17 @@ def test_watchpoints_show_old_and_new_values():
         assert guest.process.wait(60) == PASSED
 
 
+def test_watched_memory_that_an_interrupt_pushes_to_stops_at_the_handler():
+    """The watchpoint is met by IRET first, which reads what was pushed, and then by the next interrupt."""
+    with smp_guest() as guest:
+        text = guest.script("break on_wake", "continue", "awatch -l frame->ip", "delete 1", "continue", "info symbol $pc",
+                            "continue", "info symbol $pc", "delete", "detach")
+        after_iret, at_interrupt = re.findall(r"^(\S+)(?: \+ \d+)? in section", text, re.M)
+        assert after_iret == "wait_for_interrupt", text
+        assert at_interrupt == f"vector_entry_{0x50}" and f"vector_entry_{0x50} in section" in text, text
+        assert guest.process.wait(60) == PASSED
+
+
 def test_registers_and_memory_are_read_and_written():
     with smp_guest() as guest:
         text = guest.script("break wake_other", "continue", "set $r15=0x123456789abcdef0", "p/x $r15",
