@@ -136,7 +136,8 @@ Checkpoint& History::add(Checkpoint made) {
   const auto at = std::find_if(checkpoints_.begin(), checkpoints_.end(), [&](const Checkpoint& other) {
     return is_behind(other.counter().at, made.counter().at);
   });
-  const auto added = std::size_t(checkpoints_.insert(at, std::move(made)) - checkpoints_.begin());
+  const auto added = std::size_t(at - checkpoints_.begin());
+  checkpoints_.insert(at, std::move(made));
   if (checkpoints_.size() <= kMost) return checkpoints_[added];
   // The one goes whose neighbours are nearest to each other; not the first, not the last, not the new one.
   std::size_t least = 0;

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import random
+import re
 import resource
 import select
 import socket
@@ -103,8 +104,11 @@ class Program:
         self.folder.cleanup()
 
     def said(self):
+        """The end of its log, or a sanitizer's complaint from its beginning."""
         self.log.seek(0)
-        return self.log.read()[-3000:].decode(errors="replace")
+        text = self.log.read().decode(errors="replace")
+        complaint = re.search("^.*(runtime error|ERROR: )", text, re.M)
+        return text[complaint.start():][:6000] if complaint else text[-3000:]
 
 
 class Words:
