@@ -193,10 +193,13 @@ KvmVcpu::Next KvmVcpu::enter() {
   return handle_exit();
 }
 
-/// Whoever changes slots sets slots_change, then waits for in_kernel_ to clear; both sequentially consistent.
+/// Whoever changes slots sets slots_change, then waits for in_kernel_ to clear; going in is sequentially consistent.
+/// Locked instructions are left out where that allows: they are a good part of what an exit costs outside the kernel.
 int KvmVcpu::run_kernel() {
   int result = -EINTR;
-  __atomic_store_n(&run_.immediate_exit, 0, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&run_.immediate_exit, __ATOMIC_RELAXED) != 0) {
+    __atomic_store_n(&run_.immediate_exit, 0, __ATOMIC_SEQ_CST);
+  }
   in_kernel_.store(true, std::memory_order_seq_cst);
   if (shared_.slots_change.load(std::memory_order_seq_cst)) {
     in_kernel_.store(false, std::memory_order_seq_cst);
@@ -207,7 +210,7 @@ int KvmVcpu::run_kernel() {
     result = fd_.call(KVM_RUN);
     unfinished_ = false;
   }
-  in_kernel_.store(false, std::memory_order_seq_cst);
+  in_kernel_.store(false, std::memory_order_release);
   return result;
 }
 
