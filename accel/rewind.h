@@ -85,6 +85,8 @@ class Rewind {
   /// The largest count below `before` at which the vCPU executed an instruction, since `since`.
   virtual std::optional<i64> last_instruction_of(unsigned vcpu, const Moment& before,
                                                  const CounterState& since) const = 0;
+  /// The count at which the vCPU has the turn at the earliest, from here on; empty: not again in the record.
+  virtual std::optional<i64> next_turn_of(unsigned vcpu) const = 0;
   /// The past ends: `end` is the present that was left, and we are there again.
   virtual void return_to_present(const CounterState& end) = 0;
   /// What was recorded behind this moment is forgotten: it is the present.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "accel/tcg/tcg_rewind.h"
 
+#include <algorithm>
+
 namespace emu::accel {
 
 CounterState TcgRewind::save() const {
@@ -49,6 +51,17 @@ std::optional<i64> TcgRewind::last_instruction_of(unsigned vcpu, const Moment& b
   }
   turn_ends(before.count);
   return last;
+}
+
+std::optional<i64> TcgRewind::next_turn_of(unsigned vcpu) const {
+  const Moment here = now();
+  if (here.vcpu == vcpu) return here.count;
+  const auto& decisions = icount().log().decisions();
+  const auto gets_it = [vcpu](const Decision& decision) {
+    return decision.kind == Decision::Kind::Turn && decision.value == i64(vcpu);
+  };
+  const auto turn = std::find_if(decisions.begin() + i64(here.decisions), decisions.end(), gets_it);
+  return turn == decisions.end() ? std::nullopt : std::optional(turn->count);
 }
 
 }  // namespace emu::accel

@@ -23,6 +23,7 @@ class TcgRewind final : public Rewind {
   bool is_in_past() const override { return icount().is_replaying(); }
   Result<RerunResult> rerun(const Rerun& how) override;
   std::optional<i64> last_instruction_of(unsigned vcpu, const Moment& before, const CounterState& since) const override;
+  std::optional<i64> next_turn_of(unsigned vcpu) const override;
   void return_to_present(const CounterState& end) override;
   void cut() override { icount().cut(); }
 

@@ -318,15 +318,26 @@ Result<Arrival> History::find_hit() {
   return go_to_begin();
 }
 
+/// Where others have the turn, as fast as ever. False: it does not come to a step before `end`, where we are then.
+Result<bool> History::step_forward(unsigned cpu, const Moment& end) {
+  for (;;) {
+    const i64 turn = std::min(rewind().next_turn_of(cpu).value_or(end.count), end.count);
+    if (rewind().now().count < turn) EMU_TRY(run_to_count(turn, Hits::Ignored));
+    // It ends too when an instruction has been completed, which is another CPU's if it was no step.
+    const RerunResult result =
+        EMU_TRY(rerun({.pace = Rerun::Pace::Actions, .count = turn, .until = end, .step_of = cpu}));
+    if (result.end == RerunResult::End::Step) return true;
+    if (result.end == RerunResult::End::Until || rewind().now().count > end.count) return false;
+  }
+}
+
 Result<std::optional<Arrival>> History::go_forward(std::optional<unsigned> step) {
   const Moment end = present_->counter().at;
   const auto arrival = [](const RerunResult& result) {
     return result.last_hit ? Arrival{result.last_hit->vcpu, result.last_hit->stop} : Arrival{};
   };
   if (step) {
-    const RerunResult result =
-        EMU_TRY(rerun({.pace = Rerun::Pace::Actions, .count = end.count, .until = end, .step_of = step}));
-    if (result.end == RerunResult::End::Step) {
+    if (EMU_TRY(step_forward(*step, end))) {
       return Arrival{*step, accel::DebugStop{.why = accel::DebugStop::Why::Step}};
     }
   } else {

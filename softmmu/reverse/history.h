@@ -60,6 +60,7 @@ class History final : public monitor::TimeTravel {
 
   Result<Arrival> find_step(unsigned cpu);
   Result<Arrival> find_hit();
+  Result<bool> step_forward(unsigned cpu, const accel::Moment& end);
   Result<std::optional<Arrival>> go_forward(std::optional<unsigned> step);
   std::optional<std::size_t> newest_before(i64 count) const;
   Result<void> go_to_count(i64 count);

@@ -319,6 +319,20 @@ def test_each_of_two_cpus_is_stepped_back():
         assert remote.ask("bs") == "T05thread:01;"
 
 
+def test_a_step_of_a_cpu_that_does_not_run_comes_to_the_present(tmp_path):
+    """Not one instruction at a time: tens of millions of the other CPU's lie between."""
+    (tmp_path / "bios").write_bytes((b"\xf4" * 0xfff0 + b"\xeb\xfe").ljust(0x10000, b"\xf4"))  # jmp to itself
+    with Debuggee("-bios", str(tmp_path / "bios"), "-m", "16", "-nodefaults", "-smp", "2", *REPEATABLE) as guest:
+        remote = connect(guest)
+        remote.send("vCont;c")
+        time.sleep(0.5)
+        remote.interrupt()
+        assert remote.ask("bc") == BEGIN
+        remote.send("vCont;s:2")
+        assert remote.interrupt().startswith("T02"), "it stands in the present and waits for its start"
+        assert remote.ask("bs") == ONE
+
+
 def symbol_table():
     """Of the bare-metal guest."""
     lines = subprocess.run(["nm", str(GUEST)], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()

@@ -176,6 +176,22 @@ TEST_F(RewindTest, HitsAreAtTheirInstruction) {
   EXPECT_NE(m.word(kSum + 8), before);
 }
 
+TEST_F(RewindTest, KnowsWhoRunsNext) {
+  rewind().start_recording();
+  const Kept begin = keep();
+  run(200'000);
+  put_back(begin);
+  const unsigned first = begin.counter.at.vcpu;
+  EXPECT_EQ(rewind().next_turn_of(first), begin.counter.at.count);
+  const auto turn = rewind().next_turn_of(1 - first);
+  ASSERT_TRUE(turn.has_value());
+  EXPECT_GE(*turn, begin.counter.at.count);
+  rerun({.pace = Rerun::Pace::Full, .count = *turn});
+  const RerunResult step = rerun({.pace = Rerun::Pace::Actions, .count = *turn, .step_of = 1 - first});
+  EXPECT_EQ(step.end, RerunResult::End::Step) << "before the first has completed another";
+  EXPECT_EQ(rewind().next_turn_of(7), std::nullopt);
+}
+
 TEST_F(RewindTest, KnowsWhoRanWhen) {
   rewind().start_recording();
   const Kept begin = keep();
