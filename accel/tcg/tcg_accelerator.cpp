@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <thread>
 
 #include "util/check.h"
@@ -136,16 +135,8 @@ void TcgAccelerator::run_exclusive(const std::function<void()>& work) {
 // --- Debugger ---
 
 Result<void> TcgAccelerator::set_debug_points(DebugPoints points) {
-  EMU_CHECK(shared_.run.is_still());
-  const std::vector<u64> before = shared_.debug.points().breakpoints;
-  shared_.debug.set(std::move(points));
-  const std::vector<u64>& now = shared_.debug.points().breakpoints;
-  std::vector<u64> changed;
-  std::set_symmetric_difference(before.begin(), before.end(), now.begin(), now.end(), std::back_inserter(changed));
-  if (shared_.blocks) {
-    for (const u64 address : changed) shared_.blocks->invalidate_at(address);
-  }
-  return {};  // translations of watched pages go when vCPUs resume: they drop all of them
+  replace_debug_points(shared_, std::move(points));
+  return {};
 }
 
 void TcgAccelerator::set_debug_run(unsigned vcpu, DebugRun run, StepEvents events) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <vector>
 
 #include "hw/char/chardev_object.h"
 #include "hw/char/serial_16550.h"
@@ -276,16 +277,22 @@ Result<std::optional<DebugHit>> History::last_hit(std::size_t from, const Moment
   return rest.last_hit ? rest.last_hit : last;
 }
 
-/// Checkpoints on a long way that will be run more than once, and then only from the last of them.
+/// Checkpoints on a long way that will be run more than once, and then only from the last of them; nearer to its end than
+/// elsewhere, because what is met all the time (and so takes long) is met there.
 Result<void> History::spread_checkpoints(i64 end) {
   const auto from = newest_before(end);
   if (!from) return {};
   const i64 begin = checkpoints_[*from].count();
   const i64 pieces = std::min((end - begin) / kSpacing, kMostPieces);
-  if (pieces < 2) return {};
+  std::vector<i64> places;
+  for (i64 piece = 1; piece < pieces; ++piece) places.push_back(begin + (end - begin) / pieces * piece);
+  for (const i64 distance : {kFar, kNear}) {
+    if (end - (places.empty() ? begin : places.back()) > 2 * distance) places.push_back(end - distance);
+  }
+  if (places.empty()) return {};
   EMU_TRY(checkpoints_[*from].restore(parts()));
-  for (i64 piece = 1; piece < pieces; ++piece) {
-    EMU_TRY(run_to_count(begin + (end - begin) / pieces * piece, Hits::Ignored));
+  for (const i64 place : places) {
+    EMU_TRY(run_to_count(place, Hits::Ignored));
     if (!is_timer_due()) add_on_the_way();
   }
   return {};

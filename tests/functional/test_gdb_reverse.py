@@ -333,6 +333,24 @@ def test_a_step_of_a_cpu_that_does_not_run_comes_to_the_present(tmp_path):
         assert remote.ask("bs") == ONE
 
 
+def test_what_is_watched_all_the_time_is_found_near(tmp_path):
+    """The guest writes there in each round of its loop, some ten million times before it is stopped."""
+    loop = bytes([0x40, 0xa3, 0, 0x10, 0xeb, 0xfa])  # inc ax; mov [0x1000],ax
+    image = (b"\xf4" * 0xff00 + loop).ljust(0xfff0, b"\xf4") + b"\xe9\x0d\xff"
+    (tmp_path / "bios").write_bytes(image.ljust(0x10000, b"\xf4"))
+    with Debuggee("-bios", str(tmp_path / "bios"), "-m", "16", "-nodefaults", *REPEATABLE) as guest:
+        remote = connect(guest)
+        remote.send("vCont;c")
+        time.sleep(0.3)
+        remote.interrupt()
+        assert remote.ask("Z2,1000,2") == "OK"
+        written = int.from_bytes(bytes.fromhex(remote.ask("m1000,2")), "little")
+        for before in range(1, 4):
+            assert remote.ask("bc") == "T05thread:01;watch:1000;"
+            now = int.from_bytes(bytes.fromhex(remote.ask("m1000,2")), "little")
+            assert now == (written - before) & 0xffff, "before the instruction that writes"
+
+
 def symbol_table():
     """Of the bare-metal guest."""
     lines = subprocess.run(["nm", str(GUEST)], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
