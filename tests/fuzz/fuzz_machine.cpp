@@ -37,8 +37,8 @@ void register_all(qom::TypeRegistry& registry) {
 /// Made by their host bridge, which is what is asked for.
 bool is_part_of_another(const std::string& name) { return name == "i440FX" || name == "mch"; }
 
-/// Its rings are worked on by another process, which has to be there: not what one process's input can drive.
-bool is_in_another_process(const std::string& name) { return name.starts_with("vhost-user"); }
+/// Its rings are worked on by another process or the kernel, which has to be there: not what an input can drive.
+bool is_worked_on_elsewhere(const std::string& name) { return name.starts_with("vhost-"); }
 
 /// The device that a bus of this kind needs around it.
 std::string host_for(const std::string& bus_type) {
@@ -84,7 +84,7 @@ const qom::TypeRegistry& device_types() {
 std::vector<std::string> fuzzed_devices() {
   std::vector<std::string> names;
   for (const qom::Type* type : device_types().list(hw::Device::kTypeName)) {
-    if (is_part_of_another(type->name()) || is_in_another_process(type->name())) continue;
+    if (is_part_of_another(type->name()) || is_worked_on_elsewhere(type->name())) continue;
     names.push_back(type->name());
   }
   return names;
