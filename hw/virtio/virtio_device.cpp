@@ -127,8 +127,8 @@ u64 VirtioDevice::offered_features() const {
 }
 
 void VirtioDevice::accept_word(u32 index, u32 bits) {
-  if (status_ & kFeaturesOk) {
-    log::guest_error("{}: features written after FEATURES_OK", path());
+  if (status_ & (kFeaturesOk | kDriverOk)) {
+    log::guest_error("{}: features written after {}", path(), status_ & kFeaturesOk ? "FEATURES_OK" : "DRIVER_OK");
     return;
   }
   if (index >= 2) {
@@ -302,7 +302,8 @@ void VirtioDevice::fields(Archive& ar) {
 
 Result<void> VirtioDevice::after_load() {
   const u64 accepted = accepted_features();
-  if (accepted & ~(offered_features() | kRingFeatures)) {
+  // Until they are in force a driver may have written any.
+  if ((status_ & (kFeaturesOk | kDriverOk)) && (accepted & ~(offered_features() | kRingFeatures))) {
     return error("{}: saved features {:#x} are not all offered here", path(), accepted);
   }
   for (const auto& queue : queues_) EMU_TRY(queue->after_load(ring_features()), path());

@@ -273,6 +273,22 @@ TEST_F(PciTransport, SavedStateComesBack) {
   EXPECT_EQ(driver->take_used().size(), 1u);
 }
 
+TEST_F(PciTransport, FeaturesThatWereNotOfferedAreSavedUntilTheyAreRefused) {
+  plug("virtio-rng-pci");
+  auto* folder = bench.machine().tree().find("/machine/peripheral/rng0");
+  common(20, 3, 1);
+  common(8, 0, 4);
+  common(12, 0x5b, 4);
+  const auto saved = qom::save_tree(*folder);
+  reset_all(*folder);
+  auto loaded = qom::load_tree(*folder, saved);
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().text();
+  common(8, 0, 4);
+  EXPECT_EQ(common(12, 4), 0x5bu);
+  common(20, 11, 1);
+  EXPECT_EQ(common(20, 1), 3u) << "FEATURES_OK";
+}
+
 // MMIO. --------------------------------------------------------------------------------------------------------------
 
 class MmioTransport : public testing::Test {
@@ -370,6 +386,19 @@ TEST_F(MmioTransport, ALegacyDriverGetsItsNumbers) {
   machine->run_main_loop();
   EXPECT_EQ(space.read<Le32>(0x101008), 32u);
   EXPECT_TRUE(irq.is_high());
+}
+
+TEST_F(MmioTransport, ALegacyDriverCannotAddFeaturesOnceItRuns) {
+  make(true);
+  const auto* device = dynamic_cast<VirtioDevice*>(machine->tree().find("/machine/peripheral/r"));
+  ASSERT_NE(device, nullptr);
+  put(0x24, 0);
+  put(0x20, 0x5b);
+  EXPECT_EQ(device->accepted_features(), 0x5bu);
+  put(0x70, 7);
+  EXPECT_EQ(device->accepted_features(), 0u) << "none of them were offered";
+  put(0x20, 0x5b);
+  EXPECT_EQ(device->accepted_features(), 0u);
 }
 
 TEST_F(MmioTransport, TheLineFollowsOnceEverythingIsLoaded) {
