@@ -84,6 +84,8 @@ struct UserNet::Source {
   explicit Source(UserNet& owner) : net(owner) {
     static GSourceFuncs kFunctions = {prepare, check, dispatch, nullptr, nullptr, nullptr};
     source = g_source_new(&kFunctions, sizeof(Holder));
+    // Without this glib changes the poll set around each dispatch (event_loop.cpp); none runs inside another.
+    g_source_set_can_recurse(source, TRUE);
     reinterpret_cast<Holder*>(source)->source = this;
     g_source_attach(source, net.loop().context());
   }
@@ -205,7 +207,7 @@ struct UserNet::Callbacks {
     UserNet& net = of(opaque);
     if (net.source_ == nullptr) return;
     net.source_->kicked = true;
-    g_main_context_wakeup(net.loop().context());
+    if (!net.loop().is_loop_thread()) g_main_context_wakeup(net.loop().context());
   }
 
   SlirpCb table = {.send_packet = send_packet,
@@ -412,7 +414,7 @@ void UserNet::peer_ready() {
   const bool sent = to_guest_.drain([this](const Packet& packet) { return sender_.send(*this, packet); });
   if (!sent || !sender_.flush(*this) || source_ == nullptr) return;
   source_->kicked = true;
-  g_main_context_wakeup(loop().context());
+  if (!loop().is_loop_thread()) g_main_context_wakeup(loop().context());
 }
 
 }  // namespace emu::net

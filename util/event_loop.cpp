@@ -22,11 +22,23 @@ static_assert(std::is_same_v<::_GMainContext, GMainContext>);
 namespace detail {
 
 /// Begins as the GSource that glib allocates for us.
+///
+/// glib keeps a callback that runs the loop from being called by itself: for the time of each dispatch it takes the
+/// source's descriptors out of the poll set, which costs two wake-ups by eventfd and a round that finds nothing. Our
+/// sources are allowed to recurse instead, and whoever runs the loop inside of callbacks hides theirs (run_once()).
 struct FdSource {
   GSource base;
+  EventLoop* loop;
   int fd;
-  gpointer tag;  ///< null while nothing is polled
+  FdEvents wanted;
+  gpointer tag;     ///< null while nothing is polled
+  FdSource* outer;  ///< while dispatched: the source inside of whose callback we are
+  bool is_hidden;   ///< while dispatched: the callback runs the loop
   std::shared_ptr<std::function<void(FdEvents)>> callback;
+
+  void poll_for(FdEvents events);
+  void hide();
+  void end_dispatch();
 };
 
 }  // namespace detail
@@ -55,19 +67,45 @@ FdEvents ready_events(FdSource* source) {
 
 gboolean check(GSource* source) { return any(ready_events(as_fd_source(source))); }
 
-gboolean dispatch(GSource* source, GSourceFunc, gpointer) {
+void finalize(GSource* source) { as_fd_source(source)->callback.~shared_ptr(); }
+
+}  // namespace
+
+namespace detail {
+
+void FdSource::poll_for(FdEvents events) {
+  if (events == FdEvents::None) {
+    if (tag) g_source_remove_unix_fd(&base, std::exchange(tag, nullptr));
+  } else if (tag) {
+    g_source_modify_unix_fd(&base, tag, condition_of(events));
+  } else {
+    tag = g_source_add_unix_fd(&base, fd, condition_of(events));
+  }
+}
+
+void FdSource::hide() {
+  is_hidden = true;
+  poll_for(FdEvents::None);
+}
+
+void FdSource::end_dispatch() {
+  loop->dispatching_ = outer;
+  if (std::exchange(is_hidden, false) && !g_source_is_destroyed(&base)) poll_for(wanted);
+}
+
+}  // namespace detail
+
+gboolean EventLoop::dispatch(::_GSource* source, int (*)(void*), void*) {
   FdSource* const self = as_fd_source(source);
   const FdEvents ready = ready_events(self);
   const auto callback = self->callback;  // the callback may destroy its own watch
-  if (any(ready) && callback) (*callback)(ready);
+  if (!any(ready) || !callback) return G_SOURCE_CONTINUE;
+  const bool is_posted = self == self->loop->posted_watch_.source_;  // posted work may run what is posted behind it
+  if (!is_posted) self->outer = std::exchange(self->loop->dispatching_, self);
+  (*callback)(ready);
+  if (!is_posted) self->end_dispatch();
   return G_SOURCE_CONTINUE;
 }
-
-void finalize(GSource* source) { as_fd_source(source)->callback.~shared_ptr(); }
-
-GSourceFuncs g_fd_source_functions = {nullptr, check, dispatch, finalize, nullptr, nullptr};
-
-}  // namespace
 
 // ---- FdWatch
 
@@ -80,20 +118,16 @@ FdWatch& FdWatch::operator=(FdWatch&& other) noexcept {
 }
 
 void FdWatch::set_events(FdEvents events) {
-  if (!source_) return;
-  GSource* const base = &source_->base;
-  if (events == FdEvents::None) {
-    if (source_->tag) g_source_remove_unix_fd(base, std::exchange(source_->tag, nullptr));
-  } else if (source_->tag) {
-    g_source_modify_unix_fd(base, source_->tag, condition_of(events));
-  } else {
-    source_->tag = g_source_add_unix_fd(base, source_->fd, condition_of(events));
-  }
+  if (!source_ || source_->wanted == events) return;  // each change wakes the loop
+  source_->wanted = events;
+  if (!source_->is_hidden) source_->poll_for(events);
 }
 
 void FdWatch::reset() {
   if (!source_) return;
-  GSource* const base = &std::exchange(source_, nullptr)->base;
+  GSource* const base = &source_->base;
+  source_->poll_for(FdEvents::None);
+  source_ = nullptr;
   g_source_destroy(base);
   g_source_unref(base);
 }
@@ -203,7 +237,6 @@ EventLoop::EventLoop(Context context)
     posted->running = outer;
     if (!posted->work.lock()->empty()) posted->notifier.notify();
   });
-  g_source_set_can_recurse(&posted_watch_.source_->base, TRUE);
 }
 
 EventLoop::~EventLoop() {
@@ -226,6 +259,7 @@ void EventLoop::quit() {
 bool EventLoop::run_once(bool wait) {
   thread_.store(std::this_thread::get_id(), std::memory_order_release);
   if (posted_->running && !posted_->work.lock()->empty()) posted_->notifier.notify();
+  for (FdSource* inside = dispatching_; inside && !inside->is_hidden; inside = inside->outer) inside->hide();
   return g_main_context_iteration(context_, wait);
 }
 
@@ -235,10 +269,12 @@ void EventLoop::post(UniqueFunction<void()> work) {
 }
 
 FdWatch EventLoop::watch_fd(int fd, FdEvents events, std::function<void(FdEvents)> callback) {
-  GSource* const base = g_source_new(&g_fd_source_functions, sizeof(FdSource));
+  static GSourceFuncs functions = {nullptr, check, dispatch, finalize, nullptr, nullptr};
+  GSource* const base = g_source_new(&functions, sizeof(FdSource));  // all zeroes behind its base
+  g_source_set_can_recurse(base, TRUE);
   FdSource* const source = as_fd_source(base);
+  source->loop = this;
   source->fd = fd;
-  source->tag = nullptr;
   new (&source->callback) std::shared_ptr<std::function<void(FdEvents)>>(
       std::make_shared<std::function<void(FdEvents)>>(std::move(callback)));
   FdWatch watch(source);

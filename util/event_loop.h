@@ -12,7 +12,9 @@
 #include "util/result.h"
 #include "util/types.h"
 
-struct _GMainContext;  // NOLINT: glib's name for it; glib.h stays out of headers
+// glib's names; glib.h stays out of headers.
+struct _GMainContext;  // NOLINT
+struct _GSource;       // NOLINT
 
 namespace emu {
 
@@ -93,8 +95,12 @@ class EventLoop {
   ::_GMainContext* context() const { return context_; }
 
  private:
+  friend struct detail::FdSource;
   struct Posted;
+  static int dispatch(::_GSource* source, int (*)(void*), void*);
+
   ::_GMainContext* context_;
+  detail::FdSource* dispatching_ = nullptr;  ///< loop's thread: the innermost watch whose callback is running
   std::atomic<std::thread::id> thread_;
   std::atomic<bool> quit_{false};
   std::shared_ptr<Posted> posted_;

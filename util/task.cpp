@@ -48,7 +48,7 @@ detail::RootTask TaskOwner::run(Task<void> task) {
   co_await std::move(task);
   running_--;
   // drain() may be waiting for an event in this loop.
-  if (running_ == 0) loop_.post([] {});
+  if (running_ == 0 && drains_ > 0) loop_.post([] {});
 }
 
 void TaskOwner::start(Task<void> task) {
@@ -66,9 +66,11 @@ void TaskOwner::cancel() {
 
 void TaskOwner::drain() {
   EMU_CHECK(loop_.is_loop_thread());
+  drains_++;
   while (running_ > 0) {
     if (!resume_one_queued()) loop_.run_once(/*wait=*/true);
   }
+  drains_--;
 }
 
 Task<bool> sleep_until(EventLoop& loop, TimerQueue& queue, ClockNs when) {

@@ -170,6 +170,7 @@ class TaskOwner {
   detail::RootTask run(Task<void> task);
   EventLoop& loop_;
   std::size_t running_ = 0;
+  unsigned drains_ = 0;  ///< under way
   std::stop_source stop_;
 };
 

@@ -61,6 +61,8 @@ Result<std::shared_ptr<IoEngine>> UringEngine::create(EventLoop& loop) {
   io_uring_ring_dontfork(&engine->ring_);
 
   GSource* const base = g_source_new(&functions_, sizeof(Source));
+  // reap() may run inside itself; without this glib changes the poll set around each dispatch (event_loop.cpp).
+  g_source_set_can_recurse(base, TRUE);
   engine->source_ = reinterpret_cast<Source*>(base);
   engine->source_->engine = engine.get();
   g_source_add_unix_fd(base, engine->ring_.ring_fd, G_IO_IN);

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "util/event_loop.h"
 
+#include <glib.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
+
+#include <algorithm>
+#include <vector>
 
 #include "util/event_notifier.h"
 #include "util/fd.h"
@@ -48,6 +53,21 @@ struct Pair {
   }
 };
 
+/// Whether a round would end at once, as if it had been woken.
+bool is_woken(EventLoop& loop) {
+  GMainContext* const context = loop.context();
+  EXPECT_TRUE(g_main_context_acquire(context));
+  int priority = 0, timeout = 0;
+  g_main_context_prepare(context, &priority);
+  std::vector<GPollFD> polled(16);
+  const int count = g_main_context_query(context, priority, &timeout, polled.data(), int(polled.size()));
+  EXPECT_LE(std::size_t(count), polled.size());
+  const bool woken = g_poll(polled.data(), guint(count), 0) != 0;
+  g_main_context_check(context, priority, polled.data(), count);
+  g_main_context_release(context);
+  return woken;
+}
+
 TEST(EventLoop, WatchReportsReadableAndHangUp) {
   EventLoop loop;
   Pair pair;
@@ -83,6 +103,65 @@ TEST(EventLoop, WatchMayDestroyItself) {
   loop.run_once(true);
   loop.run_once(false);
   EXPECT_EQ(calls, 3);
+}
+
+TEST(EventLoop, CallbackThatRunsTheLoopIsNotCalledInsideItself) {
+  EventLoop loop;
+  Pair outer, inner;
+  int depth = 0, deepest = 0, inner_calls = 0;
+  char c;
+  const FdWatch inner_watch = loop.watch_fd(inner.a.get(), FdEvents::Read, [&](FdEvents) {
+    (void)!::read(inner.a.get(), &c, 1);
+    inner_calls++;
+  });
+  FdWatch outer_watch = loop.watch_fd(outer.a.get(), FdEvents::Read, [&](FdEvents) {
+    deepest = std::max(deepest, ++depth);
+    EXPECT_FALSE(loop.run_once(false)) << "what is not read yet is ready, but ours";
+    outer_watch.set_events(FdEvents::Read | FdEvents::Write);  // counts from when we return
+    EXPECT_FALSE(loop.run_once(false));
+    ASSERT_EQ(::write(inner.b.get(), "x", 1), 1);
+    EXPECT_TRUE(loop.run_once(true));
+    outer_watch.set_events(FdEvents::Read);
+    (void)!::read(outer.a.get(), &c, 1);
+    depth--;
+  });
+  ASSERT_EQ(::write(outer.b.get(), "xy", 2), 2);
+  loop.run_once(true);
+  EXPECT_EQ(inner_calls, 1);
+  loop.run_once(true);
+  EXPECT_EQ(inner_calls, 2) << "the watch works again after the callback";
+  EXPECT_EQ(deepest, 1);
+  EXPECT_FALSE(loop.run_once(false));
+}
+
+TEST(EventLoop, WatchThatGoesWhileItsCallbackRunsTheLoopIsNotPolledAgain) {
+  EventLoop loop;
+  Pair pair;
+  int calls = 0;
+  FdWatch watch;
+  watch = loop.watch_fd(pair.a.get(), FdEvents::Write, [&](FdEvents) {
+    calls++;
+    EXPECT_FALSE(loop.run_once(false));
+    watch.reset();
+    EXPECT_FALSE(loop.run_once(false));
+  });
+  loop.run_once(true);
+  EXPECT_FALSE(loop.run_once(false));
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(EventLoop, CallingAWatchBackDoesNotWakeTheLoopAgain) {
+  EventLoop loop;
+  Pair pair;
+  char c;
+  FdWatch watch = loop.watch_fd(pair.a.get(), FdEvents::Read, [&](FdEvents) { (void)!::read(pair.a.get(), &c, 1); });
+  loop.run_once(false);  // the watch is new to the loop
+  ASSERT_EQ(::write(pair.b.get(), "x", 1), 1);
+  EXPECT_TRUE(is_woken(loop));
+  EXPECT_TRUE(loop.run_once(true));
+  EXPECT_FALSE(is_woken(loop));
+  watch.set_events(FdEvents::Read);
+  EXPECT_FALSE(is_woken(loop)) << "nothing was changed";
 }
 
 TEST(EventLoop, TimerOfAnAttachedQueueFires) {
