@@ -11,7 +11,7 @@ namespace emu::tcg {
 inline constexpr unsigned kPageBits = 12;
 inline constexpr u64 kPageSize = u64(1) << kPageBits;
 inline constexpr unsigned kTlbEntries = 4096;       ///< index = va[23:12]
-inline constexpr unsigned kExecTlbEntries = 1024;   ///< index = va[21:12]
+inline constexpr unsigned kExecTlbEntries = 4096;   ///< index = va[23:12]
 inline constexpr unsigned kJumpCacheEntries = 16384;
 inline constexpr unsigned kJumpCacheVictims = 4096;  ///< behind them
 inline constexpr unsigned kJumpCacheSlots = kJumpCacheEntries + kJumpCacheVictims;
