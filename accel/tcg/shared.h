@@ -41,6 +41,10 @@ struct TcgShared {
   mem::Memory* memory = nullptr;             ///< known with the first vCPU; the rest too
   target::Translator* translator = nullptr;
   std::unique_ptr<BlockCache> blocks;
+
+  /// All break- and watchpoints; with all vCPUs paused. Blocks that hold one that comes or goes are dropped;
+  /// translations of watched pages go when vCPUs start: they drop all of them.
+  void replace_debug_points(DebugPoints points);
 };
 
 }  // namespace emu::accel

@@ -135,7 +135,7 @@ void TcgAccelerator::run_exclusive(const std::function<void()>& work) {
 // --- Debugger ---
 
 Result<void> TcgAccelerator::set_debug_points(DebugPoints points) {
-  replace_debug_points(shared_, std::move(points));
+  shared_.replace_debug_points(std::move(points));
   return {};
 }
 

@@ -2,22 +2,9 @@
 #include "accel/tcg/tcg_rewind.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace emu::accel {
-
-void replace_debug_points(TcgShared& shared, DebugPoints points) {
-  EMU_CHECK(shared.run.is_still());
-  const std::vector<u64> before = shared.debug.points().breakpoints;
-  shared.debug.set(std::move(points));
-  const std::vector<u64>& now = shared.debug.points().breakpoints;
-  std::vector<u64> changed;
-  std::set_symmetric_difference(before.begin(), before.end(), now.begin(), now.end(), std::back_inserter(changed));
-  if (shared.blocks) {
-    for (const u64 address : changed) shared.blocks->invalidate_at(address);
-  }
-}
 
 CounterState TcgRewind::save() const {
   CounterState state = icount().save();
@@ -42,12 +29,12 @@ Result<RerunResult> TcgRewind::rerun(const Rerun& how) {
   for (auto& vcpu : vcpus_) vcpu->set_debug_run(DebugRun::Continue, StepEvents::Taken);
   // Points that do not count only slow it down, watched pages most of all.
   const DebugPoints points = shared_.debug.points();
-  if (how.hits == Rerun::Hits::Ignored) replace_debug_points(shared_, {});
+  if (how.hits == Rerun::Hits::Ignored) shared_.replace_debug_points({});
   vcpus_.start();
   shared_.run.set_stop(false);
   shared_.run.wait_to_stop();
   shared_.run.wait_until_still();
-  if (how.hits == Rerun::Hits::Ignored) replace_debug_points(shared_, points);
+  if (how.hits == Rerun::Hits::Ignored) shared_.replace_debug_points(points);
   if (shared_.rerun.diverged) return error("the guest ran another way than before: {}", *shared_.rerun.diverged);
   return shared_.rerun.result;
 }

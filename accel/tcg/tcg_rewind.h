@@ -8,10 +8,6 @@
 
 namespace emu::accel {
 
-/// All break- and watchpoints; with all vCPUs paused. Blocks that hold one that comes or goes are dropped; translations
-/// of watched pages go when vCPUs start: they drop all of them.
-void replace_debug_points(TcgShared& shared, DebugPoints points);
-
 class TcgRewind final : public Rewind {
  public:
   /// Both outlive it. `shared` counts instructions.
