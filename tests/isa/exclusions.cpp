@@ -242,12 +242,12 @@ const Insn* insn_at(const Case& c, u64 pc) {
 bool is_refused(const Outcome& o) { return o.faulted && (o.vector == kGP || o.vector == kSS) && o.error == 0; }
 bool is_access_fault(const Outcome& o) { return o.faulted && (o.vector == kPFv || o.vector == kACv); }
 
-/// Whether an operand in compatibility mode may reach behind 4 GiB.
-bool may_wrap(const Insn& insn, const State& before, const Outcome& ours) {
+/// Whether an operand in compatibility mode may reach behind 4 GiB. `state`: what the instruction found.
+bool may_wrap(const Insn& insn, const State& state, const Outcome& ours) {
   constexpr std::string_view kImplicit[] = {"MOVS", "STOS", "CMPS", "SCAS", "LODS", "LEAVE"};
   const std::string_view name = insn.row->name;
   const auto starts = [name](std::string_view start) { return name.starts_with(start); };
-  return (insn.is_memory && insn.address == 2 && effective_offset(insn, before) > 0xffff'ff00) ||
+  return (insn.is_memory && insn.address == 2 && effective_offset(insn, state) > 0xffff'ff00) ||
          std::any_of(std::begin(kImplicit), std::end(kImplicit), starts) ||
          (ours.faulted && ours.vector == kPFv && u32(ours.address) >= 0xffff'f000);
 }
@@ -267,7 +267,7 @@ bool differs_in_order(const Insn& insn, u64 address, const Outcome& host, const 
 }
 
 /// Where the makers' manuals or processors differ.
-bool differs_by_maker(const Insn& insn, const State& before, const Outcome& host, const Outcome& ours) {
+bool differs_by_maker(const Insn& insn, const State& state, const Outcome& host, const Outcome& ours) {
   const std::string_view name = insn.row->name;
   const bool is_gp = ours.faulted && ours.vector == kGP && ours.error == 0;
   // AMD's MXCSR has one bit more.
@@ -283,27 +283,28 @@ bool differs_by_maker(const Insn& insn, const State& before, const Outcome& host
   // AMD's processors want an address canonical before FS's base is added, too; by the manuals it is the sum that
   // counts.
   if (!ours.faulted || !host.faulted || ours.vector != kPFv || host.vector != kGP || insn.segment != FS) return false;
-  const u64 offset = ours.address - before.fs_base;
+  const u64 offset = ours.address - state.fs_base;
   return sign_extend(offset, 48) != i64(offset);
 }
 
 }  // namespace
 
-bool is_same_by_exception(const Case& c, const State& before, const Outcome& host, const Outcome& ours) {
+bool is_same_by_exception(const Case& c, const Outcome& host, const State& host_state, const Outcome& ours,
+                          const State& our_state) {
   if (ours.faulted && ours.vector == kPFv && ours.address - kControl < 0x10000)
     return true;  // the native runner's page
   // Both left the case for one place, where the host found another of the runner's pages.
   if (!ours.faulted && host.faulted && host.pc == ours.pc && ours.pc - kCodeAt >= 0x1000) return true;
   if (const Insn* insn = ours.faulted ? insn_at(c, ours.pc) : nullptr) {
-    const u64 address = insn->is_memory ? effective_address(*insn, before, c.bits) : 0;
+    const u64 address = insn->is_memory ? effective_address(*insn, our_state, c.bits) : 0;
     if (host.pc == ours.pc && differs_in_order(*insn, address, host, ours)) return true;
-    if (differs_by_maker(*insn, before, host, ours)) return true;
+    if (differs_by_maker(*insn, our_state, host, ours)) return true;
   }
   // An operand that reaches behind a segment of 4 GiB: "these accesses may or may not cause the indicated exceptions"
   // (SDM vol. 3, limit checking).
   if (c.bits == Bits::k64 || (!is_refused(host) && !is_refused(ours))) return false;
   const Insn* insn = insn_at(c, is_refused(host) ? host.pc : ours.pc);
-  return insn != nullptr && may_wrap(*insn, before, ours);
+  return insn != nullptr && may_wrap(*insn, is_refused(host) ? host_state : our_state, ours);
 }
 
 /// By Intel's manual lanes of the mask become all ones or zero before anything is loaded; AMD's processors leave what

@@ -60,8 +60,10 @@ Case make_case(const Form& form, Random& random);
 Case make_block(const std::vector<Form>& forms, Bits bits, unsigned count, Random& random);
 /// An address in the window, mostly inside its pages, often at their ends.
 u64 target_address(Random& random);
-/// Known deviations of ours: documented in exclusions.cpp.
-bool is_same_by_exception(const Case& c, const State& before, const Outcome& host, const Outcome& ours);
+/// Known deviations of ours: documented in exclusions.cpp. The states are those after the runs: where one faulted, what
+/// the faulting instruction found, which is not what the case began with.
+bool is_same_by_exception(const Case& c, const Outcome& host, const State& host_state, const Outcome& ours,
+                          const State& our_state);
 /// After a fault of a gather with VEX only the signs of its mask's lanes count; the other bits are made like them.
 void settle_gather_mask(const Case& c, const Outcome& outcome, State& after);
 State make_state(const Case& c, const Memory& memory, Random& random);

@@ -211,7 +211,7 @@ class Comparison {
       take_memory(guest_memory_);
       hide_kernel(guest);
       settle_gather_mask(c, guest, guest_state);
-      if (guest.changes_mode || is_same_by_exception(c, state, native, guest)) continue;
+      if (guest.changes_mode || is_same_by_exception(c, native, native_state, guest, guest_state)) continue;
       const std::string what =
           differences(native, native_state, native_memory_, guest, guest_state, guest_memory_, masks, c.bits);
       if (what.empty()) continue;
