@@ -3,10 +3,22 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "util/log.h"
 #include "util/trace.h"
 
 namespace emu::hw {
+namespace {
+
+// A processor on real hardware gets on a little from the end of an interrupt to the next message. Here that one would be
+// taken at once, and a driver that leaves the level to something it has interrupted (Linux's 8139cp, when its poll races
+// with its interrupt) would never get there. So a level that does not go away is given a rest from time to time: longer
+// than such work takes, shorter than what anybody notices.
+constexpr u16 kMostInARow = 100;
+constexpr ClockNs kPause = std::chrono::microseconds(100);
+
+}  // namespace
 
 void IoApic::describe(TypeInfo<IoApic>& type) {
   type.doc("I/O interrupt controller (82093AA)");
@@ -22,8 +34,18 @@ void IoApic::wire(ApicBus& bus) {
   bus.add(*this);
 }
 
+Result<void> IoApic::realize() {
+  pause_ = clock().make_timer([this] { pause_over(); });
+  return {};
+}
+
+void IoApic::unrealize() { pause_.cancel(); }
+
 void IoApic::reset_enter() {
+  pause_.cancel();
   std::lock_guard guard(mutex_);
+  paused_ = 0;
+  in_a_row_ = {};
   const u32 levels = state_.levels;  // the pins follow their devices
   state_ = {};
   state_.levels = levels;
@@ -41,6 +63,13 @@ Result<void> IoApic::after_load() {
       return error("ioapic: reserved bits in entry {}: {:#x}", pin, state_.redirection[pin]);
     }
   }
+  // It was saved in a pause.
+  paused_ = 0;
+  in_a_row_ = {};
+  for (unsigned pin = 0; pin < kPins; pin++) {
+    if (is_waiting_locked(pin)) paused_ |= bit(pin);
+  }
+  if (paused_ != 0) pause_.arm_after(kPause);
   return {};
 }
 
@@ -87,7 +116,8 @@ void IoApic::write_window_locked(u32 value) {
   if (!(entry & kLevel)) entry &= ~kRemoteIrr;
   publish_routes_locked();
   // A level that is still there is sent when its pin is unmasked.
-  if ((entry & kLevel) && !(entry & (kMasked | kRemoteIrr)) && (state_.levels & bit(pin))) send_locked(pin);
+  paused_ &= ~bit(pin);
+  if (is_waiting_locked(pin)) send_locked(pin);
 }
 
 void IoApic::set_pin(unsigned pin, bool level) {
@@ -95,9 +125,35 @@ void IoApic::set_pin(unsigned pin, bool level) {
   std::lock_guard guard(mutex_);
   const bool was = state_.levels & bit(pin);
   state_.levels = level ? state_.levels | bit(pin) : state_.levels & ~bit(pin);
+  if (!level) {
+    in_a_row_[pin] = 0;
+    paused_ &= ~bit(pin);
+  }
   const u64 entry = state_.redirection[pin];
   if (!level || (entry & kMasked)) return;
-  if ((entry & kLevel) ? !(entry & kRemoteIrr) : !was) send_locked(pin);
+  if ((entry & kLevel) ? !(entry & kRemoteIrr) && !(paused_ & bit(pin)) : !was) send_locked(pin);
+}
+
+bool IoApic::is_waiting_locked(unsigned pin) const {
+  const u64 entry = state_.redirection[pin];
+  return (state_.levels & bit(pin)) && (entry & kLevel) && !(entry & (kMasked | kRemoteIrr));
+}
+
+/// The level is still there at the end of its interrupt.
+void IoApic::send_again_locked(unsigned pin) {
+  if (++in_a_row_[pin] < kMostInARow) return send_locked(pin);
+  EMU_TRACE("ioapic_pause", "pin {}", pin);
+  in_a_row_[pin] = 0;
+  paused_ |= bit(pin);
+  pause_.arm_after(kPause);
+}
+
+void IoApic::pause_over() {
+  std::lock_guard guard(mutex_);
+  const u32 paused = std::exchange(paused_, 0);
+  for (unsigned pin = 0; pin < kPins; pin++) {
+    if ((paused & bit(pin)) && is_waiting_locked(pin)) send_locked(pin);
+  }
 }
 
 ApicMessage IoApic::message_of(u64 entry) {
@@ -135,7 +191,7 @@ void IoApic::end_of_interrupt(u8 vector) {
     u64& entry = state_.redirection[pin];
     if (u8(entry) != vector || !(entry & kLevel) || !(entry & kRemoteIrr)) continue;
     entry &= ~kRemoteIrr;
-    if (!(entry & kMasked) && (state_.levels & bit(pin))) send_locked(pin);
+    if (is_waiting_locked(pin)) send_again_locked(pin);
   }
 }
 

@@ -27,6 +27,8 @@ class IoApic final : public SysBusDevice, public EoiListener {
 
   static void describe(TypeInfo<IoApic>& type);
   void wire(ApicBus& bus);
+  Result<void> realize() override;
+  void unrealize() override;
   void reset_enter() override;
   void end_of_interrupt(u8 vector) override;
   std::string dump() const;
@@ -47,12 +49,19 @@ class IoApic final : public SysBusDevice, public EoiListener {
   void write_window_locked(u32 value);
   void set_pin(unsigned pin, bool level);
   void send_locked(unsigned pin);
+  void send_again_locked(unsigned pin);
+  void pause_over();
+  /// Whether a level interrupt waits in the pin: nothing but a pause keeps it from being sent.
+  bool is_waiting_locked(unsigned pin) const;
   static ApicMessage message_of(u64 entry);
   void publish_routes_locked() const;
 
   ApicBus* bus_ = nullptr;
   mutable std::mutex mutex_;
   State state_;
+  std::array<u16, kPins> in_a_row_{};  ///< times that the end of an interrupt found the level still there
+  u32 paused_ = 0;                     ///< pins that are sent again when the pause is over
+  Timer pause_;
 };
 
 void register_ioapic(TypeRegistry& registry);

@@ -310,6 +310,54 @@ TEST(IoApic, LevelIsSentAgainAfterEoi) {
   EXPECT_EQ(bench.get(IoApic::IOREDTBL + 2 * 11) & 0x4000, 0u);
 }
 
+/// Ends interrupt after interrupt, the level never going away, until there is no next one; how many there were.
+unsigned interrupts_in_a_row(IoApicBench& bench) {
+  unsigned count = 0;
+  while (bench.cpu.interrupt && count < 10'000) {
+    EXPECT_EQ(bench.local().acknowledge(), 0x50);
+    bench.eoi();
+    count++;
+  }
+  return count;
+}
+
+TEST(IoApic, ALevelThatStaysIsGivenARest) {
+  IoApicBench bench;
+  bench.set(IoApic::IOREDTBL + 2 * 11, 0x8050);
+  bench.pin(11, true);
+  EXPECT_EQ(interrupts_in_a_row(bench), 100u);
+  bench.Io::advance(std::chrono::microseconds(99));
+  bench.pin(11, true);  // nothing new
+  EXPECT_FALSE(bench.cpu.interrupt);
+  bench.Io::advance(std::chrono::microseconds(1));
+  EXPECT_TRUE(bench.cpu.interrupt);
+  EXPECT_EQ(interrupts_in_a_row(bench), 100u);
+  bench.pin(11, false);
+  bench.pin(11, true);  // this is new
+  EXPECT_TRUE(bench.cpu.interrupt);
+}
+
+TEST(IoApic, ALevelThatGoesAwayInItsRestIsForgotten) {
+  IoApicBench bench;
+  bench.set(IoApic::IOREDTBL + 2 * 11, 0x8050);
+  bench.pin(11, true);
+  interrupts_in_a_row(bench);
+  bench.pin(11, false);
+  bench.Io::advance(std::chrono::milliseconds(1));
+  EXPECT_FALSE(bench.cpu.interrupt);
+}
+
+TEST(IoApic, ARestSurvivesARoundTrip) {
+  IoApicBench bench;
+  bench.set(IoApic::IOREDTBL + 2 * 11, 0x8050);
+  bench.pin(11, true);
+  interrupts_in_a_row(bench);
+  bench.Io::expect_round_trip();
+  EXPECT_FALSE(bench.cpu.interrupt);
+  bench.Io::advance(std::chrono::milliseconds(1));
+  EXPECT_TRUE(bench.cpu.interrupt);
+}
+
 TEST(IoApic, MaskedLevelIsSentWhenUnmasked) {
   IoApicBench bench;
   bench.set(IoApic::IOREDTBL + 2 * 11, 0x1'8050);
