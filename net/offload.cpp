@@ -166,7 +166,7 @@ u32 pseudo_header_sum(std::span<const u8> frame, const FrameLayout& layout, u32 
 }
 
 bool segment(std::span<const u8> frame, const PacketOffload& offload,
-             const std::function<void(std::vector<u8>)>& each) {
+             const std::function<void(std::span<const u8>)>& each) {
   const u8 type = offload.gso_type & kGsoMask;
   const auto layout = parse_frame(frame);
   const bool is_tcp = type == kGsoTcp4 || type == kGsoTcp6;
@@ -181,9 +181,11 @@ bool segment(std::span<const u8> frame, const PacketOffload& offload,
   const u16 id = layout->is_v6 ? u16(0) : get16(frame, layout->network + 4);
   std::size_t at = 0;
   u16 number = 0;
+  std::vector<u8> out;
+  out.reserve(headers.size() + std::min<std::size_t>(offload.segment_bytes, data.size()));
   do {
     const std::size_t count = std::min<std::size_t>(offload.segment_bytes, data.size() - at);
-    std::vector<u8> out(headers.begin(), headers.end());
+    out.assign(headers.begin(), headers.end());
     out.insert(out.end(), data.begin() + std::ptrdiff_t(at), data.begin() + std::ptrdiff_t(at + count));
     const unsigned network = layout->network, transport = layout->transport;
     const std::size_t transport_bytes = out.size() - transport;
@@ -207,7 +209,7 @@ bool segment(std::span<const u8> frame, const PacketOffload& offload,
     const unsigned where = is_tcp ? 16 : 6;
     put16(out, transport + where, checksum_fold(pseudo_header_sum(out, *layout, u32(transport_bytes))));
     fill_checksum(out, transport, where);
-    each(std::move(out));
+    each(out);
     at += count;
     number++;
   } while (at < data.size());
@@ -220,11 +222,12 @@ bool OffloadSender::send(NetClient& from, const Packet& packet) {
   if (!packet.offload.is_needed() || peer == nullptr || is_taken(packet.offload, peer->receive_offloads())) {
     return from.send(packet);
   }
-  flat_ = flatten(packet);
+  flat_.resize(packet.bytes());
+  flatten(packet, flat_);
   if (packet.offload.gso_type != 0) {
-    const bool done = segment(flat_, packet.offload, [&](std::vector<u8> one) { waiting_.push_back(std::move(one)); });
+    const auto each = [&](std::span<const u8> one) { send_or_keep(from, one); };
+    const bool done = segment(flat_, packet.offload, each);
     if (!done) log::guest_error("a packet to be segmented (type {}) has no headers for that", packet.offload.gso_type);
-    flush(from);  // what the peer refuses stays with us: the packet itself is taken
     return true;
   }
   if (!fill_checksum(flat_, packet.offload.csum_start, packet.offload.csum_offset)) {
@@ -232,6 +235,13 @@ bool OffloadSender::send(NetClient& from, const Packet& packet) {
   }
   const iovec part{flat_.data(), flat_.size()};
   return from.send(Packet{.parts = {&part, 1}});
+}
+
+/// What the peer refuses stays with us: the packet itself is taken.
+void OffloadSender::send_or_keep(NetClient& from, std::span<const u8> frame) {
+  const iovec part{const_cast<u8*>(frame.data()), frame.size()};
+  if (waiting_.empty() && from.send(Packet{.parts = {&part, 1}})) return;
+  waiting_.emplace_back(frame.begin(), frame.end());
 }
 
 bool OffloadSender::flush(NetClient& from) {

@@ -37,10 +37,10 @@ std::optional<FrameLayout> parse_frame(std::span<const u8> frame);
 /// The pseudo-header's sum for `bytes` bytes of transport header and data.
 u32 pseudo_header_sum(std::span<const u8> frame, const FrameLayout& layout, u32 bytes);
 
-/// Cuts a frame into what goes on the wire, checksums included: one frame for each segment, in order. A frame whose
-/// headers do not fit its offload fields is dropped: no segment, false.
+/// Cuts a frame into what goes on the wire, checksums included: one frame for each segment, in order, lent until `each`
+/// returns. A frame whose headers do not fit its offload fields is dropped: no segment, false.
 bool segment(std::span<const u8> frame, const PacketOffload& offload,
-             const std::function<void(std::vector<u8>)>& each);
+             const std::function<void(std::span<const u8>)>& each);
 
 /// Sends packets with offloads to whomever the client is wired to, after doing what that cannot.
 class OffloadSender {
@@ -53,8 +53,10 @@ class OffloadSender {
   bool is_waiting() const { return !waiting_.empty(); }
 
  private:
+  void send_or_keep(NetClient& from, std::span<const u8> frame);
+
   std::vector<std::vector<u8>> waiting_;
-  std::vector<u8> flat_;
+  std::vector<u8> flat_;  ///< keeps its memory from packet to packet
 };
 
 /// Copies the packet's bytes to `to`; gives how many were copied.

@@ -344,7 +344,7 @@ bool UserNet::finish(std::span<u8> frame, const PacketOffload& offload) const {
     log::guest_error("user network: a packet whose headers do not fit its offload (type {})", offload.gso_type);
     return false;
   }
-  if (raises_segment_size() && is_syn(frame)) raise_segment_size(frame);
+  if (is_syn(frame)) raise_segment_size(frame);
   return true;
 }
 
@@ -361,7 +361,7 @@ bool UserNet::receive(const Packet& packet) {
   const iovec& first = packet.parts.front();
   const std::span<const u8> direct(static_cast<const u8*>(first.iov_base), first.iov_len);
   const bool is_whole = packet.parts.size() == 1 && !packet.offload.is_needed();
-  if (is_whole && !(raises_segment_size() && is_syn(direct))) {
+  if (is_whole && !is_syn(direct)) {
     input(direct);
   } else {
     const auto frame = std::span(flat_).first(flatten(packet, flat_));

@@ -54,7 +54,6 @@ class UserNet final : public BackendClient {
 
   OffloadSet receive_offloads() const override;
   OffloadSet possible_offloads() const override;
-  void peer_takes(const OffloadSet& offloads) override { peer_takes_ = offloads; }
 
  protected:
   bool receive(const Packet& packet) override;
@@ -70,7 +69,6 @@ class UserNet final : public BackendClient {
   Result<void> share_folder();
   /// Makes a copy of the guest's what libslirp wants; false: it cannot be, and is dropped.
   bool finish(std::span<u8> frame, const PacketOffload& offload) const;
-  bool raises_segment_size() const { return peer_takes_.checksum && (peer_takes_.tso4 || peer_takes_.tso6); }
   void input(std::span<const u8> frame);
   void drain_input();
   /// A frame for the guest.
@@ -86,8 +84,7 @@ class UserNet final : public BackendClient {
   std::unique_ptr<SmbServer> smb_;
   std::vector<std::unique_ptr<Alarm>> alarms_;
   PacketQueue to_guest_;
-  OffloadSender sender_;  ///< for peers that do not take what their drivers' predecessors took
-  OffloadSet peer_takes_;
+  OffloadSender sender_;  ///< cuts what libslirp sends in long pieces for peers that want it as on the wire
   bool inside_ = false;                   ///< libslirp is at work and must not be entered again
   std::deque<std::vector<u8>> from_guest_;  ///< packets that came meanwhile
   std::vector<u8> flat_;  ///< kMostPacketBytes, where the guest's packets are put together

@@ -32,6 +32,11 @@ constexpr u16 kEepromSum = 0xbaba;  // of all 64 words, §5.6
 
 }  // namespace
 
+void E1000Core::describe(TypeInfo<E1000Core>& type) {
+  type.property("mitigation", &E1000Core::mitigation_, "whether interrupts keep the distance that the driver asks for")
+      .settable_at_runtime();
+}
+
 Result<void> E1000Core::realize() {
   EMU_TRY(plug_in());
   throttle_ = clock().make_timer([this] { update_interrupt(); });
@@ -267,13 +272,17 @@ void E1000Core::link_moved() {
 
 // Interrupts. ---------------------------------------------------------------------------------------------------------
 
-/// §13.4.18: ITR counts units of 256 ns between one assertion of the pin and the next.
+/// §13.4.18: throttling registers count units of 256 ns. Without `mitigation` there is no such distance: it spares a
+/// processor that has other work the interrupts of a wire that never rests, while here the guest would sleep, and whoever
+/// sends to it wait, until it is over. Drivers mask the card while they poll it, which limits interrupts as well.
+ClockNs E1000Core::least_distance(u32 throttle) const { return mitigation_ ? ClockNs(256) * (throttle & 0xffff) : ClockNs(0); }
+
 void E1000Core::update_interrupt() {
   const bool wanted = (state_.icr & state_.ims) != 0;
-  if (wanted && !asserted_ && state_.itr != 0) {
+  if (const ClockNs distance = least_distance(state_.itr); wanted && !asserted_ && distance.count() != 0) {
     const ClockNs now = clock().now();
     if (now < next_interrupt_) return throttle_.arm_at(next_interrupt_);
-    next_interrupt_ = now + ClockNs(256) * (state_.itr & 0xffff);
+    next_interrupt_ = now + distance;
   }
   if (wanted != asserted_) EMU_TRACE("e1000_irq", "{} icr {:#x} ims {:#x}", wanted, state_.icr, state_.ims);
   asserted_ = wanted;

@@ -13,6 +13,7 @@ namespace emu::hw {
 class E1000Core : public PciNic {
  public:
   static constexpr const char* kTypeName = "e1000-core";
+  static void describe(TypeInfo<E1000Core>& type);
 
   Result<void> realize() override;
   void unrealize() override;
@@ -79,7 +80,7 @@ class E1000Core : public PciNic {
   Result<void> check_loaded();
 
   // PciNic
-  bool frame_arrived(std::span<const u8> frame) override;
+  bool frame_arrived(std::span<const u8> frame, bool sums_are_good) override;
   std::optional<OutFrame> next_frame() override;
   bool has_more_work() const override;
   void round_done() override;
@@ -88,6 +89,8 @@ class E1000Core : public PciNic {
   /// Causes appear in ICR; the pin follows by round_done() or at once by update_interrupt().
   virtual void cause(u32 bits) { state_.icr |= bits; }
   virtual void update_interrupt();
+  /// From one interrupt to the next, of a throttling register's value.
+  ClockNs least_distance(u32 throttle) const;
   virtual void chip_reset() {}
 
   // Receiving. -------------------------------------------------------------------------------------------------------
@@ -165,13 +168,15 @@ class E1000Core : public PciNic {
 
   bool passes_filters(std::span<const u8> frame);
   bool passes_address(std::span<const u8> frame) const;
-  void check_sums(std::span<const u8> frame, Received& received, const std::optional<net::FrameLayout>& layout) const;
+  void check_sums(std::span<const u8> frame, bool are_good, Received& received) const;
 
   struct DataDescriptor;
   bool add_data(const DataDescriptor& descriptor);
   OutFrame finish_frame();
   void write_tx_status(u64 address, u32 upper, bool report);
 
+  bool mitigation_ = false;
+  std::vector<u8> incoming_;     ///< a frame with more or less in it than came; keeps its memory
   std::vector<u8> outgoing_;     ///< the frame whose descriptors are being read
   bool outgoing_bad_ = false;    ///< it is too long, or its memory is not there: it will not be sent
   std::optional<u32> outgoing_first_;  ///< the first data descriptor's options of it

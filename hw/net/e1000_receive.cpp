@@ -77,16 +77,16 @@ bool E1000Core::passes_filters(std::span<const u8> frame) {
   return true;
 }
 
-void E1000Core::check_sums(std::span<const u8> frame, Received& received,
-                           const std::optional<net::FrameLayout>& layout) const {
-  if (!layout || (state_.rxcsum & (kIpOffload | kTcpOffload)) == 0) {
+void E1000Core::check_sums(std::span<const u8> frame, bool are_good, Received& received) const {
+  const net::FrameLayout* layout = received.layout;
+  if (layout == nullptr || (state_.rxcsum & (kIpOffload | kTcpOffload)) == 0) {
     received.status |= kIxsm;
     return;
   }
   if ((state_.rxcsum & kIpOffload) != 0 && !layout->is_v6) {
     received.status |= kIpcs;
     const auto header = frame.subspan(layout->network, layout->transport - layout->network);
-    if (net::checksum_fold(net::checksum_add(0, header)) != 0xffff) received.errors |= kIpe;
+    if (!are_good && net::checksum_fold(net::checksum_add(0, header)) != 0xffff) received.errors |= kIpe;
   }
   if ((state_.rxcsum & kTcpOffload) == 0 || layout->is_fragment) return;
   constexpr u8 kTcp = 6, kUdp = 17;
@@ -95,14 +95,13 @@ void E1000Core::check_sums(std::span<const u8> frame, Received& received,
   if (is_udp && get16(frame, layout->transport + 6) == 0 && !layout->is_v6) return;  // sent without one
   const auto body = frame.subspan(layout->transport, layout->end - layout->transport);
   received.status |= is_udp ? u8(kTcpcs | kUdpcs) : kTcpcs;
+  if (are_good) return;
   const u32 sum = net::checksum_add(net::pseudo_header_sum(frame, *layout, u32(body.size())), body);
   if (net::checksum_fold(sum) != 0xffff) received.errors |= kTcpe;
 }
 
 void E1000Core::write_back(u64 descriptor, u16 bytes, bool is_last, const Received& received) {
-  Descriptor out;
-  const auto old = dma().read<Le64>(descriptor);
-  out.address = old.value_or(0);
+  Descriptor out{};  // the address stays what it is
   out.length = bytes;
   out.checksum = received.checksum;
   out.status = is_last ? u8(received.status | kRxDd | kRxEop) : kRxDd;
@@ -111,11 +110,12 @@ void E1000Core::write_back(u64 descriptor, u16 bytes, bool is_last, const Receiv
   // Status last: a driver that polls must find the rest in place.
   const u8 status = out.status;
   out.status = 0;
-  store(descriptor, {reinterpret_cast<const u8*>(&out), sizeof out});
+  constexpr std::size_t kBehindAddress = offsetof(Descriptor, length);
+  store(descriptor + kBehindAddress, {reinterpret_cast<const u8*>(&out) + kBehindAddress, sizeof out - kBehindAddress});
   store(descriptor + offsetof(Descriptor, status), {&status, 1});
 }
 
-bool E1000Core::frame_arrived(std::span<const u8> frame) {
+bool E1000Core::frame_arrived(std::span<const u8> frame, bool sums_are_good) {
   Ring& ring = state_.rx;
   if ((state_.rctl & kEnable) == 0 || !has_link() || !is_bus_master()) return true;  // nobody listens
   if (!passes_filters(frame)) return true;
@@ -123,15 +123,20 @@ bool E1000Core::frame_arrived(std::span<const u8> frame) {
   Received received;
   const auto layout = net::parse_frame(frame);
   received.layout = layout ? &*layout : nullptr;
-  check_sums(frame, received, layout);
-  std::vector<u8> stored(frame.begin(), frame.end());
-  if (get16(frame, 12) == u16(state_.vet) && (state_.ctrl & kCtrlVlanMode) != 0) {
-    received.vlan = get16(frame, 14);
-    received.status |= kVp;
-    stored.erase(stored.begin() + 12, stored.begin() + 16);
+  check_sums(frame, sums_are_good, received);
+  std::span<const u8> stored = frame;
+  const bool strips_tag = get16(frame, 12) == u16(state_.vet) && (state_.ctrl & kCtrlVlanMode) != 0;
+  if (strips_tag || (state_.rctl & kStripCrc) == 0) {
+    incoming_.assign(frame.begin(), frame.end());
+    if (strips_tag) {
+      received.vlan = get16(frame, 14);
+      received.status |= kVp;
+      incoming_.erase(incoming_.begin() + 12, incoming_.begin() + 16);
+    }
+    // The FCS is not computed, for nobody checks it again: it is there for its length.
+    if ((state_.rctl & kStripCrc) == 0) incoming_.resize(incoming_.size() + kFcsBytes);
+    stored = incoming_;
   }
-  // The FCS is not computed, for nobody checks it again: it is there for its length.
-  if ((state_.rctl & kStripCrc) == 0) stored.resize(stored.size() + kFcsBytes);
 
   const u32 buffer_bytes = receive_buffer_bytes();
   const u32 needed = u32((stored.size() + buffer_bytes - 1) / buffer_bytes);
@@ -144,7 +149,7 @@ bool E1000Core::frame_arrived(std::span<const u8> frame) {
     const std::size_t here = std::min<std::size_t>(buffer_bytes, stored.size() - at);
     const auto buffer = dma().read<Le64>(descriptor);
     if (buffer && *buffer != 0) {
-      store(*buffer, std::span<const u8>(stored).subspan(at, here));
+      store(*buffer, stored.subspan(at, here));
     } else if (!buffer) {
       log::guest_error("{}: the receive ring is not in memory at {:#x}", type().name(), descriptor);
     }

@@ -16,7 +16,6 @@ constexpr u32 kReceiveCauses = bit(4) | bit(7), kTransmitCauses = bit(0) | bit(1
 constexpr u32 kAutoMaskOnRead = bit(27), kAutoMaskOnMessage = bit(24);  // CTRL_EXT: IAME, EIAME
 constexpr u32 kExtended = bit(15);                                      // RFCTL
 constexpr u32 kDescriptorType = 3u << 10;                               // RCTL
-constexpr ClockNs kThrottleUnit{256};
 
 struct WriteBack {  // §7.1.5: the extended format
   Le32 mrq, hash, status, length_vlan;
@@ -127,7 +126,7 @@ bool E1000e::send_messages() {
       later = later ? std::min(*later, next_message_[vector]) : next_message_[vector];
       continue;
     }
-    next_message_[vector] = now + kThrottleUnit * extra_.eitr[vector];
+    next_message_[vector] = now + least_distance(extra_.eitr[vector]);
     extra_.sent |= one;
     state_.icr &= ~(one & extra_.eiac);
     extra_.sent &= state_.icr;
@@ -159,12 +158,12 @@ u32 E1000e::read_icr() {
 
 // Receiving. ----------------------------------------------------------------------------------------------------------
 
-bool E1000e::frame_arrived(std::span<const u8> frame) {
+bool E1000e::frame_arrived(std::span<const u8> frame, bool sums_are_good) {
   if ((state_.rctl & kDescriptorType) != 0) {
     log::unimplemented("e1000e: descriptors that split packets (RCTL.DTYP {})", state_.rctl >> 10 & 3);
     return true;
   }
-  return E1000Core::frame_arrived(frame);
+  return E1000Core::frame_arrived(frame, sums_are_good);
 }
 
 void E1000e::write_back(u64 descriptor, u16 bytes, bool is_last, const Received& received) {

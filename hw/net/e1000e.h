@@ -19,7 +19,7 @@ class E1000e final : public E1000Core {
   void chip_reset() override;
   u32 read_icr() override;
   void write_back(u64 descriptor, u16 bytes, bool is_last, const Received& received) override;
-  bool frame_arrived(std::span<const u8> frame) override;
+  bool frame_arrived(std::span<const u8> frame, bool sums_are_good) override;
   void message_vectors_changed() override { update_interrupt(); }
 
  private:

@@ -27,7 +27,7 @@ Result<void> PciNic::plug_in() {
   port->bind(*this, netdev_ != nullptr ? &netdev_->loop() : nullptr);
   if (netdev_ != nullptr) EMU_TRY(net::NetClient::connect(*port, *netdev_), type().name() + ": netdev");
   port_ = &adopt("nic", std::move(port));
-  if (netdev_ != nullptr) netdev_->peer_takes({});
+  if (netdev_ != nullptr) netdev_->peer_takes(nic_offloads());
   machine().add_power_listener(*this);
   asked_mac_ = mac_;
   return {};
@@ -40,6 +40,7 @@ void PciNic::unplug() {
   netdev_ = nullptr;
   sender_.clear();
   waiting_.clear();
+  arriving_.clear();
   remove_child(*port_);
   port_ = nullptr;
 }
@@ -60,8 +61,8 @@ void PciNic::netdev_gone(unsigned) {
   {
     mem::MachineLockScope guard(memory().lock());  // a vCPU may be about to use it
     netdev_ = nullptr;
+    drop_pending();
   }
-  drop_pending();
   if (is_realized()) cable_moved();
 }
 
@@ -92,10 +93,13 @@ void PciNic::kick_transmit() {
 void PciNic::room_appeared() {
   if (!starved_) return;
   starved_ = false;
-  on_loop([this] { port_->accept_again(); });
+  on_loop([this] { take_rest(); });
 }
 
-void PciNic::drop_pending() { drop_.store(true, std::memory_order_release); }
+void PciNic::drop_pending() {
+  drop_.store(true, std::memory_order_release);
+  arriving_.clear();
+}
 
 void PciNic::run_state_changed(bool running) {
   running_ = running;
@@ -117,13 +121,13 @@ bool PciNic::send(const OutFrame& frame) {
 void PciNic::loop_back(const OutFrame& frame) {
   mem::MachineLockScope guard(memory().lock());
   if (!running_) return;
-  const auto arrive = [this](std::span<u8> bytes) {
-    const iovec part{bytes.data(), bytes.size()};
-    frame_arrived(padded({&part, 1}));
+  const auto arrive = [this](std::span<const u8> bytes) {
+    const iovec part{const_cast<u8*>(bytes.data()), bytes.size()};
+    frame_arrived(padded({&part, 1}), /*sums_are_good=*/false);
   };
   std::vector<u8> bytes = frame.bytes;
   if (frame.offload.gso_type != 0) {
-    net::segment(bytes, frame.offload, [&](std::vector<u8> one) { arrive(one); });
+    net::segment(bytes, frame.offload, arrive);
   } else {
     if ((frame.offload.flags & 1) != 0) {
       net::fill_checksum(bytes, frame.offload.csum_start, frame.offload.csum_offset);
@@ -187,12 +191,51 @@ std::span<const u8> PciNic::padded(std::span<const iovec> parts) {
 
 bool PciNic::packet_arrived(unsigned, const net::Packet& packet) {
   mem::MachineLockScope guard(memory().lock());
-  starved_ = !running_;
-  if (!running_) return false;
-  const bool taken = frame_arrived(padded(packet.parts));
-  starved_ = !taken;
+  starved_ = !running_ || !arriving_.empty();
+  if (starved_) return false;
+  constexpr u8 kKnownGood = 2;
+  const bool taken = packet.offload.is_needed() ? finish_and_take(packet)
+                                                : frame_arrived(padded(packet.parts), (packet.offload.flags & kKnownGood) != 0);
+  starved_ = !taken || !arriving_.empty();
   round_done();
   return taken;
+}
+
+/// Does what the sender left to us. Of a packet that is cut all segments are taken, though some may have to wait.
+bool PciNic::finish_and_take(const net::Packet& packet) {
+  whole_.resize(packet.bytes());
+  net::flatten(packet, whole_);
+  const auto take = [this](std::span<const u8> frame) {
+    const iovec part{const_cast<u8*>(frame.data()), frame.size()};
+    return frame_arrived(padded({&part, 1}), /*sums_are_good=*/true);
+  };
+  const net::PacketOffload& offload = packet.offload;
+  if (offload.gso_type == 0) {
+    if (net::fill_checksum(whole_, offload.csum_start, offload.csum_offset)) return take(whole_);
+    log::guest_error("{}: a checksum at {}+{} is outside its packet", type().name(), offload.csum_start, offload.csum_offset);
+    return true;
+  }
+  const bool cut = net::segment(whole_, offload, [&](std::span<const u8> one) {
+    if (!arriving_.empty() || !take(one)) arriving_.emplace_back(one.begin(), one.end());
+  });
+  if (!cut) log::guest_error("{}: a packet to be cut (type {}) has no headers for that", type().name(), offload.gso_type);
+  return true;
+}
+
+/// There is room again: what waits here comes before what the sender holds.
+void PciNic::take_rest() {
+  {
+    mem::MachineLockScope guard(memory().lock());
+    starved_ = !running_;
+    while (!starved_ && !arriving_.empty()) {
+      const iovec part{arriving_.front().data(), arriving_.front().size()};
+      starved_ = !frame_arrived(padded({&part, 1}), /*sums_are_good=*/true);
+      if (!starved_) arriving_.pop_front();
+    }
+    round_done();
+    if (starved_) return;
+  }
+  port_->accept_again();
 }
 
 void register_nic_core(TypeRegistry& registry) {

@@ -36,8 +36,9 @@ class PciNic : public PciDevice, private NicCard, private PowerListener {
   /// In realize() and unrealize().
   Result<void> plug_in();
   void unplug();
-  /// A frame from outside, at least 60 bytes. False: no room now; call room_appeared() once there is.
-  virtual bool frame_arrived(std::span<const u8> frame) = 0;
+  /// A frame from outside, at least 60 bytes. `sums_are_good`: whoever made it computed its checksums, nobody need look
+  /// at them. False: no room now; call room_appeared() once there is.
+  virtual bool frame_arrived(std::span<const u8> frame, bool sums_are_good) = 0;
   /// The next frame to send, its descriptors done with; nothing when there is none. Looks at a bounded number of
   /// descriptors; has_more_work() then says whether it left any.
   virtual std::optional<OutFrame> next_frame() = 0;
@@ -52,7 +53,7 @@ class PciNic : public PciDevice, private NicCard, private PowerListener {
   /// Sends what is there, soon, on the wire's loop.
   void kick_transmit();
   void room_appeared();
-  /// Forgets frames on their way out: a reset.
+  /// Forgets frames on their way out and in: a reset.
   void drop_pending();
   /// The option ROM of that name unless the user said otherwise; none when it is not installed.
   void default_rom(const char* file);
@@ -62,6 +63,10 @@ class PciNic : public PciDevice, private NicCard, private PowerListener {
   std::string nic_id() const override { return id(); }
   std::string nic_path() const override { return path(); }
   bool packet_arrived(unsigned queue, const net::Packet& packet) override;
+  /// Packets come in the long pieces that TCP stacks like, and are cut here, under one lock and for one interrupt.
+  net::OffloadSet nic_offloads() const override {
+    return {.checksum = true, .tso4 = true, .tso6 = true, .ecn = true, .uso = true};
+  }
   void may_send(unsigned) override { pump(); }
   void cable_moved() override;
   void netdev_gone(unsigned queue) override;
@@ -72,6 +77,8 @@ class PciNic : public PciDevice, private NicCard, private PowerListener {
   bool send(const OutFrame& frame);
   void loop_back(const OutFrame& frame);
   std::span<const u8> padded(std::span<const iovec> parts);
+  bool finish_and_take(const net::Packet& packet);
+  void take_rest();
 
   std::optional<net::MacAddress> asked_mac_;
   net::MacAddress mac_{};
@@ -82,7 +89,8 @@ class PciNic : public PciDevice, private NicCard, private PowerListener {
   std::atomic<bool> kicked_{false}, drop_{false};
   bool running_ = true;
   bool starved_ = false;  ///< a frame was refused for want of room
-  std::vector<u8> padded_;
+  std::deque<std::vector<u8>> arriving_;  ///< segments of a packet that came when there was no more room; machine lock
+  std::vector<u8> padded_, whole_;        ///< keep their memory from packet to packet; wire's loop
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< posted work checks it; wire's loop
 };
 

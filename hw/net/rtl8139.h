@@ -19,7 +19,7 @@ class Rtl8139 final : public PciNic {
   void reset_hold() override { update_interrupt(); }
 
  protected:
-  bool frame_arrived(std::span<const u8> frame) override;
+  bool frame_arrived(std::span<const u8> frame, bool sums_are_good) override;
   std::optional<OutFrame> next_frame() override;
   bool has_more_work() const override;
   void round_done() override { update_interrupt(); }

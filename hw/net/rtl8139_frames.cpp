@@ -71,7 +71,7 @@ bool Rtl8139::passes_filters(std::span<const u8> frame, u16& status) const {
   return (accept & kAcceptAll) != 0 || (ours && (accept & kAcceptOurs) != 0);
 }
 
-bool Rtl8139::frame_arrived(std::span<const u8> frame) {
+bool Rtl8139::frame_arrived(std::span<const u8> frame, bool) {
   if ((state_.bytes[CR] & kReceive) == 0 || !has_link() || !is_bus_master()) return true;
   constexpr std::size_t kMost = 16384 - kRingHeader - kFcsBytes;
   u16 status = kStatusOk;

@@ -92,7 +92,7 @@ TEST(Offload, CutsATcpFrame) {
   const std::vector<u8> frame = tcp_frame(2500, 0x80 | 0x18 | 0x01);  // CWR, PSH, ACK, FIN
   std::vector<std::vector<u8>> out;
   const PacketOffload offload{.flags = 1, .gso_type = 1, .header_bytes = 54, .segment_bytes = 1000, .csum_start = 34, .csum_offset = 16};
-  ASSERT_TRUE(net::segment(frame, offload, [&](std::vector<u8> one) { out.push_back(std::move(one)); }));
+  ASSERT_TRUE(net::segment(frame, offload, [&](std::span<const u8> one) { out.emplace_back(one.begin(), one.end()); }));
   ASSERT_EQ(out.size(), 3u);
   EXPECT_EQ(out[0].size(), 54u + 1000);
   EXPECT_EQ(out[2].size(), 54u + 500);
@@ -120,7 +120,7 @@ TEST(Offload, CutsUdpAndTcpOverIpv6) {
   frame[18] = 0;
   frame[19] = 158;
   std::vector<std::vector<u8>> out;
-  const auto keep = [&](std::vector<u8> one) { out.push_back(std::move(one)); };
+  const auto keep = [&](std::span<const u8> one) { out.emplace_back(one.begin(), one.end()); };
   ASSERT_TRUE(net::segment(frame, {.flags = 1, .gso_type = 5, .segment_bytes = 100}, keep));
   ASSERT_EQ(out.size(), 2u);
   EXPECT_EQ(out[1].size(), 62u + 50);

@@ -99,7 +99,7 @@ TEST(UserSegments, AJoinedFrameCutAgainIsTheSameData) {
   Bytes sent = frame;
   std::copy_n(joined->pseudo_sum, 2, sent.begin() + joined->sum_at);
   Bytes data;
-  ASSERT_TRUE(net::segment(sent, joined->offload, [&](const Bytes& one) {
+  ASSERT_TRUE(net::segment(sent, joined->offload, [&](std::span<const u8> one) {
     EXPECT_LE(one.size(), 1514u);
     EXPECT_TRUE(is_sum_right(one));
     data.insert(data.end(), one.begin() + 54, one.end());

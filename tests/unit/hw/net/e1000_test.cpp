@@ -184,6 +184,76 @@ TEST_F(E1000Test, WithoutRoomItStopsTheSenderUntilTheDriverGivesSome) {
   EXPECT_TRUE(bench.peer->give(frame_to("525400123456", 60)));
 }
 
+/// `data` bytes of TCP in one piece, to be cut into segments of 1,000.
+class E1000SegmentTest : public E1000Test {
+ protected:
+  bool give_long(std::size_t data) {
+    std::vector<u8> frame = tcp_frame_without_sums(data);
+    std::copy_n(from_hex("525400123456").begin(), 6, frame.begin());
+    return bench.peer->give(frame, {.flags = 1, .gso_type = 1, .header_bytes = 54, .segment_bytes = 1000, .csum_start = 34,
+                                    .csum_offset = 16});
+  }
+  std::vector<u8> received(unsigned index) { return bench.get_bytes(kRxBuffers + 0x1000 * index, rx_length(index)); }
+};
+
+TEST_F(E1000SegmentTest, CutsWhatComesInOnePiece) {
+  start();
+  bench.write(0x5000, 0x300);
+  EXPECT_TRUE(give_long(2500));
+  EXPECT_EQ(bench.read(0x2810), 3u);
+  for (unsigned i = 0; i < 3; i++) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(rx_status(i) & 0x67, 0x63);
+    EXPECT_EQ(bench.get<u8>(kRxRing + 16 * i + 13), 0);
+    EXPECT_EQ(received(i).size(), i == 2 ? 554u : 1054u);
+    EXPECT_TRUE(has_right_tcp_sum(received(i)));
+  }
+  EXPECT_TRUE(bench.interrupt());
+}
+
+TEST_F(E1000SegmentTest, FillsAChecksumLeftToIt) {
+  start();
+  std::vector<u8> frame = tcp_frame_without_sums(100);
+  std::copy_n(from_hex("525400123456").begin(), 6, frame.begin());
+  const u16 pseudo = net::checksum_fold(net::pseudo_header_sum(frame, *net::parse_frame(frame), 120));
+  frame[50] = u8(pseudo >> 8);
+  frame[51] = u8(pseudo);
+  EXPECT_TRUE(bench.peer->give(frame, {.flags = 1, .csum_start = 34, .csum_offset = 16}));
+  EXPECT_TRUE(has_right_tcp_sum(received(0)));
+  EXPECT_TRUE(bench.peer->give(frame, {.flags = 1, .csum_start = 60000, .csum_offset = 16}));  // gone
+  EXPECT_EQ(bench.read(0x2810), 1u);
+}
+
+TEST_F(E1000SegmentTest, SegmentsWithoutRoomWaitForIt) {
+  start();
+  bench.write(0x2818, 2);
+  EXPECT_TRUE(give_long(4500));  // five, of which two find room
+  EXPECT_EQ(bench.read(0x2810), 2u);
+  EXPECT_FALSE(bench.peer->give(frame_to("525400123456", 60)));  // not before the rest
+  bench.write(0x2818, 3);
+  bench.run();
+  EXPECT_EQ(bench.read(0x2810), 3u);
+  EXPECT_EQ(bench.peer->readies, 0u);
+  bench.write(0x2818, 7);
+  bench.run();
+  EXPECT_EQ(bench.read(0x2810), 5u);
+  EXPECT_EQ(rx_length(4), 554u);
+  EXPECT_EQ(bench.peer->readies, 1u);
+  EXPECT_TRUE(bench.peer->give(frame_to("525400123456", 60)));
+}
+
+TEST_F(E1000SegmentTest, AResetForgetsSegmentsThatWait) {
+  start();
+  bench.write(0x2818, 2);
+  EXPECT_TRUE(give_long(4500));
+  bench.write(0x0000, bit(26));
+  start();
+  bench.run();
+  EXPECT_EQ(bench.read(0x2810), 0u);
+  EXPECT_TRUE(bench.peer->give(frame_to("525400123456", 60)));
+  EXPECT_EQ(rx_length(0), 60);
+}
+
 TEST_F(E1000Test, ALongFrameTakesSeveralBuffers) {
   start();
   bench.write(0x0100, bit(1) | bit(5) | 3u << 16 | bit(26));  // LPE, 256 bytes
@@ -313,8 +383,21 @@ TEST_F(E1000Test, ABadRingHarmsNobody) {
   EXPECT_FALSE(bench.peer->give(frame_to("525400123456", 60)));
 }
 
-TEST_F(E1000Test, ThrottlesInterrupts) {
+TEST_F(E1000Test, InterruptsAtOnceWhateverTheThrottlingRegisterSays) {
   start();
+  bench.write(0x00c4, 1000);
+  for (int i = 0; i < 2; i++) {
+    bench.peer->give(frame_to("525400123456", 60));
+    EXPECT_TRUE(bench.interrupt());
+    bench.read(0x00c0);
+    EXPECT_FALSE(bench.interrupt());
+  }
+  EXPECT_EQ(bench.read(0x00c4), 1000u);
+}
+
+TEST_F(E1000Test, ThrottlesInterruptsWithMitigation) {
+  start();
+  bench.turn_on("mitigation");
   bench.write(0x00c4, 1000);  // 256 us
   bench.peer->give(frame_to("525400123456", 60));
   EXPECT_TRUE(bench.interrupt());

@@ -82,6 +82,8 @@ class NicBench {
     EXPECT_EQ(machine_.system_memory().read(address, bytes), mem::MemTxResult::Ok);
     return bytes;
   }
+  /// Sets a property that may be set at any time.
+  void turn_on(const char* property) { EXPECT_TRUE(static_cast<hw::Device*>(card_)->set(property, true).has_value()); }
   /// The level of the card's pin.
   bool interrupt() const { return pin_.is_high(); }
   void advance(ClockNs distance) { machine_.clock().advance(distance); }
