@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <deque>
 #include <mutex>
@@ -128,6 +129,84 @@ void FdWatch::reset() {
   GSource* const base = &source_->base;
   source_->poll_for(FdEvents::None);
   source_ = nullptr;
+  g_source_destroy(base);
+  g_source_unref(base);
+}
+
+// ---- Deadline
+
+namespace detail {
+
+/// Begins as the GSource that glib allocates for us: the time goes into the timeout of the next poll().
+struct DeadlineSource {
+  GSource base;
+  i64 due_us;  ///< of glib's monotonic time; negative: stopped
+  std::shared_ptr<std::function<void()>> callback;
+};
+
+}  // namespace detail
+
+namespace {
+
+using detail::DeadlineSource;
+
+DeadlineSource* as_deadline(GSource* source) { return reinterpret_cast<DeadlineSource*>(source); }
+
+bool is_over(GSource* source) {
+  const i64 due = as_deadline(source)->due_us;
+  return due >= 0 && g_source_get_time(source) >= due;
+}
+
+gboolean prepare_deadline(GSource* source, gint* timeout_ms) {
+  constexpr i64 kUsPerMs = 1000;
+  const i64 due = as_deadline(source)->due_us;
+  const i64 left = due - g_source_get_time(source);
+  *timeout_ms = due < 0 ? -1 : gint(std::clamp<i64>((left + kUsPerMs - 1) / kUsPerMs, 0, INT_MAX));
+  return is_over(source);
+}
+
+gboolean check_deadline(GSource* source) { return is_over(source); }
+
+gboolean dispatch_deadline(GSource* source, GSourceFunc, gpointer) {
+  as_deadline(source)->due_us = -1;
+  const auto callback = as_deadline(source)->callback;  // it may destroy its own deadline
+  (*callback)();
+  return G_SOURCE_CONTINUE;
+}
+
+void finalize_deadline(GSource* source) { as_deadline(source)->callback.~shared_ptr(); }
+
+}  // namespace
+
+Deadline EventLoop::make_deadline(std::function<void()> callback) {
+  static GSourceFuncs functions = {prepare_deadline, check_deadline, dispatch_deadline, finalize_deadline, nullptr, nullptr};
+  GSource* const base = g_source_new(&functions, sizeof(DeadlineSource));
+  g_source_set_can_recurse(base, TRUE);  // see FdSource; it is stopped before it calls back
+  DeadlineSource* const source = as_deadline(base);
+  source->due_us = -1;
+  new (&source->callback) std::shared_ptr<std::function<void()>>(
+      std::make_shared<std::function<void()>>(std::move(callback)));
+  g_source_attach(base, context_);
+  return Deadline(source);
+}
+
+Deadline& Deadline::operator=(Deadline&& other) noexcept {
+  if (this != &other) {
+    reset();
+    source_ = std::exchange(other.source_, nullptr);
+  }
+  return *this;
+}
+
+void Deadline::start(std::chrono::milliseconds delay) {
+  source_->due_us = g_get_monotonic_time() + std::chrono::microseconds(delay).count();
+}
+
+void Deadline::stop() { source_->due_us = -1; }
+
+void Deadline::reset() {
+  if (!source_) return;
+  GSource* const base = &std::exchange(source_, nullptr)->base;
   g_source_destroy(base);
   g_source_unref(base);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -24,6 +25,7 @@ constexpr FdEvents operator&(FdEvents a, FdEvents b) { return FdEvents(u8(a) & u
 constexpr bool any(FdEvents events) { return events != FdEvents::None; }
 
 namespace detail {
+struct DeadlineSource;
 struct FdSource;
 struct TimerSource;
 }  // namespace detail
@@ -46,6 +48,27 @@ class FdWatch {
   friend class EventLoop;
   explicit FdWatch(detail::FdSource* source) : source_(source) {}
   detail::FdSource* source_ = nullptr;
+};
+
+/// Calls back once when a time is over. Coarser than a Timer, by up to two milliseconds, but started and stopped without
+/// a system call. Loop's thread; the callback may destroy it.
+class Deadline {
+ public:
+  Deadline() = default;
+  ~Deadline() { reset(); }
+  Deadline(Deadline&& other) noexcept : source_(std::exchange(other.source_, nullptr)) {}
+  Deadline& operator=(Deadline&& other) noexcept;
+
+  /// Replaces an earlier start.
+  void start(std::chrono::milliseconds delay);
+  void stop();
+  bool is_active() const { return source_ != nullptr; }
+  void reset();
+
+ private:
+  friend class EventLoop;
+  explicit Deadline(detail::DeadlineSource* source) : source_(source) {}
+  detail::DeadlineSource* source_ = nullptr;
 };
 
 /// While it lives, the loop runs a TimerQueue.
@@ -87,6 +110,9 @@ class EventLoop {
 
   /// HangUp (also for errors) is always reported, whatever `events` asks for. Level-triggered.
   FdWatch watch_fd(int fd, FdEvents events, std::function<void(FdEvents ready)> callback);
+
+  /// Not yet started.
+  Deadline make_deadline(std::function<void()> callback);
 
   /// Runs the queue's timers on this loop through a timerfd. The attachment must go before queue and loop do,
   /// on the loop's thread. `run_due` replaces TimerQueue::run_due(), for those who want a lock around it.

@@ -4,11 +4,12 @@
 namespace emu::hw {
 
 Result<std::shared_ptr<QueueEvents>> QueueEvents::create(EventLoop* loop, RunOnMainLoop run_on_main_loop,
-                                                         Handler handler) {
+                                                         Handler handler, Handler time_over) {
   std::shared_ptr<QueueEvents> events(new QueueEvents());
   events->loop_ = loop;
   events->run_on_main_loop_ = std::move(run_on_main_loop);
   events->handler_ = std::move(handler);
+  events->time_over_ = std::move(time_over);
   if (loop == nullptr) return events;
   events->notifier_ = EMU_TRY(EventNotifier::create());
   const auto watch = [events] {
@@ -51,21 +52,51 @@ void QueueEvents::kick() {
 }
 
 void QueueEvents::run() {
-  const std::lock_guard hold(mutex_);
   due_.store(false);  // before looking: who kicks from here on is heard again
-  if (handler_) handler_();
+  call(handler_);
+}
+
+void QueueEvents::run_now() {
+  if (loop_ == nullptr || !loop_->is_loop_thread()) return kick();
+  if (!is_running_) call(handler_);
+}
+
+void QueueEvents::call(const Handler& handler) {
+  const std::lock_guard hold(mutex_);
+  if (!handler) return;
+  is_running_ = true;
+  handler();
+  is_running_ = false;
+}
+
+void QueueEvents::call_in(std::chrono::milliseconds delay) {
+  if (loop_ == nullptr) return;
+  if (!loop_->is_loop_thread()) return loop_->post([events = shared_from_this(), delay] { events->call_in(delay); });
+  if (!watch_.is_active()) return;  // close() has been here
+  if (!deadline_.is_active()) {
+    deadline_ = loop_->make_deadline([raw = this] {
+      const auto alive = raw->shared_from_this();
+      if (raw->is_running_) return raw->deadline_.start(std::chrono::milliseconds(1));  // it runs the loop
+      raw->call(raw->time_over_);
+    });
+  }
+  deadline_.start(delay);
 }
 
 void QueueEvents::close() {
   {
     const std::lock_guard hold(mutex_);
-    handler_ = {};
+    handler_ = time_over_ = {};
   }
   if (loop_ == nullptr) return;
+  const auto forget = [events = shared_from_this()] {
+    events->watch_.reset();
+    events->deadline_.reset();
+  };
   if (loop_->is_loop_thread()) {
-    watch_.reset();
+    forget();
   } else {
-    loop_->post([events = shared_from_this()] { events->watch_.reset(); });
+    loop_->post(forget);
   }
 }
 

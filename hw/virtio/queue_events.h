@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a kick, from whatever thread, becomes one call of a queue's handler on the thread that serves it.
+// And how that is called again when the driver was not asked to kick.
 #pragma once
 
 #include <atomic>
@@ -20,7 +21,9 @@ class QueueEvents : public std::enable_shared_from_this<QueueEvents> {
   using RunOnMainLoop = std::function<void(std::function<void()>)>;
 
   /// `loop` null: the handler runs by `run_on_main_loop`. Errors: no descriptor to be had.
-  static Result<std::shared_ptr<QueueEvents>> create(EventLoop* loop, RunOnMainLoop run_on_main_loop, Handler handler);
+  /// `time_over`: called instead of the handler by call_in(); may be empty where that is not used.
+  static Result<std::shared_ptr<QueueEvents>> create(EventLoop* loop, RunOnMainLoop run_on_main_loop, Handler handler,
+                                                     Handler time_over = {});
   /// For somebody outside this program, who is given the notifier.
   static Result<std::shared_ptr<QueueEvents>> create_outside();
   ~QueueEvents();
@@ -29,6 +32,11 @@ class QueueEvents : public std::enable_shared_from_this<QueueEvents> {
   void listen(bool on);
   /// Any thread; cheap when a call is due anyway.
   void kick();
+  /// Calls the handler now, unless it is running, in which case it will see what there is. On other threads than the
+  /// loop's: as kick().
+  void run_now();
+  /// Calls `time_over` in a while. Any thread; nothing happens without a loop.
+  void call_in(std::chrono::milliseconds delay);
   /// The handler is not running and will not be called from here on. Not from the handler.
   void close();
   const EventNotifier* notifier() const { return notifier_ ? &*notifier_ : nullptr; }
@@ -37,15 +45,18 @@ class QueueEvents : public std::enable_shared_from_this<QueueEvents> {
  private:
   QueueEvents() = default;
   void run();
+  void call(const Handler& handler);
 
   bool outside_ = false;  ///< nobody here waits for the notifier
   EventLoop* loop_ = nullptr;
   RunOnMainLoop run_on_main_loop_;
   std::optional<EventNotifier> notifier_;
-  FdWatch watch_;  ///< its loop's thread, once there is one
+  FdWatch watch_;      ///< its loop's thread, once there is one
+  Deadline deadline_;  ///< likewise, made when it is first needed
+  bool is_running_ = false;  ///< loop's thread
   std::atomic<bool> due_{false};
-  std::mutex mutex_;  ///< held while the handler runs. Lock order: machine lock → this
-  Handler handler_;
+  std::mutex mutex_;  ///< held while a handler runs. Lock order: machine lock → this
+  Handler handler_, time_over_;
 };
 
 }  // namespace emu::hw

@@ -60,7 +60,8 @@ void VirtQueue::reset() {
   strays_.fetch_add(in_use_ - waiting, std::memory_order_acq_rel);
   waiting_.clear();
   in_use_ = descriptors_out_ = 0;
-  unsaid_ = false;
+  unsaid_ = is_watched_ = is_unasked_ = is_brisk_ = is_ticking_ = false;
+  ends_ = 0;
   next_sequence_ = oldest_sequence_ = 0;
   setup_ = {.size = max_size_};
   set_vector(kNoVector);
@@ -200,15 +201,54 @@ void VirtQueue::recycle_locked(VirtElementPtr element) {
 }
 
 void VirtQueue::notify() {
-  bool wanted = false;
+  bool wanted = false, looks = false, ticks = false;
   {
     const std::lock_guard hold(mutex_);
     if (ring_ == nullptr || !std::exchange(unsaid_, false)) return;
     wanted = ring_->should_interrupt();
     // 6.3: a legacy driver may ask to hear of an empty queue whatever else it said.
     if (!wanted && features_.notify_on_empty) wanted = in_use_ == 0 && !ring_->has_more();
+    if (is_watched_) {
+      ++ends_;
+      looks = is_unasked_;
+      ticks = begin_tick_locked();
+    }
   }
   if (wanted) owner_.queue_interrupt(*this);
+  if (ticks) owner_.wants_tick(*this);
+  if (looks) owner_.look_again(*this);
+}
+
+namespace {
+
+/// With fewer under way the next ones are wanted at once, lest there be nothing to do for the disk.
+constexpr u32 kManyOut = 4;
+/// In a millisecond or two.
+constexpr u32 kBriskEnds = 4;
+
+}  // namespace
+
+bool VirtQueue::begin_tick_locked() { return in_use_ >= kManyOut && !std::exchange(is_ticking_, true); }
+
+/// Whether the driver need not be asked now: what is out will end soon, and until then there is a tick.
+bool VirtQueue::leave_unasked() {
+  bool ticks = false;
+  {
+    const std::lock_guard hold(mutex_);
+    if (ring_ == nullptr) return false;
+    is_watched_ = true;
+    if (!is_brisk_ || in_use_ < kManyOut) return false;
+    is_unasked_ = true;
+    ticks = begin_tick_locked();
+  }
+  if (ticks) owner_.wants_tick(*this);
+  return true;
+}
+
+void VirtQueue::tick() {
+  const std::lock_guard hold(mutex_);
+  is_ticking_ = false;
+  is_brisk_ = std::exchange(ends_, 0) >= kBriskEnds;
 }
 
 bool VirtQueue::has_more() {
@@ -218,6 +258,7 @@ bool VirtQueue::has_more() {
 
 void VirtQueue::want_notifications(bool wanted) {
   const std::lock_guard hold(mutex_);
+  is_unasked_ = false;
   if (ring_ != nullptr) ring_->want_notifications(wanted);
 }
 

@@ -31,6 +31,11 @@ class VirtQueueOwner {
   virtual void ring_broken(const VirtQueue& queue, const std::string& why) = 0;
   /// The driver wants to hear of used buffers. Any thread.
   virtual void queue_interrupt(VirtQueue& queue) = 0;
+  /// Of queues processed with Asking::WhenQuiet, on the queue's loop. An element was given back while the driver was not
+  /// asked to notify: the queue is to be processed.
+  virtual void look_again(VirtQueue& queue) { static_cast<void>(queue); }
+  /// tick() is to be called in a millisecond or two, and the queue to be processed then.
+  virtual void wants_tick(VirtQueue& queue) { static_cast<void>(queue); }
 };
 
 /// What was negotiated, as far as rings are concerned.
@@ -141,9 +146,17 @@ class VirtQueue {
   }
   bool has_more();
   void want_notifications(bool wanted);
-  /// Handles all there is: `handle(VirtElementPtr)`, which says whether to go on. The driver need not notify meanwhile.
+  enum class Asking {
+    Always,
+    /// For requests that take a while. As long as many are out and end one soon after the other, the driver is not asked
+    /// to notify of more: they are found when the next one ends (look_again()), or at the next tick. A notification costs
+    /// the guest a trap and the loop a wake-up, which is much of what a large request costs at all.
+    WhenQuiet,
+  };
+  /// Handles all there is: `handle(VirtElementPtr)`, which says whether to go on. The driver need not notify meanwhile,
+  /// but is asked to from then on.
   template <typename Handle>
-  void process(Handle&& handle) {
+  void process(Handle&& handle, Asking asking = Asking::Always) {
     do {
       want_notifications(false);
       while (VirtElementPtr element = pop()) {
@@ -152,9 +165,12 @@ class VirtQueue {
           return;
         }
       }
+      if (asking == Asking::WhenQuiet && leave_unasked()) return;
       want_notifications(true);
     } while (has_more());
   }
+  /// About a millisecond has passed since wants_tick(): decides whether elements come back in quick succession.
+  void tick();
   /// Elements that are out.
   u32 in_use();
 
@@ -181,6 +197,8 @@ class VirtQueue {
   void break_locked(std::string why);
   void give_back_locked(VirtElementPtr element, u32 written);
   bool push_locked(VirtElement& element, u32 written);
+  bool leave_unasked();
+  bool begin_tick_locked();
   void recycle_locked(VirtElementPtr element);
   bool leave_locked(VirtElement& element);
 
@@ -200,6 +218,11 @@ class VirtQueue {
   u32 in_use_ = 0;
   u32 descriptors_out_ = 0;
   bool unsaid_ = false;  ///< something was pushed since the last notify()
+  bool is_watched_ = false;  ///< processed with WhenQuiet; then:
+  bool is_unasked_ = false;  ///< the driver is not asked to notify, and process() is over
+  bool is_brisk_ = false;    ///< many elements came back between the last two ticks
+  bool is_ticking_ = false;  ///< tick() is to come
+  u32 ends_ = 0;             ///< calls of notify() since the last tick
   u32 next_sequence_ = 0;
   u32 oldest_sequence_ = 0;   ///< in-order: of the next to go into the used ring
   std::deque<Done> waiting_;  ///< in-order: done ahead of their turn, by sequence

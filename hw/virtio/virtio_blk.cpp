@@ -236,10 +236,11 @@ void VirtioBlk::config_written(std::span<const u8> config, u32 offset, u32 size)
 
 void VirtioBlk::handle_queue(unsigned index) {
   const std::shared_ptr<VirtQueue> queue = shared_queue(index);
-  queue->process([&](VirtElementPtr element) {
+  const auto start = [&](VirtElementPtr element) {
     session_->start(queue, std::move(element));
     return true;
-  });
+  };
+  queue->process(start, VirtQueue::Asking::WhenQuiet);
 }
 
 // Saved state: requests are not in it, they are done before. ---------------------------------------------------------

@@ -79,7 +79,11 @@ void VirtioDevice::before_reset_enter() { reset_virtio(); }
 VirtQueue& VirtioDevice::add_queue(u16 size, EventLoop* loop) {
   return add_queue(size, QueueEvents::create(
                              loop, [this](std::function<void()> work) { machine().run_on_main_loop(std::move(work)); },
-                             [this, index = queue_count()] { run_queue(index); }));
+                             [this, index = queue_count()] { run_queue(index); },
+                             [this, index = queue_count()] {
+                               queues_[index]->tick();
+                               run_queue(index);
+                             }));
 }
 
 VirtQueue& VirtioDevice::add_outside_queue(u16 size) { return add_queue(size, QueueEvents::create_outside()); }

@@ -129,6 +129,8 @@ class VirtioDevice : public Device, public VirtQueueOwner {
   mem::AddressSpace& queue_memory() override { return *memory_space_; }
   void ring_broken(const VirtQueue& queue, const std::string& why) override;
   void queue_interrupt(VirtQueue& queue) override;
+  void look_again(VirtQueue& queue) override { events_[queue.index()]->run_now(); }
+  void wants_tick(VirtQueue& queue) override { events_[queue.index()]->call_in(std::chrono::milliseconds(1)); }
 
  private:
   void fields(Archive& ar);

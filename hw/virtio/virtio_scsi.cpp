@@ -191,14 +191,15 @@ void VirtioScsi::config_written(std::span<const u8> bytes, u32 offset, u32 size)
 void VirtioScsi::handle_queue(unsigned index) {
   if (index == kEvents) return flush_events();
   const std::shared_ptr<VirtQueue> queue = shared_queue(index);
-  queue->process([&](VirtElementPtr element) {
+  const auto take = [&](VirtElementPtr element) {
     if (index == kControl) {
       control(std::move(element));
     } else {
       start(queue, std::move(element));
     }
     return true;
-  });
+  };
+  queue->process(take, index == kControl ? VirtQueue::Asking::Always : VirtQueue::Asking::WhenQuiet);
 }
 
 // Control. -----------------------------------------------------------------------------------------------------------

@@ -164,6 +164,53 @@ TEST(EventLoop, CallingAWatchBackDoesNotWakeTheLoopAgain) {
   EXPECT_FALSE(is_woken(loop)) << "nothing was changed";
 }
 
+TEST(EventLoop, DeadlineCallsBackOnce) {
+  EventLoop loop;
+  int calls = 0;
+  Deadline deadline = loop.make_deadline([&] { calls++; });
+  EXPECT_FALSE(loop.run_once(false)) << "not started";
+  const auto start = std::chrono::steady_clock::now();
+  deadline.start(2ms);
+  while (calls == 0) loop.run_once(true);
+  EXPECT_GE(std::chrono::steady_clock::now() - start, 2ms);
+  EXPECT_FALSE(loop.run_once(false));
+  deadline.start(0ms);
+  EXPECT_TRUE(loop.run_once(false));
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(EventLoop, DeadlineThatIsStoppedOrGoneDoesNotCallBack) {
+  EventLoop loop;
+  int calls = 0;
+  Deadline deadline = loop.make_deadline([&] { calls++; });
+  deadline.start(0ms);
+  deadline.stop();
+  EXPECT_FALSE(loop.run_once(false));
+  deadline.start(0ms);
+  deadline.reset();
+  EXPECT_FALSE(loop.run_once(false));
+  EXPECT_EQ(calls, 0);
+  Deadline other;
+  other = loop.make_deadline([&] {
+    calls++;
+    other.reset();
+  });
+  other.start(0ms);
+  EXPECT_TRUE(loop.run_once(false));
+  EXPECT_FALSE(other.is_active());
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(EventLoop, StartingADeadlineDoesNotWakeTheLoop) {
+  EventLoop loop;
+  Deadline deadline = loop.make_deadline([] {});
+  loop.run_once(false);  // it is new to the loop
+  deadline.start(1h);
+  EXPECT_FALSE(is_woken(loop));
+  deadline.stop();
+  EXPECT_FALSE(is_woken(loop));
+}
+
 TEST(EventLoop, TimerOfAnAttachedQueueFires) {
   EventLoop loop;
   Clock clock(Clock::Kind::Realtime);

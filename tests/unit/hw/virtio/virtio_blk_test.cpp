@@ -325,6 +325,35 @@ TEST_F(Blk, RequestsEndInTheOrderOfTheBackEnd) {
   turn();
 }
 
+TEST_F(Blk, RequestsOfABusyQueueAreFoundWithoutNotifications) {
+  make();
+  start(~kFeatureEventIdx);
+  drive->hold = true;
+  put_header(0, 0);
+  const auto add = [&] { bench->queues[0].add({{kHeader, 16}, {kData, 512, true}, {kStatus, 1, true}}); };
+  const auto end_one = [&] {
+    drive->release(0);
+    turn();
+    bench->queues[0].take_used();
+  };
+  for (unsigned i = 0; i < 4; ++i) add();
+  const auto is_asked = [&] { return *bench->memory().read<Le16>(bench->queues[0].device_area()) == 0; };
+  do {  // until enough have ended between two ticks
+    for (unsigned i = 0; i < 8; ++i) add();
+    bench->device().kick(0);
+    turn();
+    ASSERT_EQ(drive->waiting.size(), 12u);
+    for (unsigned i = 0; i < 8; ++i) end_one();
+    loop.run_once(true);
+  } while (is_asked());
+  add();
+  end_one();
+  EXPECT_EQ(drive->waiting.size(), 4u) << "found when another one ended";
+  while (!is_asked()) loop.run_once(true);
+  EXPECT_EQ(drive->waiting.size(), 4u);
+  for (unsigned i = 0; i < 4; ++i) end_one();
+}
+
 TEST_F(Blk, AResetWaitsForWhatIsUnderWayAndTheDriverHearsNothingOfIt) {
   make();
   start();
