@@ -63,6 +63,18 @@ class BlockBackend : public qom::Object {
   /// Moves the graph to an I/O thread, or back. Nothing is under way. Main loop, machine lock held.
   virtual Result<void> move_to(EventLoop& loop) = 0;
 
+  /// Whether requests that follow upon each other may be made as one: not where an error of one is to be ignored, lest
+  /// the others go with it.
+  virtual bool may_join(bool is_write) const {
+    static_cast<void>(is_write);
+    return true;
+  }
+  /// So many further requests of the guest's were part of the last one. For statistics.
+  virtual void joined(bool is_write, u64 requests) {
+    static_cast<void>(is_write);
+    static_cast<void>(requests);
+  }
+
   virtual Task<IoStatus> read(u64 offset, IoVec to) = 0;
   virtual Task<IoStatus> write(u64 offset, IoVec from, IoFlags flags = IoFlags::None) = 0;
   virtual Task<IoStatus> write_zeroes(u64 offset, u64 length, IoFlags flags = IoFlags::None) = 0;

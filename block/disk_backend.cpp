@@ -283,11 +283,22 @@ const char* DiskBackend::io_status() const {
   return failed == 0 ? "ok" : failed == ENOSPC ? "nospace" : "failed";
 }
 
+namespace {
+
+/// One writer, so plain loads and stores do.
+void add(std::atomic<u64>& number, u64 more) {
+  number.store(number.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+void DiskBackend::joined(bool is_write, u64 requests) {
+  IoCounters& counters = counters_[unsigned(is_write ? IoKind::Write : IoKind::Read)];
+  add(counters.operations, requests);
+  add(counters.joined, requests);
+}
+
 void DiskBackend::finish(IoKind kind, u64 bytes, ClockNs begin, IoStatus status) {
-  // One writer, so plain loads and stores do.
-  const auto add = [](std::atomic<u64>& number, u64 more) {
-    number.store(number.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
-  };
   const ClockNs end = Clock::monotonic_now();
   IoCounters& counters = counters_[unsigned(kind)];
   if (status == 0) {

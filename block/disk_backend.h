@@ -82,6 +82,7 @@ void add_error_properties(Info& type, ErrorWish Device::* on_write, ErrorWish De
 /// One number of one kind of request, written on the loop's thread and read on any.
 struct IoCounters {
   std::atomic<u64> operations{0}, bytes{0}, time_ns{0}, failed{0}, invalid{0};
+  std::atomic<u64> joined{0};  ///< of the operations, those that were made as part of another
 };
 
 class DiskBackend final : public BlockBackend, public GraphUser {
@@ -102,6 +103,8 @@ class DiskBackend final : public BlockBackend, public GraphUser {
     if (errors_ != nullptr) errors_->tray_moved(settings_.id, device_name(), open);
   }
   bool can_discard() const override { return unmaps_; }
+  bool may_join(bool is_write) const override { return on_error(is_write) != OnError::Ignore; }
+  void joined(bool is_write, u64 requests) override;
   BlockLimits limits() const override { return limits_; }
   std::string filename() const override { return root_ ? root_->filename() : std::string(); }
   EventLoop& loop() const override { return *loop_; }

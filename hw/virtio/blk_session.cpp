@@ -33,6 +33,11 @@ enum Type : u32 { kIn = 0, kOut = 1, kFlush = 4, kGetId = 8, kDiscard = 11, kWri
 enum Status : u8 { kOk = 0, kIoError = 1, kUnsupported = 2 };
 constexpr std::size_t kIdBytes = 20;
 
+// What is carried out as one. With more the driver has nothing to do meanwhile: 4 MiB at once wrote no faster than
+// requests of 1 MiB alone, 2 MiB an eighth.
+constexpr u64 kMostBytesInOne = 2 << 20;
+constexpr std::size_t kMostPiecesInOne = 1024;  ///< IOV_MAX
+
 u8 status_of(block::IoStatus status) {
   if (status == 0) return kOk;
   return status == ENOTSUP ? kUnsupported : kIoError;
@@ -46,6 +51,10 @@ struct BlkSession::Request {
   u32 type = 0;
   u64 sector = 0;
   u64 in_bytes = 0, out_bytes = 0;  ///< data to the guest, and from it
+
+  bool is_transfer() const { return type == kIn || type == kOut; }
+  u64 bytes() const { return type == kIn ? in_bytes : out_bytes; }
+  std::size_t pieces() const { return (type == kIn ? element->writable() : element->readable()).size(); }
 };
 
 BlkSession::BlkSession(block::BlockBackend& backend, EventLoop& loop, BlkLimits limits,
@@ -59,7 +68,9 @@ BlkSession::BlkSession(block::BlockBackend& backend, EventLoop& loop, BlkLimits 
       tasks_(loop),
       on_resize_(std::move(on_resize)) {}
 
-void BlkSession::start(const std::shared_ptr<VirtQueue>& queue, VirtElementPtr element) {
+BlkSession::~BlkSession() = default;
+
+void BlkSession::take(const std::shared_ptr<VirtQueue>& queue, VirtElementPtr element) {
   const auto header = element->read<RequestHeader>(0);
   if (!header || element->writable_bytes() == 0) {
     queue->fail(std::move(element), "a block request without header or status");
@@ -74,26 +85,58 @@ void BlkSession::start(const std::shared_ptr<VirtQueue>& queue, VirtElementPtr e
     if (closing_) return queue->push(std::move(request.element), 0);
     ++under_way_;
   }
-  tasks_.start(serve(shared_from_this(), queue, std::move(request)));
+  if (!taken_.empty() && !goes_on(request)) start_taken(queue);
+  taken_bytes_ += request.bytes();
+  taken_pieces_ += request.pieces();
+  taken_.push_back(std::move(request));
 }
 
-Task<void> BlkSession::serve(std::shared_ptr<BlkSession> self, std::shared_ptr<VirtQueue> queue, Request request) {
-  const u8 status = co_await self->carry_out(request);
-  EMU_TRACE("virtio_blk_req_complete", "queue {} type {} sector {} status {}", queue->index(), request.type,
-            request.sector, status);
-  const u64 status_at = request.element->writable_bytes() - 1;
-  queue->while_current(*request.element,
-                       [&] { static_cast<void>(request.element->write<u8>(status_at, status)); });
-  const u32 written = u32(std::min<u64>(request.element->writable_bytes(), ~0u));
-  queue->push_and_notify(std::move(request.element), written);
-  self->ended();
+/// Whether it begins where the one taken last ends, as when a driver that reads or writes one thing after the other has
+/// several requests under way: they become one then, which costs the host little more than each of them.
+bool BlkSession::goes_on(const Request& request) const {
+  const Request& last = taken_.back();
+  if (!limits_.merging || !request.is_transfer() || request.type != last.type) return false;
+  const u64 last_bytes = last.bytes();
+  if (last_bytes == 0 || last_bytes % kSectorBytes != 0) return false;
+  if (request.sector != last.sector + last_bytes / kSectorBytes) return false;
+  return taken_bytes_ + request.bytes() <= kMostBytesInOne && taken_pieces_ + request.pieces() <= kMostPiecesInOne &&
+         backend_.may_join(request.type == kOut);
+}
+
+void BlkSession::start_taken(const std::shared_ptr<VirtQueue>& queue) {
+  if (taken_.empty()) return;
+  taken_bytes_ = 0;
+  taken_pieces_ = 0;
+  tasks_.start(serve(shared_from_this(), queue, std::exchange(taken_, {})));
+}
+
+Task<void> BlkSession::serve(std::shared_ptr<BlkSession> self, std::shared_ptr<VirtQueue> queue, Requests requests) {
+  bool is_done = false;
+  if (requests.size() > 1) {
+    const u8 status = co_await self->transfer(requests);
+    is_done = status == kOk;
+    if (is_done) self->backend_.joined(requests.front().type == kOut, requests.size() - 1);
+  }
+  for (Request& request : requests) {
+    u8 status = kOk;
+    if (!is_done) status = co_await self->carry_out(request);  // one that fails does not take the others with it
+    EMU_TRACE("virtio_blk_req_complete", "queue {} type {} sector {} status {}", queue->index(), request.type,
+              request.sector, status);
+    const u64 status_at = request.element->writable_bytes() - 1;
+    queue->while_current(*request.element,
+                         [&] { static_cast<void>(request.element->write<u8>(status_at, status)); });
+    const u32 written = u32(std::min<u64>(request.element->writable_bytes(), ~0u));
+    queue->push(std::move(request.element), written);
+  }
+  queue->notify();
+  self->ended(u32(requests.size()));
 }
 
 Task<u8> BlkSession::carry_out(Request& request) {
   switch (request.type) {
     case kIn:
     case kOut: {
-      const u8 status = co_await transfer(request);
+      const u8 status = co_await transfer({&request, 1});
       co_return status;
     }
     case kFlush: {
@@ -116,20 +159,22 @@ bool BlkSession::is_inside(u64 sector, u64 bytes) const {
          is_aligned(sector * kSectorBytes, limits_.logical_block) && is_aligned(bytes, limits_.logical_block);
 }
 
-Task<u8> BlkSession::transfer(Request& request) {
-  const bool in = request.type == kIn;
-  const u64 bytes = in ? request.in_bytes : request.out_bytes;
-  if ((!in && limits_.read_only) || !is_inside(request.sector, bytes)) co_return u8(kIoError);
-  if (bytes == 0) co_return u8(kOk);
+Task<u8> BlkSession::transfer(std::span<Request> requests) {
+  const bool in = requests.front().type == kIn;
+  if (!in && limits_.read_only) co_return u8(kIoError);
   // Released at the end of this function, and so before anything tells the driver.
   std::vector<mem::PinnedSpan> spans;
   const mem::Direction direction = in ? mem::Direction::ToGuest : mem::Direction::FromGuest;
-  if (!request.element->map(direction, in ? 0 : sizeof(RequestHeader), bytes, spans)) {
+  for (const Request& request : requests) {
+    if (!is_inside(request.sector, request.bytes())) co_return u8(kIoError);
+    if (request.bytes() == 0) continue;
+    if (request.element->map(direction, in ? 0 : sizeof(RequestHeader), request.bytes(), spans)) continue;
     log::guest_error("virtio-blk: a buffer is not in RAM");
     co_return u8(kIoError);
   }
+  if (spans.empty()) co_return u8(kOk);
   const std::vector<iovec> parts = to_iovecs(spans);
-  const u64 offset = request.sector * kSectorBytes;
+  const u64 offset = requests.front().sector * kSectorBytes;
   block::IoStatus status = 0;
   if (in) {
     status = co_await backend_.read(offset, parts);
@@ -172,11 +217,12 @@ Task<u8> BlkSession::discard_or_zero(Request& request) {
   co_return status_of(status);
 }
 
-void BlkSession::ended() {
+void BlkSession::ended(u32 requests) {
   std::function<void()> idle;
   {
     const std::lock_guard hold(mutex_);
-    if (--under_way_ == 0 && closing_) idle = std::exchange(idle_, {});
+    under_way_ -= requests;
+    if (under_way_ == 0 && closing_) idle = std::exchange(idle_, {});
   }
   // Later: the task that calls this is to be over, and the owner of all tasks goes with the session.
   if (idle) loop_.post([self = shared_from_this(), idle = std::move(idle)] { idle(); });

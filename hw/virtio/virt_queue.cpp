@@ -168,6 +168,7 @@ bool VirtQueue::push_locked(VirtElement& element, u32 written) {
   descriptors_out_ -= element.descriptors_;
   if (ring_ == nullptr) return false;
   unsaid_ = true;
+  ++ends_;
   if (ring_->push(element, written)) return true;
   break_locked("the used ring is not in RAM");
   return false;
@@ -209,7 +210,6 @@ void VirtQueue::notify() {
     // 6.3: a legacy driver may ask to hear of an empty queue whatever else it said.
     if (!wanted && features_.notify_on_empty) wanted = in_use_ == 0 && !ring_->has_more();
     if (is_watched_) {
-      ++ends_;
       looks = is_unasked_;
       ticks = begin_tick_locked();
     }

@@ -157,6 +157,11 @@ class VirtQueue {
   /// but is asked to from then on.
   template <typename Handle>
   void process(Handle&& handle, Asking asking = Asking::Always) {
+    process(handle, asking, [] {});
+  }
+  /// `all_taken` is called each time that nothing is left, before the driver is asked to notify.
+  template <typename Handle, typename AllTaken>
+  void process(Handle&& handle, Asking asking, AllTaken&& all_taken) {
     do {
       want_notifications(false);
       while (VirtElementPtr element = pop()) {
@@ -165,6 +170,7 @@ class VirtQueue {
           return;
         }
       }
+      all_taken();
       if (asking == Asking::WhenQuiet && leave_unasked()) return;
       want_notifications(true);
     } while (has_more());
@@ -222,7 +228,7 @@ class VirtQueue {
   bool is_unasked_ = false;  ///< the driver is not asked to notify, and process() is over
   bool is_brisk_ = false;    ///< many elements came back between the last two ticks
   bool is_ticking_ = false;  ///< tick() is to come
-  u32 ends_ = 0;             ///< calls of notify() since the last tick
+  u32 ends_ = 0;             ///< elements given back since the last tick
   u32 next_sequence_ = 0;
   u32 oldest_sequence_ = 0;   ///< in-order: of the next to go into the used ring
   std::deque<Done> waiting_;  ///< in-order: done ahead of their turn, by sequence

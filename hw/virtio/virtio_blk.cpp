@@ -63,6 +63,7 @@ void VirtioBlk::describe(TypeInfo<VirtioBlk>& type) {
   type.property("seg-max-adjust", &VirtioBlk::seg_max_adjust_, "as many segments as the queue has room for");
   type.property("discard", &VirtioBlk::discard_, "offer discard");
   type.property("write-zeroes", &VirtioBlk::write_zeroes_, "offer writing zeroes");
+  type.property("request-merging", &VirtioBlk::merging_, "make reads or writes that follow upon each other as one");
   type.property("max-discard-sectors", &VirtioBlk::max_discard_sectors_, "of one request");
   type.property("max-write-zeroes-sectors", &VirtioBlk::max_write_zeroes_sectors_, "of one request");
   type.property("logical_block_size", &VirtioBlk::logical_block_, "bytes; a power of two, 512 to 2 MiB");
@@ -122,6 +123,7 @@ Result<void> VirtioBlk::realize() {
                    .read_only = drive_->is_read_only(),
                    .discard = discard_,
                    .write_zeroes = write_zeroes_,
+                   .merging = merging_,
                    .max_discard_sectors = max_discard_sectors_,
                    .max_write_zeroes_sectors = max_write_zeroes_sectors_};
   auto session = std::make_shared<BlkSession>(*drive_, loop, std::move(limits), [this] { capacity_changed(); },
@@ -236,11 +238,11 @@ void VirtioBlk::config_written(std::span<const u8> config, u32 offset, u32 size)
 
 void VirtioBlk::handle_queue(unsigned index) {
   const std::shared_ptr<VirtQueue> queue = shared_queue(index);
-  const auto start = [&](VirtElementPtr element) {
-    session_->start(queue, std::move(element));
+  const auto take = [&](VirtElementPtr element) {
+    session_->take(queue, std::move(element));
     return true;
   };
-  queue->process(start, VirtQueue::Asking::WhenQuiet);
+  queue->process(take, VirtQueue::Asking::WhenQuiet, [&] { session_->start_taken(queue); });
 }
 
 // Saved state: requests are not in it, they are done before. ---------------------------------------------------------

@@ -49,7 +49,8 @@ class VirtioBlk final : public VirtioDevice {
   std::string serial_;
   u16 num_queues_ = 0xffff;  ///< auto
   u16 queue_size_ = 256;
-  bool config_wce_ = true, seg_max_adjust_ = true, discard_ = true, write_zeroes_ = true, share_rw_ = false;
+  bool config_wce_ = true, seg_max_adjust_ = true, discard_ = true, write_zeroes_ = true, share_rw_ = false,
+       merging_ = true;
   u32 logical_block_ = 512, physical_block_ = 512, opt_io_ = 0, discard_granularity_ = ~0u;
   u16 min_io_ = 0;
   std::optional<i32> boot_index_;

@@ -271,6 +271,7 @@ DeviceStats device_stats(const DiskBackend& drive) {
     stats.time_ns[i] = counters.time_ns.load(std::memory_order_relaxed);
     stats.failed[i] = counters.failed.load(std::memory_order_relaxed);
     stats.invalid[i] = counters.invalid.load(std::memory_order_relaxed);
+    stats.merged[i] = counters.joined.load(std::memory_order_relaxed);
   }
   stats.highest_write = drive.highest_write();
   stats.idle_time_ns = drive.idle_ns();
@@ -398,10 +399,10 @@ Result<Reply> info_blockstats(CommandContext& context, const Arguments&) {
     const DeviceStats stats = device_stats(*drive);
     text += fmt::format(
         "{}: rd_bytes={} wr_bytes={} rd_operations={} wr_operations={} flush_operations={} wr_total_time_ns={} "
-        "rd_total_time_ns={} flush_total_time_ns={} rd_merged=0 wr_merged=0 idle_time_ns={}\n",
+        "rd_total_time_ns={} flush_total_time_ns={} rd_merged={} wr_merged={} idle_time_ns={}\n",
         drive->settings().id.empty() ? drive->name() : drive->settings().id, stats.bytes[0], stats.bytes[1],
         stats.operations[0], stats.operations[1], stats.operations[2], stats.time_ns[1], stats.time_ns[0],
-        stats.time_ns[2], stats.idle_time_ns.value_or(0));
+        stats.time_ns[2], stats.merged[0], stats.merged[1], stats.idle_time_ns.value_or(0));
   }
   return Reply{std::move(text)};
 }

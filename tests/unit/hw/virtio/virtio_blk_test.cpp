@@ -38,6 +38,8 @@ class MemoryDrive final : public block::BlockBackend {
   bool has_write_cache() const override { return write_cache; }
   void set_write_cache(bool enabled) override { write_cache = enabled; }
   bool can_discard() const override { return true; }
+  bool may_join(bool) const override { return joins; }
+  void joined(bool is_write, u64 requests) override { log.push_back(fmt::format("joined {} {}", is_write, requests)); }
   block::BlockLimits limits() const override { return {}; }
   std::string filename() const override { return "memory"; }
   EventLoop& loop() const override { return *at; }
@@ -48,6 +50,7 @@ class MemoryDrive final : public block::BlockBackend {
 
   Task<IoStatus> read(u64 offset, IoVec to) override {
     co_await enter("read", offset, block::total_bytes(to));
+    if (is_bad(offset, block::total_bytes(to))) co_return leave(EIO);
     for (const iovec& part : to) {
       std::memcpy(part.iov_base, disk.data() + offset, part.iov_len);
       offset += part.iov_len;
@@ -56,6 +59,7 @@ class MemoryDrive final : public block::BlockBackend {
   }
   Task<IoStatus> write(u64 offset, IoVec from, IoFlags flags) override {
     co_await enter(has(flags, IoFlags::Fua) ? "write-fua" : "write", offset, block::total_bytes(from));
+    if (is_bad(offset, block::total_bytes(from))) co_return leave(EIO);
     for (const iovec& part : from) {
       std::memcpy(disk.data() + offset, part.iov_base, part.iov_len);
       offset += part.iov_len;
@@ -82,7 +86,8 @@ class MemoryDrive final : public block::BlockBackend {
   }
 
   std::vector<u8> disk = std::vector<u8>(64 * 512);
-  bool medium = true, read_only = false, write_cache = true, hold = false;
+  bool medium = true, read_only = false, write_cache = true, hold = false, joins = true;
+  std::optional<u64> bad;  ///< a byte that cannot be read or written
   IoStatus result = 0;
   int under_way = 0;
   std::vector<std::string> log;
@@ -101,9 +106,10 @@ class MemoryDrive final : public block::BlockBackend {
       co_await gate;
     }
   }
-  IoStatus leave() {
+  bool is_bad(u64 offset, u64 length) const { return bad && offset <= *bad && *bad < offset + length; }
+  IoStatus leave(std::optional<IoStatus> status = {}) {
     --under_way;
-    return result;
+    return status.value_or(result);
   }
 };
 
@@ -308,7 +314,7 @@ TEST_F(Blk, RequestsEndInTheOrderOfTheBackEnd) {
   drive->hold = true;
   std::vector<u16> ids;
   for (u64 i = 0; i < 3; ++i) {
-    put_header(0, i, kHeader + 32 * i);
+    put_header(0, 2 * i, kHeader + 32 * i);
     ids.push_back(bench->queues[0].add({{kHeader + 32 * i, 16}, {kData, 512, true}, {kStatus + i, 1, true}}));
   }
   bench->device().kick(0);
@@ -323,6 +329,83 @@ TEST_F(Blk, RequestsEndInTheOrderOfTheBackEnd) {
   EXPECT_EQ(used[1].id, ids[0]);
   drive->release(0);
   turn();
+}
+
+/// Several requests at once, each with a header, data and a status of its own.
+class BlkSeveral : public Blk {
+ protected:
+  void add(u32 type, u64 sector, u32 bytes = 512) {
+    const u64 number = statuses++;
+    put_header(type, sector, kHeader + 32 * number);
+    bench->queues[0].add({{kHeader + 32 * number, 16}, {kData + bytes * number, bytes, type == 0},
+                          {kStatus + number, 1, true}});
+  }
+  std::vector<u8> serve() {
+    bench->device().kick(0);
+    turn();
+    EXPECT_EQ(bench->queues[0].take_used().size(), statuses);
+    const std::string read = bench->read(kStatus, std::exchange(statuses, 0));
+    return {read.begin(), read.end()};
+  }
+  std::vector<std::string> take_log() { return std::exchange(drive->log, {}); }
+  std::size_t statuses = 0;
+};
+
+TEST_F(BlkSeveral, ThoseThatFollowUponEachOtherAreMadeAsOne) {
+  make();
+  start();
+  bench->write(kData, std::string(512, 'a') + std::string(512, 'b') + std::string(512, 'c'));
+  for (const u64 sector : {1, 2, 3, 5}) add(1, sector);
+  add(0, 6);
+  add(0, 7);
+  EXPECT_EQ(serve(), std::vector<u8>(6, kOk));
+  EXPECT_EQ(take_log(), (std::vector<std::string>{"write 512+1536", "joined true 2", "write 2560+512", "read 3072+1024",
+                                                  "joined false 1"}));
+  EXPECT_EQ(drive->disk[511], 0);
+  EXPECT_EQ(drive->disk[512], 'a');
+  EXPECT_EQ(drive->disk[3 * 512 - 1], 'b');
+  EXPECT_EQ(drive->disk[3 * 512], 'c');
+}
+
+TEST_F(BlkSeveral, OneThatFailsDoesNotTakeTheOthersWithIt) {
+  make();
+  start();
+  drive->bad = 1024;
+  for (const u64 sector : {1, 2, 3}) add(0, sector);
+  EXPECT_EQ(serve(), (std::vector<u8>{kOk, kIoError, kOk}));
+  EXPECT_EQ(take_log(), (std::vector<std::string>{"read 512+1536", "read 512+512", "read 1024+512", "read 1536+512"}));
+}
+
+TEST_F(BlkSeveral, OneThatEndsOutsideTheDiskFailsAlone) {
+  make();
+  start();
+  for (const u64 sector : {62, 63, 64}) add(1, sector);
+  EXPECT_EQ(serve(), (std::vector<u8>{kOk, kOk, kIoError}));
+}
+
+TEST_F(BlkSeveral, NoneIsLongerThanTwoMegabytes) {
+  make({}, [](MemoryDrive& disk) { disk.disk.resize(4 << 20); });
+  start();
+  for (u64 i = 0; i < 3; ++i) add(0, 2048 * i, 1 << 20);
+  EXPECT_EQ(serve(), std::vector<u8>(3, kOk));
+  EXPECT_EQ(take_log(), (std::vector<std::string>{"read 0+2097152", "joined false 1", "read 2097152+1048576"}));
+}
+
+TEST_F(BlkSeveral, EachIsMadeAloneWhereThatIsAskedFor) {
+  make({{"request-merging", false}});
+  start();
+  for (const u64 sector : {1, 2}) add(1, sector);
+  serve();
+  EXPECT_EQ(take_log(), (std::vector<std::string>{"write 512+512", "write 1024+512"}));
+}
+
+TEST_F(BlkSeveral, EachIsMadeAloneWhereErrorsAreIgnored) {
+  make();
+  start();
+  drive->joins = false;
+  for (const u64 sector : {1, 2}) add(1, sector);
+  serve();
+  EXPECT_EQ(take_log(), (std::vector<std::string>{"write 512+512", "write 1024+512"}));
 }
 
 TEST_F(Blk, RequestsOfABusyQueueAreFoundWithoutNotifications) {
