@@ -2,52 +2,19 @@
 // Rings of both kinds: the test is the driver, and takes chains out of the queue as a device would.
 #include <random>
 
-#include "virtio_bench.h"
+#include "virt_queue_bench.h"
 
 namespace emu::hw {
 namespace {
 
 using namespace virtio;
+using test::kBasic;
+using test::kEvent;
+using test::Rings;
 using test::Buffer;
 using test::kDriverReady;
 using test::Used;
-
-class QueueDevice final : public VirtioDevice {
- public:
-  QueueDevice() : VirtioDevice(DeviceId::Entropy, 8) {}
-  static void describe(TypeInfo<QueueDevice>& type) { type.doc("for tests"); }
-  u16 pci_class() const override { return 0xff00; }
-  u64 device_features() const override { return 0; }
-  void fill_config(std::span<u8> config) const override { config[0] = config_byte; }
-  void config_written(std::span<const u8> config, u32, u32) override { config_byte = config[0]; }
-  void handle_queue(unsigned index) override { handled.push_back(index); }
-  void virtio_reset() override { ++resets; }
-  void look_again(VirtQueue&) override { ++looks; }
-  void wants_tick(VirtQueue&) override { ++ticks; }
-  Result<void> realize() override {
-    add_queue(8);
-    add_queue(256);
-    return {};
-  }
-  void change() { config_changed(); }
-  u8 config_byte = 0x55;
-  unsigned resets = 0, looks = 0, ticks = 0;
-  std::vector<unsigned> handled;
-};
-
-using Bench = test::VirtioBench<QueueDevice>;
-
-constexpr u64 kBasic = kFeatureIndirectDesc;
-constexpr u64 kEvent = kBasic | kFeatureEventIdx;
-
-class Rings : public testing::TestWithParam<bool> {
- protected:
-  Rings() : bench({{"packed", GetParam()}, {"in_order", true}}) {}
-  void start(u64 features) { bench.start(features | kFeatureRingPacked); }
-  VirtQueue& queue(unsigned i = 0) { return *bench.virtio().queue(i); }
-  test::DriverQueue& driver(unsigned i = 0) { return bench.queues[i]; }
-  Bench bench;
-};
+using Bench = test::QueueBench;
 
 INSTANTIATE_TEST_SUITE_P(Both, Rings, testing::Bool(), [](const auto& p) { return p.param ? "Packed" : "Split"; });
 
@@ -212,95 +179,6 @@ TEST_P(Rings, ProcessHandlesEverythingThatIsThere) {
     return true;
   });
   EXPECT_EQ(seen, 6u);
-}
-
-/// A device with requests that take a while.
-class BusyRings : public Rings {
- protected:
-  void offer(unsigned chains) {
-    for (unsigned i = 0; i < chains; ++i) driver(1).add({{0x1000, 16, true}});
-  }
-  void process() {
-    const auto keep = [&](VirtElementPtr element) {
-      out.push_back(std::move(element));
-      return true;
-    };
-    queue(1).process(keep, VirtQueue::Asking::WhenQuiet);
-  }
-  void end(unsigned chains) {
-    for (unsigned i = 0; i < chains; ++i) {
-      queue(1).push_and_notify(std::move(out.front()), 1);
-      out.pop_front();
-    }
-  }
-  bool is_asked() {
-    const u64 flags = GetParam() ? driver(1).device_area() + 2 : driver(1).device_area();
-    return driver(1).get<Le16>(flags) == 0;
-  }
-  std::deque<VirtElementPtr> out;
-};
-
-INSTANTIATE_TEST_SUITE_P(Both, BusyRings, testing::Bool(), [](const auto& p) { return p.param ? "Packed" : "Split"; });
-
-TEST_P(BusyRings, WhatEndsInQuickSuccessionIsLookedAtWithoutNotifications) {
-  start(kBasic);
-  offer(12);
-  process();
-  EXPECT_TRUE(is_asked()) << "nothing is known yet";
-  EXPECT_EQ(bench->ticks, 0u);
-  end(4);
-  EXPECT_EQ(bench->ticks, 1u);
-  EXPECT_EQ(bench->looks, 0u);
-  queue(1).tick();
-  process();
-  EXPECT_FALSE(is_asked());
-  EXPECT_EQ(bench->ticks, 2u);
-  end(1);
-  EXPECT_EQ(bench->looks, 1u);
-  offer(2);
-  process();
-  EXPECT_EQ(out.size(), 9u);
-  EXPECT_FALSE(is_asked());
-  EXPECT_EQ(bench->ticks, 2u) << "one at a time";
-  end(5);
-  process();
-  EXPECT_FALSE(is_asked()) << "four are out";
-  end(1);
-  process();
-  EXPECT_TRUE(is_asked()) << "too few to wait for";
-}
-
-TEST_P(BusyRings, WhatEndsSlowlyIsNotified) {
-  start(kBasic);
-  offer(12);
-  process();
-  end(4);
-  queue(1).tick();
-  process();
-  ASSERT_FALSE(is_asked());
-  end(3);
-  queue(1).tick();
-  process();
-  EXPECT_TRUE(is_asked());
-  EXPECT_EQ(bench->ticks, 2u) << "none while nothing ends";
-  end(1);
-  EXPECT_EQ(bench->ticks, 3u);
-}
-
-TEST_P(BusyRings, AResetForgets) {
-  start(kBasic);
-  offer(12);
-  process();
-  end(4);
-  queue(1).tick();
-  process();
-  bench.virtio().write_status(0);
-  end(8);
-  EXPECT_EQ(bench->looks, 0u);
-  start(kBasic);
-  offer(12);
-  process();
-  EXPECT_TRUE(is_asked());
 }
 
 TEST_P(Rings, AnUnpoppedChainComesAgain) {
