@@ -6,6 +6,7 @@
 
 #include <coroutine>
 
+#include "util/clock.h"
 #include "util/types.h"
 
 namespace emu::block {
@@ -15,6 +16,7 @@ struct IoRequest {
   enum class Kind : u8 { Read, Write, Sync, Allocate };
   Kind kind = Kind::Read;
   bool data_sync = false;  ///< Write: on stable storage when done
+  bool in_place = false;   ///< Read, Write: it copies and waits for nothing, so that a hand-over would cost more
   int fd = -1;
   int mode = 0;  ///< Allocate: FALLOC_FL_*
   u64 offset = 0;
@@ -24,6 +26,7 @@ struct IoRequest {
 
   // The engine's.
   i64 result = 0;
+  ClockNs took{};  ///< what the loop's thread spent on it, if it was carried out there
   std::coroutine_handle<> waiter = {};
 };
 
@@ -33,6 +36,7 @@ class IoEngine {
   virtual ~IoEngine() = default;
   /// "io_uring" or "threads".
   virtual const char* name() const = 0;
+  /// Requests in place may be carried out on the loop's thread, others never wait there.
   /// `request.waiter` is resumed when request.result is there: bytes moved, or -errno. Never before it returns.
   virtual void submit(IoRequest& request) = 0;
 

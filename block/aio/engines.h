@@ -36,9 +36,13 @@ class IoEngines {
   bool told_ = false;  ///< that io_uring is refused
 };
 
+/// Carries out a request on the calling thread, which it may block: bytes moved, or -errno.
+i64 carry_out(const IoRequest& request);
+
 /// Threads that block. Made by IoEngines.
 std::shared_ptr<IoEngine> make_thread_engine(EventLoop& loop, ThreadPool& pool);
-/// One ring that the loop polls; requests are handed over in one batch before the loop sleeps.
+/// One ring that the loop polls; requests are handed over in one batch before the loop sleeps. Requests in place are
+/// carried out by the loop itself.
 /// Errors: the host refuses io_uring (a sandbox, an old kernel, kernel.io_uring_disabled).
 Result<std::shared_ptr<IoEngine>> make_uring_engine(EventLoop& loop);
 

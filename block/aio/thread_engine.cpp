@@ -11,7 +11,7 @@
 namespace emu::block {
 namespace {
 
-i64 carry_out(const IoRequest& request) {
+i64 ask_kernel(const IoRequest& request) {
   switch (request.kind) {
     case IoRequest::Kind::Read:
       return ::preadv(request.fd, request.parts, int(request.part_count), off_t(request.offset));
@@ -32,11 +32,7 @@ class ThreadEngine final : public IoEngine {
   const char* name() const override { return "threads"; }
   void submit(IoRequest& request) override {
     pool_.submit([&request, &loop = loop_] {
-      i64 done = 0;
-      do {
-        done = carry_out(request);
-      } while (done < 0 && errno == EINTR);
-      request.result = done < 0 ? -errno : done;
+      request.result = carry_out(request);
       loop.post([&request] { detail::resume_on_trampoline(request.waiter); });
     });
   }
@@ -47,6 +43,14 @@ class ThreadEngine final : public IoEngine {
 };
 
 }  // namespace
+
+i64 carry_out(const IoRequest& request) {
+  i64 done = 0;
+  do {
+    done = ask_kernel(request);
+  } while (done < 0 && errno == EINTR);
+  return done < 0 ? -errno : done;
+}
 
 std::shared_ptr<IoEngine> make_thread_engine(EventLoop& loop, ThreadPool& pool) {
   return std::make_shared<ThreadEngine>(loop, pool);

@@ -3,6 +3,7 @@
 #include <glib.h>
 #include <liburing.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -15,6 +16,9 @@ namespace {
 
 constexpr unsigned kEntries = 128;
 constexpr unsigned kCompletionEntries = 4096;
+/// For how long, and how many, requests are carried out in place before their waiters and the loop's other sources go on.
+constexpr ClockNs kTurn = std::chrono::microseconds(500);
+constexpr unsigned kMostInTurn = 64;
 
 class UringEngine final : public IoEngine, public std::enable_shared_from_this<UringEngine> {
  public:
@@ -22,7 +26,7 @@ class UringEngine final : public IoEngine, public std::enable_shared_from_this<U
   ~UringEngine() override;
 
   const char* name() const override { return "io_uring"; }
-  void submit(IoRequest& request) override { waiting_.push_back(&request); }
+  void submit(IoRequest& request) override { (request.in_place ? in_place_ : waiting_).push_back(&request); }
 
  private:
   /// The loop's view of the ring: before it sleeps requests are handed over, and a ring with completions is ready.
@@ -38,13 +42,15 @@ class UringEngine final : public IoEngine, public std::enable_shared_from_this<U
   UringEngine() = default;
   void hand_over();
   static void fill(io_uring_sqe& entry, const IoRequest& request);
-  bool has_completions() { return io_uring_cq_ready(&ring_) > 0; }
+  bool is_ready() { return io_uring_cq_ready(&ring_) > 0 || !in_place_.empty(); }
   void reap();
+  void carry_out_in_place();
 
   io_uring ring_{};
   bool has_ring_ = false;
   unsigned in_flight_ = 0;  ///< never more than the completion queue holds
   std::deque<IoRequest*> waiting_;
+  std::deque<IoRequest*> in_place_;
   Source* source_ = nullptr;
 };
 
@@ -71,7 +77,7 @@ Result<std::shared_ptr<IoEngine>> UringEngine::create(EventLoop& loop) {
 }
 
 UringEngine::~UringEngine() {
-  EMU_CHECK(in_flight_ == 0 && waiting_.empty());
+  EMU_CHECK(in_flight_ == 0 && waiting_.empty() && in_place_.empty());
   if (source_ != nullptr) {
     g_source_destroy(&source_->base);
     g_source_unref(&source_->base);
@@ -127,7 +133,6 @@ void UringEngine::hand_over() {
 }
 
 void UringEngine::reap() {
-  const auto keep = shared_from_this();  // whoever goes on may let go of us
   io_uring_cqe* completed = nullptr;
   while (io_uring_peek_cqe(&ring_, &completed) == 0 && completed != nullptr) {
     auto* const request = static_cast<IoRequest*>(io_uring_cqe_get_data(completed));
@@ -142,19 +147,38 @@ void UringEngine::reap() {
   }
 }
 
+void UringEngine::carry_out_in_place() {
+  std::array<IoRequest*, kMostInTurn> done;
+  unsigned count = 0;
+  const ClockNs turn_ends = Clock::monotonic_now() + kTurn;
+  for (ClockNs now{}; count < done.size() && !in_place_.empty() && now < turn_ends;) {
+    IoRequest& request = *in_place_.front();
+    in_place_.pop_front();
+    const ClockNs began = Clock::monotonic_now();
+    request.result = carry_out(request);
+    now = Clock::monotonic_now();
+    request.took = now - began;
+    done[count++] = &request;
+  }
+  // All together: the guest is interrupted once, and has less reason to sleep in between.
+  for (unsigned i = 0; i < count; i++) emu::detail::resume_on_trampoline(done[i]->waiter);
+}
+
 gboolean UringEngine::prepare(GSource* source, gint* timeout) {
   UringEngine& self = *reinterpret_cast<Source*>(source)->engine;
   self.hand_over();
   // What could not be handed over is tried again soon.
   *timeout = self.waiting_.empty() && io_uring_sq_ready(&self.ring_) == 0 ? -1 : 1;
-  return self.has_completions();
+  return self.is_ready();
 }
 
-gboolean UringEngine::check(GSource* source) { return reinterpret_cast<Source*>(source)->engine->has_completions(); }
+gboolean UringEngine::check(GSource* source) { return reinterpret_cast<Source*>(source)->engine->is_ready(); }
 
 gboolean UringEngine::dispatch(GSource* source, GSourceFunc, gpointer) {
+  const auto keep = reinterpret_cast<Source*>(source)->engine->shared_from_this();  // whoever goes on may let go of it
   g_source_ref(source);
-  reinterpret_cast<Source*>(source)->engine->reap();
+  keep->reap();
+  keep->carry_out_in_place();
   g_source_unref(source);
   return G_SOURCE_CONTINUE;
 }

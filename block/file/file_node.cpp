@@ -61,6 +61,12 @@ class Remaining {
   iovec begun_{};
 };
 
+u64 length_of(IoVec parts) {
+  u64 length = 0;
+  for (const iovec& part : parts) length += part.iov_len;
+  return length;
+}
+
 }  // namespace
 
 Task<IoStatus> FileNode::read(u64 offset, IoVec to) {
@@ -68,6 +74,7 @@ Task<IoStatus> FileNode::read(u64 offset, IoVec to) {
   while (!rest.is_empty()) {
     IoRequest request;
     request.kind = IoRequest::Kind::Read;
+    request.in_place = in_place_.may_read();
     request.fd = fd_.get();
     request.offset = offset;
     request.parts = rest.data();
@@ -87,15 +94,19 @@ Task<IoStatus> FileNode::read(u64 offset, IoVec to) {
 
 Task<IoStatus> FileNode::write(u64 offset, IoVec from, IoFlags flags) {
   Remaining rest(from);
+  const bool data_sync = has(flags, IoFlags::Fua) && !no_flush_;
+  const bool in_place = !data_sync && in_place_.may_write(offset, length_of(from), Clock::monotonic_now());
   while (!rest.is_empty()) {
     IoRequest request;
     request.kind = IoRequest::Kind::Write;
-    request.data_sync = has(flags, IoFlags::Fua) && !no_flush_;
+    request.data_sync = data_sync;
+    request.in_place = in_place;
     request.fd = fd_.get();
     request.offset = offset;
     request.parts = rest.data();
     request.part_count = rest.count();
     const i64 done = co_await engine_->run(request);
+    if (in_place) in_place_.note(request.took, Clock::monotonic_now());
     if (done < 0) co_return int(-done);
     if (done == 0) co_return ENOSPC;
     offset += u64(done);
@@ -106,6 +117,7 @@ Task<IoStatus> FileNode::write(u64 offset, IoVec from, IoFlags flags) {
 }
 
 Task<IoStatus> FileNode::allocate(int mode, u64 offset, u64 length) {
+  const InPlace::LongLock lock(in_place_);
   IoRequest request;
   request.kind = IoRequest::Kind::Allocate;
   request.fd = fd_.get();

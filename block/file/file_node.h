@@ -8,6 +8,7 @@
 #include "block/aio/engines.h"
 #include "block/driver.h"
 #include "block/file/file_locks.h"
+#include "block/file/in_place.h"
 #include "util/fd.h"
 
 namespace emu::block {
@@ -54,6 +55,7 @@ class FileNode final : public Node {
   IoEngines& engines_;
   std::shared_ptr<IoEngine> engine_;
   Fd fd_;
+  InPlace in_place_;
   FileLocks locks_;
   BlockLimits limits_;
   u64 bytes_ = 0;

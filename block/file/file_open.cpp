@@ -80,6 +80,7 @@ FileNode::FileNode(EventLoop& loop, const NodeSettings& settings, Kind kind, IoE
       engines_(engines),
       engine_(std::move(setup.engine)),
       fd_(std::move(setup.fd)),
+      in_place_(kind == Kind::File && !direct_ ? InPlace::kind_of(fd_.get()) : InPlace::Kind::None),
       locks_(setup.filename),
       limits_(setup.limits),
       bytes_(setup.bytes) {}
