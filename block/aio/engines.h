@@ -42,7 +42,7 @@ i64 carry_out(const IoRequest& request);
 /// Threads that block. Made by IoEngines.
 std::shared_ptr<IoEngine> make_thread_engine(EventLoop& loop, ThreadPool& pool);
 /// One ring that the loop polls; requests are handed over in one batch before the loop sleeps. Requests in place are
-/// carried out by the loop itself.
+/// carried out by the loop itself, but for one of several large reads.
 /// Errors: the host refuses io_uring (a sandbox, an old kernel, kernel.io_uring_disabled).
 Result<std::shared_ptr<IoEngine>> make_uring_engine(EventLoop& loop);
 

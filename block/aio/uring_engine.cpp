@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <span>
 
 #include "block/aio/engines.h"
 #include "util/task.h"
@@ -19,6 +20,8 @@ constexpr unsigned kCompletionEntries = 4096;
 /// For how long, and how many, requests are carried out in place before their waiters and the loop's other sources go on.
 constexpr ClockNs kTurn = std::chrono::microseconds(500);
 constexpr unsigned kMostInTurn = 64;
+/// A read of so many bytes is worth the hand-over to a worker that copies beside the loop's thread.
+constexpr u64 kLarge = 512 << 10;
 
 class UringEngine final : public IoEngine, public std::enable_shared_from_this<UringEngine> {
  public:
@@ -26,7 +29,7 @@ class UringEngine final : public IoEngine, public std::enable_shared_from_this<U
   ~UringEngine() override;
 
   const char* name() const override { return "io_uring"; }
-  void submit(IoRequest& request) override { (request.in_place ? in_place_ : waiting_).push_back(&request); }
+  void submit(IoRequest& request) override { (is_for_loop(request) ? in_place_ : waiting_).push_back(&request); }
 
  private:
   /// The loop's view of the ring: before it sleeps requests are handed over, and a ring with completions is ready.
@@ -40,6 +43,7 @@ class UringEngine final : public IoEngine, public std::enable_shared_from_this<U
   static GSourceFuncs functions_;
 
   UringEngine() = default;
+  bool is_for_loop(const IoRequest& request) const;
   void hand_over();
   static void fill(io_uring_sqe& entry, const IoRequest& request);
   bool is_ready() { return io_uring_cq_ready(&ring_) > 0 || !in_place_.empty(); }
@@ -83,6 +87,15 @@ UringEngine::~UringEngine() {
     g_source_unref(&source_->base);
   }
   if (has_ring_) io_uring_queue_exit(&ring_);
+}
+
+/// Of several large reads one is a worker's, so that two processors copy. Writes to one file take turns anyway.
+bool UringEngine::is_for_loop(const IoRequest& request) const {
+  if (!request.in_place || request.kind != IoRequest::Kind::Read) return request.in_place;
+  if (in_place_.empty() || in_flight_ > 0 || !waiting_.empty()) return true;
+  u64 bytes = 0;
+  for (const iovec& part : std::span(request.parts, request.part_count)) bytes += part.iov_len;
+  return bytes < kLarge;
 }
 
 void UringEngine::fill(io_uring_sqe& entry, const IoRequest& request) {

@@ -179,5 +179,29 @@ TEST(FileInPlace, InMemoryNeedsNoWorker) {
   bench.release(node);
 }
 
+Task<void> read_into(Node& node, u64 offset, std::string* text) {
+  const iovec part{text->data(), text->size()};
+  if (co_await node.read(offset, IoVec(&part, 1)) != 0) text->clear();
+}
+
+TEST(FileInPlace, AWorkerHelpsWithLargeReads) {
+  BlockBench bench;
+  const Fd memory(::memfd_create("in-place", MFD_CLOEXEC));
+  std::string content(4 << 20, '\0');
+  for (std::size_t i = 0; i < content.size(); i += 4096) content[i] = char('a' + i / 4096 % 26);
+  ASSERT_EQ(::write(memory.get(), content.data(), content.size()), ssize_t(content.size()));
+  NodeRef node = bench.must_open(fmt::format("driver=file,locking=off,filename=/proc/self/fd/{}", memory.get()));
+  std::string parts[4];
+  TaskOwner owner(bench.loop());
+  for (u64 i = 0; i < 4; i++) {
+    parts[i].resize(1 << 20);
+    owner.start(read_into(*node, i << 20, &parts[i]));
+  }
+  owner.drain();
+  EXPECT_TRUE(parts[0] + parts[1] + parts[2] + parts[3] == content);
+  EXPECT_GT(workers(), 0);
+  bench.release(node);
+}
+
 }  // namespace
 }  // namespace emu::block
