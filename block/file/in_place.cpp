@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "util/trace.h"
+
 namespace emu::block {
 
 InPlace::Kind InPlace::kind_of(int fd) {
@@ -35,6 +37,9 @@ void InPlace::note(ClockNs took, ClockNs now) {
   const bool is_soon = now < rests_until_ + rest_;
   rest_ = is_soon ? std::min(rest_ * 2, kLongestRest) : kFirstRest;
   rests_until_ = now + rest_;
+  EMU_TRACE("file_in_place_rests", "a write took {} us, workers make them for {} s",
+            std::chrono::duration_cast<std::chrono::microseconds>(took).count(),
+            std::chrono::duration_cast<std::chrono::seconds>(rest_).count());
 }
 
 }  // namespace emu::block

@@ -51,9 +51,9 @@ TEST(InPlace, PartsOfPagesMayHaveToBeRead) {
 
 TEST(InPlace, RestsAfterASlowWrite) {
   InPlace writes(InPlace::Kind::Writes);
-  writes.note(milliseconds(5), kNow);
+  writes.note(milliseconds(8), kNow);
   EXPECT_TRUE(writes.may_write(0, 4096, kNow));
-  writes.note(milliseconds(6), kNow);
+  writes.note(milliseconds(9), kNow);
   EXPECT_FALSE(writes.may_write(0, 4096, kNow + milliseconds(999)));
   EXPECT_TRUE(writes.may_write(0, 4096, kNow + seconds(1)));
 }
