@@ -3,7 +3,6 @@
 #include <glib.h>
 #include <liburing.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -46,7 +45,7 @@ class UringEngine final : public IoEngine, public std::enable_shared_from_this<U
   bool is_for_loop(const IoRequest& request) const;
   void hand_over();
   static void fill(io_uring_sqe& entry, const IoRequest& request);
-  bool is_ready() { return io_uring_cq_ready(&ring_) > 0 || !in_place_.empty(); }
+  bool is_ready() { return io_uring_cq_ready(&ring_) > 0 || !in_place_.empty() || !ended_.empty(); }
   void reap();
   void carry_out_in_place();
 
@@ -55,6 +54,7 @@ class UringEngine final : public IoEngine, public std::enable_shared_from_this<U
   unsigned in_flight_ = 0;  ///< never more than the completion queue holds
   std::deque<IoRequest*> waiting_;
   std::deque<IoRequest*> in_place_;
+  std::deque<IoRequest*> ended_;  ///< those of the turn whose waiters have not gone on yet
   Source* source_ = nullptr;
 };
 
@@ -81,7 +81,7 @@ Result<std::shared_ptr<IoEngine>> UringEngine::create(EventLoop& loop) {
 }
 
 UringEngine::~UringEngine() {
-  EMU_CHECK(in_flight_ == 0 && waiting_.empty() && in_place_.empty());
+  EMU_CHECK(in_flight_ == 0 && waiting_.empty() && in_place_.empty() && ended_.empty());
   if (source_ != nullptr) {
     g_source_destroy(&source_->base);
     g_source_unref(&source_->base);
@@ -161,20 +161,23 @@ void UringEngine::reap() {
 }
 
 void UringEngine::carry_out_in_place() {
-  std::array<IoRequest*, kMostInTurn> done;
-  unsigned count = 0;
   const ClockNs turn_ends = Clock::monotonic_now() + kTurn;
-  for (ClockNs now{}; count < done.size() && !in_place_.empty() && now < turn_ends;) {
+  for (ClockNs now{}; ended_.size() < kMostInTurn && !in_place_.empty() && now < turn_ends;) {
     IoRequest& request = *in_place_.front();
     in_place_.pop_front();
     const ClockNs began = Clock::monotonic_now();
     request.result = carry_out(request);
     now = Clock::monotonic_now();
     request.took = now - began;
-    done[count++] = &request;
+    ended_.push_back(&request);
   }
-  // All together: the guest is interrupted once, and has less reason to sleep in between.
-  for (unsigned i = 0; i < count; i++) emu::detail::resume_on_trampoline(done[i]->waiter);
+  // All together: the guest is interrupted once, and has less reason to sleep in between. A waiter may run the loop until
+  // the others have ended: then they go on in there.
+  while (!ended_.empty()) {
+    const IoRequest& request = *ended_.front();
+    ended_.pop_front();
+    emu::detail::resume_on_trampoline(request.waiter);
+  }
 }
 
 gboolean UringEngine::prepare(GSource* source, gint* timeout) {

@@ -47,7 +47,7 @@ class InPlace {
 
  private:
   /// More than a time slice of the host, so that a thread which had to wait for a processor is not taken for one that
-  /// waited for the disk. The largest request (2 MiB) takes 0.2 ms.
+  /// waited for the disk. 2 MiB, which requests are joined up to, take 0.2 ms.
   static constexpr ClockNs kSlow = std::chrono::milliseconds(8);
   static constexpr ClockNs kFirstRest = std::chrono::seconds(1);
   static constexpr ClockNs kLongestRest = std::chrono::seconds(64);
